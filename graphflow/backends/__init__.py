@@ -1,0 +1,1 @@
+"""What runs kernels: one package per kind of device."""

@@ -1,0 +1,1 @@
+"""The CPU: loops to machine code, and the threads that run it."""

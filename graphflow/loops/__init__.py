@@ -1,0 +1,1 @@
+"""The loop language and its printer, checker and interpreter."""
