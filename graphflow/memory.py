@@ -1,0 +1,158 @@
+"""Where temporaries live: lifetimes in, offsets in one arena out.
+
+A request says how many bytes are needed from one step to another (both included). Two requests whose lifetimes meet
+never overlap; all others may share bytes. The layout reports the peak and the lower bound (the most bytes alive at
+one step), so that anyone can see how far from perfect the packing is.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["ALIGNMENT", "Layout", "Request", "align", "aligned_empty", "plan_arena"]
+
+ALIGNMENT = 64
+
+# Below this many requests the slower, tighter packing is tried as well.
+_TIGHT_LIMIT = 1500
+
+
+class Request(NamedTuple):
+    """`size` bytes wanted from step `first` to step `last`, both included."""
+
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Offsets per request (64-byte aligned), bytes of the arena, and the bytes no layout could do without."""
+
+    offsets: tuple[int, ...]
+    peak: int
+    lower_bound: int
+
+
+def align(size: int) -> int:
+    """Round a byte count up to the arena's alignment."""
+    return (size + ALIGNMENT - 1) & -ALIGNMENT
+
+
+def aligned_empty(shape: int | Sequence[int], dtype: Any = np.uint8) -> np.ndarray[Any, np.dtype[Any]]:
+    """An uninitialised array whose first byte lies on a 64-byte boundary (object arrays: plain `np.empty`)."""
+    dtype = np.dtype(dtype)
+    dims = (shape,) if isinstance(shape, int) else tuple(shape)
+    if dtype.hasobject:
+        return np.empty(dims, dtype)
+    size = math.prod(dims) * dtype.itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    return np.ndarray(dims, dtype, raw, -raw.__array_interface__["data"][0] % ALIGNMENT)
+
+
+def plan_arena(requests: Iterable[Request]) -> Layout:
+    """Pack requests into one arena by best fit over their lifetimes, in time near linear in their number."""
+    wanted = [Request(align(request.size), request.first, request.last) for request in requests]
+    for request in wanted:
+        if request.size < 0 or request.last < request.first:
+            raise ValueError(f"not a lifetime: {request}")
+    bound = _lower_bound(wanted)
+    offsets, peak = _best_fit(wanted)
+    if peak > bound and len(wanted) <= _TIGHT_LIMIT:
+        others, other_peak = _largest_first(wanted)
+        if other_peak < peak:
+            offsets, peak = others, other_peak
+    return Layout(tuple(offsets), peak, bound)
+
+
+def _lower_bound(requests: Sequence[Request]) -> int:
+    change: dict[int, int] = {}
+    for size, first, last in requests:
+        change[first] = change.get(first, 0) + size
+        change[last + 1] = change.get(last + 1, 0) - size
+    alive = most = 0
+    for step in sorted(change):
+        alive += change[step]
+        most = max(most, alive)
+    return most
+
+
+def _best_fit(requests: Sequence[Request]) -> tuple[list[int], int]:
+    """Walk the steps in order; take the smallest free block that fits, else grow the arena."""
+    offsets = [0] * len(requests)
+    births = sorted((i for i, r in enumerate(requests) if r.size), key=lambda i: (requests[i].first, -requests[i].size))
+    deaths = sorted(births, key=lambda i: requests[i].last)
+    by_size: list[tuple[int, int]] = []  # (bytes, offset) of each free block, sorted
+    starts: dict[int, int] = {}  # offset -> bytes
+    ends: dict[int, int] = {}  # end -> offset
+    peak = 0
+    dead = 0
+
+    def drop(offset: int, size: int) -> None:
+        del by_size[bisect_left(by_size, (size, offset))]
+        del starts[offset], ends[offset + size]
+
+    def free(offset: int, size: int) -> None:
+        if offset in ends:  # the block before is free: melt into it
+            before = ends[offset]
+            length = starts[before]
+            drop(before, length)
+            offset, size = before, length + size
+        if offset + size in starts:
+            length = starts[offset + size]
+            drop(offset + size, length)
+            size += length
+        insort(by_size, (size, offset))
+        starts[offset], ends[offset + size] = size, offset
+
+    for i in births:
+        size, first, _ = requests[i]
+        while dead < len(deaths) and requests[deaths[dead]].last < first:
+            gone = deaths[dead]
+            free(offsets[gone], requests[gone].size)
+            dead += 1
+        place = bisect_left(by_size, (size, -1))
+        if place < len(by_size):
+            length, offset = by_size[place]
+            drop(offset, length)
+            if length > size:
+                free(offset + size, length - size)
+        elif peak in ends:  # the arena ends in a free block that is too small: stretch it
+            offset = ends[peak]
+            drop(offset, starts[offset])
+            peak = offset + size
+        else:
+            offset, peak = peak, peak + size
+        offsets[i] = offset
+    return offsets, peak
+
+
+def _largest_first(requests: Sequence[Request]) -> tuple[list[int], int]:
+    """Place the largest request first, each into the smallest gap between those alive with it. Quadratic."""
+    offsets = [0] * len(requests)
+    placed: list[tuple[int, int, int, int]] = []  # (offset, end, first, last), sorted
+    peak = 0
+    for i in sorted(range(len(requests)), key=lambda i: -requests[i].size):
+        size, first, last = requests[i]
+        if not size:
+            continue
+        end_so_far, best, best_gap = 0, -1, 0
+        for offset, end, other_first, other_last in placed:
+            if other_first > last or other_last < first:
+                continue
+            gap = offset - end_so_far
+            if gap >= size and (best < 0 or gap < best_gap):
+                best, best_gap = end_so_far, gap
+            end_so_far = max(end_so_far, end)
+        if best < 0:
+            best = end_so_far
+        offsets[i] = best
+        peak = max(peak, best + size)
+        insort(placed, (best, best + size, first, last))
+    return offsets, peak

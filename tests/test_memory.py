@@ -1,0 +1,72 @@
+"""The arena never lets two live requests overlap, and comes near the lower bound."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphflow.memory import ALIGNMENT, Request, aligned_empty, plan_arena
+
+
+def overlapping(requests, layout):
+    """The first pair of requests that are alive together and share bytes, or None."""
+    for i, a in enumerate(requests):
+        for j in range(i):
+            b = requests[j]
+            if not (a.size and b.size) or a.first > b.last or b.first > a.last:
+                continue
+            x, y = layout.offsets[i], layout.offsets[j]
+            if x < y + b.size and y < x + a.size:
+                return j, i
+    return None
+
+
+lifetimes = st.tuples(st.integers(0, 5000), st.integers(0, 30), st.integers(0, 10)).map(
+    lambda t: Request(t[0], t[1], t[1] + t[2])
+)
+
+
+@given(st.lists(lifetimes, max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_no_two_live_requests_overlap(requests):
+    layout = plan_arena(requests)
+    assert overlapping(requests, layout) is None
+    assert all(offset % ALIGNMENT == 0 for offset in layout.offsets)
+    assert layout.peak >= layout.lower_bound
+    assert all(o + r.size <= layout.peak for o, r in zip(layout.offsets, requests, strict=True) if r.size)
+
+
+def test_a_chain_needs_two_buffers():
+    layout = plan_arena([Request(1000, i, i + 1) for i in range(50)])
+    assert layout.peak == layout.lower_bound == 2048
+
+
+def test_nothing_and_empty():
+    assert plan_arena([]).peak == 0
+    assert plan_arena([Request(0, 0, 5)]).peak == 0
+
+
+def test_refuses_lifetimes_that_end_before_they_begin():
+    with pytest.raises(ValueError, match="lifetime"):
+        plan_arena([Request(8, 3, 2)])
+
+
+def test_many_requests_take_little_time_and_space():
+    rng = np.random.RandomState(0)
+    starts = np.sort(rng.randint(0, 50_000, 100_000))
+    lengths = rng.geometric(0.2, 100_000)
+    sizes = rng.randint(1, 1 << 20, 100_000)
+    requests = [Request(int(s), int(f), int(f + n)) for s, f, n in zip(sizes, starts, lengths, strict=True)]
+    began = time.perf_counter()
+    layout = plan_arena(requests)
+    assert time.perf_counter() - began < 10  # quadratic would take minutes
+    assert layout.peak < 1.6 * layout.lower_bound
+
+
+def test_aligned_empty():
+    for shape, dtype in [((3, 5), np.float32), (7, np.int8), ((), np.float64), ((0, 4), np.int32)]:
+        array = aligned_empty(shape, dtype)
+        assert array.ctypes.data % ALIGNMENT == 0 and array.dtype == dtype and array.flags.c_contiguous
+    assert aligned_empty((2,), object).dtype == object
