@@ -1,0 +1,74 @@
+"""Every environment variable that graphflow reads, and nothing else reads one.
+
+Each entry of `VARIABLES` is a row of the README's table.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentVariable:
+    """One environment variable: its name, its default and what it does."""
+
+    name: str
+    default: str
+    meaning: str
+
+    def get(self) -> str:
+        """Returns the value in force now."""
+        return os.environ.get(self.name, self.default)
+
+
+BACKEND = EnvironmentVariable(
+    "GRAPHFLOW_BACKEND", "cpu", "`cpu` runs compiled code, `reference` runs each op's NumPy body"
+)
+CACHE_DIR = EnvironmentVariable(
+    "GRAPHFLOW_CACHE_DIR", "", "where compiled code is kept; default: the user's cache directory; `off` keeps none"
+)
+DUMP = EnvironmentVariable(
+    "GRAPHFLOW_DUMP", "", "comma-separated stages to print to stderr: `program`, `passes`, `loops`, `code`, `plan`"
+)
+NUM_THREADS = EnvironmentVariable(
+    "GRAPHFLOW_NUM_THREADS", "0", "threads inside one run where ConfigProto says nothing; 0: the cores we may use"
+)
+VERIFY = EnvironmentVariable("GRAPHFLOW_VERIFY", "0", "`1` verifies the program after every pass")
+
+VARIABLES = (BACKEND, CACHE_DIR, DUMP, NUM_THREADS, VERIFY)
+
+
+def dump_stages() -> frozenset[str]:
+    """Returns the stages that `GRAPHFLOW_DUMP` asks to print."""
+    return frozenset(stage.strip() for stage in DUMP.get().split(",") if stage.strip())
+
+
+def verify_passes() -> bool:
+    """Tells whether programs are verified after every pass."""
+    return VERIFY.get() not in ("", "0")
+
+
+def num_threads() -> int:
+    """Returns the default size of a thread team, at least 1."""
+    try:
+        wanted = int(NUM_THREADS.get() or "0")
+    except ValueError:
+        raise ValueError(f"{NUM_THREADS.name} must be a whole number, got {NUM_THREADS.get()!r}") from None
+    if wanted > 0:
+        return wanted
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+def cache_dir() -> Path | None:
+    """Returns the directory of the object cache, or None when it is switched off."""
+    value = CACHE_DIR.get()
+    if value == "off":
+        return None
+    if value:
+        return Path(value).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "graphflow"
