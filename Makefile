@@ -1,0 +1,81 @@
+# Needs only Python 3.11 or newer, git and make. Every target makes the virtual environment it works in.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV ?= .venv
+VENV_BENCH ?= .venv-bench
+VENV_TF ?= .venv-tf
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt
+# PyPI's torch brings CUDA along; the CPU wheel lives on PyTorch's own index.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: demo test lint format bench protos clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    train, save, serve and check a small digit reader (pictures in demo-output/)"
+	@echo "make test    lint, types, layers and every test"
+	@echo "make lint    ruff and mypy only"
+	@echo "make bench   race graphflow against its peers (results in benchmarks/results/)"
+	@echo "make protos  generate the protobuf modules from proto/"
+	@echo "make clean   remove what the other targets made"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; say: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) hatchling editables
+	$(INSTALL) --no-build-isolation --editable ".[demo]"
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) hatchling editables
+	$(INSTALL) --no-build-isolation --editable ".[test]"
+	@touch $@
+
+# TensorFlow stands alone: it is the referee of some tests, never a dependency. Without it those tests skip.
+$(VENV_TF)/.ready: benchmarks/constraints.txt
+	@test -n "$(PYTHON)" && $(PYTHON) -m venv $(VENV_TF) && \
+	  $(VENV_TF)/bin/python -m pip install $(PIP_FLAGS) --constraint benchmarks/constraints.txt tensorflow-cpu && \
+	  touch $@ || echo "tensorflow-cpu could not be installed: the tests marked tensorflow will skip"
+
+$(VENV_BENCH)/.ready: benchmarks/constraints.txt
+	$(PYTHON) -m venv $(VENV_BENCH)
+	$(VENV_BENCH)/bin/python -m pip install $(PIP_FLAGS) --constraint benchmarks/constraints.txt \
+	  --extra-index-url $(TORCH_INDEX) -r benchmarks/requirements.txt
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m graphflow demo
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The tests run even where lint fails, so that one command tells everything.
+test: $(VENV)/.test $(VENV_TF)/.ready
+	@lint=0; $(MAKE) --no-print-directory lint || lint=1; \
+	if [ -e $(VENV_TF)/.ready ]; then export GRAPHFLOW_TF_PYTHON="$${GRAPHFLOW_TF_PYTHON:-$(CURDIR)/$(VENV_TF)/bin/python}"; fi; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal; tests=$$?; \
+	[ $$lint = 0 ] || echo "lint failed, see above"; exit $$((lint | tests))
+
+bench: $(VENV)/.test $(VENV_BENCH)/.ready
+	BENCH_PYTHON=$(CURDIR)/$(VENV_BENCH)/bin/python $(BIN)/python -m benchmarks run
+	$(BIN)/python -m benchmarks scaling
+
+protos: $(BIN)/python
+	$(BIN)/python proto/generate.py
+
+clean:
+	rm -rf $(VENV) $(VENV_BENCH) $(VENV_TF) demo-output build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
