@@ -12,9 +12,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "graphflow"
 
-# From the ground up. A module imports only from floors below its own, or from modules of its own room (the same
-# entry, a folder) without a circle. An entry that ends in a dot is a folder with everything in it; the longest
-# entry that fits a module counts.
+# From the ground up. A module imports only from floors below its own, or from modules of its own room (the
+# same entry, a folder) without a circle. An entry that ends in a dot is a folder with everything in it; the
+# longest entry that fits a module counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "config"),
     ("dtypes", "shapes"),
@@ -93,17 +93,6 @@ DOORS: dict[str, tuple[str, ...]] = {
 
 # Besides the standard library and the packages behind a door, these may be imported at the top of a module.
 GROUND = {"google_crc32c", "ml_dtypes", "networkx", "numpy"}
-    "numpy",
-    "ml_dtypes",
-    "networkx",
-    "llvmlite",
-    "google",
-    "typer",
-    "rich",
-    "starlette",
-    "uvicorn",
-    "orjson",
-}
 
 
 @dataclass(frozen=True)
