@@ -1,0 +1,1 @@
+"""Graphs, values and checkpoints as files, byte for byte those of TensorFlow."""

@@ -1,0 +1,1 @@
+"""Protobuf modules generated from the definitions in `proto/` by `python proto/generate.py`."""
