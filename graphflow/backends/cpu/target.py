@@ -1,0 +1,96 @@
+"""What code is generated for: triple, processor and the few facts about its vectors that kernels are shaped by."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Isa", "Target", "cross_target", "host_target"]
+
+Isa = Literal["avx512", "avx2", "neon", "generic"]
+
+_VECTOR_BYTES: dict[Isa, int] = {"avx512": 64, "avx2": 32, "neon": 16, "generic": 16}
+_REGISTERS: dict[Isa, int] = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}
+
+# What each level of ours takes for granted, as LLVM names it.
+_AVX2_FEATURES = ("avx2", "fma", "f16c", "bmi", "bmi2")
+_AVX512_FEATURES = (*_AVX2_FEATURES, "avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512cd")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A machine to generate code for. `features` is LLVM's list ("+avx2,+fma")."""
+
+    triple: str
+    cpu: str
+    features: str
+    isa: Isa
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes in a vector register."""
+        return _VECTOR_BYTES[self.isa]
+
+    @property
+    def registers(self) -> int:
+        """How many vector registers there are."""
+        return _REGISTERS[self.isa]
+
+    @property
+    def fma(self) -> bool:
+        """Whether multiply-add in one rounding is an instruction (else it would be a slow call)."""
+        return self.isa != "generic"
+
+    @property
+    def half_conversion(self) -> bool:
+        """Whether f16 is converted by an instruction."""
+        return self.isa != "generic"
+
+    @property
+    def masked_memory(self) -> bool:
+        """Whether loads and stores take a mask, so that a loop's end needs no scalar turns."""
+        return self.isa in ("avx512", "avx2")
+
+    @property
+    def bfloat16_dot(self) -> bool:
+        """Whether there is a bfloat16 dot product instruction (`vdpbf16ps`)."""
+        return "+avx512bf16" in self.features.split(",")
+
+    def lanes(self, element_bytes: int) -> int:
+        """Elements of a size in one vector register."""
+        return self.vector_bytes // element_bytes
+
+    @property
+    def key(self) -> str:
+        """Names everything that generated code depends on; part of a cache entry's digest."""
+        features = hashlib.sha256(self.features.encode()).hexdigest()[:16]
+        return f"{self.triple}/{self.cpu}/{self.isa}/{features}"
+
+
+def cross_target(isa: Isa) -> Target:
+    """A plain Linux machine of an instruction set, whatever the host: for tests and ahead-of-time objects."""
+    if isa == "neon":
+        return Target("aarch64-unknown-linux-gnu", "generic", "+neon", "neon")
+    cpu = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "generic": "x86-64"}[isa]
+    wanted: tuple[str, ...] = {"avx512": _AVX512_FEATURES, "avx2": _AVX2_FEATURES, "generic": ()}[isa]
+    return Target("x86_64-unknown-linux-gnu", cpu, ",".join(f"+{f}" for f in wanted), isa)
+
+
+@functools.cache
+def host_target() -> Target:
+    """The machine this process runs on, asked of LLVM."""
+    from llvmlite import binding
+
+    triple = binding.get_process_triple()
+    present = binding.get_host_cpu_features()
+    isa: Isa = "generic"
+    if triple.startswith(("aarch64", "arm64")):
+        isa = "neon"
+    elif triple.startswith("x86_64"):
+        if all(present.get(f, False) for f in _AVX512_FEATURES):
+            isa = "avx512"
+        elif all(present.get(f, False) for f in _AVX2_FEATURES):
+            isa = "avx2"
+    return Target(triple, binding.get_host_cpu_name(), present.flatten(), isa)
