@@ -1,0 +1,79 @@
+"""Public namespaces: parts that load when first asked for, and errors that name the nearest thing that exists."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+_ROOT = "graphflow"
+
+
+def lazy(
+    package: str, modules: Sequence[str] = (), attributes: Mapping[str, str] | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Returns `__getattr__` and `__dir__` for a module.
+
+    Args:
+      package: the `__name__` of the module that they serve.
+      modules: names of submodules to load at first use.
+      attributes: names of other things to load at first use, each with the module where it stands.
+    """
+    places = dict(attributes or {})
+
+    def load(name: str) -> Any:
+        if name in modules:
+            return importlib.import_module(f"{package}.{name}")
+        if name in places:
+            value = getattr(importlib.import_module(places[name]), name)
+            setattr(sys.modules[package], name, value)
+            return value
+        raise missing(package, name)
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *modules, *places})
+
+    return load, names
+
+
+def missing(package: str, name: str) -> AttributeError:
+    """Returns the error for a public name that does not exist; it says what stands nearest."""
+    text = f"module {package!r} has no attribute {name!r}"
+    # Python itself probes for dunder names; they are nobody's misspelling.
+    if not name.startswith("_"):
+        found = nearest(package, name)
+        if found:
+            text += f"; did you mean {found}?"
+    return AttributeError(text, name=name, obj=sys.modules.get(package))
+
+
+def nearest(package: str, name: str) -> str | None:
+    """Returns the full public name that is nearest to `package.name`, or None when nothing is near."""
+    here = _public_names(package)
+    elsewhere = {other: _public_names(other) for other in sorted(_loaded_namespaces()) if other != package}
+    for other, names in elsewhere.items():
+        if name in names:
+            return f"{other}.{name}"
+    close = difflib.get_close_matches(name, here, n=1, cutoff=0.7)
+    if close:
+        return f"{package}.{close[0]}"
+    owners = {candidate: other for other, names in elsewhere.items() for candidate in names}
+    close = difflib.get_close_matches(name, owners, n=1, cutoff=0.8)
+    return f"{owners[close[0]]}.{close[0]}" if close else None
+
+
+def _loaded_namespaces() -> Iterable[str]:
+    root = sys.modules[_ROOT]
+    names = getattr(root, "NAMESPACES", ())
+    # Loading them is fine here: an error is about to be raised, and its text is worth it.
+    for name in names:
+        importlib.import_module(f"{_ROOT}.{name}")
+    return [_ROOT, *(f"{_ROOT}.{name}" for name in names)]
+
+
+def _public_names(package: str) -> list[str]:
+    module = sys.modules[package]
+    listed = getattr(module, "__all__", None)
+    return [name for name in (listed or dir(module)) if not name.startswith("_")]
