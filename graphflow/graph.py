@@ -67,7 +67,7 @@ class GraphKeys:
     TRAINABLE_RESOURCE_VARIABLES = "trainable_resource_variables"
 
 
-def _user_frames() -> tuple[Frame, ...]:
+def user_frames() -> tuple[Frame, ...]:
     """Returns the frames outside graphflow that lead here, innermost first."""
     frames: list[Frame] = []
     frame = sys._getframe(1)
@@ -254,7 +254,7 @@ class Operation:
         self.attrs = attrs
         self.device = device
         self._control_inputs: list[Operation] = list(control_inputs)
-        self._frames = _user_frames()
+        self._frames = user_frames()
         self._id = 0
         # The forward operation that this one is the gradient of, if it is one.
         self.forward_op: Operation | None = graph._forward_op
@@ -471,7 +471,7 @@ class Graph:
 
     def _check_not_finalized(self, what: str = "") -> None:
         if self._finalized:
-            frames = _user_frames()
+            frames = user_frames()
             where = f" (at {os.path.basename(frames[0][0])}:{frames[0][1]})" if frames else ""
             raise RuntimeError(f"Graph is finalized and cannot be modified{': ' + what if what else ''}{where}.")
 
@@ -503,6 +503,8 @@ class Graph:
         """
         with self._lock:
             self._check_not_finalized(f"cannot add {op_def.name} {name!r}")
+            if name in self._by_name:
+                raise ValueError(f"Duplicate node name in graph: {name!r}")
             scopes = self._scopes
             controls = list(control_inputs)
             if scopes.controllers:

@@ -21,7 +21,7 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import DTypeError, ShapeError, UnregisteredOpError
-from graphflow.graph import Graph, IndexedSlices, Operation, Tensor, get_default_graph
+from graphflow.graph import Graph, IndexedSlices, Operation, Tensor, get_default_graph, user_frames
 from graphflow.shapes import UNKNOWN, TensorShape, as_shape
 
 Array = np.ndarray[Any, Any]
@@ -182,6 +182,8 @@ class OpDef:
       reduction: the kind of reduction over the axes of the second input, or "".
       view: whether the output holds the first input's elements in the same row-major order.
       broadcasting: whether the inputs are broadcast against each other.
+      differentiable: False says that no gradient flows through; a missing rule is an error otherwise.
+      passes_slices: whether the gradient rule takes IndexedSlices; else they are made dense for it.
       lowering: the name of a special lowering in `lowering/`, or "".
       scalar, row, index: the lowering rules, or None.
     """
@@ -203,6 +205,7 @@ class OpDef:
         broadcasting: bool = False,
         lowering: str = "",
         differentiable: bool = True,
+        passes_slices: bool = False,
     ) -> None:
         if effects not in EFFECTS:
             raise ValueError(f"{name}: effects must be one of {EFFECTS}")
@@ -222,6 +225,7 @@ class OpDef:
         self.broadcasting = broadcasting
         self.lowering = lowering
         self.differentiable = differentiable
+        self.passes_slices = passes_slices
         self.scalar: Callable[..., Any] | None = None
         self.row: Callable[..., Any] | None = None
         self.index: Callable[..., Any] | None = None
@@ -494,7 +498,7 @@ def _context(operation: Operation) -> InferContext:
 _UNKNOWN_VALUE = object()
 
 
-def constant_value(tensor: Any, partial: bool = False) -> Array | None:
+def constant_value(tensor: Any) -> Array | None:
     """Returns the value of a tensor if it is already known while building, else None.
 
     Known are constants and small pure functions of them, and what fully known shapes decide.
@@ -518,8 +522,6 @@ def constant_value(tensor: Any, partial: bool = False) -> Array | None:
                 current._constant = np.asarray(value)
                 stack.pop()
                 continue
-            if current is tensor:
-                return None
             return None
         if definition.stateful or not operation.inputs or not _is_small(current):
             current._constant = _UNKNOWN_VALUE
@@ -636,7 +638,8 @@ def to_array(value: Any, dtype: DType | None = None) -> Array:
         if hasattr(value, "value") and type(value).__name__ == "Dimension":
             value = int(value)
         try:
-            array = np.array(_plain(value))
+            # An array of fixed-width text would drop trailing zero bytes.
+            array = np.array(_plain(value), dtype=object if isinstance(_first_leaf(value), str | bytes) else None)
         except ValueError as error:
             raise ValueError(f"Can't convert non-rectangular Python sequence to Tensor: {error}") from None
         if dtype is None:
@@ -680,10 +683,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _has_numpy_scalar(value: Any) -> bool:
+def _first_leaf(value: Any) -> Any:
     while isinstance(value, list | tuple) and value:
         value = value[0]
-    return isinstance(value, np.generic | np.ndarray)
+    return value
+
+
+def _has_numpy_scalar(value: Any) -> bool:
+    return isinstance(_first_leaf(value), np.generic | np.ndarray)
 
 
 def _text_array(array: Array) -> Array:
@@ -992,10 +999,8 @@ def make_operation(
 
 
 def _blame(definition: OpDef, name: str, inputs: Sequence[Any], message: str) -> str:
-    from graphflow.graph import _user_frames
-
     operands = ", ".join(describe(t) for t in inputs)
-    frames = _user_frames()
+    frames = user_frames()
     made = f"; at {frames[0][0]}:{frames[0][1]}" if frames else ""
     sources = [
         f'{t.name!r} made at {t.op.user_line}' for t in inputs if getattr(getattr(t, "op", None), "user_line", "")
@@ -1113,9 +1118,7 @@ def _convert_one(
 ) -> Tensor:
     if isinstance(value, Tensor):
         if dtype is not None and value.dtype is not dtype:
-            from graphflow.graph import _user_frames
-
-            frames = _user_frames()
+            frames = user_frames()
             made = f"; at {frames[0][0]}:{frames[0][1]}" if frames else ""
             origin = f" (made at {value.op.user_line})" if value.op.user_line else ""
             raise DTypeError(

@@ -1,0 +1,115 @@
+"""Runs a program with each op's NumPy body: slow, plain, right. The oracle that compiled code is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphflow.program import FEED, VARIABLE, Node, Program, Value
+
+Array = np.ndarray[Any, Any]
+
+
+class State(Protocol):
+    """What a run needs of a session: values of variables and counters of random ops."""
+
+    def read(self, name: str) -> Array:
+        """Returns the value of a variable."""
+
+    def write(self, name: str, value: Array) -> None:
+        """Sets the value of a variable."""
+
+    def is_initialized(self, name: str) -> bool:
+        """Whether a variable has a value."""
+
+    def reserve(self, node: Node, count: int) -> tuple[tuple[int, int], int]:
+        """Returns key and counter for a random op that makes `count` outputs, and moves its counter on."""
+
+
+class NodeError(Exception):
+    """Wraps an error of a body with the node that failed; `__cause__` is the error."""
+
+    def __init__(self, node: Node, inputs: Sequence[Array]) -> None:
+        super().__init__(node.name)
+        self.node = node
+        self.inputs = list(inputs)
+
+
+def run(program: Program, feeds: Sequence[Array], state: State) -> list[Array]:
+    """Runs a program.
+
+    Args:
+      program: the program; it need not be specialized.
+      feeds: one array per feed.
+      state: variables and random counters; new states of variables are written at the end.
+
+    Returns:
+      One array per fetch; never an alias of a variable or a feed.
+
+    Raises:
+      NodeError: if a body fails.
+    """
+    values: dict[Value, Array] = dict(zip(program.feeds, feeds, strict=True))
+    last_use = _last_uses(program)
+    for node in program.nodes:
+        if node.op_def is FEED:
+            continue
+        if node.op_def is VARIABLE:
+            values[node.outputs[0]] = state.read(node.attrs["variable"])
+            continue
+        inputs = [values[value] for value in node.inputs]
+        results = run_node(node, inputs, state)
+        for value, result in zip(node.outputs, results, strict=True):
+            values[value] = result
+        for value in last_use.get(node, ()):
+            values.pop(value, None)
+    # All new states are taken before the first is stored: a state may be another variable's old one.
+    states = [(name, np.array(values[value])) for name, value in program.commits]
+    results = [np.array(values[value]) for value in program.fetches]
+    for name, array in states:
+        state.write(name, array)
+    return results
+
+
+def run_node(node: Node, inputs: Sequence[Array], state: State) -> list[Array]:
+    """Runs one node's body on arrays.
+
+    Raises:
+      NodeError: if the body fails.
+    """
+    extra: dict[str, Any] = {}
+    try:
+        if node.op_def.effects == "random":
+            key, counter = state.reserve(node, _random_outputs(node, inputs))
+            extra = {"key": key, "counter": counter}
+        elif "context" in node.op_def.body_attrs:
+            extra = {"context": state}
+        with np.errstate(all="ignore"):
+            return node.op_def.run(inputs, node.attrs, **extra)
+    except Exception as error:
+        raise NodeError(node, inputs) from error
+
+
+def _random_outputs(node: Node, inputs: Sequence[Array]) -> int:
+    """How many numbers a random op makes: its output's size, from the shape it is given or the array it permutes."""
+    known = node.outputs[0].shape.num_elements()
+    if known is not None:
+        return known
+    if node.op_def.inputs[0].name == "shape":
+        return int(np.prod(inputs[0], dtype=np.int64))
+    return int(inputs[0].size)
+
+
+def _last_uses(program: Program) -> dict[Node, list[Value]]:
+    last: dict[Value, Node] = {}
+    for node in program.nodes:
+        for value in node.inputs:
+            last[value] = node
+    for value in program.roots:
+        last.pop(value, None)
+    result: dict[Node, list[Value]] = {}
+    for value, node in last.items():
+        result.setdefault(node, []).append(value)
+    return result
