@@ -86,7 +86,9 @@ def _lower_bound(requests: Sequence[Request]) -> int:
 def _best_fit(requests: Sequence[Request]) -> tuple[list[int], int]:
     """Walk the steps in order; take the smallest free block that fits, else grow the arena."""
     offsets = [0] * len(requests)
-    births = sorted((i for i, r in enumerate(requests) if r.size), key=lambda i: (requests[i].first, -requests[i].size))
+    births = sorted(
+        (i for i, r in enumerate(requests) if r.size), key=lambda i: (requests[i].first, -requests[i].size)
+    )
     deaths = sorted(births, key=lambda i: requests[i].last)
     by_size: list[tuple[int, int]] = []  # (bytes, offset) of each free block, sorted
     starts: dict[int, int] = {}  # offset -> bytes

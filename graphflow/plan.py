@@ -1,0 +1,1296 @@
+"""The plan: steps over numbered slots, bound once, run many times.
+
+A `PlanBuilder` is told the slots (feeds, constants, variables, temporaries) and the steps in order:
+*launches* of native kernels and *host steps* that run a Python callable on NumPy arrays. `build` decides what
+lives where:
+
+- a new value of a variable is written straight into the variable's memory when the last reader is done by
+  then, and is copied there at the end of the run otherwise; a fetched value is written straight into the
+  array that is handed out;
+- what is left lives in one arena by lifetime (`memory`), in place where a launch allows it;
+- consecutive launches form one *segment*, a single native call, with a barrier between two launches only
+  where data crosses threads.
+
+The `Plan` is immutable and shared by threads; what a run writes to (arena, bound addresses) is a `Workspace`
+from a pool. This module knows nothing of processors: a `Runtime` compiles kernels and makes the native calls.
+
+Fetched arrays are the caller's own: they share memory with no variable, feed, constant or arena.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from graphflow.memory import ALIGNMENT, Layout, Request, align, aligned_empty, plan_arena
+from graphflow.variable_store import Storage, VariableSpec, VariableStore
+
+__all__ = [
+    "COPY",
+    "Check",
+    "HostStep",
+    "Launch",
+    "Plan",
+    "PlanBuilder",
+    "Ref",
+    "Runtime",
+    "Segment",
+    "SegmentCall",
+    "Slot",
+    "TraceEvent",
+    "read",
+    "update",
+    "write",
+]
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Shape: TypeAlias = tuple[int, ...]
+Access = Literal["r", "w", "rw"]
+SlotKind = Literal["feed", "constant", "variable", "buffer", "dynamic"]
+
+# The kernel `(target, source, bytes)` that every runtime brings along.
+COPY = "copy"
+
+# Words of a record: function, address of its arguments, parallel?, barrier after?
+RECORD_WORDS = 4
+
+# Rough speed of one core, to weigh a launch against the cost of waking threads. Results never depend on them.
+_BYTES_PER_NS = 10.0
+_FLOPS_PER_NS = 40.0
+_PARALLEL_LAUNCH_NS = 2_000.0  # a shorter launch stays with the first thread
+_TEAM_NS = 12_000.0  # a segment with less parallel work than this wakes nobody
+_RELEASE_NS = 20_000.0  # a shorter segment keeps the interpreter lock
+_ALIGNED_OUTPUT = 32_768  # bytes from which a fetched array starts on a cache line
+_IDLE_WORKSPACES = 8
+_OPEN_ACCESSES = 64
+
+
+# ------------------------------------------------------------------------------------------------------ slots
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Slot:
+    """One value of a plan: what it is, its shape and dtype, and whose memory it lies in (`offset` bytes in).
+
+    shape is None for a value whose sizes only a host step will know; such a value never meets native code.
+    """
+
+    index: int
+    kind: SlotKind
+    name: str
+    shape: Shape | None
+    dtype: np.dtype[Any]
+    parent: Slot | None = None
+    offset: int = 0
+    key: Hashable = None
+
+    @property
+    def root(self) -> Slot:
+        """The slot that owns the memory."""
+        return self if self.parent is None else self.parent
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the value; 0 while the shape is unknown."""
+        return 0 if self.shape is None else math.prod(self.shape) * self.dtype.itemsize
+
+    def __repr__(self) -> str:
+        dims = "?" if self.shape is None else ",".join(map(str, self.shape))
+        return f"%{self.index}:{self.dtype.name}[{dims}]{f' {self.name}' if self.name else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A buffer argument of a launch: the slot, how it is used, and bytes to skip.
+
+    `share` is any hashable that names how the launch splits the slot among threads: two launches that touch a
+    slot with equal, non-None `share` promise that part p of both touches the same bytes: they need no
+    barrier.
+    """
+
+    slot: Slot
+    access: Access = "r"
+    offset: int = 0
+    share: Hashable = None
+
+
+def read(slot: Slot, offset: int = 0, share: Hashable = None) -> Ref:
+    """An argument that is read."""
+    return Ref(slot, "r", offset, share)
+
+
+def write(slot: Slot, offset: int = 0, share: Hashable = None) -> Ref:
+    """An argument that is written, and not read before."""
+    return Ref(slot, "w", offset, share)
+
+
+def update(slot: Slot, offset: int = 0, share: Hashable = None) -> Ref:
+    """An argument that is read and written."""
+    return Ref(slot, "rw", offset, share)
+
+
+Arg: TypeAlias = Ref | int | np.generic
+
+
+# ------------------------------------------------------------------------------------------------------ steps
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Launch:
+    """One call of a native kernel. `inplace`: pairs (written slot, read slot) that may be the same memory."""
+
+    kernel: Any
+    args: tuple[Arg, ...]
+    name: str = ""
+    origin: Any = None
+    parallel: bool = False
+    flops: float = 0.0
+    bytes: int = 0
+    inplace: tuple[tuple[Slot, Slot], ...] = ()
+
+    @property
+    def nanoseconds(self) -> float:
+        """A rough cost on one thread."""
+        return max(self.bytes / _BYTES_PER_NS, self.flops / _FLOPS_PER_NS)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class HostStep:
+    """A Python callable on NumPy arrays; returns one array, or a sequence when it has not exactly one output.
+
+    with_store: the callable gets the run's `VariableStore` as first argument.
+    """
+
+    function: Callable[..., Any]
+    inputs: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
+    name: str = ""
+    origin: Any = None
+    with_store: bool = False
+    frees: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Launches `first` to `first + count - 1` as one native call.
+
+    team: worth waking threads for; release: worth releasing the interpreter lock; park: a host step follows,
+    so threads should go to sleep at once and leave the cores to it.
+    """
+
+    first: int
+    count: int
+    team: bool
+    release: bool
+    park: bool
+
+
+class TraceEvent(NamedTuple):
+    """One launch on one thread, or one host step, in microseconds since the run began."""
+
+    name: str
+    start_us: float
+    duration_us: float
+    thread: int
+    bytes: int
+    origin: Any
+
+
+# ---------------------------------------------------------------------------------------------------- runtime
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Check:
+    """What an array must be before its address goes into the table, and where it goes.
+
+    patches: int64 [k, 2], rows of (word of the table, bytes to add).
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    writable: bool
+    patches: np.ndarray[Any, np.dtype[np.int64]]
+
+
+class SegmentCall(Protocol):
+    """A bound native call."""
+
+    def __call__(self) -> None:
+        """Runs the segment."""
+
+    def trace(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Runs it with clocks: int64 [threads, launches, 2], `perf_counter_ns` at start and stop; 0: took
+        no part."""
+
+
+Entry: TypeAlias = Callable[[tuple[Any, ...], list[Array]], int | None]
+
+
+class Runtime(Protocol):
+    """What a plan asks of a back end whose kernels read and write host memory."""
+
+    @property
+    def threads(self) -> int:
+        """The most threads a segment is shared among."""
+
+    def addresses(self, kernels: Sequence[Any]) -> list[int]:
+        """Compiles kernels (`COPY` among them) and returns the address of each."""
+
+    def segment(self, table: Array, record: int, count: int, segment: Segment) -> SegmentCall:
+        """Binds the `count` records of the table that begin at word `record`."""
+
+    def entry(
+        self, table: Array, feeds: Sequence[Check], outputs: Sequence[Check], call: SegmentCall | None
+    ) -> Entry:
+        """A function (feeds, outputs) that checks the arrays, patches the table and makes the call.
+
+        It returns None, or the position of the first array that is not as it should be (feeds, then outputs),
+        and then has made no call. It takes a tuple and a list and trusts neither."""
+
+    def watch(self, plan: Plan) -> None:
+        """Sees to it that `plan.drop_workspaces()` is called when threads are gone (after a fork)."""
+
+
+# ---------------------------------------------------------------------------------------------------- builder
+
+
+@dataclass(slots=True)
+class _Home:
+    """Where a root slot's memory is. `to`: output number, variable or feed slot; `offset`: in the arena."""
+
+    place: Literal["arena", "output", "slot", "constant"]
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """How a fetched value leaves: in an array made before the run, as a host step's value, or as a copy."""
+
+    kind: Literal["array", "value", "again"]
+    number: int
+
+
+@dataclass(slots=True)
+class _Life:
+    """First write, last use, and how often each step of a root slot was used."""
+
+    first: int = -1
+    last: int = -1
+    writes: int = 0
+
+
+class PlanBuilder:
+    """Collects slots and steps in the order in which they run, then builds the plan."""
+
+    def __init__(self, runtime: Runtime, name: str = "") -> None:
+        self.runtime = runtime
+        self.name = name
+        self._slots: list[Slot] = []
+        self._feeds: list[Slot] = []
+        self._constants: dict[int, Array] = {}
+        self._variables: dict[Hashable, Slot] = {}
+        self._variable_reads: dict[Hashable, bool] = {}
+        self._logical: dict[Hashable, tuple[Shape | None, Storage | None]] = {}
+        self._steps: list[Launch | HostStep] = []
+        self._fetches: list[Slot] = []
+        self._assigns: dict[int, Slot] = {}
+
+    @property
+    def threads(self) -> int:
+        """The most parts a parallel launch is split into: size per-thread scratch by it."""
+        return self.runtime.threads
+
+    # slots
+
+    def _slot(self, kind: SlotKind, name: str, shape: Shape | None, dtype: Any, **more: Any) -> Slot:
+        dims = None if shape is None else tuple(int(n) for n in shape)
+        slot = Slot(len(self._slots), kind, name, dims, np.dtype(dtype), **more)
+        self._slots.append(slot)
+        return slot
+
+    def feed(self, shape: Shape, dtype: Any, name: str = "") -> Slot:
+        """The next feed of `Plan.run`: a row-major array of this shape and dtype."""
+        slot = self._slot("feed", name, shape, dtype)
+        self._feeds.append(slot)
+        return slot
+
+    def constant(self, value: Any, name: str = "") -> Slot:
+        """A value that never changes; copied to memory of its own unless it is read-only and aligned."""
+        array = source = np.asarray(value)
+        frozen = source.flags.c_contiguous and not source.flags.writeable and type(source) is np.ndarray
+        if not frozen or source.__array_interface__["data"][0] % ALIGNMENT:
+            array = aligned_empty(source.shape, source.dtype)
+            array[...] = source
+            array.flags.writeable = False
+        slot = self._slot("constant", name, source.shape, source.dtype)
+        self._constants[slot.index] = array
+        return slot
+
+    def variable(
+        self,
+        key: Hashable,
+        shape: Shape | None,
+        dtype: Any,
+        name: str = "",
+        reads: bool = True,
+        storage: Storage | None = None,
+        stored_shape: Shape | None = None,
+    ) -> Slot:
+        """The variable's value at the start of the run; one slot per key.
+
+        reads=False: only written, may have no value yet. storage: the layout the plan wants it in; then
+        `stored_shape` is the shape of the buffer and `shape` the logical one.
+        """
+        slot = self._variables.get(key)
+        if slot is None:
+            slot = self._slot("variable", name or str(key), shape, dtype, key=key)
+            if storage is not None:
+                slot = replace(slot, shape=stored_shape)
+                self._slots[slot.index] = slot
+            self._variables[key] = slot
+            self._variable_reads[key] = False
+            self._logical[key] = (shape, storage)
+        self._variable_reads[key] |= reads
+        return slot
+
+    def buffer(self, shape: Shape, dtype: Any, name: str = "") -> Slot:
+        """A value that launches write: lives in the arena, or where it is needed at the end."""
+        return self._slot("buffer", name, shape, dtype)
+
+    def scratch(self, nbytes: int, name: str = "scratch") -> Slot:
+        """Bytes for one launch to work in."""
+        return self._slot("buffer", name, (nbytes,), np.uint8)
+
+    def view(self, slot: Slot, shape: Shape, dtype: Any = None, offset: int = 0, name: str = "") -> Slot:
+        """The same memory under another shape (or dtype), `offset` bytes further in; row-major."""
+        if slot.shape is None:
+            raise ValueError(f"{slot} has no shape to view")
+        made = self._slot(
+            slot.kind, name or slot.name, shape, slot.dtype if dtype is None else dtype,
+            parent=slot.root, offset=slot.offset + offset, key=slot.key,
+        )  # fmt: skip
+        if offset < 0 or offset + made.nbytes > slot.nbytes:
+            raise ValueError(f"{made} does not lie inside {slot}")
+        return made
+
+    # steps
+
+    def launch(
+        self,
+        kernel: Any,
+        args: Sequence[Arg],
+        *,
+        parallel: bool = False,
+        name: str = "",
+        origin: Any = None,
+        flops: float = 0.0,
+        bytes: int | None = None,
+        inplace: Sequence[tuple[Slot, Slot]] = (),
+    ) -> None:
+        """Adds a kernel call: `args` are Refs, ints (i64) and NumPy scalars (handed over by address)."""
+        size = sum(arg.slot.nbytes for arg in args if isinstance(arg, Ref)) if bytes is None else bytes
+        step = Launch(kernel, tuple(args), name, origin, parallel, flops, size, tuple(inplace))
+        for arg in args:
+            if not isinstance(arg, Ref):
+                if isinstance(arg, bool) or not isinstance(arg, (int, np.generic)):
+                    raise TypeError(f'launch "{name}": {arg!r} is no Ref, int or NumPy scalar')
+                continue
+            slot = arg.slot
+            if slot.shape is None or slot.dtype.hasobject:
+                raise ValueError(f'launch "{name}": {slot} has no native form')
+            if arg.access != "r" and slot.kind in ("feed", "constant", "dynamic"):
+                raise ValueError(f'launch "{name}": {slot} is a {slot.kind} and cannot be written')
+            if arg.access != "r" and slot.kind == "variable":
+                raise ValueError(f'launch "{name}": write {slot} to a buffer and `assign` it')
+        self._steps.append(step)
+
+    def host(
+        self,
+        function: Callable[..., Any],
+        inputs: Sequence[Slot],
+        outputs: Sequence[tuple[Shape | None, Any]],
+        *,
+        name: str = "",
+        origin: Any = None,
+        with_store: bool = False,
+    ) -> list[Slot]:
+        """Adds a Python call; `outputs`: (shape or None, dtype) of what it returns. Returns their slots."""
+        made = [self._slot("dynamic", name, shape, dtype) for shape, dtype in outputs]
+        self._steps.append(HostStep(function, tuple(inputs), tuple(made), name, origin, with_store))
+        return made
+
+    def assign(self, variable: Slot, value: Slot) -> None:
+        """Makes `value` the variable's value after the run (once per variable)."""
+        if variable.kind != "variable" or variable.parent is not None:
+            raise ValueError(f"{variable} is no variable")
+        if variable.index in self._assigns:
+            raise ValueError(f"{variable} is assigned twice")
+        if value.dtype != variable.dtype:
+            raise TypeError(f"{variable} cannot take {value}")
+        if None not in (value.shape, variable.shape) and value.nbytes != variable.nbytes:
+            raise ValueError(f"{variable} cannot take {value}")
+        self._assigns[variable.index] = value
+
+    def fetch(self, slot: Slot) -> int:
+        """Hands the value out; returns its position in the list that `Plan.run` returns."""
+        self._fetches.append(slot)
+        return len(self._fetches) - 1
+
+    # building
+
+    def build(self) -> Plan:
+        """Decides where everything lives and compiles the kernels."""
+        return _Build(self).plan()
+
+
+def _native(slot: Slot) -> bool:
+    return slot.shape is not None and not slot.dtype.hasobject
+
+
+class _Build:
+    """One run of `PlanBuilder.build`: complete the steps, place the slots, lay out the table."""
+
+    def __init__(self, builder: PlanBuilder) -> None:
+        self.builder = builder
+        self.slots = list(builder._slots)
+        self.homes: dict[int, _Home] = {}
+        self.outputs: list[_Output] = []
+        self.output_slots: list[Slot] = []  # one per array made before the run
+        self.commits: list[tuple[Hashable, Slot]] = []
+        self.head: list[Launch | HostStep] = []
+        self.tail: list[Launch | HostStep] = []
+
+    def buffer(self, like: Slot) -> Slot:
+        slot = Slot(len(self.slots), "buffer", like.name, like.shape, like.dtype)
+        self.slots.append(slot)
+        return slot
+
+    @staticmethod
+    def copy(target: Slot, source: Slot, origin: Any = None) -> Launch:
+        args = (Ref(target, "w"), Ref(source, "r"), source.nbytes)
+        return Launch(COPY, args, f"copy {source.name}", origin, True, 0.0, 2 * source.nbytes)
+
+    def plan(self) -> Plan:
+        builder = self.builder
+        pinned = self.place_fetches()
+        self.lives()
+        self.place_assigns(pinned)
+        steps = self.steps = [*self.head, *builder._steps, *self.tail]
+        self.lives()
+        merged = self.merge_in_place()
+        layout = self.place_arena(merged)
+        return self.assemble(steps, layout)
+
+    # Lifetimes over head, steps and tail; `end` is a step after all of them.
+
+    def lives(self) -> None:
+        steps = [*self.head, *self.builder._steps, *self.tail]
+        lives: dict[int, _Life] = {}
+        self.end = len(steps)
+
+        def touch(slot: Slot, at: int, writes: bool) -> None:
+            life = lives.setdefault(slot.root.index, _Life())
+            if life.first < 0:
+                life.first = at
+                if not writes and slot.kind == "buffer":
+                    raise ValueError(f"{slot} is read before it is written")
+            life.last = at
+            life.writes += writes
+
+        for at, step in enumerate(steps):
+            if isinstance(step, Launch):
+                for arg in step.args:
+                    if isinstance(arg, Ref) and arg.access == "r":
+                        touch(arg.slot, at, False)
+                for arg in step.args:
+                    if isinstance(arg, Ref) and arg.access != "r":
+                        touch(arg.slot, at, True)
+            else:
+                for slot in step.inputs:
+                    touch(slot, at, False)
+                for slot in step.outputs:
+                    touch(slot, at, True)
+        self.life = lives
+
+    def place_fetches(self) -> set[int]:
+        """Fetched buffers are written straight into the array handed out; all else is copied."""
+        assigned = {slot.root.index for slot in self.builder._assigns.values()}
+        seen: dict[int, int] = {}
+        pinned: set[int] = set()
+        for slot in self.builder._fetches:
+            if slot.index in seen:
+                self.outputs.append(_Output("again", seen[slot.index]))
+                continue
+            seen[slot.index] = len(self.outputs)
+            if not _native(slot) or slot.kind == "dynamic":
+                if slot.kind in ("buffer", "feed", "constant", "variable") or slot.parent is not None:
+                    slot = self.host_copy(slot)
+                self.outputs.append(_Output("value", slot.index))
+                continue
+            root = slot.root
+            whole = slot.offset == 0 and slot.nbytes == root.nbytes
+            number = len(self.output_slots)
+            if slot.kind == "buffer" and whole and root.index not in pinned | assigned:
+                pinned.add(root.index)
+                self.homes[root.index] = _Home("output", number)
+            else:
+                target = self.buffer(slot)
+                self.homes[target.index] = _Home("output", number)
+                # A variable's value is the one at the start: copy it before anything can overwrite it.
+                (self.head if slot.kind == "variable" else self.tail).append(self.copy(target, slot))
+                if slot.kind == "variable":
+                    self.builder._variable_reads[slot.key] = True
+            self.output_slots.append(slot)
+            self.outputs.append(_Output("array", number))
+        return pinned
+
+    def host_copy(self, slot: Slot) -> Slot:
+        """A value that leaves through Python (strings, views of host values)."""
+        made = Slot(len(self.slots), "dynamic", slot.name, slot.shape, slot.dtype)
+        self.slots.append(made)
+        step = HostStep(np.array, (slot,), (made,), f"copy {slot.name}")
+        (self.head if slot.kind == "variable" else self.tail).append(step)
+        return made
+
+    def place_assigns(self, pinned: set[int]) -> None:
+        """New values go straight to the variable when its last reader is done, else are copied at the end."""
+        steps = [*self.head, *self.builder._steps]
+        sources: set[int] = set()
+        late: list[Launch | HostStep] = []
+        for index, value in self.builder._assigns.items():
+            variable = self.slots[index]
+            root = value.root
+            if not _native(value) or value.kind == "dynamic" or not _native(variable):
+                self.commits.append((variable.key, value))
+                continue
+            whole = value.offset == 0 and value.nbytes == root.nbytes
+            life = self.life.get(root.index)
+            if (
+                value.kind == "buffer"
+                and whole
+                and life is not None
+                and root.index not in pinned
+                and root.index not in sources
+                and self.may_overwrite(variable, root, steps[life.first], life.first)
+            ):
+                sources.add(root.index)
+                self.homes[root.index] = _Home("slot", variable.index)
+                continue
+            if value.kind == "variable" and value.root is not variable:
+                # Two variables may swap values: all old ones are saved before the first is overwritten.
+                saved = self.buffer(value)
+                self.tail.append(self.copy(saved, value))
+                value = saved
+            elif value.root is variable:
+                continue
+            late.append(self.copy(variable, value))
+        self.tail += late
+
+    def may_overwrite(self, variable: Slot, root: Slot, step: Launch | HostStep, at: int) -> bool:
+        """Whether `step`, the first to write `root`, runs after the last reader of the variable."""
+        reader = self.life.get(variable.index)
+        if any(value.root is variable for value in self.builder._assigns.values()):
+            return False
+        if reader is None or reader.last < at:
+            return True
+        return reader.last == at and isinstance(step, Launch) and _allows(step, root, variable)
+
+    def merge_in_place(self) -> dict[int, int]:
+        """Root slots that take over the arena bytes of another: written root -> the root it overwrites."""
+        into: dict[int, int] = {}
+        taken: set[int] = set()
+        last = {index: life.last for index, life in self.life.items()}
+        for at, step in enumerate(self.steps):
+            if not isinstance(step, Launch):
+                continue
+            for target, source in step.inplace:
+                new, old = target.root, source.root
+                if (
+                    new.kind == "buffer" and old.kind == "buffer" and new is not old
+                    and new.index not in self.homes and old.index not in self.homes
+                    and old.index not in taken
+                    and new.index not in into and self.life[new.index].first == at
+                    and self.life[old.index].last == at and new.nbytes == old.nbytes
+                    and _allows(step, new, old)
+                ):  # fmt: skip
+                    base = into.get(old.index, old.index)
+                    into[new.index] = base
+                    taken.add(old.index)
+                    last[base] = max(last[base], last[new.index])
+        self.last = last
+        return into
+
+    def place_arena(self, merged: dict[int, int]) -> Layout:
+        wanted: list[int] = []
+        requests: list[Request] = []
+        for index, life in self.life.items():
+            slot = self.slots[index]
+            if slot.kind == "buffer" and index not in self.homes and index not in merged:
+                wanted.append(index)
+                requests.append(Request(slot.nbytes, life.first, self.last[index]))
+        layout = plan_arena(requests)
+        for index, offset in zip(wanted, layout.offsets, strict=True):
+            self.homes[index] = _Home("arena", offset)
+        for index, base in merged.items():
+            self.homes[index] = self.homes[base]
+        return layout
+
+    # Table
+
+    def home(self, slot: Slot) -> _Home:
+        root = slot.root
+        if root.kind == "constant":
+            return _Home("constant", root.index)
+        if root.kind in ("feed", "variable", "dynamic"):
+            return _Home("slot", root.index)
+        return self.homes[root.index]
+
+    def assemble(self, steps: list[Launch | HostStep], layout: Layout) -> Plan:
+        builder = self.builder
+        launches = [step for step in steps if isinstance(step, Launch)]
+        kernels = builder.runtime.addresses([step.kernel for step in launches])
+        ordered, parallel = self.segments(steps)
+        barriers = self.barriers(steps, parallel)
+        words: list[int] = []
+        base = RECORD_WORDS * len(launches)
+        records: list[int] = []
+        arena_words: list[int] = []
+        table_words: list[int] = []
+        patches: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        scalars: dict[bytes, int] = {}
+        scalar_words: list[tuple[int, int]] = []
+        for number, step in enumerate(launches):
+            table_words.append(len(records) + 1)
+            records += (
+                kernels[number],
+                (base + len(words)) * 8,
+                int(parallel[number]),
+                int(barriers[number]),
+            )
+            for arg in step.args:
+                at = base + len(words)
+                if isinstance(arg, Ref):
+                    home, skip = self.home(arg.slot), arg.slot.offset + arg.offset
+                    if home.place == "constant":
+                        address = builder._constants[home.number].__array_interface__["data"][0]
+                        words.append(address + skip)
+                    elif home.place == "arena":
+                        arena_words.append(at)
+                        words.append(home.number + skip)
+                    else:
+                        patches.setdefault((home.place, home.number), []).append((at, skip))
+                        words.append(0)
+                elif isinstance(arg, np.generic):
+                    bits = arg.tobytes()
+                    place = scalars.setdefault(bits, 16 * len(scalars))
+                    scalar_words.append((at, place))
+                    words.append(0)
+                else:
+                    words.append(int(arg))
+        pool = aligned_empty(max(1, 16 * len(scalars)))
+        for bits, place in scalars.items():
+            pool[place : place + len(bits)] = np.frombuffer(bits, np.uint8)
+        template = np.array(records + words, np.int64)
+        pool_address = pool.__array_interface__["data"][0]
+        for at, place in scalar_words:
+            template[at] = pool_address + place
+        frozen = {key: np.array(rows, np.int64).reshape(-1, 2) for key, rows in patches.items()}
+        return Plan(self, ordered, tuple(launches), layout, template, pool, arena_words, table_words, frozen)
+
+    def segments(self, steps: list[Launch | HostStep]) -> tuple[list[Segment | HostStep], list[bool]]:
+        """Runs of launches become one segment each. Also says which launches are shared among threads."""
+        threads = self.builder.runtime.threads
+        parallel: list[bool] = []
+        ordered: list[Segment | HostStep] = []
+        last_use: dict[int, int] = {}
+        for at, step in enumerate(steps):
+            if isinstance(step, HostStep):
+                for slot in (*step.inputs, *step.outputs):
+                    last_use[slot.root.index] = at
+        keep = {slot.root.index for slot in self.builder._fetches}
+        keep |= {output.number for output in self.outputs if output.kind == "value"}
+        keep |= {value.root.index for _, value in self.commits}
+        group: list[Launch] = []
+
+        def close(park: bool) -> None:
+            if not group:
+                return
+            shared = [
+                threads > 1 and step.parallel and step.nanoseconds >= _PARALLEL_LAUNCH_NS for step in group
+            ]
+            worth = sum(step.nanoseconds for step, share in zip(group, shared, strict=True) if share)
+            team = worth >= _TEAM_NS
+            total = sum(step.nanoseconds for step in group)
+            ordered.append(Segment(len(parallel), len(group), team, total >= _RELEASE_NS, park))
+            parallel.extend(share and team for share in shared)
+            group.clear()
+
+        native_use: dict[int, int] = {}
+        for at, step in enumerate(steps):
+            if isinstance(step, Launch):
+                for arg in step.args:
+                    if isinstance(arg, Ref) and arg.slot.kind == "dynamic":
+                        native_use[arg.slot.root.index] = at
+        dying: dict[int, list[int]] = {}
+        for index, at in last_use.items():
+            if self.slots[index].kind == "dynamic" and index not in keep and native_use.get(index, -1) <= at:
+                dying.setdefault(at, []).append(index)
+        for at, step in enumerate(steps):
+            if isinstance(step, Launch):
+                group.append(step)
+                continue
+            close(park=True)
+            ordered.append(replace(step, frees=tuple(dying.get(at, ()))))
+        close(park=False)
+        return ordered, parallel
+
+    def barriers(self, steps: list[Launch | HostStep], parallel: list[bool]) -> list[bool]:
+        """Where all threads must wait: before a launch that touches what another thread may still touch."""
+        after = [False] * len(parallel)
+        if not any(parallel):
+            return after
+        number = -1
+        # (memory, first byte, end, writes, shared among threads, share)
+        open_accesses: list[tuple[tuple[str, int], int, int, bool, bool, Hashable]] = []
+        for step in steps:
+            if isinstance(step, HostStep):
+                open_accesses = []
+                continue
+            number += 1
+            mine = []
+            for arg in step.args:
+                if not isinstance(arg, Ref) or arg.slot.root.kind == "constant":
+                    continue
+                home = self.home(arg.slot)
+                start = arg.slot.offset + (home.number if home.place == "arena" else 0)
+                memory = (home.place, 0 if home.place == "arena" else home.number)
+                end = start + arg.slot.nbytes
+                share = None if arg.share is None else (arg.share, arg.offset)
+                mine.append((memory, start, end, arg.access != "r", parallel[number], share))
+            if len(open_accesses) > _OPEN_ACCESSES or any(
+                _crosses(a, b) for a in mine for b in open_accesses
+            ):
+                after[number - 1] = True
+                open_accesses = []
+            open_accesses += mine
+        return after
+
+
+def _allows(step: Launch, new: Slot, old: Slot) -> bool:
+    """Whether a launch may write `new` over `old`: it says so, and touches neither in any other way."""
+    if not any(t.root is new and s.root is old and t.offset == s.offset == 0 for t, s in step.inplace):
+        return False
+    touched = [arg for arg in step.args if isinstance(arg, Ref) and arg.slot.root in (new, old)]
+    return len(touched) == 2 and all(arg.offset == 0 for arg in touched)
+
+
+def _crosses(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    if a[0] != b[0] or a[1] >= b[2] or b[1] >= a[2] or not (a[3] or b[3]):
+        return False
+    if not a[4] and not b[4]:
+        return False  # both on the first thread
+    return not (a[4] and b[4] and a[5] is not None and a[5] == b[5] and a[1:3] == b[1:3])
+
+
+# ------------------------------------------------------------------------------------------------------- plan
+
+
+@dataclass(eq=False, slots=True)
+class Workspace:
+    """What one run writes to: the arena, the table of bound addresses, values by slot, and the bound
+    calls."""
+
+    table: Array
+    arena: Array
+    values: list[Any]
+    enter: Entry
+    steps: list[tuple[SegmentCall | None, HostStep | None]]
+    binders: dict[int, Entry]
+    owners: set[int] = field(default_factory=set)
+    variables: list[Array] = field(default_factory=list)
+    version: int = 0
+    pending: list[Hashable] = field(default_factory=list)
+
+
+def _owner(array: Array) -> Array:
+    """The array whose memory this is."""
+    base = array.base
+    while isinstance(base, np.ndarray):
+        array, base = base, base.base
+    return array
+
+
+class Plan:
+    """An immutable program over numbered slots; see `PlanBuilder`. Any number of threads may run it at
+    once."""
+
+    def __init__(
+        self,
+        build: _Build,
+        steps: list[Segment | HostStep],
+        launches: tuple[Launch, ...],
+        layout: Layout,
+        template: Array,
+        scalars: Array,
+        arena_words: list[int],
+        table_words: list[int],
+        patches: dict[tuple[str, int], Array],
+    ) -> None:
+        builder = build.builder
+        self.name = builder.name
+        self.steps = tuple(steps)
+        self.launches = launches
+        self.layout = layout
+        self.slots = tuple(build.slots)
+        self.feeds = tuple(builder._feeds)
+        self.outputs = tuple(build.outputs)
+        self.constants = dict(builder._constants)
+        written = set(builder._assigns)
+        direct = {key for key, _ in build.commits}
+        self.variables = tuple(
+            VariableSpec(
+                key=key,
+                shape=builder._logical[key][0],
+                dtype=slot.dtype,
+                reads=builder._variable_reads[key],
+                writes=slot.index in written,
+                storage=builder._logical[key][1],
+            )
+            for key, slot in builder._variables.items()
+            if builder._variable_reads[key] or key not in direct
+        )  # fmt: skip
+        self._variable_slots = tuple(builder._variables[spec.key] for spec in self.variables)
+        self._written = tuple(spec.key for spec in self.variables if spec.writes and spec.key not in direct)
+        self._commits = tuple((key, slot.index) for key, slot in build.commits)
+        self._runtime = builder.runtime
+        self._template = template
+        self._scalars = scalars
+        self._arena_words = np.array(arena_words, np.int64)
+        self._table_words = np.array(table_words, np.int64)
+        self._patches = patches
+        self._output_specs = tuple((slot.shape or (), slot.dtype) for slot in build.output_slots)
+        self._makers = tuple(
+            (np.empty if slot.nbytes < _ALIGNED_OUTPUT else aligned_empty, slot.shape or (), slot.dtype)
+            for slot in build.output_slots
+        )
+        self._native = len(steps) <= 1 and not any(isinstance(step, HostStep) for step in steps)
+        self._plain = (
+            self._native and all(output.kind == "array" for output in self.outputs) and not self._commits
+        )
+        self._host_values(build)
+        self._stateful = bool(self.variables or self._commits) or any(
+            isinstance(step, HostStep) and step.with_store for step in steps
+        )
+        self._pool: list[Workspace] = []
+
+    def _host_values(self, build: _Build) -> None:
+        """What must be in `values` for host steps, fetches and commits: by where its memory is."""
+        wanted: dict[int, Slot] = {}
+        for step in self.steps:
+            if isinstance(step, HostStep):
+                wanted.update((slot.index, slot) for slot in step.inputs)
+        for _, index in self._commits:
+            wanted[index] = self.slots[index]
+        for output in self.outputs:
+            if output.kind == "value":
+                wanted[output.number] = self.slots[output.number]
+        self._arena_values: list[tuple[Slot, int]] = []
+        self._output_values: list[tuple[Slot, int]] = []
+        self._views: dict[int, list[Slot]] = {}
+        for slot in wanted.values():
+            home = build.home(slot)
+            if home.place == "arena":
+                self._arena_values.append((slot, home.number))
+            elif home.place == "output":
+                self._output_values.append((slot, home.number))
+            elif slot.index != home.number:
+                self._views.setdefault(home.number, []).append(slot)
+        self._fed_values = tuple(
+            (position, slot)
+            for position, slot in enumerate(self.feeds)
+            if slot.index in wanted or slot.index in self._views
+        )
+        transient = [slot.index for _, slot in self._fed_values]
+        transient += [slot.index for slot, _ in self._output_values]
+        for slot in self.slots:
+            if slot.kind == "dynamic" or (slot.kind == "feed" and slot.parent is not None):
+                transient.append(slot.index)
+        self._transient = tuple(transient)
+
+    # running
+
+    def run(self, feeds: Sequence[Array] = (), store: VariableStore | None = None) -> list[Array]:
+        """Runs once: feeds in the order of `feeds`, the session's variables; returns the fetched arrays.
+
+        Feeds must have the planned shape and dtype (ValueError, TypeError); what is not row-major is copied.
+        """
+        if type(feeds) is not tuple:
+            feeds = tuple(feeds)
+        try:
+            workspace = self._pool.pop()
+        except IndexError:
+            workspace = self._workspace()
+        try:
+            outputs: list[Array] = [make(shape, dtype) for make, shape, dtype in self._makers]
+            if self._stateful:
+                if store is None:
+                    raise ValueError(f"plan {self.name!r} needs a variable store")
+                if workspace.version != store.version:
+                    self._bind(workspace, store)
+            if workspace.enter(feeds, outputs) is not None:
+                feeds = self._conform(feeds)
+                if workspace.enter(feeds, outputs) is not None:
+                    raise RuntimeError(f"plan {self.name!r} does not take these feeds")
+            if self._plain:
+                if workspace.pending and store is not None:
+                    self._initialized(workspace, store)
+                return outputs
+            return self._walk(workspace, feeds, outputs, store, None)
+        finally:
+            if len(self._pool) < _IDLE_WORKSPACES:
+                self._pool.append(workspace)
+
+    def run_traced(
+        self, feeds: Sequence[Array] = (), store: VariableStore | None = None
+    ) -> tuple[list[Array], list[TraceEvent]]:
+        """Runs once with clocks: the fetched arrays, and one event per launch, thread and host step."""
+        workspace = self._workspace(traced=True)
+        events: list[TraceEvent] = []
+        feeds = self._conform(tuple(feeds))
+        outputs: list[Array] = [make(shape, dtype) for make, shape, dtype in self._makers]
+        if self._stateful:
+            if store is None:
+                raise ValueError(f"plan {self.name!r} needs a variable store")
+            self._bind(workspace, store)
+        if workspace.enter(feeds, outputs) is not None:
+            raise RuntimeError(f"plan {self.name!r} does not take these feeds")
+        return self._walk(workspace, feeds, outputs, store, events), events
+
+    def _walk(
+        self,
+        workspace: Workspace,
+        feeds: tuple[Array, ...],
+        outputs: list[Array],
+        store: VariableStore | None,
+        events: list[TraceEvent] | None,
+    ) -> list[Array]:
+        values = workspace.values
+        try:
+            for position, slot in self._fed_values:
+                values[slot.index] = feeds[position]
+                if slot.index in self._views:
+                    self._set_views(values, slot.index, feeds[position])
+            for slot, number in self._output_values:
+                values[slot.index] = _view(outputs[number], slot)
+            if events is None:
+                if not self._native:
+                    for call, host in workspace.steps:
+                        if call is not None:
+                            call()
+                        elif host is not None:
+                            self._host(workspace, host, store)
+            else:
+                self._traced(workspace, store, events)
+            fetched = self._fetch(workspace, feeds, outputs)
+            if store is not None:
+                for key, index in self._commits:
+                    store.set(key, values[index])
+                if workspace.pending:
+                    self._initialized(workspace, store)
+            return fetched
+        finally:
+            self._forget(workspace)
+
+    def _host(self, workspace: Workspace, step: HostStep, store: VariableStore | None) -> None:
+        values = workspace.values
+        inputs = [values[slot.index] for slot in step.inputs]
+        try:
+            result = step.function(store, *inputs) if step.with_store else step.function(*inputs)
+        except BaseException as error:
+            _mark(error, step)
+            raise
+        results = (result,) if len(step.outputs) == 1 else tuple(result or ())
+        if len(results) != len(step.outputs):
+            raise ValueError(
+                f'host step "{step.name}" returned {len(results)} values, not {len(step.outputs)}'
+            )
+        for slot, value in zip(step.outputs, results, strict=True):
+            array = self._settle(workspace, step, slot, value, inputs)
+            values[slot.index] = array
+            if slot.index in self._views:
+                self._set_views(values, slot.index, array)
+        for index in step.frees:
+            values[index] = None
+
+    def _settle(
+        self, workspace: Workspace, step: HostStep, slot: Slot, value: Any, inputs: list[Any]
+    ) -> Array:
+        """A host step's result as an array of the planned kind that nobody will overwrite."""
+        array: Array = (
+            value if type(value) is np.ndarray else np.asarray(value, _loose_dtype(value, slot.dtype))
+        )
+        if array.dtype != slot.dtype:
+            raise _mark(
+                TypeError(f'host step "{step.name}" returned {array.dtype}, expected {slot.dtype}'), step
+            )
+        if slot.shape is not None and array.shape != slot.shape:
+            raise _mark(
+                ValueError(
+                    f'host step "{step.name}" returned shape {list(array.shape)}, expected {list(slot.shape)}'
+                ),
+                step,
+            )
+        owner = _owner(array)
+        if owner is not array or any(array is other for other in inputs):
+            # The arena and the variables are written again, and foreign memory is not ours to trust.
+            if id(owner) in workspace.owners or owner.base is not None:
+                array = np.array(array)
+        binder = workspace.binders.get(slot.index)
+        if binder is not None:
+            if binder((array,), []) is not None:
+                array = _row_major(array, slot)
+                if binder((array,), []) is not None:
+                    raise RuntimeError(f'host step "{step.name}": {slot} cannot be bound')
+        elif slot.index in self._views:
+            array = np.ascontiguousarray(array).reshape(array.shape)
+        return array
+
+    def _fetch(self, workspace: Workspace, feeds: tuple[Array, ...], outputs: list[Array]) -> list[Array]:
+        if self._plain:
+            return outputs
+        fetched: list[Array] = []
+        mine = {id(array) for array in outputs}
+        mine.update(id(array) for array in feeds)
+        mine.update(id(array) for array in self.constants.values())
+        for output in self.outputs:
+            if output.kind == "array":
+                fetched.append(outputs[output.number])
+                continue
+            array = fetched[output.number] if output.kind == "again" else workspace.values[output.number]
+            if output.kind == "again" or array.base is not None or id(array) in mine:
+                array = np.array(array)
+            mine.add(id(array))
+            fetched.append(array)
+        return fetched
+
+    def _traced(self, workspace: Workspace, store: VariableStore | None, events: list[TraceEvent]) -> None:
+        began = time.perf_counter_ns()
+        for (call, host), step in zip(workspace.steps, self.steps, strict=True):
+            if call is not None and isinstance(step, Segment):
+                times = call.trace()
+                for thread in range(times.shape[0]):
+                    for number in range(step.count):
+                        start, stop = times[thread, number].tolist()
+                        if stop:
+                            launch = self.launches[step.first + number]
+                            events.append(
+                                TraceEvent(
+                                    launch.name, (start - began) / 1e3, (stop - start) / 1e3, thread,
+                                    launch.bytes, launch.origin,
+                                )
+                            )  # fmt: skip
+            elif host is not None:
+                start = time.perf_counter_ns()
+                self._host(workspace, host, store)
+                stop = time.perf_counter_ns()
+                size = sum(
+                    value.nbytes
+                    for slot in host.outputs
+                    if (value := workspace.values[slot.index]) is not None
+                )
+                events.append(
+                    TraceEvent(host.name, (start - began) / 1e3, (stop - start) / 1e3, 0, size, host.origin)
+                )
+        events.sort(key=lambda event: event.start_us)
+
+    def _forget(self, workspace: Workspace) -> None:
+        """Lets go of what belongs to one run."""
+        values = workspace.values
+        for index in self._transient:
+            values[index] = None
+
+    def _initialized(self, workspace: Workspace, store: VariableStore) -> None:
+        store.mark_initialized(workspace.pending)
+        workspace.pending = []
+
+    def _set_views(self, values: list[Any], root: int, array: Array) -> None:
+        for slot in self._views[root]:
+            values[slot.index] = _view(array, slot)
+
+    def _conform(self, feeds: tuple[Any, ...]) -> tuple[Array, ...]:
+        """Feeds as row-major arrays of the planned shape and dtype, copied where needed."""
+        if len(feeds) != len(self.feeds):
+            raise ValueError(f"plan {self.name!r} takes {len(self.feeds)} feeds, not {len(feeds)}")
+        conformed = []
+        for slot, value in zip(self.feeds, feeds, strict=True):
+            array = np.asarray(value)
+            if array.dtype != slot.dtype:
+                raise TypeError(f'feed "{slot.name}" is {array.dtype}, expected {slot.dtype}')
+            if array.shape != slot.shape:
+                raise ValueError(
+                    f'feed "{slot.name}" has shape {list(array.shape)}, expected {list(slot.shape or ())}'
+                )
+            conformed.append(_row_major(array, slot))
+        return tuple(conformed)
+
+    # binding
+
+    def _workspace(self, traced: bool = False) -> Workspace:
+        runtime = self._runtime
+        runtime.watch(self)
+        table = aligned_empty(max(1, len(self._template)), np.int64)
+        table[: len(self._template)] = self._template
+        table[self._table_words] += table.__array_interface__["data"][0]
+        arena = aligned_empty(self.layout.peak)
+        table[self._arena_words] += arena.__array_interface__["data"][0]
+        calls: list[tuple[SegmentCall | None, HostStep | None]] = []
+        for step in self.steps:
+            if isinstance(step, Segment):
+                calls.append((runtime.segment(table, step.first * RECORD_WORDS, step.count, step), None))
+            else:
+                calls.append((None, step))
+        only = calls[0][0] if self._native and calls and not traced else None
+        feeds = [self._check(slot, "slot", slot.index, False) for slot in self.feeds]
+        outputs = [
+            Check(shape, dtype, True, self._patches.get(("output", number), _NO_PATCHES))
+            for number, (shape, dtype) in enumerate(self._output_specs)
+        ]
+        binders = {
+            slot.index: runtime.entry(table, [self._check(slot, "slot", slot.index, False)], [], None)
+            for slot in self.slots
+            if slot.kind == "dynamic" and slot.parent is None and ("slot", slot.index) in self._patches
+        }
+        values: list[Any] = [None] * len(self.slots)
+        for slot, offset in self._arena_values:
+            values[slot.index] = _view(arena[offset:], slot)
+        for index, array in self.constants.items():
+            values[index] = array
+            if index in self._views:
+                self._set_views(values, index, array)
+        entry = runtime.entry(table, feeds, outputs, only)
+        workspace = Workspace(table, arena, values, entry, calls, binders)
+        workspace.owners.add(id(_owner(arena)))
+        return workspace
+
+    def _check(self, slot: Slot, place: str, number: int, writable: bool) -> Check:
+        return Check(slot.shape or (), slot.dtype, writable, self._patches.get((place, number), _NO_PATCHES))
+
+    def _bind(self, workspace: Workspace, store: VariableStore) -> None:
+        """Puts the addresses of the variables into the table, and keeps their buffers alive."""
+        version = store.version
+        buffers = [store.bind(spec) for spec in self.variables]
+        for slot, buffer in zip(self._variable_slots, buffers, strict=True):
+            patches = self._patches.get(("slot", slot.index))
+            if patches is not None:
+                workspace.table[patches[:, 0]] = patches[:, 1] + buffer.__array_interface__["data"][0]
+            workspace.values[slot.index] = buffer
+            if slot.index in self._views:
+                self._set_views(workspace.values, slot.index, buffer)
+        workspace.variables = buffers
+        workspace.owners = {id(_owner(workspace.arena)), *(id(_owner(buffer)) for buffer in buffers)}
+        workspace.pending = [key for key in self._written if not store.is_initialized(key)]
+        workspace.version = version
+
+    def drop_workspaces(self) -> None:
+        """Forgets idle workspaces: gives their memory back, and makes new ones bind anew."""
+        self._pool.clear()
+
+    # looking
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of temporaries of one run, known before the first."""
+        return self.layout.peak
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes one run adds to what its feeds and variables take: arena, fetched arrays, constants,
+        table."""
+        outputs = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._output_specs)
+        constants = sum(array.nbytes for array in self.constants.values())
+        return align(self.layout.peak) + outputs + constants + self._template.nbytes
+
+    def summary(self) -> str:
+        """The plan as text: totals, then one line per step."""
+        lines = [
+            f"plan {self.name or '(unnamed)'}: {len(self.launches)} launches in "
+            f"{sum(isinstance(s, Segment) for s in self.steps)} segments, "
+            f"{sum(isinstance(s, HostStep) for s in self.steps)} host steps; arena {self.layout.peak} bytes "
+            f"(bound {self.layout.lower_bound}), peak {self.peak_bytes}; "
+            f"{sum(s.flops for s in self.launches):.4g} flops, {sum(s.bytes for s in self.launches)} bytes"
+        ]
+        lines += [f"feed {slot}" for slot in self.feeds]
+        lines += [
+            f"variable {slot}{' read' if spec.reads else ''}{' written' if spec.writes else ''}"
+            for spec, slot in zip(self.variables, self._variable_slots, strict=True)
+        ]
+        for step in self.steps:
+            if isinstance(step, HostStep):
+                args = ", ".join(f"%{slot.index}" for slot in step.inputs)
+                made = ", ".join(map(repr, step.outputs))
+                lines.append(f"host {step.name}({args}) -> {made}")
+                continue
+            lines.append(f"segment{' team' if step.team else ''}{' nogil' if step.release else ''}")
+            for number in range(step.first, step.first + step.count):
+                launch = self.launches[number]
+                shared, barrier = self._template[
+                    RECORD_WORDS * number + 2 : RECORD_WORDS * number + 4
+                ].tolist()
+                args = ", ".join(_show(arg) for arg in launch.args)
+                lines.append(
+                    f"  {'*' if shared else ' '} {launch.name}({args})"
+                    f" {launch.bytes} bytes" + (f" {launch.flops:.4g} flops" if launch.flops else "")
+                )
+                if barrier:
+                    lines.append("    ----")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.name!r}: {len(self.launches)} launches, {len(self.steps)} steps>"
+
+
+_NO_PATCHES = np.empty((0, 2), np.int64)
+
+
+def _show(arg: Arg) -> str:
+    if isinstance(arg, Ref):
+        skip = f"+{arg.offset}" if arg.offset else ""
+        return f"{arg.access} %{arg.slot.index}{skip}"
+    return str(arg)
+
+
+def _view(array: Array, slot: Slot) -> Array:
+    """The part of row-major memory that a slot names."""
+    shape = slot.shape or ()
+    if slot.dtype.hasobject:
+        return array.reshape(shape)
+    return np.ndarray(shape, slot.dtype, array, slot.offset) if array.size else np.empty(shape, slot.dtype)
+
+
+def _row_major(array: Array, slot: Slot) -> Array:
+    """The same values as plain memory that a kernel can read."""
+    flags = array.flags
+    if type(array) is np.ndarray and flags.c_contiguous and flags.aligned and array.dtype is slot.dtype:
+        return array
+    fresh = np.empty(array.shape, slot.dtype)
+    fresh[...] = array
+    return fresh
+
+
+def _loose_dtype(value: Any, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Python numbers take the planned dtype; NumPy scalars and subclasses keep theirs."""
+    return None if isinstance(value, (np.generic, np.ndarray)) else dtype
+
+
+def _mark(error: BaseException, step: HostStep) -> BaseException:
+    """Leaves a note on an error which step it came from: attribute `plan_step`."""
+    try:
+        error.plan_step = step  # type: ignore[attr-defined]
+    except AttributeError:
+        pass
+    return error
