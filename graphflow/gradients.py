@@ -319,7 +319,7 @@ def sum_to_input(grad: Tensor, operation: Operation, index: int) -> Tensor:
         return _sum_dynamically(grad, x)
     if want == have and None not in want:
         return grad
-    others = [t.shape.as_tuple() for i, t in enumerate(operation.inputs) if i != index]
+    others = [t.shape.as_tuple() for t in operation.inputs if t is not x]
     lead = len(have) - len(want)
     axes = list(range(lead))
     for axis, size in enumerate(want):
