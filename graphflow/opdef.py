@@ -942,7 +942,7 @@ def _emit_in(graph: Graph, definition: OpDef, inputs: Sequence[Any], attrs: dict
                 raise TypeError(f"{definition.name} {full_name!r} needs the attribute {attr.name!r}")
             values[attr.name] = attr.default
         elif attr.allowed or attr.minimum is not None:
-            _check_attr(definition, attr, values[attr.name], full_name)
+            check_attr(definition, attr, values[attr.name], full_name)
     operation = make_operation(graph, definition, flat, values, full_name)
     outputs = operation.outputs
     if not definition.outputs:
@@ -1043,7 +1043,12 @@ def normalize_attr(attr: AttrDef, value: Any, op_type: str) -> Any:
         raise TypeError(f"attribute {attr.name!r} of {op_type}: {error}") from None
 
 
-def _check_attr(definition: OpDef, attr: AttrDef, value: Any, name: str) -> None:
+def check_attr(definition: OpDef, attr: AttrDef, value: Any, name: str) -> None:
+    """Checks an attribute's value against what its signature allows.
+
+    Raises:
+      DTypeError, ValueError: if the value is not one of those allowed, or below the minimum.
+    """
     items = value if attr.kind.startswith("list(") else (value,)
     if attr.allowed:
         for item in items:
