@@ -1,0 +1,99 @@
+"""Packing: copies of operands in the order in which a register tile reads them.
+
+A panel is `[depth][width]`: for each step of the sum, the values of `width` neighbouring columns (or rows)
+side by side, so that the inner loop walks straight through memory whatever the operand's own strides.
+"""
+
+from __future__ import annotations
+
+from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
+
+__all__ = ["fill_zero", "pack_straight", "pack_transposed", "transpose_block"]
+
+
+def pack_straight(
+    f: FunctionText, lanes: Lanes, source: str, stride: Int, depth: Int, valid: Int, width: int, panel: str
+) -> None:
+    """`panel[k][n] = source[k * stride + n]` for the first `valid` of `width` columns, zeros behind.
+
+    `width` is a multiple of the lanes.
+    """
+
+    def row(k: str, _: list[str]) -> None:
+        start = f.offset(source, f.mul(k, stride), lanes.element)
+        target = f.offset(panel, f.mul(k, width), lanes.element)
+        for column in range(0, width, lanes.count):
+            left = f.sub(valid, column)
+            value = f.load(lanes, f.offset(start, column, lanes.element), left)
+            f.store(lanes, f.offset(target, column, lanes.element), value)
+
+    f.loop(0, depth, row)
+
+
+def pack_transposed(
+    f: FunctionText, lanes: Lanes, source: str, stride: Int, depth: Int, valid: Int, width: int, panel: str
+) -> None:
+    """`panel[k][n] = source[n * stride + k]` for the first `valid` of `width` columns; what is behind is
+    arbitrary.
+    """
+    starts = []
+    for n in range(width):
+        line = f.minimum(n, f.sub(valid, 1))
+        starts.append(f.offset(source, f.mul(line, stride), lanes.element))
+    whole = f.mul(f.div(depth, lanes.count), lanes.count)
+
+    def block(k: str, _: list[str]) -> None:
+        target = f.offset(panel, f.mul(k, width), lanes.element)
+        for first in range(0, width, lanes.count):
+            lines = starts[first : first + lanes.count]
+            lines += lines[-1:] * (lanes.count - len(lines))
+            rows = [f.load(lanes, f.offset(line, k, lanes.element)) for line in lines]
+            for place, value in enumerate(transpose_block(f, lanes, rows)):
+                address = f.offset(target, place * width + first, lanes.element)
+                f.store(lanes, address, value, width - first)
+
+    f.loop(0, whole, block, step=lanes.count)
+
+    def single(k: str, _: list[str]) -> None:
+        target = f.offset(panel, f.mul(k, width), lanes.element)
+        for n, line in enumerate(starts):
+            value = f.value(
+                f"load {lanes.element}, ptr {f.offset(line, k, lanes.element)}, align {lanes.align}"
+            )
+            address = f.offset(target, n, lanes.element)
+            f.emit(f"store {lanes.element} {value}, ptr {address}, align {lanes.align}")
+
+    f.loop(whole, depth, single)
+
+
+def transpose_block(f: FunctionText, lanes: Lanes, rows: list[str]) -> list[str]:
+    """The columns of a square block given by its rows."""
+    count, span = lanes.count, 1
+    while span < count:
+        swapped = list(rows)
+        low = ", ".join(f"i32 {i if not i & span else count + i - span}" for i in range(count))
+        high = ", ".join(f"i32 {count + i if i & span else i + span}" for i in range(count))
+        for r in range(count):
+            if r & span:
+                continue
+            pair = f"{lanes.type} {rows[r]}, {lanes.type} {rows[r + span]}"
+            swapped[r] = f.value(f"shufflevector {pair}, <{count} x i32> <{low}>")
+            swapped[r + span] = f.value(f"shufflevector {pair}, <{count} x i32> <{high}>")
+        rows = swapped
+        span *= 2
+    return rows
+
+
+def fill_zero(f: FunctionText, lanes: Lanes, start: str, count: Int) -> None:
+    """Zeros in `count` elements."""
+    whole = f.mul(f.div(count, lanes.count), lanes.count)
+
+    def several(i: str, _: list[str]) -> None:
+        f.store(lanes, f.offset(start, i, lanes.element), "zeroinitializer")
+
+    f.loop(0, whole, several, step=lanes.count)
+
+    def rest() -> None:
+        f.store(lanes, f.offset(start, whole, lanes.element), "zeroinitializer", f.sub(count, whole))
+
+    f.when_less(whole, count, rest)

@@ -1,0 +1,446 @@
+"""Register tiles: the inner kernel of every contraction, and what it stores.
+
+A tile holds `rows` x `vectors` accumulators in registers. In each turn it loads a row of `b` (vectors, side
+by side along the columns) and multiplies it by one broadcast scalar of `a` per tile row. Where the scalars
+stand is a list of row offsets and a nest of counted steps, which is all that tells a matrix product from a
+convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from graphflow.backends.cpu.expressions import write_expressions
+from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes, ModuleText
+from graphflow.backends.cpu.target import Target
+from graphflow.loops.ir import Expr, Op
+from graphflow.loops.library import ACCUMULATOR, Epilogue, Size, element_bytes
+
+__all__ = [
+    "BufferArgument",
+    "Launch",
+    "LaunchText",
+    "LibraryCode",
+    "Nest",
+    "RowPlan",
+    "SizeArgument",
+    "Store",
+    "Tile",
+    "Workspace",
+    "lanes_of",
+    "tile_kernel",
+    "tile_shape",
+]
+
+
+# ------------------------------------------------------------------------------------------- what comes out
+
+
+@dataclass(frozen=True, slots=True)
+class BufferArgument:
+    """The address of an operand, result or workspace, by name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SizeArgument:
+    """An i64 computed from run-time sizes."""
+
+    size: Size
+
+
+Argument = BufferArgument | SizeArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One phase of a library call: a function `symbol(ptr args, i64 part, i64 parts)`; phases end in a
+    barrier.
+    """
+
+    symbol: str
+    text: str
+    arguments: tuple[Argument, ...]
+    parallel: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Scratch memory, 64-byte aligned; `bytes` may speak of "parts", the greatest number of threads of a
+    launch.
+    """
+
+    name: str
+    bytes: Size
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryCode:
+    """A library call as code: phases in order, and the scratch they share."""
+
+    launches: tuple[Launch, ...]
+    workspaces: tuple[Workspace, ...]
+
+
+@dataclass(slots=True)
+class LaunchText:
+    """A launch being written: its function, and the arguments asked for so far."""
+
+    symbol: str
+    module: ModuleText
+    function: FunctionText
+    parallel: bool = True
+    arguments: list[Argument] = field(default_factory=list)
+    _names: dict[Argument, str] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, symbol: str, target: Target, *, parallel: bool = True) -> LaunchText:
+        """Starts a launch's module."""
+        # x86 back ends may otherwise cut 512-bit vectors in two.
+        wide = f'nounwind "prefer-vector-width"="{target.vector_bytes * 8}"'
+        module = ModuleText(symbol, wide)
+        function = FunctionText(module, symbol, "ptr %args, i64 %part, i64 %parts")
+        return cls(symbol, module, function, parallel)
+
+    def buffer(self, name: str) -> str:
+        """The address of a buffer; asked for before any branch is written."""
+        return self._argument(BufferArgument(name), "ptr")
+
+    def size(self, name: str, extent: int | None) -> Int:
+        """An extent: the known number, or the run-time size of that name."""
+        if extent is not None:
+            return extent
+        return self._argument(SizeArgument(Size.of(1, name)), "i64")
+
+    def _argument(self, argument: Argument, type_text: str) -> str:
+        if argument not in self._names:
+            address = self.function.offset("%args", len(self.arguments), "i64")
+            self._names[argument] = self.function.value(f"load {type_text}, ptr {address}, align 8")
+            self.arguments.append(argument)
+        return self._names[argument]
+
+    def share(self, units: Int) -> tuple[Int, Int]:
+        """This part's range of `units` units."""
+        f = self.function
+        first = f.div(f.mul("%part", units), "%parts")
+        return first, f.div(f.mul(f.add("%part", 1), units), "%parts")
+
+    def finish(self) -> Launch:
+        """The launch."""
+        self.function.finish()
+        return Launch(self.symbol, self.module.text(), tuple(self.arguments), self.parallel)
+
+
+# ---------------------------------------------------------------------------------------------- tile shapes
+
+
+def lanes_of(target: Target, dtype: str) -> Lanes:
+    """The vector type of a dtype on a target."""
+    return Lanes(dtype, max(1, target.vector_bytes // element_bytes(dtype)))
+
+
+def tile_shape(target: Target, lanes: Lanes, columns: int | None) -> tuple[int, int]:
+    """Rows and vectors of the register tile for so many columns (`None`: not known)."""
+    needed = 2 if columns is None else -(-columns // lanes.count)
+    many = target.registers >= 32
+    if needed <= 1:
+        return (16 if many else 8), 1
+    if many and needed == 3:
+        return 8, 3
+    return (14 if many else 6), 2
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """How rows are cut into tiles.
+
+    A known number of rows is cut into tiles that differ by one row at most; an unknown one into full tiles
+    and one unit of what is left over, done by ever smaller tiles.
+    """
+
+    rows: int | None
+    most: int
+
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """The tile heights that may occur."""
+        if self.rows is None:
+            return (self.most, *self._remainders)
+        low, extra = self._balance
+        return tuple(h for h, used in ((low + 1, extra > 0), (low, extra < self._tiles)) if used and h > 0)
+
+    @property
+    def _tiles(self) -> int:
+        return max(1, -(-(self.rows or 0) // self.most))
+
+    @property
+    def _balance(self) -> tuple[int, int]:
+        return divmod(self.rows or 0, self._tiles)
+
+    @property
+    def _remainders(self) -> list[int]:
+        power = 1
+        heights: list[int] = []
+        while power < self.most:
+            heights.insert(0, power)
+            power *= 2
+        return heights
+
+    def units(self, f: FunctionText, rows: Int) -> Int:
+        """How many units `rows` rows make."""
+        if self.rows is not None:
+            return self._tiles if self.rows else 0
+        return f.div(f.add(rows, self.most - 1), self.most)
+
+    def first_row(self, f: FunctionText, unit: Int) -> Int:
+        """The first row of a unit."""
+        if self.rows is None:
+            return f.mul(unit, self.most)
+        low, extra = self._balance
+        return f.add(f.mul(unit, low), f.minimum(unit, extra))
+
+    def each(
+        self, f: FunctionText, rows: Int, first: Int, last: Int, body: Callable[[int, Int], None]
+    ) -> None:
+        """Writes `body(height, first row)` for each tile of the units `first <= u < last`."""
+        if self.rows is not None:
+            low, extra = self._balance
+            if extra:
+                f.loop(first, f.minimum(last, extra), lambda u, _: body(low + 1, f.mul(u, low + 1)))
+            if extra < self._tiles and low:
+                f.loop(f.maximum(first, extra), last, lambda u, _: body(low, f.add(f.mul(u, low), extra)))
+            return
+        full = f.div(rows, self.most)
+        f.loop(first, f.minimum(last, full), lambda u, _: body(self.most, f.mul(u, self.most)))
+
+        def remainder() -> None:
+            left = f.sub(rows, f.mul(full, self.most))
+            row = f.mul(full, self.most)
+            for height in self._remainders:
+                # Each bit of what is left is one tile.
+                bit = f.value(f"and i64 {left}, {height}")
+                f.branch(f.compare("ne", bit, 0), lambda h=height, r=row: body(h, r))  # type: ignore[misc]
+                row = f.add(row, bit)
+
+        f.when_less(full, last, remainder)
+
+
+# ---------------------------------------------------------------------------------------------- the kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """One loop of a tile's sum: turns, and elements from turn to turn in `a` and in `b`; `None` is a
+    parameter.
+    """
+
+    count: int | None
+    a_step: int | None
+    b_step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where a tile's values go.
+
+    `stride`: elements between rows of results and element operands (`None`: a parameter); `row_step`:
+    result rows between tile rows; `columns`: how many columns count (`None`: a parameter).
+    """
+
+    stride: int | None
+    row_step: int
+    columns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A register tile: `row_offsets` are elements of `a` from the first row to each row, or a parameter's
+    stride.
+    """
+
+    lanes: Lanes
+    vectors: int
+    rows: int
+    row_offsets: tuple[int, ...] | None
+    nests: tuple[Nest, ...]
+    store: Store
+
+
+class TileKernel:
+    """A tile written as a function; call it with the run-time numbers that its tile leaves open."""
+
+    def __init__(self, symbol: str, parameters: Sequence[tuple[str, str]]) -> None:
+        self._symbol = symbol
+        self._parameters = parameters
+
+    def call(self, f: FunctionText, values: Mapping[str, Int]) -> None:
+        """Writes a call; `values` by parameter name."""
+        f.call(self._symbol, *(f"{type_text} {values[name]}" for type_text, name in self._parameters))
+
+
+def tile_kernel(module: ModuleText, tile: Tile, epilogue: Epilogue, unroll: int = 1) -> TileKernel:
+    """The function of a tile.
+
+    Parameters by name: `a`, `b`, the epilogue's buffers as `result.NAME` and `operand.NAME` (at the tile's
+    first element, row or column), `row_stride`, `count0`, `a_step0`, `b_step0`, ..., `stride`, `columns`
+    where left open.
+    """
+    parameters = [("ptr", "a"), ("ptr", "b")]
+    parameters += [("ptr", f"result.{name}") for name, _ in epilogue.results]
+    parameters += [("ptr", f"operand.{operand.name}") for operand in epilogue.operands]
+    if tile.row_offsets is None:
+        parameters.append(("i64", "row_stride"))
+    for level, nest in enumerate(tile.nests):
+        for name, known in (("count", nest.count), ("a_step", nest.a_step), ("b_step", nest.b_step)):
+            if known is None:
+                parameters.append(("i64", f"{name}{level}"))
+    if tile.store.stride is None:
+        parameters.append(("i64", "stride"))
+    if tile.store.columns is None:
+        parameters.append(("i64", "columns"))
+
+    def build(f: FunctionText) -> None:
+        sums = _write_sums(f, tile, unroll)
+        _write_results(f, tile, epilogue, sums)
+
+    head = ", ".join(f"{type_text} %{name}" for type_text, name in parameters)
+    return TileKernel(module.internal((tile, id(epilogue)), head, build), parameters)
+
+
+def _write_sums(f: FunctionText, tile: Tile, unroll: int) -> list[str]:
+    """The products' sums, row by row, `vectors` to a row."""
+    lanes, element = tile.lanes, tile.lanes.element
+    offsets: list[Int] = []
+    for row in range(tile.rows):
+        offsets.append(f.mul("%row_stride", row) if tile.row_offsets is None else tile.row_offsets[row])
+
+    def step(a: str, b: str, sums: list[str]) -> list[str]:
+        right = [f.load(lanes, f.offset(b, v * lanes.count, element)) for v in range(tile.vectors)]
+        sums = list(sums)
+        for row in range(tile.rows):
+            left = f.broadcast(lanes, f.offset(a, offsets[row], element))
+            for v in range(tile.vectors):
+                place = row * tile.vectors + v
+                sums[place] = f.multiply_add(lanes, left, right[v], sums[place])
+        return sums
+
+    def nest(level: int, a: str, b: str, sums: list[str]) -> list[str]:
+        if level == len(tile.nests):
+            return step(a, b, sums)
+        loop = tile.nests[level]
+        count: Int = f"%count{level}" if loop.count is None else loop.count
+        a_step: Int = f"%a_step{level}" if loop.a_step is None else loop.a_step
+        b_step: Int = f"%b_step{level}" if loop.b_step is None else loop.b_step
+        innermost = level == len(tile.nests) - 1
+        turns = 1
+        if innermost and isinstance(count, int):
+            # Short sums (the taps of a small filter over few channels) are written out.
+            turns = count if count <= 6 else unroll
+            while turns > 1 and count % turns:
+                turns -= 1
+
+        def body(_: str, carried: list[str]) -> list[str]:
+            a_now, b_now, *now = carried
+            for turn in range(turns):
+                a_turn = f.offset(a_now, f.mul(a_step, turn), element)
+                b_turn = f.offset(b_now, f.mul(b_step, turn), element)
+                now = nest(level + 1, a_turn, b_turn, now)
+            a_next = f.offset(a_now, f.mul(a_step, turns), element)
+            b_next = f.offset(b_now, f.mul(b_step, turns), element)
+            return [a_next, b_next, *now]
+
+        if count == turns:
+            return body("", [a, b, *sums])[2:]
+        carried = [("ptr", a), ("ptr", b), *((lanes.type, value) for value in sums)]
+        return f.loop(0, count, body, carried, step=turns)[2:]
+
+    return nest(0, "%a", "%b", ["zeroinitializer"] * (tile.rows * tile.vectors))
+
+
+_LONG_EPILOGUE = 4
+"""Above so many operations an epilogue is a loop over the rows of a spilled tile: less code to compile, as
+fast.
+"""
+
+
+def _write_results(f: FunctionText, tile: Tile, epilogue: Epilogue, sums: list[str]) -> None:
+    lanes, store = tile.lanes, tile.store
+    stride: Int = "%stride" if store.stride is None else store.stride
+    valid: list[Int | None] = []
+    for v in range(tile.vectors):
+        if store.columns is None:
+            valid.append(f.sub("%columns", v * lanes.count))
+        else:
+            left = store.columns - v * lanes.count
+            valid.append(None if left >= lanes.count else left)
+    fixed: dict[tuple[str, int], str] = {}
+    for operand in epilogue.operands:
+        wide = Lanes(operand.dtype, lanes.count)
+        for v in range(tile.vectors):
+            if operand.over == "scalar":
+                one = fixed.get((operand.name, 0)) or f.broadcast(wide, f"%operand.{operand.name}")
+                fixed[operand.name, v] = one
+            elif operand.over == "column":
+                address = f.offset(f"%operand.{operand.name}", v * lanes.count, wide.element)
+                fixed[operand.name, v] = f.load(wide, address, valid[v])
+
+    def row_values(row: Int, sums_of_row: list[str]) -> None:
+        place = f.mul(row, store.row_step)
+        start = f.mul(place, stride)
+        rows = {
+            o.name: f.broadcast(
+                Lanes(o.dtype, lanes.count), f.offset(f"%operand.{o.name}", place, Lanes(o.dtype, 1).element)
+            )
+            for o in epilogue.operands
+            if o.over == "row"
+        }
+        for v in range(tile.vectors):
+            if valid[v] is not None and isinstance(valid[v], int) and int(valid[v] or 0) <= 0:
+                continue
+            index = f.add(start, v * lanes.count)
+            values = {ACCUMULATOR: sums_of_row[v]}
+            for operand in epilogue.operands:
+                wide = Lanes(operand.dtype, lanes.count)
+                if operand.over == "element":
+                    address = f.offset(f"%operand.{operand.name}", index, wide.element)
+                    values[operand.name] = f.load(wide, address, valid[v])
+                elif operand.over == "row":
+                    values[operand.name] = rows[operand.name]
+                else:
+                    values[operand.name] = fixed[operand.name, v]
+            results = write_expressions(f, lanes.count, [expr for _, expr in epilogue.results], values)
+            for (name, expr), result in zip(epilogue.results, results, strict=True):
+                wide = Lanes(expr.dtype, lanes.count)
+                f.store(wide, f.offset(f"%result.{name}", index, wide.element), result, valid[v])
+
+    if _operations(epilogue) <= _LONG_EPILOGUE:
+        for row in range(tile.rows):
+            row_values(row, sums[row * tile.vectors : (row + 1) * tile.vectors])
+        return
+    bytes_of_vector = lanes.count * lanes.align
+    spill = f.stack(f"[{len(sums)} x {lanes.type}]", max(16, bytes_of_vector))
+    for place, value in enumerate(sums):
+        f.store(lanes, f.offset(spill, place, lanes.type), value, align=max(16, bytes_of_vector))
+
+    def spilled(row: str, _: list[str]) -> None:
+        base = f.mul(row, tile.vectors)
+        again = [f.load(lanes, f.offset(spill, f.add(base, v), lanes.type)) for v in range(tile.vectors)]
+        row_values(row, again)
+
+    f.loop(0, tile.rows, spilled)
+
+
+def _operations(epilogue: Epilogue) -> int:
+    seen: set[int] = set()
+    stack: list[Expr] = [expr for _, expr in epilogue.results]
+    total = 0
+    while stack:
+        expr = stack.pop()
+        if id(expr) not in seen:
+            seen.add(id(expr))
+            if isinstance(expr, Op):
+                total += 1
+                stack.extend(expr.args)
+    return total

@@ -1,0 +1,278 @@
+"""Library calls: contractions and sliding windows, each described by data; a back end turns a call into
+code.
+
+A call names its buffers and says which extents are fixed (`int`) and which are handed over at run time
+(`None`), so that one piece of code serves every batch size. What happens to an element on its way to memory
+(bias, activation, residual, an optimizer's update) is an `Epilogue`: loop-language expressions over the
+contraction's value `acc`.
+
+All buffers are row-major and images are NHWC. A `None` extent is the run-time size of the field's name
+("m", "batch").
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from graphflow.loops.ir import Const, Expr, Load, Op, Var, bits
+
+__all__ = [
+    "ACCUMULATOR",
+    "Call",
+    "Conv2D",
+    "Epilogue",
+    "EpilogueOperand",
+    "Gemm",
+    "Pool2D",
+    "Size",
+    "digest",
+    "element_bytes",
+]
+
+ACCUMULATOR = "acc"
+"""Name of the variable that holds the contraction's value in an epilogue's expressions."""
+
+Extent = int | None
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A sum of products of run-time sizes: what a launch is handed as an i64, or a number of bytes.
+
+    `terms`: one (factor, names of sizes) each. The size "parts" is the number of threads that share a launch.
+    """
+
+    terms: tuple[tuple[int, tuple[str, ...]], ...]
+
+    @classmethod
+    def of(cls, factor: int, *extents: int | str) -> Size:
+        """The product of a factor, known extents and named run-time sizes."""
+        names = []
+        for extent in extents:
+            if isinstance(extent, str):
+                names.append(extent)
+            else:
+                factor *= extent
+        return cls(((factor, tuple(names)),))
+
+    def __add__(self, other: Size) -> Size:
+        return Size(self.terms + other.terms)
+
+    def evaluate(self, sizes: Mapping[str, int]) -> int:
+        """The number, given every named size."""
+        total = 0
+        for factor, names in self.terms:
+            for name in names:
+                factor *= sizes[name]
+            total += factor
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class EpilogueOperand:
+    """A further buffer that an epilogue reads.
+
+    `over`: "element" has the result's shape, "column" one value per column (last axis), "row" one per row
+    (all other axes, row-major), "scalar" a single value.
+    """
+
+    name: str
+    dtype: str
+    over: Literal["element", "row", "column", "scalar"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Epilogue:
+    """What is stored for each element: named results, each an expression over `acc` and the operands' names.
+
+    A result may share its memory with an element operand: each element is read before it is written.
+    """
+
+    results: tuple[tuple[str, Expr], ...]
+    operands: tuple[EpilogueOperand, ...] = ()
+
+    @classmethod
+    def plain(cls, name: str, dtype: str) -> Epilogue:
+        """Stores the contraction's value itself as result `name`."""
+        return cls(((name, Var(ACCUMULATOR, dtype)),))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Gemm:
+    """`c[..., m, n] = a[..., m, k] @ b[..., k, n]`, each operand perhaps stored with its last two axes
+    swapped.
+
+    Buffers: `a`, `b`, the epilogue's operands, the epilogue's results (`c` where none is given). `batch`
+    are the leading extents of the result; `batch_a` and `batch_b` say which of them the operand has (the
+    others are broadcast; all by default). `stride_a`, `stride_b`, `stride_c`: elements from one stored row
+    to the next, "dense" where rows touch, `None` for a run-time size of that name; `stride_c` is that of
+    every result and element operand. Run-time sizes: "m", "n", "k", "batch0", "batch1", ..., "stride_a",
+    "stride_b", "stride_c" where `None`.
+    """
+
+    dtype: str
+    m: Extent
+    n: Extent
+    k: Extent
+    transpose_a: bool = False
+    transpose_b: bool = False
+    batch: tuple[Extent, ...] = ()
+    batch_a: tuple[bool, ...] | None = None
+    batch_b: tuple[bool, ...] | None = None
+    stride_a: Extent | Literal["dense"] = "dense"
+    stride_b: Extent | Literal["dense"] = "dense"
+    stride_c: Extent | Literal["dense"] = "dense"
+    epilogue: Epilogue | None = None
+
+    def flops(self, sizes: Mapping[str, int]) -> int:
+        """Floating-point operations of the product, a multiply-add being two."""
+        total = 2
+        for name, extent in (("m", self.m), ("n", self.n), ("k", self.k)):
+            total *= sizes[name] if extent is None else extent
+        for axis, extent in enumerate(self.batch):
+            total *= sizes[f"batch{axis}"] if extent is None else extent
+        return total
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Conv2D:
+    """A convolution of images `x[batch, height, width, in]` by filters `w[kh, kw, in, out]`, or one of its
+    gradients.
+
+    `direction` says what is computed from what: "forward" `x, w -> y`, "input" `dy, w -> dx`, "filter" `x,
+    dy -> dw`. Buffers: those two in that order, the epilogue's operands, the epilogue's results (`y`, `dx`
+    or `dw` where none is given). `padding`: rows above and below, columns left and right (explicit
+    numbers). `depthwise`: filters are `w[kh, kw, in, multiplier]`, `out_channels = in_channels *
+    multiplier`. Run-time size: "batch" where `None`. For "filter" the result's rows are (kh, kw, in) and
+    its columns are the output channels.
+    """
+
+    direction: Literal["forward", "input", "filter"]
+    dtype: str
+    batch: Extent
+    height: int
+    width: int
+    in_channels: int
+    out_channels: int
+    kernel: Pair
+    strides: Pair = (1, 1)
+    dilations: Pair = (1, 1)
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    depthwise: bool = False
+    epilogue: Epilogue | None = None
+
+    @property
+    def out_height(self) -> int:
+        """Rows of the output images."""
+        return window_count(self.height, self.kernel[0], self.strides[0], self.dilations[0], self.padding[0])
+
+    @property
+    def out_width(self) -> int:
+        """Columns of the output images."""
+        return window_count(self.width, self.kernel[1], self.strides[1], self.dilations[1], self.padding[1])
+
+    def flops(self, sizes: Mapping[str, int]) -> int:
+        """Floating-point operations, padding counted as work."""
+        batch = sizes["batch"] if self.batch is None else self.batch
+        taps = self.kernel[0] * self.kernel[1] * (1 if self.depthwise else self.in_channels)
+        return 2 * batch * self.out_height * self.out_width * self.out_channels * taps
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Pool2D:
+    """The greatest or mean value of each window of `x[batch, height, width, channels]`, or the gradient of
+    that.
+
+    Buffers: `x` (mean gradient: `dy`; max gradient: `x, dy`), the epilogue's operands, its results (`y` or
+    `dx` where none is given). The mean leaves padding out; the max gradient goes to the first greatest
+    element of a window. Run-time size: "batch" where `None`.
+    """
+
+    kind: Literal["max", "mean"]
+    gradient: bool
+    dtype: str
+    batch: Extent
+    height: int
+    width: int
+    channels: int
+    window: Pair
+    strides: Pair
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    epilogue: Epilogue | None = None
+
+    @property
+    def out_height(self) -> int:
+        """Rows of the output images."""
+        return window_count(self.height, self.window[0], self.strides[0], 1, self.padding[0])
+
+    @property
+    def out_width(self) -> int:
+        """Columns of the output images."""
+        return window_count(self.width, self.window[1], self.strides[1], 1, self.padding[1])
+
+    def flops(self, sizes: Mapping[str, int]) -> int:
+        """Floating-point operations: one for each element of each window."""
+        batch = sizes["batch"] if self.batch is None else self.batch
+        return batch * self.out_height * self.out_width * self.channels * self.window[0] * self.window[1]
+
+
+Call = Gemm | Conv2D | Pool2D
+
+
+def window_count(extent: int, window: int, stride: int, dilation: int, padding: Pair) -> int:
+    """How many windows fit along one axis (zero where none does)."""
+    span = dilation * (window - 1) + 1
+    return max(0, (extent + padding[0] + padding[1] - span) // stride + 1)
+
+
+def element_bytes(dtype: str) -> int:
+    """Bytes of one element."""
+    return bits(dtype) // 8
+
+
+def digest(call: Call, *more: object) -> str:
+    """Sixteen hexadecimal digits that stand for a call's meaning (and anything printed beside it)."""
+    fields = [type(call).__name__]
+    for field in dataclasses.fields(call):
+        value = getattr(call, field.name)
+        fields.append(f"{field.name}={_epilogue_text(value) if isinstance(value, Epilogue) else value!r}")
+    return hashlib.sha256("\n".join([*fields, *map(repr, more)]).encode()).hexdigest()[:16]
+
+
+def _epilogue_text(epilogue: Epilogue) -> str:
+    """An epilogue in print, shared sub-expressions once."""
+    lines = [repr(operand) for operand in epilogue.operands]
+    numbers: dict[int, int] = {}
+
+    def visit(expr: Expr) -> str:
+        # Children first, with a stack of our own: update rules of optimizers are deep.
+        stack = [(expr, False)]
+        while stack:
+            node, ready = stack.pop()
+            if id(node) in numbers:
+                continue
+            if isinstance(node, Op) and not ready:
+                stack.append((node, True))
+                stack.extend((arg, False) for arg in node.args)
+                continue
+            if isinstance(node, Op):
+                body = f"{node.name}({', '.join(f'%{numbers[id(a)]}' for a in node.args)})"
+            elif isinstance(node, Const):
+                body = repr(node.value)
+            elif isinstance(node, Var):
+                body = node.name
+            else:
+                kind = "a load" if isinstance(node, Load) else type(node).__name__
+                raise TypeError(f"an epilogue's expression holds {kind}; operands are read by name")
+            numbers[id(node)] = len(numbers)
+            lines.append(f"%{numbers[id(node)]} = {body}: {node.dtype}")
+        return f"%{numbers[id(expr)]}"
+
+    for name, expr in epilogue.results:
+        lines.append(f"{name} = {visit(expr)}")
+    return "; ".join(lines)

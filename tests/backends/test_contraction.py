@@ -1,0 +1,267 @@
+"""Matrix products against NumPy in float64, over shapes, layouts, targets and numbers of parts."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from graphflow.backends.cpu.contraction import emit
+from graphflow.backends.cpu.jit import emit_object
+from graphflow.backends.cpu.target import Target, cross_target, host_target
+from graphflow.loops.ir import Const, Op, Var
+from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm
+from tests.backends.library_calls import Runner
+
+TOLERANCE = {"f32": 3e-5, "f64": 1e-12}
+
+
+def numbers(seed: int, *shape: int, dtype: str = "f32") -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1, 1, shape).astype({"f32": np.float32, "f64": np.float64}[dtype])
+
+
+def runnable_targets() -> list[Target]:
+    """The host's own target and the narrower ones that it can run as well."""
+    host = host_target()
+    if not host.triple.startswith("x86_64"):
+        return [host]
+    order = ["generic", "avx2", "avx512"]
+    narrower = [cross_target(isa) for isa in order[: order.index(host.isa)]]  # type: ignore[arg-type]
+    return [host, *narrower]
+
+
+def check(
+    m: int,
+    n: int,
+    k: int,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    dynamic: str = "",
+    dtype: str = "f32",
+    target: Target | None = None,
+    parts: tuple[int, ...] = (1, 3),
+) -> None:
+    a = numbers(1, *((k, m) if transpose_a else (m, k)), dtype=dtype)
+    b = numbers(2, *((n, k) if transpose_b else (k, n)), dtype=dtype)
+    expected = (a.T if transpose_a else a).astype(np.float64) @ (b.T if transpose_b else b).astype(np.float64)
+    call = Gemm(
+        dtype=dtype,
+        m=None if "m" in dynamic else m,
+        n=None if "n" in dynamic else n,
+        k=None if "k" in dynamic else k,
+        transpose_a=transpose_a,
+        transpose_b=transpose_b,
+    )
+    runner = Runner(call, target)
+    bits = set()
+    for count in parts:
+        guarded = np.full(m * n + 16, 7, a.dtype)
+        runner({"a": a, "b": b, "c": guarded}, {"m": m, "n": n, "k": k}, count)
+        assert (guarded[m * n :] == 7).all(), "written behind the result"
+        np.testing.assert_allclose(
+            guarded[: m * n].reshape(m, n), expected, rtol=0, atol=TOLERANCE[dtype] * max(1, k) ** 0.5
+        )
+        bits.add(guarded.tobytes())
+    assert len(bits) == 1, "the bits depend on the number of parts"
+
+
+SHAPES = [
+    (8, 8, 8),
+    (1, 1, 1),
+    (1, 33, 20),
+    (5, 1, 17),
+    (128, 100, 64),
+    (37, 45, 53),
+    (200, 10, 7),
+    (3, 70, 33),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dynamic", ["", "m", "mnk"])
+@pytest.mark.parametrize("transpose", list(itertools.product([False, True], repeat=2)), ids=str)
+def test_product_in_every_layout(
+    shape: tuple[int, int, int], transpose: tuple[bool, bool], dynamic: str
+) -> None:
+    check(*shape, transpose_a=transpose[0], transpose_b=transpose[1], dynamic=dynamic)
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("transpose", list(itertools.product([False, True], repeat=2)), ids=str)
+def test_product_on_every_target(target: Target, dtype: str, transpose: tuple[bool, bool]) -> None:
+    for dynamic in ("m", "mnk"):
+        check(
+            45,
+            37,
+            29,
+            dtype=dtype,
+            target=target,
+            dynamic=dynamic,
+            transpose_a=transpose[0],
+            transpose_b=transpose[1],
+        )
+
+
+@pytest.mark.parametrize("m", [1, 2, 4, 5, 13, 14, 15, 27, 28, 29, 43])
+def test_one_code_serves_every_batch(m: int) -> None:
+    check(m, 40, 24, dynamic="m")
+    check(m, 40, 24, dynamic="m", transpose_b=True)
+    check(m, 1, 24, dynamic="m")
+
+
+@pytest.mark.parametrize("k", [0, 1, 15, 16, 17])
+def test_short_sums(k: int) -> None:
+    for dynamic in ("", "k"):
+        check(9, 20, k, dynamic=dynamic)
+        check(9, 20, k, dynamic=dynamic, transpose_b=True)
+
+
+def test_empty_results() -> None:
+    check(0, 5, 4, dynamic="m")
+    check(0, 5, 4)
+    check(4, 0, 4, dynamic="mnk")
+
+
+def test_rows_that_share_cache_sets_are_packed() -> None:
+    call = Gemm(dtype="f32", m=None, n=64, k=512)
+    assert [w.name for w in emit(call, cross_target("avx512")).workspaces] == ["packed_b", "packed_a"]
+    check(40, 64, 512, dynamic="m")
+
+
+def test_random_products() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        m, n, k = (int(v) for v in rng.integers(1, 90, 3))
+        check(
+            m,
+            n,
+            k,
+            transpose_a=bool(rng.integers(2)),
+            transpose_b=bool(rng.integers(2)),
+            dynamic=str(rng.choice(["", "m", "mn", "k", "mnk"])),
+            dtype=str(rng.choice(["f32", "f64"])),
+            parts=(1, 2, 5),
+        )
+
+
+@pytest.mark.parametrize(
+    "own", [((True, True), (True, True)), ((True, False), (False, True)), ((False, True), (True, True))]
+)
+@pytest.mark.parametrize("n", [1, 35])
+def test_batches_and_broadcasts(own: tuple[tuple[bool, ...], tuple[bool, ...]], n: int) -> None:
+    batch, m, k = (2, 3), 19, 21
+    a = numbers(1, *(e if o else 1 for e, o in zip(batch, own[0], strict=True)), m, k)
+    b = numbers(2, *(e if o else 1 for e, o in zip(batch, own[1], strict=True)), k, n)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    expected = np.broadcast_to(expected, (*batch, m, n))
+    for dynamic in (False, True):
+        call = Gemm(
+            dtype="f32",
+            m=None if dynamic else m,
+            n=n,
+            k=None if dynamic else k,
+            batch=(None, None) if dynamic else batch,
+            batch_a=own[0],
+            batch_b=own[1],
+        )
+        for parts in (1, 4):
+            c = np.zeros((*batch, m, n), np.float32)
+            Runner(call)({"a": a, "b": b, "c": c}, {"m": m, "k": k, "batch0": 2, "batch1": 3}, parts)
+            np.testing.assert_allclose(c, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [40, None])
+def test_row_strides(stride: int | None) -> None:
+    a, b, c = numbers(1, 20, 40), numbers(2, 17, 40), np.full((20, 40), 7, np.float32)
+    call = Gemm(dtype="f32", m=20, n=23, k=17, stride_a=stride, stride_b=stride, stride_c=stride)
+    Runner(call)({"a": a, "b": b, "c": c}, {"stride_a": 40, "stride_b": 40, "stride_c": 40}, 2)
+    np.testing.assert_allclose(c[:, :23], a[:, :17].astype(np.float64) @ b[:, :23], atol=1e-4)
+    assert (c[:, 23:] == 7).all()
+
+
+def relu(x: Op) -> Op:
+    return Op("max", (x, Const(0.0, "f32")), "f32")
+
+
+@pytest.mark.parametrize("shape", [(30, 37, 11), (30, 1, 11), (1, 37, 11)], ids=str)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_epilogue_reads_rows_columns_elements_and_scalars(shape: tuple[int, int, int], dynamic: bool) -> None:
+    m, n, k = shape
+    acc, col, row, old, scale = (Var(v, "f32") for v in ("acc", "col", "row", "old", "scale"))
+    shifted = Op("add", (Op("add", (acc, col), "f32"), row), "f32")
+    final = Op("add", (relu(Op("mul", (shifted, scale), "f32")), old), "f32")
+    epilogue = Epilogue(
+        (("c", final), ("plain", shifted)),
+        (
+            EpilogueOperand("col", "f32", "column"),
+            EpilogueOperand("row", "f32", "row"),
+            EpilogueOperand("old", "f32", "element"),
+            EpilogueOperand("scale", "f32", "scalar"),
+        ),
+    )
+    call = Gemm(dtype="f32", m=None if dynamic else m, n=None if dynamic else n, k=k, epilogue=epilogue)
+    a, b, c = numbers(1, m, k), numbers(2, k, n), numbers(3, m, n)
+    cols, rows, scales, plain = numbers(4, n), numbers(5, m), numbers(6, 1), np.zeros((m, n), np.float32)
+    expected_plain = a.astype(np.float64) @ b + cols + rows[:, None]
+    expected = np.maximum(expected_plain * scales, 0) + c
+    buffers = {"a": a, "b": b, "c": c, "old": c, "col": cols, "row": rows, "scale": scales, "plain": plain}
+    Runner(call)(buffers, {"m": m, "n": n}, 2)
+    np.testing.assert_allclose(c, expected, atol=1e-4)
+    np.testing.assert_allclose(plain, expected_plain, atol=1e-4)
+
+
+def test_optimizer_step_as_epilogue() -> None:
+    def f(name: str, *args: object) -> Op:
+        return Op(name, tuple(Const(a, "f32") if isinstance(a, float) else a for a in args), "f32")  # type: ignore[misc]
+
+    g, var, m, v, rate = (Var(x, "f32") for x in ("acc", "var", "m", "v", "rate"))
+    m_new = f("add", f("mul", m, 0.9), f("mul", g, 0.1))
+    v_new = f("add", f("mul", v, 0.999), f("mul", f("mul", g, g), 0.001))
+    var_new = f("sub", var, f("div", f("mul", rate, m_new), f("add", f("sqrt", v_new), 1e-8)))
+    epilogue = Epilogue(
+        (("var_new", var_new), ("m_new", m_new), ("v_new", v_new)),
+        (
+            *(EpilogueOperand(x, "f32", "element") for x in ("var", "m", "v")),
+            EpilogueOperand("rate", "f32", "scalar"),
+        ),
+    )
+    rows, columns, batch = 31, 50, 12
+    x, dy = numbers(1, batch, rows), numbers(2, batch, columns)
+    slots = [numbers(3, rows, columns), numbers(4, rows, columns), np.abs(numbers(5, rows, columns))]
+    gradient = x.T.astype(np.float64) @ dy
+    m_expected = slots[1] * 0.9 + gradient * 0.1
+    v_expected = slots[2] * 0.999 + gradient**2 * 0.001
+    expected = [slots[0] - 0.01 * m_expected / (np.sqrt(v_expected) + 1e-8), m_expected, v_expected]
+    names = ("var", "m", "v")
+    buffers = {"a": x, "b": dy, "rate": np.array([0.01], np.float32)}
+    buffers |= dict(zip(names, slots, strict=True)) | {
+        f"{n}_new": s for n, s in zip(names, slots, strict=True)
+    }
+    call = Gemm(dtype="f32", m=rows, n=columns, k=None, transpose_a=True, epilogue=epilogue)
+    Runner(call)(buffers, {"k": batch}, 2)
+    for slot, value in zip(slots, expected, strict=True):
+        np.testing.assert_allclose(slot, value, atol=1e-4)
+
+
+def test_text_is_the_same_every_time_and_told_apart_by_meaning() -> None:
+    def code(epilogue: Epilogue | None) -> list[tuple[str, str]]:
+        call = Gemm(dtype="f32", m=None, n=16, k=8, epilogue=epilogue)
+        return [(launch.symbol, launch.text) for launch in emit(call, cross_target("avx2")).launches]
+
+    def shifted(by: float) -> Epilogue:
+        return Epilogue((("c", Op("add", (Var("acc", "f32"), Const(by, "f32")), "f32")),))
+
+    assert code(shifted(1.0)) == code(shifted(1.0))
+    assert code(shifted(1.0))[0][0] != code(shifted(2.0))[0][0]
+    assert code(None)[0][0] != code(shifted(1.0))[0][0]
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "neon", "generic"])
+def test_objects_for_every_instruction_set(isa: str) -> None:
+    target = cross_target(isa)  # type: ignore[arg-type]
+    for launch in emit(Gemm(dtype="f32", m=None, n=45, k=None, transpose_b=True), target).launches:
+        assert emit_object(launch.text, target)
