@@ -1,0 +1,1 @@
+"""Races between graphflow and its peers: `python -m benchmarks --help`."""

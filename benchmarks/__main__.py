@@ -1,0 +1,119 @@
+"""`python -m benchmarks run`: race; `report`: table and plot of a race; `scaling`: large graphs."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import race, report, scaling, startup
+from benchmarks.workloads import WORKLOADS
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Returns what the numbers depend on."""
+    processor = platform.processor() or platform.machine()
+    flags = ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                processor = value.strip()
+            if key.strip() == "flags":
+                flags = value
+    except OSError:
+        pass
+    return {
+        "processor": processor,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "avx512": "avx512f" in flags,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def say(text: str) -> None:
+    """Prints at once."""
+    print(text, flush=True)
+
+
+def save(name: str, results: dict[str, Any]) -> None:
+    """Writes results as JSON."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Races, measures the start, writes JSON, table and plot."""
+    # Where the system lets us, other jobs on the machine disturb less.
+    if hasattr(os, "nice"):
+        try:
+            os.nice(-15)
+        except OSError:
+            pass
+    peers = race.available(arguments.peers)
+    threads = arguments.threads or machine()["cores"]
+    results: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "threads": threads,
+        "rounds": arguments.rounds,
+        "seconds_per_round": arguments.seconds,
+        **race.race(arguments.workloads, peers, threads, arguments.rounds, arguments.seconds, say),
+    }
+    if not arguments.no_startup:
+        results["startup"] = startup.measure(
+            [peer for peer in peers if peer in results["versions"]], threads, say
+        )
+    save(arguments.name, results)
+    write_report(arguments.name)
+
+
+def write_report(name: str) -> None:
+    """Writes and prints the table, draws the plot."""
+    results = json.loads((RESULTS / f"{name}.json").read_text())
+    text = report.describe(results) + "\n\n" + report.table(results)
+    if "startup" in results:
+        text += "\n" + report.startup_table(results)
+    (RESULTS / f"{name}.md").write_text(text)
+    report.plot(results, RESULTS / name)
+    say("\n" + text)
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    names = [workload.name for workload in WORKLOADS]
+    runs = commands.add_parser("run", help="race graphflow against its peers")
+    runs.add_argument("--peers", nargs="*", default=[], help="which peers (default: all that are installed)")
+    runs.add_argument("--workloads", nargs="*", default=names, choices=names)
+    runs.add_argument("--threads", type=int, default=0, help="threads for everyone (default: the cores)")
+    runs.add_argument("--rounds", type=int, default=7)
+    runs.add_argument("--seconds", type=float, default=0.5, help="per peer, workload and round")
+    runs.add_argument("--name", default="first_light", help="of the files under benchmarks/results/")
+    runs.add_argument("--no-startup", action="store_true", help="leave import, size and first step out")
+    reports = commands.add_parser("report", help="table and plot from results")
+    reports.add_argument("name", nargs="?", default="first_light")
+    scales = commands.add_parser("scaling", help="graphs of 10,000 and 100,000 operations")
+    scales.add_argument("--name", default="scaling")
+    arguments = parser.parse_args()
+    if arguments.command == "run":
+        run(arguments)
+    elif arguments.command == "report":
+        write_report(arguments.name)
+    else:
+        results = {"machine": machine(), **scaling.measure(say)}
+        save(arguments.name, results)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Does time grow with the graph, and no faster? 10,000 against 100,000 operations, each stage by itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.race import ROOT
+
+SIZES = (10_000, 100_000)
+
+
+def stages(operations: int) -> dict[str, float]:
+    """Builds, differentiates, compiles, runs and saves a graph of about `operations` operations; returns seconds.
+
+    The graph is a stack of small layers with weights in common, so that every stage has real work.
+    """
+    import numpy as np
+
+    import graphflow as gf
+
+    seconds: dict[str, float] = {}
+
+    def clock(stage: str, work: Callable[[], Any]) -> Any:
+        begin = time.perf_counter()
+        result = work()
+        seconds[stage] = time.perf_counter() - begin
+        return result
+
+    x = gf.placeholder(gf.float32, [8, 4], name="x")
+    weights = gf.Variable(np.eye(4, dtype=np.float32) * 0.5, name="weights")
+
+    def build() -> Any:
+        y: Any = x
+        shared = gf.identity(weights)
+        # Half of the operations are the forward graph; the gradient makes about as many again.
+        while len(gf.get_default_graph().get_operations()) < operations // 2:
+            y = gf.tanh(gf.matmul(y, shared) + y * 0.5) - y * 0.25
+        return gf.reduce_sum(y)
+
+    loss = clock("build", build)
+    (gradient,) = clock("differentiate", lambda: gf.gradients(loss, [weights]))
+    seconds["operations"] = len(gf.get_default_graph().get_operations())
+    session = gf.Session()
+    session.run(weights.initializer)
+    feed = {x: np.ones((8, 4), np.float32)}
+    clock("compile and first run", lambda: session.run([loss, gradient], feed))
+    clock("second run", lambda: session.run([loss, gradient], feed))
+    with tempfile.TemporaryDirectory() as folder:
+        clock("save", lambda: gf.train.write_graph(gf.get_default_graph(), folder, "graph.pb", as_text=False))
+    return seconds
+
+
+def measure(say: Callable[[str], None]) -> dict[str, Any]:
+    """Returns {"sizes": {operations: {stage: seconds}}, "growth": {stage: factor}}; each size in a new process."""
+    sizes: dict[str, dict[str, float]] = {}
+    for operations in SIZES:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.scaling", str(operations)],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        sizes[str(operations)] = json.loads(done.stdout)
+        say(
+            f"{operations} operations: "
+            + ", ".join(f"{k} {v:.3g}" for k, v in sizes[str(operations)].items())
+        )
+    small, large = (sizes[str(operations)] for operations in SIZES)
+    growth = {stage: large[stage] / small[stage] for stage in small}
+    say("growth: " + ", ".join(f"{stage} {factor:.1f}x" for stage, factor in growth.items()))
+    return {"sizes": sizes, "growth": growth}
+
+
+if __name__ == "__main__":
+    print(json.dumps(stages(int(sys.argv[1]))))
