@@ -20,6 +20,16 @@ _COLORS = {
 }
 
 
+# What startup_table shows, and with how many digits.
+_STARTUP_COLUMNS = (
+    ("import_s", 3),
+    ("first_step_cold_s", 2),
+    ("first_step_warm_s", 2),
+    ("peak_rss_mb", 0),
+    ("installed_mb", 0),
+)
+
+
 def milliseconds(value: float) -> str:
     """Writes a time with three significant digits."""
     if value >= 100:
@@ -61,10 +71,8 @@ def startup_table(results: dict[str, Any]) -> str:
         "|---|---:|---:|---:|---:|---:|",
     ]
     for peer, row in results["startup"].items():
-        lines.append(
-            f"| {peer} | {row['import_s']:.3f} "
-            f"| {row['first_step_cold_s']:.2f} | {row['first_step_warm_s']:.2f} | {row['peak_rss_mb']:.0f} | {row['installed_mb']:.0f} |"
-        )
+        times = [f"{row[key]:.{digits}f}" for key, digits in _STARTUP_COLUMNS]
+        lines.append(f"| {peer} | {' | '.join(times)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -116,7 +124,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
     axes.grid(axis="x", which="both", color="#e5e5e5")
     axes.set_axisbelow(True)
     axes.set_xlabel("time relative to graphflow (log scale; right of the line is slower)")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    if drawn:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     figure.tight_layout()

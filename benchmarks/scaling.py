@@ -16,7 +16,7 @@ SIZES = (10_000, 100_000)
 
 
 def stages(operations: int) -> dict[str, float]:
-    """Builds, differentiates, compiles, runs and saves a graph of about `operations` operations; returns seconds.
+    """Builds, differentiates, compiles, runs and saves a graph of so many operations; returns seconds.
 
     The graph is a stack of small layers with weights in common, so that every stage has real work.
     """
@@ -57,7 +57,7 @@ def stages(operations: int) -> dict[str, float]:
 
 
 def measure(say: Callable[[str], None]) -> dict[str, Any]:
-    """Returns {"sizes": {operations: {stage: seconds}}, "growth": {stage: factor}}; each size in a new process."""
+    """Measures each size in a new process; returns seconds by size and stage, and the growth by stage."""
     sizes: dict[str, dict[str, float]] = {}
     for operations in SIZES:
         done = subprocess.run(
