@@ -220,12 +220,13 @@ class Check:
 class SegmentCall(Protocol):
     """A bound native call."""
 
-    def __call__(self) -> None:
+    @property
+    def call(self) -> Callable[[], None]:
         """Runs the segment."""
 
     def trace(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Runs it with clocks: int64 [threads, launches, 2], `perf_counter_ns` at start and stop; 0: took
-        no part."""
+        """Runs it with clocks: int64 [threads, launches, 2], nanoseconds of `time.perf_counter_ns` at start and
+        stop; 0 where a thread took no part."""
 
 
 Entry: TypeAlias = Callable[[tuple[Any, ...], list[Array]], int | None]
@@ -991,7 +992,7 @@ class Plan:
                 if not self._native:
                     for call, host in workspace.steps:
                         if call is not None:
-                            call()
+                            call.call()
                         elif host is not None:
                             self._host(workspace, host, store)
             else:

@@ -1,0 +1,81 @@
+"""What a back end offers, and how one is loaded by the name of a device."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+from typing import Any, Protocol, runtime_checkable
+
+from graphflow.plan import PlanBuilder, Runtime
+
+__all__ = ["Backend", "NativeCode", "device_kind", "load"]
+
+
+@runtime_checkable
+class NativeCode(Protocol):
+    """A kernel that comes as text in the back end's own language, under a symbol that names its contents."""
+
+    @property
+    def symbol(self) -> str:
+        """The function's name; equal symbols mean equal text."""
+
+    @property
+    def text(self) -> str:
+        """The whole module."""
+
+
+class Backend(Runtime, Protocol):
+    """A kind of device that compiles kernels and runs plans.
+
+    Kernels handed to `addresses` (and so to `PlanBuilder.launch`) are `loops.ir.Kernel`, `NativeCode`, `plan.COPY`,
+    or the address of a function that is there already.
+    """
+
+    name: str
+
+    @property
+    def target(self) -> Any:
+        """What code is generated for; library calls are shaped by it."""
+
+    def builder(self, name: str = "") -> PlanBuilder:
+        """A builder of plans that run here."""
+
+
+# Device kind -> module and class; nothing is imported until a device of the kind is asked for.
+_BACKENDS = {
+    "cpu": ("graphflow.backends.cpu.backend", "CpuBackend"),
+    "gpu": ("graphflow.backends.gpu.backend", "GpuBackend"),
+}
+
+_DEVICE = re.compile(r"(?:^|/)(?:device:)?(cpu|gpu)(?::(\d+|\*))?$", re.IGNORECASE)
+
+_loaded: dict[tuple[str, int, int], Backend] = {}
+_lock = threading.Lock()
+
+
+def device_kind(device: str) -> tuple[str, int]:
+    """Kind and index of a device name such as "cpu", "/cpu:0" or "/job:localhost/…/device:CPU:0".
+
+    A name that says no kind ("", "/job:worker") means the processor. Raises ValueError for another kind.
+    """
+    found = _DEVICE.search(device)
+    if found:
+        index = found[2]
+        return found[1].lower(), 0 if index in (None, "*") else int(index)
+    last = device.rsplit("/", 1)[-1]
+    if not last or last.split(":")[0] in ("job", "replica", "task"):
+        return "cpu", 0
+    raise ValueError(f"no back end runs device {device!r}; there are {', '.join(_BACKENDS)}")
+
+
+def load(device: str = "", threads: int = 0) -> Backend:
+    """The back end of a device, made once per device and number of threads (0: as many as the machine has)."""
+    kind, index = device_kind(device)
+    key = (kind, index, threads)
+    with _lock:
+        backend = _loaded.get(key)
+        if backend is None:
+            module, name = _BACKENDS[kind]
+            backend = _loaded[key] = getattr(importlib.import_module(module), name)(index=index, threads=threads)
+        return backend

@@ -1,0 +1,119 @@
+"""The processor as a back end: kernels to addresses, plans to bound native calls."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow import config
+from graphflow.backends.base import NativeCode
+from graphflow.backends.cache import digest
+from graphflow.backends.cpu.driver import HEADER_WORDS
+from graphflow.backends.cpu.entry import Call, make_entry
+from graphflow.backends.cpu.jit import Jit
+from graphflow.backends.cpu.target import Target
+from graphflow.backends.cpu.threads import driver, process_jit, team_cell
+from graphflow.loops.ir import Kernel
+from graphflow.plan import COPY, Check, Entry, Plan, PlanBuilder, Segment, SegmentCall
+
+__all__ = ["CpuBackend"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# How often an idle thread gives its core away before it sleeps: some two milliseconds, as long as the pause between
+# two steps of a training loop may last. Waking a sleeper takes tens of microseconds.
+_PATIENCE = 4000
+
+# Plans with workspaces: after a fork these must bind to threads of the new process.
+_bound: weakref.WeakSet[Plan] = weakref.WeakSet()
+
+
+class CpuBackend:
+    """Runs plans on `threads` cores of this machine (0: `GRAPHFLOW_NUM_THREADS`, else all we may use)."""
+
+    name = "cpu"
+
+    def __init__(self, index: int = 0, threads: int = 0, jit: Jit | None = None) -> None:
+        self.index = index
+        self.jit = process_jit() if jit is None else jit
+        self._threads = threads if threads > 0 else config.num_threads()
+
+    @property
+    def threads(self) -> int:
+        """The size of the team that segments are shared among."""
+        return self._threads
+
+    @property
+    def target(self) -> Target:
+        """The machine code is generated for."""
+        return self.jit.target
+
+    def builder(self, name: str = "") -> PlanBuilder:
+        """A builder of plans that run on this back end."""
+        return PlanBuilder(self, name)
+
+    def addresses(self, kernels: Sequence[Any]) -> list[int]:
+        """The address of each kernel, compiled where it has not been yet. Equal kernels are compiled once."""
+        texts: dict[str, str] = {}
+        wanted: list[int | str] = []
+        for kernel in kernels:
+            if isinstance(kernel, int):
+                wanted.append(kernel)
+            elif isinstance(kernel, str) and kernel == COPY:
+                wanted.append(driver().copy)
+            elif isinstance(kernel, Kernel):
+                wanted.append(self._generate(kernel, texts))
+            elif isinstance(kernel, NativeCode):
+                texts[kernel.symbol] = kernel.text
+                wanted.append(kernel.symbol)
+            else:
+                raise TypeError(f"{type(kernel).__name__} is no kernel")
+        found = self.jit.compile(list(texts.items()))
+        return [found[item] if isinstance(item, str) else item for item in wanted]
+
+    def _generate(self, kernel: Kernel, texts: dict[str, str]) -> str:
+        """The kernel's symbol, named by its printed loops; its LLVM text goes to `texts`."""
+        from graphflow.backends.cpu.codegen import kernel_to_llvm
+        from graphflow.loops.text import kernel_text
+
+        printed = kernel_text(kernel)
+        symbol = f"k_{digest(printed)[:24]}"
+        if symbol not in texts:
+            texts[symbol] = kernel_to_llvm(kernel, self.target, symbol)
+        return symbol
+
+    def segment(self, table: Array, record: int, count: int, segment: Segment) -> SegmentCall:
+        """Binds the records of a segment, and the team if it is worth one."""
+        cell = team_cell(self._threads) if segment.team else None
+        header = np.zeros(HEADER_WORDS, np.int64)
+        header[:4] = (
+            table.__array_interface__["data"][0] + 8 * record,
+            count,
+            0 if cell is None else cell.address,
+            0 if segment.park else _PATIENCE,
+        )
+        return Call(header, segment.release, self._threads if cell is not None else 1, owner=table)
+
+    def entry(
+        self, table: Array, feeds: Sequence[Check], outputs: Sequence[Check], call: SegmentCall | None
+    ) -> Entry:
+        """The way from Python into a bound plan."""
+        assert call is None or isinstance(call, Call)
+        return make_entry(table, feeds, outputs, call)
+
+    def watch(self, plan: Plan) -> None:
+        """Remembers a plan whose workspaces a fork would leave without threads."""
+        _bound.add(plan)
+
+
+def _after_fork() -> None:
+    for plan in list(_bound):
+        plan.drop_workspaces()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,507 @@
+"""The native side of a run: a walker of record tables shared by a team of threads, as LLVM text.
+
+A record is four i64: kernel, address of its arguments, 1 if its work is shared among threads, 1 if all threads
+must wait for each other after it. Every thread walks the same records; what is not shared runs on the first.
+
+All waiting is one routine: look a while at a word until it changes, then give the core away a while, then sleep.
+Who changes a word looks whether anybody sleeps on it. Sleeping is a futex on Linux, a condition variable elsewhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from graphflow.backends.cpu.jit import Jit
+from graphflow.backends.cpu.target import Target
+
+__all__ = ["HEADER_WORDS", "TEAM_BYTES", "Driver", "Sleep", "driver_text", "load_driver"]
+
+Sleep = Literal["futex", "condition"]
+
+# A team's memory. What different threads write lies on different cache lines.
+_TEAM = {
+    "generation": 0,  # i32, changes when there is work
+    "generation_sleepers": 64,
+    "arrivals": 128,  # i32, workers that have finished
+    "joined": 192,  # i32, the generation all workers have finished
+    "joined_sleepers": 196,
+    "waiting": 256,  # i32, threads at the barrier
+    "phase": 320,  # i32, barriers passed
+    "phase_sleepers": 324,
+    "busy": 384,
+    "records": 448,
+    "count": 456,
+    "parts": 464,
+    "trace": 472,
+    "patience": 480,  # how often an idle worker gives its core away before it sleeps
+    "stop": 488,
+    "process": 496,
+    "mutex": 512,
+    "condition": 640,
+}
+TEAM_BYTES = 768
+
+# A segment's header: records, count, address of the cell that holds the team (or 0), patience, trace (or 0).
+HEADER_WORDS = 5
+
+# Looks before a thread gives its core away: some 40 microseconds.
+_LOOKS = 2000
+# Times a thread gives its core away at a barrier before it sleeps.
+_BARRIER_PATIENCE = 5000
+
+_SYMBOL = "graphflow_driver"
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Addresses of the driver's routines.
+
+    copy: a kernel (target, source, bytes); segment(header): runs a segment, shared if the team is free;
+    worker(ptr to {team, index}): a thread's life; stop(team) -> 1 if the team was idle and will end;
+    prepare(team, parts): fills in a zeroed team.
+    """
+
+    copy: int
+    segment: int
+    worker: int
+    stop: int
+    prepare: int
+
+
+def _pause(target: Target) -> tuple[str, str]:
+    """Declaration and call of the instruction that tells the core we are only waiting."""
+    if target.triple.startswith("x86_64"):
+        return "declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"
+    if target.triple.startswith(("aarch64", "arm64")):
+        return "declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"
+    return "", ""
+
+
+_SLEEP_FUTEX = """
+declare i64 @syscall(i64, ...)
+
+; Sleeps while the word is `old`; may wake for no reason.
+define internal void @sleep(ptr %team, ptr %word, i32 %old) {
+  %r = call i64 (i64, ...) @syscall(i64 $FUTEX, ptr %word, i32 128, i32 %old, ptr null, ptr null, i32 0)
+  ret void
+}
+
+define internal void @wake(ptr %team, ptr %word) {
+  %r = call i64 (i64, ...) @syscall(i64 $FUTEX, ptr %word, i32 129, i32 2147483647, ptr null, ptr null, i32 0)
+  ret void
+}
+"""
+
+_SLEEP_CONDITION = """
+declare i32 @pthread_mutex_lock(ptr)
+declare i32 @pthread_mutex_unlock(ptr)
+declare i32 @pthread_cond_wait(ptr, ptr)
+declare i32 @pthread_cond_broadcast(ptr)
+
+define internal void @sleep(ptr %team, ptr %word, i32 %old) {
+entry:
+  %mutex = getelementptr i8, ptr %team, i64 $mutex
+  %condition = getelementptr i8, ptr %team, i64 $condition
+  %l = call i32 @pthread_mutex_lock(ptr %mutex)
+  br label %look
+look:
+  %now = load atomic i32, ptr %word seq_cst, align 4
+  %same = icmp eq i32 %now, %old
+  br i1 %same, label %wait, label %done
+wait:
+  %w = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
+  br label %look
+done:
+  %u = call i32 @pthread_mutex_unlock(ptr %mutex)
+  ret void
+}
+
+define internal void @wake(ptr %team, ptr %word) {
+  %mutex = getelementptr i8, ptr %team, i64 $mutex
+  %condition = getelementptr i8, ptr %team, i64 $condition
+  %l = call i32 @pthread_mutex_lock(ptr %mutex)
+  %b = call i32 @pthread_cond_broadcast(ptr %condition)
+  %u = call i32 @pthread_mutex_unlock(ptr %mutex)
+  ret void
+}
+"""
+
+_PREPARE_CONDITION = """
+declare i32 @pthread_mutex_init(ptr, ptr)
+declare i32 @pthread_cond_init(ptr, ptr)
+"""
+
+_MAIN = """
+declare i32 @sched_yield()
+declare i32 @getpid()
+declare i32 @clock_gettime(i32, ptr)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+$PAUSE_DECLARATION
+
+; Returns when the word is no longer `old`.
+define internal void @await(ptr %team, ptr %word, i32 %old, i64 %patience, ptr %sleepers) {
+entry:
+  br label %look
+look:
+  %i = phi i64 [0, %entry], [%i1, %again]
+  %v = load atomic i32, ptr %word acquire, align 4
+  %changed = icmp ne i32 %v, %old
+  br i1 %changed, label %done, label %again
+again:
+  $PAUSE
+  %i1 = add i64 %i, 1
+  %more = icmp slt i64 %i1, $LOOKS
+  br i1 %more, label %look, label %give
+give:
+  %k = phi i64 [0, %again], [%k1, %given]
+  %v2 = load atomic i32, ptr %word acquire, align 4
+  %changed2 = icmp ne i32 %v2, %old
+  br i1 %changed2, label %done, label %giving
+giving:
+  %tired = icmp sge i64 %k, %patience
+  br i1 %tired, label %lie, label %given
+given:
+  %y = call i32 @sched_yield()
+  %k1 = add i64 %k, 1
+  br label %give
+lie:
+  ; First say that somebody sleeps, then look once more: whoever changes the word does it the other way round.
+  %s = atomicrmw add ptr %sleepers, i32 1 seq_cst
+  br label %night
+night:
+  %v3 = load atomic i32, ptr %word seq_cst, align 4
+  %changed3 = icmp ne i32 %v3, %old
+  br i1 %changed3, label %rise, label %snooze
+snooze:
+  call void @sleep(ptr %team, ptr %word, i32 %old)
+  br label %night
+rise:
+  %s2 = atomicrmw sub ptr %sleepers, i32 1 seq_cst
+  br label %done
+done:
+  ret void
+}
+
+define internal void @change(ptr %team, ptr %word, i32 %new, ptr %sleepers) {
+entry:
+  store atomic i32 %new, ptr %word seq_cst, align 4
+  %n = load atomic i32, ptr %sleepers seq_cst, align 4
+  %some = icmp ne i32 %n, 0
+  br i1 %some, label %call, label %done
+call:
+  call void @wake(ptr %team, ptr %word)
+  br label %done
+done:
+  ret void
+}
+
+define internal void @barrier(ptr %team, i32 %parts) {
+entry:
+  %waiting = getelementptr i8, ptr %team, i64 $waiting
+  %phase = getelementptr i8, ptr %team, i64 $phase
+  %sleepers = getelementptr i8, ptr %team, i64 $phase_sleepers
+  %now = load atomic i32, ptr %phase acquire, align 4
+  %before = atomicrmw add ptr %waiting, i32 1 acq_rel
+  %mine = add i32 %before, 1
+  %last = icmp eq i32 %mine, %parts
+  br i1 %last, label %open, label %wait
+open:
+  store atomic i32 0, ptr %waiting monotonic, align 4
+  %next = add i32 %now, 1
+  call void @change(ptr %team, ptr %phase, i32 %next, ptr %sleepers)
+  ret void
+wait:
+  call void @await(ptr %team, ptr %phase, i32 %now, i64 $BARRIER_PATIENCE, ptr %sleepers)
+  ret void
+}
+
+define internal i64 @clock() {
+  %spec = alloca {i64, i64}, align 8
+  %r = call i32 @clock_gettime(i32 $CLOCK, ptr %spec)
+  %s = load i64, ptr %spec
+  %np = getelementptr i8, ptr %spec, i64 8
+  %n = load i64, ptr %np
+  %sn = mul i64 %s, 1000000000
+  %t = add i64 %sn, %n
+  ret i64 %t
+}
+"""
+
+_WALK = """
+define internal void @walk$SUFFIX(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace) {
+entry:
+  %parts32 = trunc i64 %parts to i32
+  %alone = icmp eq i64 %parts, 1
+  %first = icmp eq i64 %part, 0
+  %any = icmp sgt i64 %count, 0
+  br i1 %any, label %next, label %done
+next:
+  %i = phi i64 [0, %entry], [%i1, %tail]
+  %offset = shl i64 %i, 5
+  %record = getelementptr i8, ptr %records, i64 %offset
+  %args_at = getelementptr i8, ptr %record, i64 8
+  %shared_at = getelementptr i8, ptr %record, i64 16
+  %barrier_at = getelementptr i8, ptr %record, i64 24
+  %kernel = load ptr, ptr %record
+  %args = load ptr, ptr %args_at
+  %shared64 = load i64, ptr %shared_at
+  %shared = icmp ne i64 %shared64, 0
+  %all = select i1 %shared, i64 %parts, i64 1
+  %mine = or i1 %shared, %first
+  br i1 %mine, label %run, label %ran
+run:
+  $BEFORE
+  call void %kernel(ptr %args, i64 %part, i64 %all)
+  $AFTER
+  br label %ran
+ran:
+  br i1 %alone, label %tail, label %together
+together:
+  %barrier = load i64, ptr %barrier_at
+  %must = icmp ne i64 %barrier, 0
+  br i1 %must, label %wait, label %tail
+wait:
+  call void @barrier(ptr %team, i32 %parts32)
+  br label %tail
+tail:
+  %i1 = add i64 %i, 1
+  %more = icmp slt i64 %i1, %count
+  br i1 %more, label %next, label %done
+done:
+  ret void
+}
+"""
+
+_AFTER_TRACED = """%stop = call i64 @clock()
+  %row = mul i64 %part, %count
+  %cell = add i64 %row, %i
+  %at = shl i64 %cell, 4
+  %start_at = getelementptr i8, ptr %trace, i64 %at
+  %stop_at = getelementptr i8, ptr %start_at, i64 8
+  store i64 %start, ptr %start_at
+  store i64 %stop, ptr %stop_at"""
+
+_TEAMWORK = """
+define internal void @go(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace) {
+  %plain = icmp eq ptr %trace, null
+  br i1 %plain, label %walk, label %traced
+walk:
+  call void @walk(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr null)
+  ret void
+traced:
+  call void @walk_traced(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace)
+  ret void
+}
+
+define internal ptr @worker(ptr %self) {
+entry:
+  %team = load ptr, ptr %self
+  %index_at = getelementptr i8, ptr %self, i64 8
+  %index = load i64, ptr %index_at
+  %sleepers = getelementptr i8, ptr %team, i64 $generation_sleepers
+  %patience_at = getelementptr i8, ptr %team, i64 $patience
+  %stop_at = getelementptr i8, ptr %team, i64 $stop
+  %records_at = getelementptr i8, ptr %team, i64 $records
+  %count_at = getelementptr i8, ptr %team, i64 $count
+  %parts_at = getelementptr i8, ptr %team, i64 $parts
+  %trace_at = getelementptr i8, ptr %team, i64 $trace
+  %arrivals = getelementptr i8, ptr %team, i64 $arrivals
+  %joined = getelementptr i8, ptr %team, i64 $joined
+  %joined_sleepers = getelementptr i8, ptr %team, i64 $joined_sleepers
+  %parts = load i64, ptr %parts_at
+  %parts32 = trunc i64 %parts to i32
+  %workers = sub i32 %parts32, 1
+  br label %idle
+idle:
+  %seen = phi i32 [0, %entry], [%now, %work], [%now, %last]
+  %patience = load atomic i64, ptr %patience_at monotonic, align 8
+  call void @await(ptr %team, ptr %team, i32 %seen, i64 %patience, ptr %sleepers)
+  %now = load atomic i32, ptr %team acquire, align 4
+  %stop = load atomic i64, ptr %stop_at monotonic, align 8
+  %end = icmp ne i64 %stop, 0
+  br i1 %end, label %gone, label %work
+work:
+  %records = load ptr, ptr %records_at
+  %count = load i64, ptr %count_at
+  %trace = load ptr, ptr %trace_at
+  call void @go(ptr %records, i64 %count, i64 %index, i64 %parts, ptr %team, ptr %trace)
+  %before = atomicrmw add ptr %arrivals, i32 1 acq_rel
+  %mine = add i32 %before, 1
+  %all = icmp eq i32 %mine, %workers
+  br i1 %all, label %last, label %idle
+last:
+  store atomic i32 0, ptr %arrivals monotonic, align 4
+  call void @change(ptr %team, ptr %joined, i32 %now, ptr %joined_sleepers)
+  br label %idle
+gone:
+  ret ptr null
+}
+
+define internal void @segment(ptr %header) {
+entry:
+  %count_in = getelementptr i8, ptr %header, i64 8
+  %cell_in = getelementptr i8, ptr %header, i64 16
+  %patience_in = getelementptr i8, ptr %header, i64 24
+  %trace_in = getelementptr i8, ptr %header, i64 32
+  %records = load ptr, ptr %header
+  %count = load i64, ptr %count_in
+  %cell = load ptr, ptr %cell_in
+  %trace = load ptr, ptr %trace_in
+  %solo = icmp eq ptr %cell, null
+  br i1 %solo, label %alone, label %ask
+ask:
+  %team = load ptr, ptr %cell
+  %none = icmp eq ptr %team, null
+  br i1 %none, label %alone, label %claim
+claim:
+  %busy = getelementptr i8, ptr %team, i64 $busy
+  %pair = cmpxchg ptr %busy, i32 0, i32 1 acq_rel monotonic
+  %got = extractvalue {i32, i1} %pair, 1
+  br i1 %got, label %ours, label %alone
+ours:
+  ; A child of fork has the memory of the team, but not its threads.
+  %process_at = getelementptr i8, ptr %team, i64 $process
+  %process = load i32, ptr %process_at
+  %here = call i32 @getpid()
+  %same = icmp eq i32 %process, %here
+  br i1 %same, label %start, label %orphan
+orphan:
+  store atomic i32 0, ptr %busy release, align 4
+  br label %alone
+start:
+  %records_at = getelementptr i8, ptr %team, i64 $records
+  %count_at = getelementptr i8, ptr %team, i64 $count
+  %parts_at = getelementptr i8, ptr %team, i64 $parts
+  %trace_at = getelementptr i8, ptr %team, i64 $trace
+  %patience_at = getelementptr i8, ptr %team, i64 $patience
+  %sleepers = getelementptr i8, ptr %team, i64 $generation_sleepers
+  %joined = getelementptr i8, ptr %team, i64 $joined
+  %joined_sleepers = getelementptr i8, ptr %team, i64 $joined_sleepers
+  %patience = load i64, ptr %patience_in
+  store ptr %records, ptr %records_at
+  store i64 %count, ptr %count_at
+  store ptr %trace, ptr %trace_at
+  store atomic i64 %patience, ptr %patience_at monotonic, align 8
+  %parts = load i64, ptr %parts_at
+  %generation = load atomic i32, ptr %team monotonic, align 4
+  %next = add i32 %generation, 1
+  call void @change(ptr %team, ptr %team, i32 %next, ptr %sleepers)
+  call void @go(ptr %records, i64 %count, i64 0, i64 %parts, ptr %team, ptr %trace)
+  call void @await(ptr %team, ptr %joined, i32 %generation, i64 $BARRIER_PATIENCE, ptr %joined_sleepers)
+  store atomic i32 0, ptr %busy release, align 4
+  ret void
+alone:
+  call void @go(ptr %records, i64 %count, i64 0, i64 1, ptr null, ptr %trace)
+  ret void
+}
+
+define internal i64 @stop(ptr %team) {
+entry:
+  %busy = getelementptr i8, ptr %team, i64 $busy
+  %pair = cmpxchg ptr %busy, i32 0, i32 1 acq_rel monotonic
+  %got = extractvalue {i32, i1} %pair, 1
+  br i1 %got, label %end, label %no
+end:
+  %stop_at = getelementptr i8, ptr %team, i64 $stop
+  %sleepers = getelementptr i8, ptr %team, i64 $generation_sleepers
+  store atomic i64 1, ptr %stop_at monotonic, align 8
+  %generation = load atomic i32, ptr %team monotonic, align 4
+  %next = add i32 %generation, 1
+  call void @change(ptr %team, ptr %team, i32 %next, ptr %sleepers)
+  ret i64 1
+no:
+  ret i64 0
+}
+
+define internal void @prepare(ptr %team, i64 %parts) {
+  %parts_at = getelementptr i8, ptr %team, i64 $parts
+  %process_at = getelementptr i8, ptr %team, i64 $process
+  store i64 %parts, ptr %parts_at
+  %here = call i32 @getpid()
+  store i32 %here, ptr %process_at
+  $PREPARE
+  ret void
+}
+
+; A kernel (target, source, bytes): each part copies whole cache lines.
+define internal void @copy(ptr %args, i64 %part, i64 %parts) {
+entry:
+  %source_at = getelementptr i8, ptr %args, i64 8
+  %bytes_at = getelementptr i8, ptr %args, i64 16
+  %target = load ptr, ptr %args
+  %source = load ptr, ptr %source_at
+  %bytes = load i64, ptr %bytes_at
+  %padded = add i64 %bytes, 63
+  %lines = lshr i64 %padded, 6
+  %low = mul i64 %lines, %part
+  %low1 = udiv i64 %low, %parts
+  %start = shl i64 %low1, 6
+  %next = add i64 %part, 1
+  %high = mul i64 %lines, %next
+  %high1 = udiv i64 %high, %parts
+  %high2 = shl i64 %high1, 6
+  %inside = icmp ult i64 %high2, %bytes
+  %end = select i1 %inside, i64 %high2, i64 %bytes
+  %size = sub i64 %end, %start
+  %some = icmp sgt i64 %size, 0
+  br i1 %some, label %move, label %done
+move:
+  %to = getelementptr i8, ptr %target, i64 %start
+  %from = getelementptr i8, ptr %source, i64 %start
+  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %size, i1 false)
+  br label %done
+done:
+  ret void
+}
+"""
+
+
+def driver_text(target: Target, sleep: Sleep | None = None) -> tuple[str, str]:
+    """The driver's symbol and LLVM text. Its one public function writes the addresses of the others to a table."""
+    if sleep is None:
+        sleep = "futex" if "linux" in target.triple else "condition"
+    declaration, pause = _pause(target)
+    prepare = ""
+    parts = [_SLEEP_FUTEX if sleep == "futex" else _SLEEP_CONDITION]
+    if sleep == "condition":
+        parts.append(_PREPARE_CONDITION)
+        prepare = """%mutex = getelementptr i8, ptr %team, i64 $mutex
+  %condition = getelementptr i8, ptr %team, i64 $condition
+  %m = call i32 @pthread_mutex_init(ptr %mutex, ptr null)
+  %c = call i32 @pthread_cond_init(ptr %condition, ptr null)"""
+    parts.append(_MAIN)
+    parts.append(_WALK.replace("$SUFFIX", "").replace("$BEFORE", "").replace("$AFTER", ""))
+    traced = _WALK.replace("$SUFFIX", "_traced").replace("$BEFORE", "%start = call i64 @clock()")
+    parts.append(traced.replace("$AFTER", _AFTER_TRACED))
+    parts.append(_TEAMWORK.replace("$PREPARE", prepare))
+    stores = []
+    for number, routine in enumerate(fields(Driver)):
+        stores.append(f"  %p{number} = getelementptr i8, ptr %table, i64 {8 * number}")
+        stores.append(f"  store ptr @{routine.name}, ptr %p{number}")
+    parts.append(f"define void @{_SYMBOL}(ptr %table) {{\n" + "\n".join(stores) + "\n  ret void\n}\n")
+    words = {
+        "PAUSE_DECLARATION": declaration,
+        "PAUSE": pause,
+        "LOOKS": str(_LOOKS),
+        "BARRIER_PATIENCE": str(_BARRIER_PATIENCE),
+        "FUTEX": "202" if target.triple.startswith("x86_64") else "98",
+        "CLOCK": "8" if "darwin" in target.triple or "macos" in target.triple else "1",
+        **{name: str(offset) for name, offset in _TEAM.items()},
+    }
+    text = re.sub(r"\$([A-Za-z_]+)", lambda match: words[match[1]], "\n".join(parts))
+    return _SYMBOL, text
+
+
+def load_driver(jit: Jit, sleep: Sleep | None = None) -> Driver:
+    """Compiles the driver (or takes it from the cache) and reads the addresses of its routines."""
+    symbol, text = driver_text(jit.target, sleep)
+    address = jit.compile([(symbol, text)])[symbol]
+    names = [routine.name for routine in fields(Driver)]
+    table = (ctypes.c_int64 * len(names))()
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(ctypes.addressof(table))
+    return Driver(**dict(zip(names, table, strict=True)))
+
+
