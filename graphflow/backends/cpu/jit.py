@@ -104,7 +104,9 @@ class Jit:
             keys: dict[str, str] = {}
             missing: dict[str, str] = {}
             for symbol, text in kernels:
-                key = digest(symbol, text, self.target.key, f"llvmlite {llvmlite.__version__}", str(_OPTIMIZATION))
+                key = digest(
+                    symbol, text, self.target.key, f"llvmlite {llvmlite.__version__}", str(_OPTIMIZATION)
+                )
                 if keys.setdefault(symbol, key) != key:
                     raise ValueError(f"two different kernels are called {symbol!r}")
                 if key in self._addresses:
