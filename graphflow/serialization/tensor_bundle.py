@@ -6,8 +6,10 @@ checksum. The index is written last: without it there is no checkpoint.
 
 from __future__ import annotations
 
+import difflib
 import os
 import struct
+import sys
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from google.protobuf.message import DecodeError
 from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import DataLossError, InvalidArgumentError, NotFoundError, UnimplementedError
+from graphflow.ops.io import set_checkpoint_files
 from graphflow.serialization import checksum, table, varint
 from graphflow.serialization.proto import tensor_bundle_pb2
 from graphflow.serialization.tensor_proto import (
@@ -34,6 +37,7 @@ from graphflow.shapes import TensorShape
 Array = np.ndarray[Any, Any]
 
 _BUNDLE_VERSION = 1
+_MOST_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -550,3 +554,86 @@ def read_bundle(prefix: str | os.PathLike[str]) -> dict[str, Array]:
     """Returns all tensors of a checkpoint by name."""
     reader = BundleReader(prefix)
     return {name: reader.read(name) for name in reader.keys()}
+
+
+# ------------------------------------------------------------------------------------- what SaveV2 and its kin do
+
+
+def missing_keys(reader: BundleReader, names: Iterable[str]) -> NotFoundError | None:
+    """Returns the error for names that a checkpoint lacks, or None if it has them all.
+
+    It lists what is missing with the nearest names, and says what the checkpoint has.
+    """
+    missing = [name for name in names if name not in reader]
+    if not missing:
+        return None
+    keys = reader.keys()
+    lines = []
+    for name in missing[:_MOST_LISTED]:
+        near = difflib.get_close_matches(name, keys, n=2, cutoff=0.5)
+        lines.append(f"  {name}" + (f" (nearest: {', '.join(near)})" if near else ""))
+    if len(missing) > _MOST_LISTED:
+        lines.append(f"  … and {len(missing) - _MOST_LISTED} more")
+    has = ", ".join(keys[:_MOST_LISTED]) + (", …" if len(keys) > _MOST_LISTED else "")
+    return NotFoundError(
+        None,
+        None,
+        f"Key {missing[0]} not found in checkpoint {reader.prefix}, which lacks {len(missing)} of the tensors "
+        "asked for:\n" + "\n".join(lines) + f"\nIt has {len(keys)}: {has}",
+    )
+
+
+def save_tensors(prefix: str, names: Sequence[str], slices: Sequence[str], tensors: Sequence[Array]) -> None:
+    """Writes a checkpoint; the body of SaveV2.
+
+    Args:
+      prefix: the path of the checkpoint without suffix.
+      names: a name per tensor; the parts of one tensor share it.
+      slices: per tensor "", or what part of the whole it is; see `parse_slice`.
+      tensors: the values.
+    """
+    with BundleWriter(prefix) as writer:
+        for name, text, tensor in zip(names, slices, tensors, strict=True):
+            piece = _slice_of(text)
+            if piece is None:
+                writer.add(name, tensor)
+            else:
+                writer.add_slice(name, piece, tensor)
+
+
+def restore_tensors(
+    prefix: str, names: Sequence[str], slices: Sequence[str], wanted: Sequence[DType]
+) -> list[Array]:
+    """Returns tensors of a checkpoint; the body of RestoreV2.
+
+    Raises:
+      NotFoundError: if the checkpoint or some tensors are missing; lists them all.
+      InvalidArgumentError: if a tensor is of another dtype.
+      DataLossError: if the checkpoint is damaged.
+    """
+    reader = BundleReader(prefix)
+    error = missing_keys(reader, names)
+    if error is not None:
+        raise error
+    result = []
+    for name, text, dtype in zip(names, slices, wanted, strict=True):
+        held = reader.entry(name).dtype
+        if held is not dtype:
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"tensor_name = {name}; expected dtype {dtype.name} does not equal original dtype {held.name} "
+                f"in checkpoint {prefix}",
+            )
+        result.append(reader.read(name, _slice_of(text)))
+    return result
+
+
+def _slice_of(text: str) -> Slice | None:
+    try:
+        return parse_slice(text)
+    except ValueError as error:
+        raise InvalidArgumentError(None, None, str(error)) from None
+
+
+set_checkpoint_files(sys.modules[__name__])

@@ -1,0 +1,144 @@
+"""Ops that save and restore checkpoints, and the names of the files these are in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphflow.dtypes import DType
+from graphflow.errors import InvalidArgumentError
+from graphflow.opdef import op
+from graphflow.ops import rules
+from graphflow.shapes import UNKNOWN, TensorShape
+
+Array = np.ndarray[Any, Any]
+
+
+class CheckpointFiles(Protocol):
+    """What the ops here ask of the module that knows the files."""
+
+    def save_tensors(
+        self, prefix: str, names: Sequence[str], slices: Sequence[str], tensors: Sequence[Array]
+    ) -> None:
+        """Writes a checkpoint."""
+
+    def restore_tensors(
+        self, prefix: str, names: Sequence[str], slices: Sequence[str], dtypes: Sequence[DType]
+    ) -> list[Array]:
+        """Reads tensors of a checkpoint."""
+
+    def merge_bundles(self, prefixes: Sequence[str], destination: str, delete_old_dirs: bool) -> None:
+        """Makes one checkpoint of several."""
+
+
+_files: CheckpointFiles | None = None
+
+
+def set_checkpoint_files(files: CheckpointFiles) -> None:
+    """Says who reads and writes checkpoints; called once by the package."""
+    global _files
+    _files = files
+
+
+def _checkpoints() -> CheckpointFiles:
+    if _files is None:
+        raise RuntimeError("graphflow.serialization.tensor_bundle is not loaded")
+    return _files
+
+
+def _texts(array: Array) -> list[str]:
+    return [bytes(item).decode() for item in np.asarray(array, object).reshape(-1).tolist()]
+
+
+def _text(array: Array) -> str:
+    texts = _texts(array)
+    if len(texts) != 1:
+        raise InvalidArgumentError(None, None, f"expected one file name, got {len(texts)}")
+    return texts[0]
+
+
+def save_shape(node: Any) -> list[TensorShape]:
+    """SaveV2: one name and one slice per tensor."""
+    _check_count(node, len(node.attrs["dtypes"]))
+    return []
+
+
+def restore_shape(node: Any) -> list[TensorShape]:
+    """RestoreV2: what is in the file is known only in the run."""
+    count = len(node.attrs["dtypes"])
+    _check_count(node, count)
+    return [UNKNOWN] * count
+
+
+def _check_count(node: Any, count: int) -> None:
+    wanted = TensorShape([count])
+    for position, what in ((1, "tensor_names"), (2, "shape_and_slices")):
+        if not node.inputs[position].shape.is_compatible_with(wanted):
+            raise ValueError(f"{what} has shape {node.inputs[position].shape}, expected {wanted}")
+
+
+@op(
+    "SaveV2",
+    "prefix:string; tensor_names:string; shape_and_slices:string; tensors:list(dtypes)",
+    "",
+    "dtypes:list(type)>=1",
+    infer=save_shape,
+    effects="host",
+    differentiable=False,
+)
+def save_v2_op(prefix: Array, tensor_names: Array, shape_and_slices: Array, tensors: list[Array]) -> None:
+    """Writes tensors as a checkpoint under a path prefix."""
+    _checkpoints().save_tensors(_text(prefix), _texts(tensor_names), _texts(shape_and_slices), tensors)
+
+
+@op(
+    "RestoreV2",
+    "prefix:string; tensor_names:string; shape_and_slices:string",
+    "tensors:list(dtypes)",
+    "dtypes:list(type)>=1",
+    infer=restore_shape,
+    effects="host",
+    differentiable=False,
+)
+def restore_v2_op(
+    prefix: Array, tensor_names: Array, shape_and_slices: Array, *, dtypes: tuple[DType, ...]
+) -> list[Array]:
+    """Reads tensors of a checkpoint."""
+    return _checkpoints().restore_tensors(
+        _text(prefix), _texts(tensor_names), _texts(shape_and_slices), dtypes
+    )
+
+
+@op(
+    "MergeV2Checkpoints",
+    "checkpoint_prefixes:string; destination_prefix:string",
+    "",
+    "delete_old_dirs:bool=true; allow_missing_files:bool=false",
+    infer=rules.no_output,
+    effects="host",
+    differentiable=False,
+)
+def merge_v2_checkpoints_op(
+    checkpoint_prefixes: Array, destination_prefix: Array, *, delete_old_dirs: bool
+) -> None:
+    """Makes one checkpoint of several shards."""
+    _checkpoints().merge_bundles(_texts(checkpoint_prefixes), _text(destination_prefix), delete_old_dirs)
+
+
+@op(
+    "ShardedFilename",
+    "basename:string; shard:int32; num_shards:int32",
+    "filename:string",
+    infer=rules.scalar,
+    differentiable=False,
+)
+def sharded_filename_op(basename: Array, shard: Array, num_shards: Array) -> Array:
+    """The name of one shard: `basename-00000-of-00001`."""
+    name = f"{_text(basename)}-{int(shard):05d}-of-{int(num_shards):05d}"
+    result: Array = np.array(name.encode(), object)
+    return result
+
+
+__all__: list[str] = []

@@ -1,0 +1,453 @@
+"""GraphDef as operations of a graph: every claim of the file is checked before anything is made of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from graphflow.dtypes import as_dtype
+from graphflow.errors import DataLossError, NotFoundError
+from graphflow.graph import Graph, Operation, Tensor, canonical_device, get_default_graph, name_scope
+from graphflow.opdef import OpDef, check_attr, convert_to_tensor, describe, make_operation, registered_ops
+from graphflow.serialization import functions, ref_variables
+from graphflow.serialization.attr_value import attr_from_proto
+from graphflow.serialization.graph_def import PRODUCER
+from graphflow.serialization.proto import graph_pb2, node_def_pb2, op_def_pb2
+
+# Newer files that need more than this say so in their min_consumer.
+CONSUMER = 4096
+_VALID_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*$")
+_MOST_OUTPUTS = 1 << 16
+_MOST_LISTED = 20
+
+# Kept by TensorFlow for debugging; they say nothing that inference does not.
+_IGNORED_ATTRS = frozenset({"_output_shapes"})
+
+
+def as_message(value: Any, kind: type[Any], what: str) -> Any:
+    """Returns `value` as a message of type `kind`: itself, its bytes, or another package's message of that name.
+
+    Raises:
+      TypeError: for anything else.
+      ValueError: if the bytes are no such message.
+    """
+    if isinstance(value, kind):
+        return value
+    descriptor = getattr(value, "DESCRIPTOR", None)
+    if descriptor is not None and descriptor.name == kind.DESCRIPTOR.name:  # type: ignore[attr-defined]
+        value = value.SerializeToString()
+    if not isinstance(value, bytes):
+        raise TypeError(f"{what} must be a {kind.DESCRIPTOR.name}, got {type(value).__name__}")  # type: ignore[attr-defined]
+    return parse_message(value, kind, what)
+
+
+def parse_message(data: bytes, kind: type[Any], what: str) -> Any:
+    """Returns the message that `data` holds.
+
+    Raises:
+      ValueError: if it holds nothing, or no such message.
+    """
+    name = kind.DESCRIPTOR.name  # type: ignore[attr-defined]
+    if not data:
+        raise ValueError(f"{what} is empty, not a {name}")
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise ValueError(f"{what} is not a {name}, or it is cut off or damaged: {error}") from None
+
+
+def read_message(path: str, kind: type[Any], text: bool = False) -> Any:
+    """Returns the message in a file.
+
+    Args:
+      path: the file.
+      kind: the generated class.
+      text: whether the file is in protobuf's text form.
+
+    Raises:
+      NotFoundError: if there is no such file.
+      DataLossError: if it is empty, truncated, damaged, or something else.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise NotFoundError(None, None, f"{path}: no such file") from None
+    try:
+        if text:
+            return text_format.Parse(data.decode(), kind())
+        return parse_message(data, kind, path)
+    except (ValueError, text_format.ParseError, RecursionError) as error:
+        raise DataLossError(None, None, f"{path}: {error}" if text else str(error)) from None
+
+
+def _list(items: Iterable[str]) -> str:
+    items = list(items)
+    shown = "; ".join(items[:_MOST_LISTED])
+    return shown + (f"; and {len(items) - _MOST_LISTED} more" if len(items) > _MOST_LISTED else "")
+
+
+def unknown_ops(nodes: Iterable[node_def_pb2.NodeDef]) -> dict[str, list[str]]:
+    """Returns the op types that are not registered, each with the names of its nodes."""
+    known = registered_ops()
+    found: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.op not in known:
+            found.setdefault(node.op, []).append(node.name)
+    return found
+
+
+def parse_input(text: str) -> tuple[str, int]:
+    """Returns `(node, output)` of an input of a NodeDef; the output of a control input is -1."""
+    if text.startswith("^"):
+        return text[1:], -1
+    name, colon, index = text.rpartition(":")
+    if colon and index.isdecimal():
+        return name, int(index)
+    return text, 0
+
+
+def prepare(graph_def: graph_pb2.GraphDef) -> list[node_def_pb2.NodeDef]:
+    """Returns the nodes with functions put in place and reference variables translated."""
+    nodes = list(functions.inline(list(graph_def.node), graph_def.library))
+    return ref_variables.translate(nodes)
+
+
+def _check_versions(graph_def: graph_pb2.GraphDef) -> None:
+    versions = graph_def.versions
+    if versions.min_consumer > CONSUMER:
+        raise ValueError(
+            f"the graph needs a reader of version {versions.min_consumer}; this one is of version {CONSUMER}"
+        )
+    if PRODUCER in versions.bad_consumers or CONSUMER in versions.bad_consumers:
+        raise ValueError("the graph says that readers of this version must not read it")
+
+
+class _Importer:
+    """One import: nodes of the file, in an order in which each stands behind its inputs, made one by one."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        nodes: Sequence[node_def_pb2.NodeDef],
+        prefix: str,
+        input_map: Mapping[str, Any],
+        producer_ops: Mapping[str, op_def_pb2.OpDef],
+    ) -> None:
+        self.graph = graph
+        self.nodes = nodes
+        self.prefix = prefix
+        self.input_map = input_map
+        self.producer_ops = producer_ops
+        self.ops = registered_ops()
+        self.first = graph._last_id
+        self.new_names: list[str] = []
+        self.used: set[str] = set()
+        self.made: dict[str, Operation] = {}
+        self.index: dict[str, int] = {}
+        self.inputs: list[list[tuple[str, int]]] = []
+
+    def run(self) -> None:
+        self.check_nodes()
+        order = self.order()
+        try:
+            for i in order:
+                self.make(self.nodes[i], self.inputs[i])
+        except BaseException:
+            self.undo()
+            raise
+
+    def undo(self) -> None:
+        """Takes back what a failed import has added: nothing refers to it yet."""
+        graph = self.graph
+        added = graph._operations[self.first :]
+        del graph._operations[self.first :]
+        gone = set(added)
+        for operation in added:
+            del graph._by_name[operation.name]
+            for tensor in operation.inputs:
+                if tensor.op not in gone:
+                    tensor._consumers[:] = [consumer for consumer in tensor._consumers if consumer not in gone]
+        for name in self.new_names:
+            del graph._names_in_use[name]
+
+    def mapped(self, name: str, output: int) -> str | None:
+        """The key of `input_map` that takes the place of an input, if there is one."""
+        if output < 0:
+            return f"^{name}" if f"^{name}" in self.input_map else None
+        key = f"{name}:{output}"
+        if key in self.input_map:
+            return key
+        return name if output == 0 and name in self.input_map else None
+
+    def check_nodes(self) -> None:
+        for i, node in enumerate(self.nodes):
+            if not _VALID_NAME.match(node.name):
+                raise ValueError(f"{node.name!r} is not a valid node name")
+            if node.name in self.index:
+                raise ValueError(f"the graph has two nodes called {node.name!r}")
+            self.index[node.name] = i
+        missing = unknown_ops(self.nodes)
+        if missing:
+            counted = sorted(missing.items(), key=lambda item: (-len(item[1]), item[0]))
+            kinds = [
+                f"{op_type} ({len(names)}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+                for op_type, names in counted
+            ]
+            raise ValueError(f"the graph has nodes of {len(missing)} unknown op types: {_list(kinds)}")
+        dangling: list[str] = []
+        for node in self.nodes:
+            parsed = [parse_input(text) for text in node.input]
+            self.inputs.append(parsed)
+            seen_control = False
+            for text, (name, output) in zip(node.input, parsed, strict=True):
+                if output >= 0 and seen_control:
+                    raise ValueError(f"node {node.name!r}: the data input {text!r} follows a control input")
+                seen_control = seen_control or output < 0
+                if self.mapped(name, output) is None and name not in self.index:
+                    dangling.append(f"{node.name!r} takes {text!r}")
+        if dangling:
+            raise ValueError(f"the graph has inputs from nodes that it lacks: {_list(dangling)}")
+
+    def order(self) -> list[int]:
+        """Indices of the nodes, inputs first; otherwise as in the file.
+
+        Raises:
+          ValueError: if nodes wait for each other, naming them.
+        """
+        waiting = [0] * len(self.nodes)
+        followers: list[list[int]] = [[] for _ in self.nodes]
+        for i, parsed in enumerate(self.inputs):
+            for source in {name for name, output in parsed if self.mapped(name, output) is None}:
+                followers[self.index[source]].append(i)
+                waiting[i] += 1
+        ready = [i for i, count in enumerate(waiting) if not count]
+        order: list[int] = []
+        while ready:
+            i = heappop(ready)
+            order.append(i)
+            for follower in followers[i]:
+                waiting[follower] -= 1
+                if not waiting[follower]:
+                    heappush(ready, follower)
+        if len(order) < len(self.nodes):
+            raise ValueError(f"the graph has a cycle: {self.cycle(waiting)}")
+        return order
+
+    def cycle(self, waiting: list[int]) -> str:
+        at = next(i for i, count in enumerate(waiting) if count)
+        path: list[int] = []
+        position: dict[int, int] = {}
+        while at not in position:
+            position[at] = len(path)
+            path.append(at)
+            # Every node that still waits has an input that does.
+            at = next(self.index[name] for name, _ in self.inputs[at] if waiting[self.index.get(name, at)])
+        names = [self.nodes[i].name for i in reversed(path[position[at] :])]
+        if len(names) > 8:
+            names = [*names[:4], "…", *names[-3:]]
+        return " → ".join([*names, names[0]])
+
+    def make(self, node: node_def_pb2.NodeDef, parsed: list[tuple[str, int]]) -> None:
+        try:
+            self.made[node.name] = self.build(node, parsed)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"node {node.name!r} ({node.op}): {error}") from None
+
+    def build(self, node: node_def_pb2.NodeDef, parsed: list[tuple[str, int]]) -> Operation:
+        definition = self.ops[node.op]
+        inputs: list[Tensor] = []
+        controls: list[Operation] = []
+        for name, output in parsed:
+            key = self.mapped(name, output)
+            if key is not None:
+                self.used.add(key)
+                value = self.input_map[key]
+                if output < 0:
+                    controls.append(value if isinstance(value, Operation) else value.op)
+                else:
+                    inputs.append(value)
+                continue
+            source = self.made[name]
+            if output < 0:
+                controls.append(source)
+            elif output >= len(source.outputs):
+                raise ValueError(
+                    f"takes output {output} of {name!r} ({source.type}), which has {len(source.outputs)}"
+                )
+            else:
+                inputs.append(source.outputs[output])
+        attrs = self.attrs_of(node, definition)
+        self.check_types(definition, attrs, inputs)
+        return make_operation(
+            self.graph,
+            definition,
+            inputs,
+            attrs,
+            self.full_name(node.name),
+            list(dict.fromkeys(controls)),
+            canonical_device(node.device) or None,
+        )
+
+    def full_name(self, name: str) -> str:
+        full = f"{self.prefix}/{name}" if self.prefix else name
+        taken = self.graph._by_name
+        if full in taken:
+            base, count = full, 1
+            while full in taken:
+                full = f"{base}_{count}"
+                count += 1
+        # As TensorFlow does, and unlike `unique_name`: names in files may differ in case alone.
+        key = full.lower()
+        if key not in self.graph._names_in_use:
+            self.graph._names_in_use[key] = 1
+            self.new_names.append(key)
+        return full
+
+    def attrs_of(self, node: node_def_pb2.NodeDef, definition: OpDef) -> dict[str, Any]:
+        attrs: dict[str, Any] = {}
+        for key, proto in node.attr.items():
+            attr = definition.attrs.get(key)
+            if key in _IGNORED_ATTRS or (attr is None and self.is_producer_default(node.op, key, proto)):
+                continue
+            if attr is None and not key.startswith("_"):
+                raise ValueError(f"it has an attribute {key!r} that the op lacks; it has {sorted(definition.attrs)}")
+            try:
+                value = attr_from_proto(proto, attr)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"attribute {key!r}: {error}") from None
+            if key == "_class" and self.prefix:
+                value = tuple(
+                    f"loc:@{self.prefix}/{group[5:]}" if str(group).startswith("loc:@") else group
+                    for group in (item.decode() if isinstance(item, bytes) else item for item in value)
+                )
+            if attr is not None:
+                check_attr(definition, attr, value, node.name)
+            attrs[key] = value
+        for attr in definition.attrs.values():
+            if attr.name in attrs:
+                continue
+            default = self.producer_default(node.op, attr.name)
+            if default is not None:
+                attrs[attr.name] = attr_from_proto(default, attr)
+            elif attr.has_default:
+                attrs[attr.name] = attr.default
+            else:
+                raise ValueError(f"it lacks the attribute {attr.name!r}")
+        return attrs
+
+    def producer_default(self, op_type: str, key: str) -> Any:
+        proto = self.producer_ops.get(op_type)
+        for attr in proto.attr if proto is not None else ():
+            if attr.name == key and attr.HasField("default_value"):
+                return attr.default_value
+        return None
+
+    def is_producer_default(self, op_type: str, key: str, value: Any) -> bool:
+        """Whether an attribute that this version does not know says only what it would say if left out."""
+        default = self.producer_default(op_type, key)
+        return default is not None and bool(default == value)
+
+    def check_types(self, definition: OpDef, attrs: dict[str, Any], inputs: list[Tensor]) -> None:
+        for arg in definition.inputs:
+            if arg.number_attr and attrs[arg.number_attr] > len(inputs):
+                raise ValueError(f"{arg.number_attr} is {attrs[arg.number_attr]}, but it has {len(inputs)} inputs")
+        for arg in definition.outputs:
+            if arg.number_attr and not 0 <= attrs[arg.number_attr] <= _MOST_OUTPUTS:
+                raise ValueError(f"{arg.number_attr} is {attrs[arg.number_attr]}")
+        wanted = definition.input_dtypes(attrs)
+        if len(wanted) != len(inputs):
+            raise ValueError(f"it has {len(inputs)} inputs, the op takes {len(wanted)}")
+        for i, (dtype, tensor) in enumerate(zip(wanted, inputs, strict=True)):
+            if tensor.dtype is not dtype:
+                raise ValueError(f"input {i} is {tensor.name!r}, {describe(tensor)}; expected {dtype.name}")
+        value = attrs.get("value")
+        if definition.name == "Const" and as_dtype(value.dtype) is not attrs["dtype"]:  # type: ignore[union-attr]
+            raise ValueError(f"its value is {as_dtype(value.dtype).name}, its dtype {attrs['dtype'].name}")  # type: ignore[union-attr]
+
+
+def import_graph_def(
+    graph_def: Any,
+    input_map: Mapping[str, Any] | None = None,
+    return_elements: Sequence[str] | None = None,
+    name: str | None = None,
+    op_dict: Any = None,
+    producer_op_list: Any = None,
+) -> list[Any] | None:
+    """Adds the nodes of a GraphDef to the default graph.
+
+    Functions that nodes call are put in place, and reference variables become resource variables.
+
+    Args:
+      graph_def: a GraphDef (of graphflow or TensorFlow), or its bytes.
+      input_map: for names of inputs ("x:0", "x", "^x" for a control input), the tensors to use instead.
+      return_elements: names of operations ("x") and tensors ("x:0") of `graph_def` to return.
+      name: put before all names, with a slash; default "import", "" for none.
+      op_dict: accepted and ignored, as in TF1.
+      producer_op_list: an OpList with the ops as the writer knew them: its defaults fill in what nodes leave out.
+
+    Returns:
+      The operations and tensors of `return_elements`, or None without it.
+
+    Raises:
+      TypeError: if an argument is of a wrong type.
+      ValueError: if the graph does not hold together; says where. The default graph is then as before.
+    """
+    proto = as_message(graph_def, graph_pb2.GraphDef, "graph_def")
+    producers = {}
+    if producer_op_list is not None:
+        op_list = as_message(producer_op_list, op_def_pb2.OpList, "producer_op_list")
+        producers = {op.name: op for op in op_list.op}
+    _check_versions(proto)
+    copy = graph_pb2.GraphDef()
+    copy.CopyFrom(proto)
+    return import_nodes(prepare(copy), input_map, return_elements, name, producers)
+
+
+def import_nodes(
+    nodes: Sequence[node_def_pb2.NodeDef],
+    input_map: Mapping[str, Any] | None = None,
+    return_elements: Sequence[str] | None = None,
+    name: str | None = None,
+    producer_ops: Mapping[str, op_def_pb2.OpDef] | None = None,
+) -> list[Any] | None:
+    """Adds prepared nodes to the default graph; see `import_graph_def`."""
+    if input_map is not None and not all(isinstance(key, str) for key in input_map):
+        raise TypeError("input_map must be a dictionary mapping strings to Tensor objects.")
+    if return_elements is not None and not all(isinstance(item, str) for item in return_elements):
+        raise TypeError("return_elements must be a list of strings.")
+    graph = get_default_graph()
+    mapped: dict[str, Any] = {}
+    with name_scope(name, "import", list((input_map or {}).values())) as scope:
+        prefix = scope.rstrip("/")
+        if input_map:
+            with graph.name_scope("_inputs" if prefix else "inputs"):
+                for key, value in input_map.items():
+                    mapped[key] = value if key.startswith("^") else convert_to_tensor(value)
+        importer = _Importer(graph, nodes, prefix, mapped, producer_ops or {})
+        importer.run()
+    unused = [key for key in mapped if key not in importer.used]
+    if unused:
+        raise ValueError(f"Attempted to map inputs that were not found in graph_def: [{', '.join(unused)}]")
+    if return_elements is None:
+        return None
+    return [_element(importer, mapped, text) for text in return_elements]
+
+
+def _element(importer: _Importer, mapped: Mapping[str, Any], text: str) -> Any:
+    if text in mapped:
+        return mapped[text]
+    name, colon, index = text.rpartition(":")
+    if colon and index.isdecimal():
+        operation = importer.made.get(name)
+        if operation is not None and int(index) < len(operation.outputs):
+            return operation.outputs[int(index)]
+    elif text in importer.made:
+        return importer.made[text]
+    raise ValueError(f"Requested return_element {text!r} not found in graph_def.")
