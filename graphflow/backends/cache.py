@@ -1,8 +1,8 @@
 """Compiled code on disk, by the digest of what it was made from.
 
-The entries are machine code that will be run, so the directory must belong to the user and be closed to others, an
-entry carries the digest of its contents, and whatever does not check out counts as absent. Writers put an entry
-under another name first and rename it, so processes may share the directory without locks.
+The entries are machine code that will be run, so the directory must belong to the user and be closed to
+others, an entry carries the digest of its contents, and whatever does not check out counts as absent. Writers
+put an entry under another name first and rename it, so processes may share the directory without locks.
 """
 
 from __future__ import annotations

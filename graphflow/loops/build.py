@@ -1,6 +1,7 @@
 """Building kernels: expressions with light folding, and statements in nested blocks.
 
-Ops' scalar and row bodies are handed a `Builder` for its expressions only; lowering uses it for whole kernels:
+Ops' scalar and row bodies are handed a `Builder` for its expressions only; lowering uses it for whole
+kernels:
 
     b = Builder("scale")
     x, y = b.buffer("x", "f32"), b.buffer("y", "f32")
@@ -53,6 +54,11 @@ from graphflow.loops.ir import (
 
 __all__ = ["Builder", "Number", "RowIndex", "RowReduce", "RowSize", "Scalar"]
 
+_ODD = frozenset(
+    ("erf", "tanh", "sin", "tan", "asin", "atan", "sinh", "asinh", "atanh", "rint", "round", "trunc")
+)
+_EVEN = frozenset(("abs", "cos", "cosh", "isnan", "isinf", "isfinite"))
+
 Number = int | float | bool
 Scalar = Expr | Carry | Number
 
@@ -83,8 +89,8 @@ class RowSize(Expr):
 class Builder:
     """Makes expressions and, for lowering, the statements of one kernel.
 
-    Equal expressions come back as the same object, so what is written twice is computed once. Arguments must agree
-    in dtype (TypeError otherwise); only Python numbers convert by themselves.
+    Equal expressions come back as the same object, so what is written twice is computed once. Arguments must
+    agree in dtype (TypeError otherwise); only Python numbers convert by themselves.
     """
 
     def __init__(self, name: str = "kernel") -> None:
@@ -198,6 +204,10 @@ class Builder:
             folded = self._evaluate(name, args, dtype)
             if folded is not None:
                 return folded
+        if is_float(args[0].dtype):
+            signed = self._sign_outside(name, args, dtype)
+            if signed is not None:
+                return signed
         if len(args) == 2:
             x, y = args
             if name in ("add", "mul") and isinstance(x, Const):
@@ -212,8 +222,25 @@ class Builder:
             return args[0].args[0]
         return self._op(name, args, dtype)
 
+    def _sign_outside(self, name: str, args: Sequence[Expr], dtype: str) -> Expr | None:
+        """Moves negations of floats outwards, so that f(-x) shares the work of f(x). No bit changes."""
+        bare = [a.args[0] if isinstance(a, Op) and a.name == "neg" else a for a in args]
+        negated = [x is not a for x, a in zip(bare, args, strict=True)]
+        if not any(negated):
+            return None
+        if name in ("mul", "div"):
+            product = self._folded(name, bare, dtype)
+            return product if all(negated) else self.neg(product)
+        if name == "add":
+            return self._folded("sub", [args[0], bare[1]] if negated[1] else [args[1], bare[0]], dtype)
+        if name == "sub" and negated[1]:
+            return self._folded("add", [args[0], bare[1]], dtype)
+        if name in _ODD:
+            return self.neg(self._folded(name, bare, dtype))
+        return self._folded(name, bare, dtype) if name in _EVEN else None
+
     def _simplified(self, name: str, x: Expr, y: Expr, dtype: str) -> Expr | None:
-        """`x name y` in simpler form, if there is one that is right for every x (zeros' signs and NaN too)."""
+        """`x name y` in a simpler form that is right for every x (zeros' signs and NaN too), if any."""
         if x is y and name in ("min", "max", "and", "or"):
             return x
         if not isinstance(y, Const):
@@ -598,7 +625,7 @@ class Builder:
         return self.apply("mulhi", x, y)
 
     def fma(self, x: Scalar, y: Scalar, z: Scalar) -> Expr:
-        """`x * y + z` in one rounding where the machine has it."""
+        """`x * y + z`, in one rounding where the machine has it."""
         return self.apply("fma", x, y, z)
 
     # ------------------------------------------------------------------------------------------- statements

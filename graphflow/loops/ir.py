@@ -1,16 +1,17 @@
 """The loop language: kernels over named buffers, about a dozen node kinds, and the table of scalar functions.
 
-A kernel is data: frozen, shareable, printable (`loops.text`), checkable (`loops.verify`), runnable one scalar at a
-time (`loops.interpret`). It knows nothing of ops or graphs, nor of any one machine.
+A kernel is data: frozen, shareable, printable (`loops.text`), checkable (`loops.verify`), runnable one scalar
+at a time (`loops.interpret`). It knows nothing of ops or graphs, nor of any one machine.
 
 What a kernel may count on:
 
-- Two buffers are either apart in memory, or one is written in place over the other and every element is read only
-  in the turn that writes it, at the same index.
-- An index is an `i64` count of elements; a size is a `Const` or an `IntParam`, so a new batch size needs no new code.
+- Two buffers are either apart in memory, or one is written in place over the other and every element is read
+  only in the turn that writes it, at the same index.
+- An index is an `i64` count of elements; a size is a `Const` or an `IntParam`, so a new batch size needs no
+  new code.
 - `select` evaluates both of its values: guard a load that may be out of bounds with `If`, or clamp its index.
-- Turns of a `parallel` or `vector` loop are independent but for its carries, whose order of combination the code
-  generator may choose once and for all (never by the number of threads).
+- Turns of a `parallel` or `vector` loop are independent but for its carries, whose order of combination the
+  code generator may choose once and for all (never by the number of threads).
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def highest(dtype: str) -> float | int | bool:
 
 
 class Expr:
-    """A scalar value; every expression has a `dtype`. Compared by identity, so that shared parts stay shared."""
+    """A scalar value with a `dtype`. Compared by identity, so that shared parts stay shared."""
 
     __slots__ = ()
     dtype: str
@@ -198,7 +199,8 @@ class Op(Expr):
 
 LoopKind = Literal["serial", "parallel", "vector"]
 
-# What a carry may combine with. "set" is no combination: the turn's value replaces it, so the loop must be serial.
+# What a carry may combine with. "set" is no combination: the turn's value replaces it, so the loop must be
+# serial.
 CARRY_OPS = ("add", "mul", "max", "min", "and", "or", "set")
 
 
@@ -227,7 +229,7 @@ class Stmt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class For(Stmt):
-    """Turns `start <= var < stop` of a body. Parallel: shared among threads; vector: done some lanes at a time."""
+    """Turns `start <= var < stop`. Parallel: shared among threads; vector: done some lanes at a time."""
 
     var: str
     start: Expr
@@ -301,8 +303,8 @@ Param = Buffer | IntParam | ScalarParam
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kernel:
-    """A routine over its parameters, which are handed over in this order. Stores happen under at most one loop
-    that is parallel; with none, the kernel is run by one thread."""
+    """A routine over its parameters, which are handed over in this order. Stores happen under at most one
+    loop that is parallel; with none, the kernel is run by one thread."""
 
     name: str
     params: tuple[Param, ...]
@@ -366,8 +368,8 @@ class Function:
     """A scalar function: how many arguments, of which kinds, the result's dtype, and what it means in NumPy.
 
     `result`: "same" (all arguments and the result alike), "i1" (arguments alike), "select" (i1, T, T → T) or
-    "given" (`cast`, `bitcast`: any argument; the node says the result). `native`: the kinds compiled to code; an op
-    whose function is not native for its dtype stays with its NumPy body.
+    "given" (`cast`, `bitcast`: any argument; the node says the result). `native`: the kinds compiled to code;
+    an op whose function is not native for its dtype stays with its NumPy body.
     """
 
     name: str
@@ -414,7 +416,7 @@ def _truncated_quotient(x: Any, y: Any) -> Any:
 
 
 def _python_wise(function: Callable[..., Any], *args: Any) -> Any:
-    """Applies a function of Python numbers to each element, wrapping integers round to the first argument's dtype."""
+    """Applies a function of Python numbers to each element; integers wrap to the first argument's dtype."""
     arrays = np.broadcast_arrays(*(np.asarray(a) for a in args))
     dtype = arrays[0].dtype
     results = [
@@ -433,11 +435,12 @@ def _float_floor_mod(x: Any, y: Any) -> Any:
 
 
 def _int_pow(x: Any, y: Any) -> Any:
-    return _python_wise(
-        lambda a, b: pow(a, b, 1 << 64) if b >= 0 else (a if abs(a) == 1 and b % 2 else int(abs(a) == 1)),
-        x,
-        y,
-    )
+    def power(a: int, b: int) -> int:
+        if b >= 0:
+            return pow(a, b, 1 << 64)
+        return (a if b % 2 else 1) if abs(a) == 1 else 0
+
+    return _python_wise(power, x, y)
 
 
 def _shift(left: bool) -> Callable[..., Any]:
@@ -493,7 +496,7 @@ def _mulhi(x: Any, y: Any) -> Any:
 
 
 def _cast(x: Any, dtype: np.dtype[Any]) -> Any:
-    """Casts as the code does: floats are cut towards zero and held at the integer's ends, NaN becomes zero."""
+    """Casts as the code does: floats are cut towards zero and held at an integer's ends, NaN becomes zero."""
     x = np.asarray(x)
     if dtype.kind in "iu" and _is_np_float(x):
         info = np.iinfo(dtype)

@@ -1,11 +1,12 @@
 """Kernels to LLVM text.
 
-A vector loop is written out some lanes at a time: affine indices become whole-vector or splat loads, others gathers;
-an `If` on a lane's value becomes a mask; carries become several vector accumulators that are combined in a fixed
-order. What is left over at the end is done under a mask, or one by one where memory operations take none.
+A vector loop is written out some lanes at a time: affine indices become whole-vector or splat loads, others
+gathers; an `If` on a lane's value becomes a mask; carries become several vector accumulators that are
+combined in a fixed order. What is left over at the end is done under a mask, or one by one where memory
+operations take none.
 
-Every kernel is `void symbol(ptr args, i64 part, i64 parts)`: `args` is a table of i64, holding buffers' and scalars'
-addresses and integers. The turns of its parallel loop are shared evenly, in order, among the parts.
+Every kernel is `void symbol(ptr args, i64 part, i64 parts)`: `args` is a table of i64, holding buffers' and
+scalars' addresses and integers. The turns of its parallel loop are shared evenly, in order, among the parts.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def kernel_to_llvm(kernel: Kernel, target: Target, symbol: str) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Affine:
-    """An i64 that grows by `stride` from lane to lane, kept apart from vectors so that indices stay scalar."""
+    """An i64 that grows by `stride` from lane to lane, kept apart so that indices stay scalar."""
 
     base: Value
     stride: int
@@ -484,7 +485,8 @@ class _Generator:
         rest: int | None,
         unroll: int,
     ) -> tuple[list[Value], list[Value]]:
-        """The last turns, fewer than the unrolled vectors: under a mask, or whole vectors and then one by one.
+        """The last turns, fewer than the unrolled vectors: under a mask, or whole vectors and then one by
+        one.
 
         Gives the accumulators, and the scalar ones if turns were done one by one.
         """
@@ -906,8 +908,8 @@ class _Generator:
         if old == "f":
             if new == "b":
                 return e.compare("une", x, 0.0)
-            name = f"llvm.fpto{'s' if new == 'i' else 'u'}i.sat.{e.suffix(to, x.lanes)}.{e.suffix(x.type, x.lanes)}"
-            return e.call(name, to, x)
+            suffix = f"{e.suffix(to, x.lanes)}.{e.suffix(x.type, x.lanes)}"
+            return e.call(f"llvm.fpto{'s' if new == 'i' else 'u'}i.sat.{suffix}", to, x)
         if new == "f":
             return self._rounded(e.convert("sitofp" if old == "i" else "uitofp", x, to), dtype)
         if new == "b":

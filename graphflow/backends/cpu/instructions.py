@@ -1,8 +1,9 @@
-"""LLVM text, one instruction at a time: values, regions and the emitter that places each value as far out as it can.
+"""LLVM text, one instruction at a time: values, regions and the emitter that places each value as far out as
+it can.
 
-The generator runs none of LLVM's passes over its text, so what they would do that matters is done here while writing:
-an instruction is written once per region (value numbering), and in the outermost region where its operands exist
-(so nothing that is fixed in a loop is computed in it).
+The generator runs none of LLVM's passes over its text, so what they would do that matters is done here while
+writing: an instruction is written once per region (value numbering), and in the outermost region where its
+operands exist (so nothing that is fixed in a loop is computed in it).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _INTRINSIC_SUFFIX = {"float": "f32", "double": "f64", "half": "f16", "ptr": "p0"
 
 
 class Value:
-    """An LLVM value: its text, element type, lanes (1: a scalar) and the region it lives in. Has float operators."""
+    """An LLVM value: text, element type, lanes (1: a scalar) and its region's level. Has float operators."""
 
     __slots__ = ("emitter", "lanes", "level", "text", "type")
 
@@ -84,8 +85,8 @@ class Value:
 class Region:
     """A straight run of blocks: a function's top, a loop's preheader or body, a branch.
 
-    `writes` names the buffers stored to inside a loop; a load is moved out of a region only if `passable` says that
-    what is above is not run more often than the region itself.
+    `writes` names the buffers stored to inside a loop; a load is moved out of a region only if `passable`
+    says that what is above is not run more often than the region itself.
     """
 
     __slots__ = ("label", "level", "lines", "loads", "passable", "values", "writes")
@@ -310,7 +311,7 @@ class Emitter:
         return self.convert("bitcast", x, f"i{8 * ELEMENT_BYTES[x.type]}")
 
     def call(self, name: str, type: str, *operands: Value | str, flags: str = "") -> Value:
-        """A call of an intrinsic or pure C function; a string operand is an immediate with its type ("i1 false")."""
+        """A call of an intrinsic or pure C function; a string operand is an immediate ("i1 false")."""
         values = [v for v in operands if isinstance(v, Value)]
         lanes = values[0].lanes
         full = type if lanes == 1 else f"<{lanes} x {type}>"
@@ -492,7 +493,7 @@ def _float_text(type: str, value: float) -> str:
             value = struct.unpack("<f", struct.pack("<f", value))[0]
         except OverflowError:
             value = math.copysign(math.inf, value)
-    return "0x%016X" % struct.unpack("<Q", struct.pack("<d", value))[0]
+    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 
 _FOLDED: dict[str, Callable[[int, int], int]] = {

@@ -1,4 +1,4 @@
-"""LLVM text to addresses: machine code from memory, from the disk cache, or freshly generated, in this order."""
+"""LLVM text to addresses: code from memory, from the disk cache, or freshly generated, in this order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from graphflow.backends.cpu.target import Target, host_target
 
 __all__ = ["CompileStats", "Jit", "emit_object"]
 
-# Code generation level. Level 0 must not be used: its instruction selector aborts the process on AVX-512 masks.
+# Code generation level. Level 0 must not be used: its instruction selector aborts the process on AVX-512
+# masks.
 _OPTIMIZATION = 2
 
 _EXTERNAL = re.compile(r"^declare [^\n@]*@([A-Za-z_][A-Za-z0-9_]*)\(", re.MULTILINE)
@@ -85,8 +86,8 @@ class CompileStats:
 class Jit:
     """Turns LLVM text into addresses in this process and keeps the code alive as long as itself.
 
-    The text of one entry is a whole module that defines its symbol. Equal text is compiled once. May be called from
-    several threads.
+    The text of one entry is a whole module that defines its symbol. Equal text is compiled once. May be
+    called from several threads.
     """
 
     def __init__(self, target: Target | None = None, cache: ObjectCache | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What code is generated for: triple, processor and the few facts about its vectors that kernels are shaped by."""
+"""What code is generated for: triple, processor, and the facts about its vectors that shape kernels."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Elementary functions on vectors of f32 and f64: polynomials without branches, special values blended in.
 
 Each is written once for any number of lanes. The bounds below, in units in the last place, are measured by
-`tests/backends/test_vector_math.py` on every target the host can run; libm is called, lane by lane, only where a sine's
-argument is huge (beyond 71476 in f32, 1e6 in f64), where a remainder's quotient is, and for `pow` of f64 and `lgamma`.
+`tests/backends/test_vector_math.py` on every target the host can run; libm is called, lane by lane, only
+where a sine's argument is huge (beyond 71476 in f32, 1e6 in f64), where a remainder's quotient is, and for
+`pow` of f64 and `lgamma`.
 
 ============================ ===== =====
 function                       f32   f64
@@ -259,7 +260,8 @@ _LOG2_E = 1.4426950408889634
 _INF = math.inf
 _NAN = math.nan
 
-# A float as great as this has no fraction bits left: adding it rounds, and leaves the integer in the low bits.
+# A float as great as this has no fraction bits left: adding it rounds, and leaves the integer in the low
+# bits.
 _ROUNDER = {"float": 12582912.0, "double": 6755399441055744.0}
 _MANTISSA_BITS = {"float": 23, "double": 52}
 _EXPONENT_BIAS = {"float": 127, "double": 1023}
@@ -646,7 +648,8 @@ def atan2(e: Emitter, y: Value, x: Value) -> Value:
     y, x = e.level_up((y, x))
     across, up = e.absolute(x), e.absolute(y)
     steep = e.compare("ogt", up, across)
-    # Halved so that neither sums nor products with them overflow, unless they are so small that halving loses.
+    # Halved so that neither sums nor products with them overflow, unless they are so small that halving
+    # loses.
     angle = _scaled_ratio(e, e.select(steep, across, up), e.select(steep, up, across))
     low = _HALF_PI_LOW[x.type]
     turned = e.exact("fadd", e.exact("fsub", e.like(x, low), angle), math.pi / 2)
