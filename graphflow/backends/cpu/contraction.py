@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from graphflow.backends.cpu.convolution import emit_convolution
 from graphflow.backends.cpu.gemm import emit_gemm
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import BufferArgument, Launch, LibraryCode, SizeArgument, Workspace
-from graphflow.loops.library import Call, Gemm
+from graphflow.loops.library import Call, Conv2D, Gemm
 
 __all__ = ["BufferArgument", "Launch", "LibraryCode", "SizeArgument", "Workspace", "emit"]
 
@@ -14,4 +15,6 @@ def emit(call: Call, target: Target) -> LibraryCode:
     """The launches of a library call on a target, in order; the same call and target give the same text."""
     if isinstance(call, Gemm):
         return emit_gemm(call, target)
+    if isinstance(call, Conv2D):
+        return emit_convolution(call, target)
     raise TypeError(f"{type(call).__name__} is not a library call")

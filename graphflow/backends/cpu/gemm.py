@@ -8,14 +8,14 @@ order of `k`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
+from graphflow.backends.cpu.function_text import FunctionText, Int
 from graphflow.backends.cpu.packing import pack_straight, pack_transposed
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
+    EpilogueBuffers,
     Launch,
     LaunchText,
     LibraryCode,
@@ -24,6 +24,7 @@ from graphflow.backends.cpu.tiles import (
     Store,
     Tile,
     Workspace,
+    each_run,
     lanes_of,
     tile_kernel,
     tile_shape,
@@ -206,25 +207,8 @@ def _emit_pack_a(product: _Product, target: Target) -> Launch:
     def over_matrix(matrix: str, start: Int, stop: Int) -> None:
         product.rows.each(f, m, start, stop, lambda height, row: pack(matrix, height, row))
 
-    _each_run(f, first, last, units, over_matrix)
+    each_run(f, first, last, units, over_matrix)
     return launch.finish()
-
-
-def _each_run(
-    f: FunctionText, first: Int, last: Int, length: Int, body: Callable[[str, Int, Int], None]
-) -> None:
-    """Writes `body(run, start, stop)` for each run of `length` units that the units `first <= u < last`
-    touch.
-    """
-
-    def runs() -> None:
-        def run(index: str, _: list[str]) -> None:
-            begin = f.mul(index, length)
-            body(index, f.maximum(f.sub(first, begin), 0), f.minimum(f.sub(last, begin), length))
-
-        f.loop(f.div(first, length), f.add(f.div(f.sub(last, 1), length), 1), run)
-
-    f.when_less(first, last, runs)
 
 
 def _emit_product(product: _Product, target: Target) -> Launch:
@@ -233,8 +217,7 @@ def _emit_product(product: _Product, target: Target) -> Launch:
     width, epilogue = product.width, product.epilogue
     a_name = "packed_a" if product.packs_a else product.a.name
     a, b = launch.buffer(a_name), launch.buffer(product.b.name)
-    buffers = {f"operand.{o.name}": launch.buffer(o.name) for o in epilogue.operands}
-    buffers |= {f"result.{name}": launch.buffer(name) for name, _ in epilogue.results}
+    buffers = EpilogueBuffers.load(launch, epilogue)
     packed = launch.buffer("packed_b")
     m, n, k = product.m.read(launch), product.n.read(launch), product.k.read(launch)
     a_stride, b_stride = product.a.stride.read(launch), product.b.stride.read(launch)
@@ -254,24 +237,8 @@ def _emit_product(product: _Product, target: Target) -> Launch:
     b_matrix_elements = f.mul(n if product.b.transposed else k, b_stride)
 
     def place(matrix: Int, row: Int, column: Int) -> dict[str, Int]:
-        """Addresses of the epilogue's buffers for a tile."""
         whole_row = f.add(f.mul(matrix, m), row)
-        at = {
-            "element": f.add(f.mul(whole_row, c_stride), column),
-            "row": whole_row,
-            "column": column,
-            "scalar": 0,
-        }
-        values: dict[str, Int] = {}
-        for o in epilogue.operands:
-            values[f"operand.{o.name}"] = f.offset(
-                buffers[f"operand.{o.name}"], at[o.over], Lanes(o.dtype, 1).element
-            )
-        for name, expr in epilogue.results:
-            values[f"result.{name}"] = f.offset(
-                buffers[f"result.{name}"], at["element"], Lanes(expr.dtype, 1).element
-            )
-        return values
+        return buffers.at(f, f.add(f.mul(whole_row, c_stride), column), whole_row, column)
 
     def pack(source: str, panel: str, valid: Int) -> None:
         packer = pack_transposed if product.b.transposed else pack_straight
@@ -375,7 +342,7 @@ def _emit_product(product: _Product, target: Target) -> Launch:
 
     def by_tiles() -> None:
         first, last = launch.share(f.mul(f.mul(matrices, groups), tiles))
-        _each_run(f, first, last, tiles, over_tiles)
+        each_run(f, first, last, tiles, over_tiles)
 
     by_tiles()
     return launch.finish()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
 
-__all__ = ["fill_zero", "pack_straight", "pack_transposed", "transpose_block"]
+__all__ = ["fill_zero", "pack_straight", "pack_transposed", "transpose_block", "transpose_strided"]
 
 
 def pack_straight(
@@ -97,3 +97,19 @@ def fill_zero(f: FunctionText, lanes: Lanes, start: str, count: Int) -> None:
         f.store(lanes, f.offset(start, whole, lanes.element), "zeroinitializer", f.sub(count, whole))
 
     f.when_less(whole, count, rest)
+
+
+def transpose_strided(
+    f: FunctionText, lanes: Lanes, source: str, rows: Int, columns: int, target: str
+) -> None:
+    """`target[c][r] = source[r][c]`, both dense, for a few columns."""
+
+    def row(r: str, _: list[str]) -> None:
+        begin = f.offset(source, f.mul(r, columns), lanes.element)
+        for c in range(columns):
+            place = f.offset(begin, c, lanes.element)
+            value = f.value(f"load {lanes.element}, ptr {place}, align {lanes.align}")
+            to = f.offset(target, f.add(f.mul(rows, c), r), lanes.element)
+            f.emit(f"store {lanes.element} {value}, ptr {to}, align {lanes.align}")
+
+    f.loop(0, rows, row)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphflow.backends.cpu.expressions import write_expressions
-from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes, ModuleText
+from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes, ModuleText
 from graphflow.backends.cpu.target import Target
 from graphflow.loops.ir import Expr, Op
 from graphflow.loops.library import ACCUMULATOR, Epilogue, Size, element_bytes
 
 __all__ = [
     "BufferArgument",
+    "EpilogueBuffers",
     "Launch",
     "LaunchText",
     "LibraryCode",
@@ -28,6 +29,7 @@ __all__ = [
     "Store",
     "Tile",
     "Workspace",
+    "each_run",
     "lanes_of",
     "tile_kernel",
     "tile_shape",
@@ -134,6 +136,50 @@ class LaunchText:
 
 
 # ---------------------------------------------------------------------------------------------- tile shapes
+
+
+@dataclass(frozen=True, slots=True)
+class EpilogueBuffers:
+    """The buffers of an epilogue in a launch, loaded from its arguments."""
+
+    epilogue: Epilogue
+    addresses: dict[str, str]
+
+    @classmethod
+    def load(cls, launch: LaunchText, epilogue: Epilogue) -> EpilogueBuffers:
+        """Asks a launch for them; before any branch is written."""
+        addresses = {f"operand.{o.name}": launch.buffer(o.name) for o in epilogue.operands}
+        addresses |= {f"result.{name}": launch.buffer(name) for name, _ in epilogue.results}
+        return cls(epilogue, addresses)
+
+    def at(self, f: FunctionText, element: Int, row: Int, column: Int) -> dict[str, Int]:
+        """Their addresses for a tile that begins there, by a tile kernel's parameter names."""
+        starts: dict[str, Int] = {"element": element, "row": row, "column": column, "scalar": 0}
+        values: dict[str, Int] = {}
+        for o in self.epilogue.operands:
+            name = f"operand.{o.name}"
+            values[name] = f.offset(self.addresses[name], starts[o.over], LLVM_TYPES[o.dtype])
+        for result, expr in self.epilogue.results:
+            name = f"result.{result}"
+            values[name] = f.offset(self.addresses[name], element, LLVM_TYPES[expr.dtype])
+        return values
+
+
+def each_run(
+    f: FunctionText, first: Int, last: Int, length: Int, body: Callable[[str, Int, Int], None]
+) -> None:
+    """Writes `body(run, start, stop)` for each run of `length` units that the units `first <= u < last`
+    touch.
+    """
+
+    def runs() -> None:
+        def run(index: str, _: list[str]) -> None:
+            begin = f.mul(index, length)
+            body(index, f.maximum(f.sub(first, begin), 0), f.minimum(f.sub(last, begin), length))
+
+        f.loop(f.div(first, length), f.add(f.div(f.sub(last, 1), length), 1), run)
+
+    f.when_less(first, last, runs)
 
 
 def lanes_of(target: Target, dtype: str) -> Lanes:
@@ -266,6 +312,7 @@ class Tile:
     row_offsets: tuple[int, ...] | None
     nests: tuple[Nest, ...]
     store: Store
+    elementwise: bool = False
 
 
 class TileKernel:
@@ -280,12 +327,18 @@ class TileKernel:
         f.call(self._symbol, *(f"{type_text} {values[name]}" for type_text, name in self._parameters))
 
 
-def tile_kernel(module: ModuleText, tile: Tile, epilogue: Epilogue, unroll: int = 1) -> TileKernel:
-    """The function of a tile.
+def tile_kernel(
+    module: ModuleText,
+    tile: Tile,
+    epilogue: Epilogue,
+    sums: Callable[[FunctionText], list[str]] | None = None,
+    key: object = None,
+) -> TileKernel:
+    """The function of a tile; of several calls with one tile and key the first one is written.
 
     Parameters by name: `a`, `b`, the epilogue's buffers as `result.NAME` and `operand.NAME` (at the tile's
     first element, row or column), `row_stride`, `count0`, `a_step0`, `b_step0`, ..., `stride`, `columns`
-    where left open.
+    where left open. `sums` writes the tile's values in place of sums of products.
     """
     parameters = [("ptr", "a"), ("ptr", "b")]
     parameters += [("ptr", f"result.{name}") for name, _ in epilogue.results]
@@ -302,28 +355,44 @@ def tile_kernel(module: ModuleText, tile: Tile, epilogue: Epilogue, unroll: int 
         parameters.append(("i64", "columns"))
 
     def build(f: FunctionText) -> None:
-        sums = _write_sums(f, tile, unroll)
-        _write_results(f, tile, epilogue, sums)
+        _write_results(f, tile, epilogue, _write_sums(f, tile) if sums is None else sums(f))
 
     head = ", ".join(f"{type_text} %{name}" for type_text, name in parameters)
-    return TileKernel(module.internal((tile, id(epilogue)), head, build), parameters)
+    return TileKernel(module.internal((tile, id(epilogue), key), head, build), parameters)
 
 
-def _write_sums(f: FunctionText, tile: Tile, unroll: int) -> list[str]:
+_SHORT_SUM = 6
+"""Innermost sums of so few turns are written out: the taps of a small filter over few channels."""
+
+
+def _write_sums(f: FunctionText, tile: Tile) -> list[str]:
     """The products' sums, row by row, `vectors` to a row."""
     lanes, element = tile.lanes, tile.lanes.element
     offsets: list[Int] = []
     for row in range(tile.rows):
         offsets.append(f.mul("%row_stride", row) if tile.row_offsets is None else tile.row_offsets[row])
 
+    def side_by_side(address: str) -> list[str]:
+        # Panels have room for whole vectors; other operands end where their columns do.
+        columns = tile.store.columns if tile.elementwise else None
+        return [
+            f.load(
+                lanes,
+                f.offset(address, v * lanes.count, element),
+                None if columns is None else columns - v * lanes.count,
+            )
+            for v in range(tile.vectors)
+        ]
+
     def step(a: str, b: str, sums: list[str]) -> list[str]:
-        right = [f.load(lanes, f.offset(b, v * lanes.count, element)) for v in range(tile.vectors)]
+        right = side_by_side(b)
         sums = list(sums)
         for row in range(tile.rows):
-            left = f.broadcast(lanes, f.offset(a, offsets[row], element))
+            place = f.offset(a, offsets[row], element)
+            left = side_by_side(place) if tile.elementwise else [f.broadcast(lanes, place)] * tile.vectors
             for v in range(tile.vectors):
-                place = row * tile.vectors + v
-                sums[place] = f.multiply_add(lanes, left, right[v], sums[place])
+                number = row * tile.vectors + v
+                sums[number] = f.multiply_add(lanes, left[v], right[v], sums[number])
         return sums
 
     def nest(level: int, a: str, b: str, sums: list[str]) -> list[str]:
@@ -336,10 +405,7 @@ def _write_sums(f: FunctionText, tile: Tile, unroll: int) -> list[str]:
         innermost = level == len(tile.nests) - 1
         turns = 1
         if innermost and isinstance(count, int):
-            # Short sums (the taps of a small filter over few channels) are written out.
-            turns = count if count <= 6 else unroll
-            while turns > 1 and count % turns:
-                turns -= 1
+            turns = count if count <= _SHORT_SUM else 1
 
         def body(_: str, carried: list[str]) -> list[str]:
             a_now, b_now, *now = carried

@@ -1,0 +1,151 @@
+"""Images with a border of zeros: one image at a time is copied into scratch where its windows hang over the
+edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes, ModuleText
+from graphflow.backends.cpu.packing import fill_zero, transpose_strided
+
+__all__ = ["Halo", "Span"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One axis: an image's extent, and the positions `first <= p <= last` that windows read (outside are
+    zeros).
+    """
+
+    extent: int
+    first: int
+    last: int
+
+    @property
+    def inside(self) -> bool:
+        """Whether no window hangs over the edge."""
+        return self.first >= 0 and self.last < self.extent
+
+    @property
+    def size(self) -> int:
+        """Positions read."""
+        return max(0, self.last - self.first + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Halo:
+    """The part of an image `[rows, columns, channels]` that windows read, with zeros where there is no
+    image.
+
+    Where no window hangs over the edge the image is read in place. `repeat` puts each channel down several
+    times; `split` puts every `split`-th channel together, those from the first on before those from the
+    second on.
+    """
+
+    lanes: Lanes
+    rows: Span
+    columns: Span
+    channels: int
+    repeat: int = 1
+    split: int = 1
+
+    @property
+    def in_place(self) -> bool:
+        """Whether images are read where they lie."""
+        return self.repeat == self.split == 1 and self.rows.inside and self.columns.inside
+
+    @property
+    def depth(self) -> int:
+        """Channels of a read position."""
+        return self.channels * self.repeat
+
+    @property
+    def row_stride(self) -> int:
+        """Elements from one read row to the next."""
+        return (self.columns.extent if self.in_place else self.columns.size) * self.depth
+
+    @property
+    def elements(self) -> int:
+        """Scratch for one image, with room for a vector that reads past the end."""
+        return 0 if self.in_place else self.rows.size * self.row_stride + self.lanes.count
+
+    @property
+    def image_elements(self) -> int:
+        """Elements of a whole image."""
+        return self.rows.extent * self.columns.extent * self.channels
+
+    def prepare(
+        self, f: FunctionText, module: ModuleText, image: str, scratch: str, first: Int, last: Int
+    ) -> str:
+        """Makes read rows `first <= r < last` (counted from the first one read) ready; the address of read
+        row 0.
+        """
+        if self.in_place:
+            corner = (self.rows.first * self.columns.extent + self.columns.first) * self.channels
+            return f.offset(image, corner, self.lanes.element)
+        symbol = module.internal(
+            ("halo", self), "ptr %image, ptr %scratch, i64 %first, i64 %last", self._copy
+        )
+        f.call(symbol, f"ptr {image}", f"ptr {scratch}", f"i64 {first}", f"i64 {last}")
+        return scratch
+
+    def _copy(self, f: FunctionText) -> None:
+        element = self.lanes.element
+        left = min(self.columns.size, max(0, -self.columns.first))
+        copied = max(0, min(self.columns.last + 1, self.columns.extent) - max(self.columns.first, 0))
+        right = self.columns.size - left - copied
+        start_column = max(self.columns.first, 0)
+
+        def row(r: str, _: list[str]) -> None:
+            target = f.offset("%scratch", f.mul(r, self.row_stride), element)
+            source_row = f.add(r, self.rows.first)
+
+            def blank() -> None:
+                fill_zero(f, self.lanes, target, self.row_stride)
+
+            def image_row() -> None:
+                fill_zero(f, self.lanes, target, left * self.depth)
+                index = f.mul(f.add(f.mul(source_row, self.columns.extent), start_column), self.channels)
+                source = f.offset("%image", index, element)
+                place = f.offset(target, left * self.depth, element)
+                self._copy_pixels(f, source, place, copied)
+                fill_zero(
+                    f, self.lanes, f.offset(target, (left + copied) * self.depth, element), right * self.depth
+                )
+
+            # A negative row is a huge one when its sign is not read.
+            f.branch(f.compare("ult", source_row, self.rows.extent), image_row, blank)
+
+        f.loop("%first", "%last", row)
+
+    def _copy_pixels(self, f: FunctionText, source: str, target: str, pixels: int) -> None:
+        lanes, element = self.lanes, self.lanes.element
+        count = pixels * self.channels
+        if self.split > 1:
+
+            def pixel(p: str, _: list[str]) -> None:
+                begin, to = (f.offset(base, f.mul(p, self.channels), element) for base in (source, target))
+                transpose_strided(f, lanes, begin, self.channels // self.split, self.split, to)
+
+            f.loop(0, pixels, pixel)
+            return
+        if self.repeat > 1:
+
+            def one(i: str, _: list[str]) -> None:
+                value = f.value(f"load {element}, ptr {f.offset(source, i, element)}, align {lanes.align}")
+                for again in range(self.repeat):
+                    address = f.offset(target, f.add(f.mul(i, self.repeat), again), element)
+                    f.emit(f"store {element} {value}, ptr {address}, align {lanes.align}")
+
+            f.loop(0, count, one)
+            return
+        whole = count - count % lanes.count
+
+        def several(i: str, _: list[str]) -> None:
+            f.store(lanes, f.offset(target, i, element), f.load(lanes, f.offset(source, i, element)))
+
+        f.loop(0, whole, several, step=lanes.count)
+        if count > whole:
+            rest = f.load(lanes, f.offset(source, whole, element), count - whole)
+            f.store(lanes, f.offset(target, whole, element), rest, count - whole)

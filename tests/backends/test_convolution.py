@@ -1,0 +1,256 @@
+"""Convolutions and their gradients, dense and depthwise, and pools, against plain NumPy in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from graphflow.backends.cpu.contraction import emit
+from graphflow.backends.cpu.jit import emit_object
+from graphflow.backends.cpu.target import Target, cross_target
+from graphflow.loops.ir import Const, Op, Var
+from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand
+from tests.backends.library_calls import Runner
+from tests.backends.test_contraction import numbers, runnable_targets
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def taps_of(call: Conv2D, x: np.ndarray) -> Callable[[int, int], np.ndarray]:
+    """The pixels of `x` (with its border) that meet tap (i, j), as a view [batch, out_height, out_width,
+    channels].
+    """
+    padded = np.pad(x, ((0, 0), *call.padding, (0, 0)))
+
+    def tap(i: int, j: int) -> np.ndarray:
+        top, left = i * call.dilations[0], j * call.dilations[1]
+        bottom = top + (call.out_height - 1) * call.strides[0] + 1
+        right = left + (call.out_width - 1) * call.strides[1] + 1
+        return padded[:, top : bottom : call.strides[0], left : right : call.strides[1]]
+
+    tap.padded = padded  # type: ignore[attr-defined]
+    return tap
+
+
+def reference(call: Conv2D, x: np.ndarray, w: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """What a convolution's call means."""
+    x, w, dy = (v.astype(np.float64) for v in (x, w, dy))
+    tap = taps_of(call, x)
+    forward, filters = "bhwc,co->bhwo", "bhwc,bhwo->co"
+    if call.depthwise:
+        forward, filters = "bhwc,cq->bhwcq", "bhwc,bhwcq->cq"
+        dy = dy.reshape(*dy.shape[:3], call.in_channels, w.shape[3])
+    y, dw = np.zeros(dy.shape), np.zeros(w.shape)
+    dx = tap.padded * 0.0  # type: ignore[attr-defined]
+    to_x = taps_of(call, x * 0)
+    for i in range(call.kernel[0]):
+        for j in range(call.kernel[1]):
+            y += np.einsum(forward, tap(i, j), w[i, j])
+            dw[i, j] = np.einsum(filters, tap(i, j), dy)
+            back = np.einsum("bhwcq,cq->bhwc" if call.depthwise else "bhwo,co->bhwc", dy, w[i, j])
+            to_x(i, j)[...] += back
+            dx += to_x.padded  # type: ignore[attr-defined]
+            to_x.padded[...] = 0  # type: ignore[attr-defined]
+    if call.direction == "forward":
+        return y.reshape(*y.shape[:3], call.out_channels)
+    if call.direction == "filter":
+        return dw
+    (top, bottom), (left, right) = call.padding
+    return dx[:, top : dx.shape[1] - bottom, left : dx.shape[2] - right]
+
+
+def arrays(call: Conv2D, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    last = call.out_channels // call.in_channels if call.depthwise else call.out_channels
+    return (
+        numbers(1, batch, call.height, call.width, call.in_channels, dtype=call.dtype),
+        numbers(2, *call.kernel, call.in_channels, last, dtype=call.dtype),
+        numbers(3, batch, call.out_height, call.out_width, call.out_channels, dtype=call.dtype),
+    )
+
+
+RESULT = {"forward": "y", "input": "dx", "filter": "dw"}
+
+
+def check(
+    size: tuple[int, int],
+    channels: tuple[int, int],
+    kernel: tuple[int, int],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    dilations: tuple[int, int] = (1, 1),
+    padding: Pads = ((0, 0), (0, 0)),
+    batch: int = 3,
+    dynamic: bool = True,
+    depthwise: bool = False,
+    dtype: str = "f32",
+    target: Target | None = None,
+    directions: tuple[str, ...] = ("forward", "input", "filter"),
+) -> None:
+    for direction in directions:
+        call = Conv2D(
+            direction=direction,  # type: ignore[arg-type]
+            dtype=dtype,
+            batch=None if dynamic else batch,
+            height=size[0],
+            width=size[1],
+            in_channels=channels[0],
+            out_channels=channels[1],
+            kernel=kernel,
+            strides=strides,
+            dilations=dilations,
+            padding=padding,
+            depthwise=depthwise,
+        )
+        x, w, dy = arrays(call, batch)
+        expected = reference(call, x, w, dy)
+        runner = Runner(call, target)
+        bits = set()
+        for parts in (1, 2, 5):
+            guarded = np.full(expected.size + 16, 7, x.dtype)
+            runner({"x": x, "w": w, "dy": dy, RESULT[direction]: guarded}, {"batch": batch}, parts)
+            assert (guarded[expected.size :] == 7).all(), "written behind the result"
+            got = guarded[: expected.size].reshape(expected.shape)
+            bound = (1e-5 if dtype == "f32" else 1e-12) * max(1.0, float(np.abs(expected).max(initial=0)))
+            np.testing.assert_allclose(got, expected, rtol=0, atol=bound, err_msg=direction)
+            bits.add(guarded.tobytes())
+        assert len(bits) == 1, f"{direction}: the bits depend on the number of parts"
+
+
+SAME5: Pads = ((2, 2), (2, 2))
+SAME3: Pads = ((1, 1), (1, 1))
+
+
+@pytest.mark.parametrize("depthwise", [False, True], ids=["dense", "depthwise"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "strides", "dilations", "padding"),
+    [
+        ((9, 11), (3, 3), (1, 1), (1, 1), SAME3),
+        ((14, 14), (5, 5), (1, 1), (1, 1), SAME5),
+        ((28, 28), (5, 5), (1, 1), (1, 1), SAME5),
+        ((7, 7), (3, 3), (1, 1), (1, 1), SAME3),
+        ((5, 4), (3, 2), (1, 1), (1, 1), ((0, 0), (0, 0))),
+        ((9, 9), (3, 3), (2, 2), (1, 1), ((1, 1), (0, 1))),
+        ((12, 10), (7, 7), (2, 2), (1, 1), ((3, 2), (2, 3))),
+        ((11, 13), (3, 3), (3, 2), (1, 1), ((0, 0), (0, 0))),
+        ((13, 12), (3, 3), (1, 1), (2, 3), ((2, 2), (3, 3))),
+        ((13, 12), (3, 4), (2, 3), (3, 2), ((2, 3), (1, 4))),
+        ((8, 8), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))),
+        ((8, 8), (1, 1), (2, 2), (1, 1), ((0, 0), (0, 0))),
+        ((6, 7), (2, 2), (3, 4), (1, 1), ((0, 0), (0, 0))),
+        ((1, 1), (3, 3), (1, 1), (1, 1), SAME3),
+        ((4, 5), (4, 5), (1, 1), (1, 1), ((0, 0), (0, 0))),
+        ((3, 3), (5, 5), (2, 2), (1, 1), ((4, 4), (5, 3))),
+    ],
+    ids=str,
+)
+def test_windows(
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    padding: Pads,
+    depthwise: bool,
+) -> None:
+    for channels in ((5, 5), (4, 20)) if depthwise else ((3, 5), (1, 33)):
+        check(
+            size, channels, kernel, strides=strides, dilations=dilations, padding=padding, depthwise=depthwise
+        )
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (16, 16), (17, 40), (8, 48), (32, 64), (33, 10)], ids=str)
+def test_channels(channels: tuple[int, int]) -> None:
+    check((8, 10), channels, (3, 3), padding=SAME3)
+    check((8, 10), channels, (3, 3), strides=(2, 2), padding=((0, 1), (0, 1)), dynamic=False)
+
+
+@pytest.mark.parametrize("channels", [(1, 3), (16, 16), (17, 17), (40, 40), (6, 24), (33, 66)], ids=str)
+def test_depthwise_channels(channels: tuple[int, int]) -> None:
+    check((8, 10), channels, (3, 3), padding=SAME3, depthwise=True)
+    check((8, 10), channels, (3, 3), strides=(2, 2), padding=((0, 1), (0, 1)), dynamic=False, depthwise=True)
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_targets(target: Target, dtype: str) -> None:
+    check((9, 8), (5, 19), (3, 3), padding=SAME3, target=target, dtype=dtype)
+    check((9, 8), (6, 12), (3, 3), padding=SAME3, depthwise=True, target=target, dtype=dtype)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 40, 65])
+def test_batches(batch: int) -> None:
+    check((5, 6), (2, 3), (3, 3), padding=SAME3, batch=batch)
+
+
+def test_bias_and_activation_after_the_sum() -> None:
+    acc, bias, skip = (Var(v, "f32") for v in ("acc", "bias", "skip"))
+    value = Op("max", (Op("add", (acc, bias), "f32"), Const(0.0, "f32")), "f32")
+    epilogue = Epilogue(
+        (("y", Op("add", (value, skip), "f32")),),
+        (EpilogueOperand("bias", "f32", "column"), EpilogueOperand("skip", "f32", "element")),
+    )
+    for stride in (1, 2):
+        call = Conv2D(
+            direction="forward",
+            dtype="f32",
+            batch=None,
+            height=8,
+            width=8,
+            in_channels=3,
+            out_channels=37,
+            kernel=(3, 3),
+            strides=(stride, stride),
+            padding=SAME3,
+            epilogue=epilogue,
+        )
+        x, w, skips = arrays(call, 2)
+        biases = numbers(4, 37)
+        y = np.zeros(skips.shape, np.float32)
+        expected = np.maximum(reference(call, x, w, skips) + biases, 0) + skips
+        Runner(call)({"x": x, "w": w, "bias": biases, "skip": skips, "y": y}, {"batch": 2}, 2)
+        np.testing.assert_allclose(y, expected, atol=1e-4)
+
+
+def test_filter_step_after_the_sum() -> None:
+    acc, w_old, row = (Var(v, "f32") for v in ("acc", "w", "row"))
+    step = Op("sub", (w_old, Op("mul", (acc, row), "f32")), "f32")
+    epilogue = Epilogue(
+        (("w_new", step),), (EpilogueOperand("w", "f32", "element"), EpilogueOperand("row", "f32", "row"))
+    )
+    call = Conv2D(
+        direction="filter",
+        dtype="f32",
+        batch=None,
+        height=6,
+        width=6,
+        in_channels=4,
+        out_channels=10,
+        kernel=(3, 3),
+        epilogue=epilogue,
+    )
+    x, w, dy = arrays(call, 5)
+    rows = numbers(5, 36)
+    expected = w - reference(call, x, w, dy) * rows.reshape(3, 3, 4, 1)
+    Runner(call)({"x": x, "dy": dy, "w": w, "row": rows, "w_new": w}, {"batch": 5}, 2)
+    np.testing.assert_allclose(w, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "neon", "generic"])
+def test_objects_for_every_instruction_set(isa: str) -> None:
+    target = cross_target(isa)  # type: ignore[arg-type]
+    for direction in ("forward", "input", "filter"):
+        call = Conv2D(
+            direction=direction,  # type: ignore[arg-type]
+            dtype="f32",
+            batch=None,
+            height=9,
+            width=9,
+            in_channels=3,
+            out_channels=20,
+            kernel=(3, 3),
+            strides=(2, 2),
+            padding=SAME3,
+        )
+        for launch in emit(call, target).launches:
+            assert emit_object(launch.text, target)
