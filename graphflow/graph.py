@@ -189,11 +189,7 @@ class Tensor:
     def __int__(self) -> int:
         raise TypeError(f"Cannot convert the symbolic tensor {self.name!r} to an int; run it in a Session")
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    # Equality and hash are object identity, as in TF1; a session hashes tensors on every run, so these stay built in.
 
     def __str__(self) -> str:
         shape = "" if self._shape.rank is None else f", shape={self._shape}"
@@ -284,7 +280,7 @@ class Operation:
     @property
     def node_def(self) -> Any:
         """The operation as a NodeDef."""
-        return _proto_writer().operation_to_node_def(self)
+        return proto_writer().operation_to_node_def(self)
 
     def get_attr(self, name: str) -> Any:
         """Returns an attribute.
@@ -642,7 +638,7 @@ class Graph:
 
     def as_graph_def(self, from_version: int | None = None, add_shapes: bool = False) -> Any:
         """Returns the graph as a GraphDef."""
-        return _proto_writer().graph_to_graph_def(self, from_version=from_version, add_shapes=add_shapes)
+        return proto_writer().graph_to_graph_def(self, from_version=from_version, add_shapes=add_shapes)
 
     # -- names --------------------------------------------------------------------------------
 
@@ -1005,7 +1001,8 @@ def set_proto_writer(load: Callable[[], Any]) -> None:
     _writer = load
 
 
-def _proto_writer() -> Any:
+def proto_writer() -> Any:
+    """Returns the module that writes graphs as protobuf."""
     if _writer is None:
         raise RuntimeError("no protobuf writer is registered")
     return _writer()

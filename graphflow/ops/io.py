@@ -141,4 +141,22 @@ def sharded_filename_op(basename: Array, shard: Array, num_shards: Array) -> Arr
     return result
 
 
+@op(
+    "StringJoin",
+    "inputs:N*string",
+    "output:string",
+    "N:int>=1; separator:string=",
+    infer=rules.broadcast,
+    differentiable=False,
+)
+def string_join_op(inputs: list[Array], *, separator: str) -> Array:
+    """Texts put one behind the other, element by element; scalars go with every element."""
+    parts = np.broadcast_arrays(*inputs)
+    between = separator.encode() if isinstance(separator, str) else separator
+    result: Array = np.empty(parts[0].shape, object)
+    flat = [part.reshape(-1).tolist() for part in parts]
+    result.reshape(-1)[:] = [between.join(items) for items in zip(*flat, strict=True)]
+    return result
+
+
 __all__: list[str] = []

@@ -119,7 +119,8 @@ def prepare(graph_def: graph_pb2.GraphDef) -> list[node_def_pb2.NodeDef]:
     return ref_variables.translate(nodes)
 
 
-def _check_versions(graph_def: graph_pb2.GraphDef) -> None:
+def check_versions(graph_def: graph_pb2.GraphDef) -> None:
+    """Raises ValueError if a graph asks for another reader."""
     versions = graph_def.versions
     if versions.min_consumer > CONSUMER:
         raise ValueError(
@@ -404,7 +405,7 @@ def import_graph_def(
     if producer_op_list is not None:
         op_list = as_message(producer_op_list, op_def_pb2.OpList, "producer_op_list")
         producers = {op.name: op for op in op_list.op}
-    _check_versions(proto)
+    check_versions(proto)
     copy = graph_pb2.GraphDef()
     copy.CopyFrom(proto)
     return import_nodes(prepare(copy), input_map, return_elements, name, producers)

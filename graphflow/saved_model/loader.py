@@ -1,0 +1,152 @@
+"""Loading a SavedModel into a session: the graph, the values of its variables, its assets.
+
+Nothing outside the model's folder is read: a model whose nodes would open other files is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from graphflow.graph import Graph, Operation, Tensor
+from graphflow.saved_model import constants
+from graphflow.serialization import saved_model
+from graphflow.serialization.graph_import import parse_input
+from graphflow.serialization.meta_graph import import_scoped_meta_graph
+from graphflow.session import Session
+from graphflow.train.saver import Saver
+
+# Ops that open files by a name that a value gives, or call Python.
+_OPENS_FILES = frozenset(
+    {
+        "MatchingFiles", "MergeV2Checkpoints", "PyFunc", "EagerPyFunc", "PyFuncStateless", "ReadFile", "Restore",
+        "RestoreSlice", "RestoreV2", "Save", "SaveSlices", "SaveV2", "WriteFile",
+    }
+)  # fmt: skip
+
+
+def maybe_saved_model_directory(export_dir: str | os.PathLike[str]) -> bool:
+    """Whether a folder has the file that makes it a SavedModel."""
+    names = (constants.SAVED_MODEL_FILENAME_PB, constants.SAVED_MODEL_FILENAME_PBTXT)
+    return any(os.path.isfile(os.path.join(os.fspath(export_dir), name)) for name in names)
+
+
+contains_saved_model = maybe_saved_model_directory
+
+
+def load(
+    sess: Session,
+    tags: Iterable[str],
+    export_dir: str | os.PathLike[str],
+    import_scope: str | None = None,
+    **saver_kwargs: Any,
+) -> Any:
+    """Loads a SavedModel into a session: adds its graph, sets the variables, runs its init op.
+
+    Args:
+      sess: the session.
+      tags: the tags of the graph to load, see `tag_constants`.
+      export_dir: the folder.
+      import_scope: a scope to put before all names.
+      **saver_kwargs: `clear_devices` and `input_map`, as for `train.import_meta_graph`.
+
+    Returns:
+      The MetaGraphDef, with the signatures.
+
+    Raises:
+      OSError: if there is no model.
+      RuntimeError: if it has no graph with these tags.
+      DataLossError: if a file is damaged; names it, or the tensor.
+      ValueError: if the graph does not hold together, has unknown ops, or would open files outside the folder.
+    """
+    folder = os.fspath(export_dir)
+    proto = saved_model.find_meta_graph(saved_model.read_saved_model(folder), tags)
+    assets = {asset.tensor_info.name: _asset_path(folder, asset.filename) for asset in proto.asset_file_def}
+    init_name = _init_op_name(proto)
+    roots = _roots(proto, init_name)
+    import_scoped_meta_graph(
+        proto, graph=sess.graph, import_scope=import_scope, roots=roots, **saver_kwargs
+    )
+    scope = f"{import_scope}/" if import_scope else ""
+    prefix_name = scope + proto.saver_def.filename_tensor_name if proto.HasField("saver_def") else None
+    _check_files(sess.graph, [scope + name for name in roots], prefix_name)
+    variables = os.path.join(folder, constants.VARIABLES_DIRECTORY, constants.VARIABLES_FILENAME)
+    if proto.HasField("saver_def") and os.path.exists(f"{variables}.index"):
+        with sess.graph.as_default():
+            Saver(saver_def=proto.saver_def, name=import_scope).restore(sess, variables)
+    if init_name is not None:
+        sess.run(scope + init_name, {scope + name: path for name, path in assets.items()})
+    return proto
+
+
+def _asset_path(folder: str, name: str) -> str:
+    root = os.path.realpath(os.path.join(folder, constants.ASSETS_DIRECTORY))
+    path = os.path.join(root, name)
+    if os.path.isabs(name) or os.path.commonpath([root, os.path.realpath(path)]) != root:
+        raise ValueError(f"the model names the asset {name!r}, which lies outside its folder {folder}")
+    return path
+
+
+def _init_op_name(proto: Any) -> str | None:
+    """The name of the operation to run after loading: where TensorFlow 2, 1 and its oldest versions keep it."""
+    key = constants.INIT_OP_SIGNATURE_KEY
+    if key in proto.signature_def and key in proto.signature_def[key].outputs:
+        return str(proto.signature_def[key].outputs[key].name).removesuffix(":0")
+    for key in (constants.MAIN_OP_KEY, constants.LEGACY_INIT_OP_KEY):
+        names: Sequence[str] = proto.collection_def[key].node_list.value if key in proto.collection_def else ()
+        if len(names) > 1:
+            raise RuntimeError(f"Expected exactly one SavedModel init op. Found: {list(names)}")
+        if names:
+            return names[0]
+    return None
+
+
+def _roots(proto: Any, init_name: str | None) -> list[str]:
+    """The nodes that make the model useful: what its signatures name, and what restores and initializes it."""
+    names = [
+        parse_input(info.name)[0]
+        for signature in proto.signature_def.values()
+        for infos in (signature.inputs, signature.outputs)
+        for info in infos.values()
+        if info.WhichOneof("encoding") == "name"
+    ]
+    if proto.saver_def.restore_op_name:
+        names += [proto.saver_def.restore_op_name, parse_input(proto.saver_def.filename_tensor_name)[0]]
+    if init_name is not None:
+        names.append(init_name)
+    return list(dict.fromkeys(names))
+
+
+def _check_files(graph: Graph, roots: Sequence[str], prefix_name: str | None) -> None:
+    """Refuses graphs whose useful part opens any file but the model's own variables."""
+    prefix = None if prefix_name is None else graph.get_tensor_by_name(prefix_name)
+    seen: set[Operation] = set()
+    stack: list[Operation] = []
+    for name in roots:
+        element = graph.as_graph_element(name)
+        stack.append(element.op if isinstance(element, Tensor) else element)
+    while stack:
+        operation = stack.pop()
+        if operation in seen:
+            continue
+        seen.add(operation)
+        stack += operation.control_inputs
+        stack += [tensor.op for tensor in operation.inputs]
+        if operation.type in _OPENS_FILES:
+            if operation.type == "RestoreV2" and _is_handed_on(operation.inputs[0], prefix):
+                continue
+            raise ValueError(
+                f"the model's node {operation.name!r} ({operation.type}) could open files outside its folder"
+            )
+
+
+def _is_handed_on(tensor: Tensor, source: Tensor | None) -> bool:
+    while tensor is not source:
+        if tensor.op.type != "Identity":
+            return False
+        tensor = tensor.op.inputs[0]
+    return True
+
+
+__all__ = ["contains_saved_model", "load", "maybe_saved_model_directory"]
