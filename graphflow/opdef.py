@@ -229,6 +229,7 @@ class OpDef:
         self.scalar: Callable[..., Any] | None = None
         self.row: Callable[..., Any] | None = None
         self.index: Callable[..., Any] | None = None
+        self.expand_rule: Callable[..., Any] | None = None
         self.constant_rule: Callable[[Any], Any] | None = None
         self.shape_rule: Callable[[Any], TensorShape] | None = None
         self.body_attrs = frozenset(_keyword_only(body))
@@ -268,6 +269,11 @@ class OpDef:
     def lower_index(self, rule: F) -> F:
         """Attaches an affine index map."""
         self.index = rule
+        return rule
+
+    def expand(self, rule: F) -> F:
+        """Attaches `rule(builder, node, inputs) -> values | None`, which spells the op in primitive ones."""
+        self.expand_rule = rule
         return rule
 
     def constant(self, rule: F) -> F:

@@ -395,16 +395,26 @@ def infer_types(op_def: OpDef, inputs: Sequence[Value], attrs: dict[str, Any]) -
     Raises:
       ShapeError: if the inputs do not fit.
     """
-    shapes = run_infer(InferContext(op_def, inputs, attrs, _constant_of, _shape_of))
-    if all(value.static_shape is value.shape for value in inputs) and SPECIALIZED not in attrs:
+    shapes = run_infer(value_context(op_def, inputs, attrs))
+    if all(value.static_shape is value.shape and SPECIALIZED not in value.node.attrs for value in inputs):
         static = shapes
     else:
-        views = [_StaticView(value) for value in inputs]
-        static = run_infer(InferContext(op_def, views, attrs, _static_constant_of, _static_shape_of))
+        static = run_infer(static_context(op_def, inputs, attrs))
     types = [inputs[i].type for i in op_def.updates]
     for dtype, shape, known in zip(op_def.output_dtypes(attrs), shapes, static, strict=True):
         types.append(TensorType(dtype, shape, shape if known == shape else known))
     return tuple(types)
+
+
+def value_context(op_def: OpDef, inputs: Sequence[Value], attrs: dict[str, Any]) -> InferContext:
+    """Returns what a rule sees of a node with these inputs."""
+    return InferContext(op_def, inputs, attrs, _constant_of, _shape_of)
+
+
+def static_context(op_def: OpDef, inputs: Sequence[Value], attrs: dict[str, Any]) -> InferContext:
+    """Returns what a rule sees of it when the feeds' sizes are left open."""
+    views = [_StaticView(value) for value in inputs]
+    return InferContext(op_def, views, attrs, _static_constant_of, _static_shape_of)
 
 
 def _constant_of(value: Any) -> np.ndarray[Any, Any] | None:

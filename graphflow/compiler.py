@@ -1,0 +1,145 @@
+"""From a graph to a plan: the table of contents of graphflow.
+
+    freeze        cut out what the fetches need, make state explicit          program.py
+    open passes   rewrite it, the feeds' sizes left open                      optimizer_passes/
+    specialize    fix the sizes                                               program.py
+    size passes   rewrite it again                                            optimizer_passes/
+    fuse          which nodes share a kernel                                  lowering/fuse.py
+    lower         kernels, library calls and host steps over slots            lowering/
+    build         places in memory, machine code, the plan                    plan.py, backends/
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphflow import config
+from graphflow.backends.base import load
+from graphflow.graph import Operation, Tensor
+from graphflow.lowering.lower import lower
+from graphflow.optimizer_passes.manager import PassReport, run_passes
+from graphflow.optimizer_passes.pipeline import OPEN, SPECIALIZED
+from graphflow.plan import Plan, TraceEvent
+from graphflow.program import Program, freeze, specialize
+from graphflow.text import program_text
+from graphflow.variable_store import VariableStore
+
+Array = np.ndarray[Any, Any]
+Shapes = tuple[tuple[int, ...], ...]
+
+__all__ = ["BoundPlan", "CompileOptions", "Executable", "compile_graph"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """How a session compiles.
+
+    Attributes:
+      device: the device that plans run on.
+      threads: threads inside one run; 0 takes `GRAPHFLOW_NUM_THREADS`, else the cores we may use.
+      disabled_passes: passes that are left out.
+      enabled_passes: passes that run though they do not by default.
+    """
+
+    device: str = "cpu"
+    threads: int = 0
+    disabled_passes: frozenset[str] = frozenset()
+    enabled_passes: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class BoundPlan:
+    """A plan for feeds of known shapes."""
+
+    plan: Plan
+    reports: list[PassReport] = field(default_factory=list)
+
+    def run(self, feeds: Sequence[Array], state: VariableStore) -> list[Array]:
+        """Runs once; returns one array per fetched tensor, which belongs to the caller."""
+        return self.plan.run(feeds, state)
+
+    def run_traced(self, feeds: Sequence[Array], state: VariableStore) -> tuple[list[Array], list[TraceEvent]]:
+        """Runs once with clocks; returns the arrays and one event per step and thread."""
+        return self.plan.run_traced(feeds, state)
+
+
+class Executable:
+    """A compiled slice of a graph.
+
+    Attributes:
+      frozen: the slice as it was cut out.
+      program: the slice after the open passes.
+      reports: what each pass did.
+      reads: the variables that must have a value before a run.
+      writes: the variables that a run sets.
+    """
+
+    def __init__(self, frozen: Program, options: CompileOptions, name: str = "") -> None:
+        self.frozen = frozen
+        self.options = options
+        self.name = name
+        self.reports: list[PassReport] = []
+        self.program = run_passes(
+            frozen, OPEN, options.disabled_passes, options.enabled_passes, self.reports
+        )
+        self.reads = tuple(self.program.variables)
+        self.writes = tuple(variable for variable, _ in self.program.commits)
+        self._open_variables = [
+            variable for variable, value in self.program.variables.items() if value.sizes is None
+        ]
+        self._bound: dict[Any, BoundPlan] = {}
+        self._lock = threading.Lock()
+        if "program" in config.dump_stages():
+            print(f"# program\n{program_text(self.program)}", file=sys.stderr)
+
+    def bind(self, feed_shapes: Shapes, state: VariableStore) -> BoundPlan:
+        """Returns the plan for feeds of these shapes, and for the present shapes of the state's variables.
+
+        Raises:
+          ShapeError: if the shapes do not fit together.
+        """
+        variables = {}
+        for variable in self._open_variables:
+            described = state.describe(variable)
+            if described is not None:
+                variables[variable] = described[0]
+        key = (feed_shapes, tuple(variables.items()))
+        with self._lock:
+            bound = self._bound.get(key)
+            if bound is None:
+                bound = self._bound[key] = self._bind(feed_shapes, variables)
+            return bound
+
+    def _bind(self, feed_shapes: Shapes, variables: dict[str, tuple[int, ...]]) -> BoundPlan:
+        options = self.options
+        reports: list[PassReport] = []
+        program = specialize(self.program, feed_shapes, variables)
+        program = run_passes(program, SPECIALIZED, options.disabled_passes, options.enabled_passes, reports)
+        plan = lower(program, load(options.device, options.threads), self.name)
+        if "plan" in config.dump_stages():
+            print(f"# plan\n{plan.summary()}", file=sys.stderr)
+        return BoundPlan(plan, reports)
+
+
+def compile_graph(
+    fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = (), options: CompileOptions | None = None
+) -> Executable:
+    """Compiles what computing `fetches` from `feeds` needs.
+
+    Args:
+      fetches: tensors and operations of one graph.
+      feeds: tensors whose values will be given.
+      options: see `CompileOptions`.
+
+    Raises:
+      ValueError: if the graph has a cycle.
+      PassError: if a pass fails.
+    """
+    name = fetches[0].name if fetches else ""
+    return Executable(freeze(fetches, feeds), options or CompileOptions(), name)

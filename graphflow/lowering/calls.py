@@ -1,0 +1,241 @@
+"""Nodes that become library calls: matrix products, convolutions and pools, from TensorFlow's attributes.
+
+An op asks for one of these with `op(..., lowering="matmul")`; the table at the end maps the tag to its rule. A rule
+returns None where the library has no such case (an odd dtype, channels first); the node then runs as its NumPy body.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphflow.loops.ir import dtype_name
+from graphflow.loops.library import Call, Conv2D, Gemm, Pool2D
+from graphflow.lowering.kernels import Size, value_sizes
+from graphflow.program import Node, Value
+
+_DTYPES = ("f32", "f64")
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CallNode:
+    """A library call for a node: the call, its operands by name, its result's name, and its run-time sizes."""
+
+    call: Call
+    operands: dict[str, Value]
+    result: str
+    sizes: dict[str, int]
+
+
+def _extent(size: Size) -> int | None:
+    return None if size.dynamic else size.value
+
+
+def _dtype(node: Node, *operands: Value) -> str | None:
+    name = dtype_name(node.outputs[0].dtype.name)
+    if name not in _DTYPES or any(dtype_name(value.dtype.name) != name for value in operands):
+        return None
+    if any(0 in (value.sizes or ()) for value in (*operands, *node.outputs)):
+        return None
+    return name
+
+
+def matmul(node: Node) -> CallNode | None:
+    """`MatMul` and the `BatchMatMul` family."""
+    a, b = node.inputs
+    dtype = _dtype(node, a, b)
+    if dtype is None:
+        return None
+    attrs = node.attrs
+    transpose_a = bool(attrs.get("transpose_a", attrs.get("adj_x", False)))
+    transpose_b = bool(attrs.get("transpose_b", attrs.get("adj_y", False)))
+    a_sizes, b_sizes, c_sizes = value_sizes(a), value_sizes(b), value_sizes(node.outputs[0])
+    m, k = (a_sizes[-1], a_sizes[-2]) if transpose_a else (a_sizes[-2], a_sizes[-1])
+    n = b_sizes[-2] if transpose_b else b_sizes[-1]
+    if k.dynamic:  # known from the other side, perhaps
+        other = b_sizes[-1] if transpose_b else b_sizes[-2]
+        k = other
+    batch = c_sizes[:-2]
+    has = []
+    for sizes in (a_sizes[:-2], b_sizes[:-2]):
+        lead = len(batch) - len(sizes)
+        has.append(
+            tuple(i >= lead and (sizes[i - lead].value != 1 or batch[i].value == 1) for i in range(len(batch)))
+        )
+    call = Gemm(
+        dtype=dtype,
+        m=_extent(m),
+        n=_extent(n),
+        k=_extent(k),
+        transpose_a=transpose_a,
+        transpose_b=transpose_b,
+        batch=tuple(_extent(size) for size in batch),
+        batch_a=has[0] if batch else None,
+        batch_b=has[1] if batch else None,
+    )
+    sizes_now = {"m": m.value, "n": n.value, "k": k.value}
+    sizes_now |= {f"batch{i}": size.value for i, size in enumerate(batch)}
+    return CallNode(call, {"a": a, "b": b}, "c", sizes_now)
+
+
+def _padding(
+    node: Node, image: Pair, kernel: Pair, strides: Pair, dilations: Pair
+) -> tuple[Pair, Pair] | None:
+    """The rows and columns of padding on each side, by TensorFlow's rules."""
+    kind = node.attrs["padding"]
+    if kind == "VALID":
+        return (0, 0), (0, 0)
+    if kind == "EXPLICIT":
+        explicit = node.attrs["explicit_paddings"]
+        return (explicit[2], explicit[3]), (explicit[4], explicit[5])
+    pads = []
+    for size, window, stride, dilation in zip(image, kernel, strides, dilations, strict=True):
+        count = -(-size // stride)
+        total = max(0, (count - 1) * stride + (window - 1) * dilation + 1 - size)
+        pads.append((total // 2, total - total // 2))
+    return pads[0], pads[1]
+
+
+def _convolution(node: Node, direction: str, x: Value, w: Value, y: Value, depthwise: bool) -> CallNode | None:
+    """One of the directions; x, w and y stand for images, filters and results, wherever each comes from."""
+    operands = {"forward": (x, w), "input": (y, w), "filter": (x, y)}[direction]
+    dtype = _dtype(node, *operands)
+    attrs = node.attrs
+    if dtype is None or attrs.get("data_format", "NHWC") != "NHWC":
+        return None
+    images, filters, outputs = value_sizes(x), value_sizes(w), value_sizes(y)
+    strides, dilations = attrs["strides"], attrs.get("dilations", (1, 1, 1, 1))
+    if strides[0] != 1 or strides[3] != 1 or dilations[0] != 1 or dilations[3] != 1:
+        return None
+    if not depthwise and filters[2].value != images[3].value:
+        return None  # grouped
+    image = (images[1].value, images[2].value)
+    kernel = (filters[0].value, filters[1].value)
+    step, dilation = (strides[1], strides[2]), (dilations[1], dilations[2])
+    padding = _padding(node, image, kernel, step, dilation)
+    if padding is None:
+        return None
+    call = Conv2D(
+        direction=direction,  # type: ignore[arg-type]
+        dtype=dtype,
+        batch=_extent(images[0]),
+        height=image[0],
+        width=image[1],
+        in_channels=images[3].value,
+        out_channels=outputs[3].value,
+        kernel=kernel,
+        strides=step,
+        dilations=dilation,
+        padding=padding,
+        depthwise=depthwise,
+    )
+    names = {"forward": ("x", "w", "y"), "input": ("dy", "w", "dx"), "filter": ("x", "dy", "dw")}[direction]
+    return CallNode(
+        call, {names[0]: operands[0], names[1]: operands[1]}, names[2], {"batch": images[0].value}
+    )
+
+
+def conv2d(node: Node) -> CallNode | None:
+    """`Conv2D`."""
+    return _convolution(node, "forward", node.inputs[0], node.inputs[1], node.outputs[0], False)
+
+
+def conv2d_input(node: Node) -> CallNode | None:
+    """`Conv2DBackpropInput(input_sizes, filter, out_backprop)`."""
+    return _convolution(node, "input", node.outputs[0], node.inputs[1], node.inputs[2], False)
+
+
+def conv2d_filter(node: Node) -> CallNode | None:
+    """`Conv2DBackpropFilter(input, filter_sizes, out_backprop)`."""
+    return _convolution(node, "filter", node.inputs[0], node.outputs[0], node.inputs[2], False)
+
+
+def depthwise_conv2d(node: Node) -> CallNode | None:
+    """`DepthwiseConv2dNative`."""
+    return _convolution(node, "forward", node.inputs[0], node.inputs[1], node.outputs[0], True)
+
+
+def depthwise_conv2d_input(node: Node) -> CallNode | None:
+    """`DepthwiseConv2dNativeBackpropInput(input_sizes, filter, out_backprop)`."""
+    return _convolution(node, "input", node.outputs[0], node.inputs[1], node.inputs[2], True)
+
+
+def depthwise_conv2d_filter(node: Node) -> CallNode | None:
+    """`DepthwiseConv2dNativeBackpropFilter(input, filter_sizes, out_backprop)`."""
+    return _convolution(node, "filter", node.inputs[0], node.outputs[0], node.inputs[2], True)
+
+
+def _pool(node: Node, kind: str, x: Value, operands: dict[str, Value], gradient: bool) -> CallNode | None:
+    dtype = _dtype(node, *operands.values())
+    attrs = node.attrs
+    if dtype is None or attrs.get("data_format", "NHWC") != "NHWC":
+        return None
+    window, strides = attrs["ksize"], attrs["strides"]
+    if window[0] != 1 or window[3] != 1 or strides[0] != 1 or strides[3] != 1:
+        return None
+    images = value_sizes(x)
+    image = (images[1].value, images[2].value)
+    padding = _padding(node, image, (window[1], window[2]), (strides[1], strides[2]), (1, 1))
+    if padding is None:
+        return None
+    call = Pool2D(
+        kind=kind,  # type: ignore[arg-type]
+        gradient=gradient,
+        dtype=dtype,
+        batch=_extent(images[0]),
+        height=image[0],
+        width=image[1],
+        channels=images[3].value,
+        window=(window[1], window[2]),
+        strides=(strides[1], strides[2]),
+        padding=padding,
+    )
+    return CallNode(call, operands, "dx" if gradient else "y", {"batch": images[0].value})
+
+
+def max_pool(node: Node) -> CallNode | None:
+    """`MaxPool`."""
+    return _pool(node, "max", node.inputs[0], {"x": node.inputs[0]}, False)
+
+
+def avg_pool(node: Node) -> CallNode | None:
+    """`AvgPool`."""
+    return _pool(node, "mean", node.inputs[0], {"x": node.inputs[0]}, False)
+
+
+def max_pool_grad(node: Node) -> CallNode | None:
+    """`MaxPoolGrad(orig_input, orig_output, grad)`."""
+    return _pool(node, "max", node.inputs[0], {"x": node.inputs[0], "dy": node.inputs[2]}, True)
+
+
+def avg_pool_grad(node: Node) -> CallNode | None:
+    """`AvgPoolGrad(orig_input_shape, grad)`."""
+    return _pool(node, "mean", node.outputs[0], {"dy": node.inputs[1]}, True)
+
+
+CALLS: dict[str, Callable[[Node], CallNode | None]] = {
+    "matmul": matmul,
+    "conv2d": conv2d,
+    "conv2d_input": conv2d_input,
+    "conv2d_filter": conv2d_filter,
+    "depthwise_conv2d": depthwise_conv2d,
+    "depthwise_conv2d_input": depthwise_conv2d_input,
+    "depthwise_conv2d_filter": depthwise_conv2d_filter,
+    "max_pool": max_pool,
+    "avg_pool": avg_pool,
+    "max_pool_grad": max_pool_grad,
+    "avg_pool_grad": avg_pool_grad,
+}
+
+
+def call_of(node: Node) -> CallNode | None:
+    """Returns the library call of a node, or None if it has none."""
+    rule = CALLS.get(node.op_def.lowering)
+    return None if rule is None else rule(node)
+
+
+def bytes_of(value: Value) -> int:
+    """Returns the bytes of a value whose sizes are known."""
+    return math.prod(value.sizes or ()) * value.dtype.size

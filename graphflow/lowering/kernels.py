@@ -1,0 +1,1008 @@
+"""One fused group becomes one loop kernel, or two where a long fold is cut into shares.
+
+The members' bodies are put together to one expression per result, over leaves (elements of operands) and marks of
+folds. From there on ops are forgotten. Three loop forms are enough:
+
+- *elements*: no fold; the innermost axis is a vector loop.
+- *rows*: the last axis is folded. For each row, folds are computed in stages (a fold that needs another one waits for
+  the next pass over the row), and results are stored as soon as they are known. Softmax, layer norm and cross entropy
+  are this, at one read and one write.
+- *columns*: the last axis is kept. Vector lanes are columns; the folded axes run inside.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphflow.loops import ir
+from graphflow.loops.build import Builder, RowIndex, RowReduce, RowSize
+from graphflow.lowering.fuse import Form, Group, index_constants, index_source, native
+from graphflow.program import SPECIALIZED, Node, Value
+
+FLAT_TURN = 4096  # elements that one turn of a flat parallel loop does
+COLUMN_TURN = 64  # columns that one turn of a parallel column loop does
+SHARE = 4096  # folded elements per share of a long fold, at least
+MOST_SHARES = 64
+# Functions worth keeping for the next pass over a row instead of computing them again.
+DEAR = frozenset(
+    "exp expm1 log log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sigmoid erf erfc pow lgamma "
+    "digamma".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """An extent, stride or offset: its value now, and whether it may differ for other feeds."""
+
+    value: int
+    dynamic: bool = False
+
+    def times(self, other: Size) -> Size:
+        """Returns the product."""
+        return Size(self.value * other.value, self.dynamic or other.dynamic)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Elements of an operand, addressed by the axes of the space."""
+
+    value: Value
+    offset: Size
+    strides: tuple[Size, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A value that the group hands out."""
+
+    value: Value
+    expr: ir.Expr
+    inner: bool  # one element per point of the space, else one per fold
+
+
+@dataclass(slots=True)
+class Body:
+    """A group's meaning, free of ops: leaves by name, and one expression per result."""
+
+    builder: Builder
+    space: tuple[Size, ...]
+    axes: tuple[int, ...]
+    leaves: dict[str, Leaf]
+    results: list[Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A kernel argument: a value to read or write (with the bytes each parallel turn touches), a temporary, an int."""
+
+    kind: str  # "read", "write", "partial", "int"
+    value: Value | None = None
+    number: int = 0
+    share: Hashable = None
+
+
+@dataclass(slots=True)
+class Lowered:
+    """A kernel and what it is called with.
+
+    Attributes:
+      kernel: the loops.
+      arguments: one per parameter.
+      parallel: whether turns may be shared among threads.
+      inplace: (result, operand) pairs that may be the same memory.
+      partial: elements and dtype of each temporary between a kernel and the next.
+      flops: a rough count.
+    """
+
+    kernel: ir.Kernel
+    arguments: list[Argument]
+    parallel: bool
+    inplace: list[tuple[Value, Value]] = field(default_factory=list)
+    partial: list[tuple[int, str]] = field(default_factory=list)
+    flops: float = 0.0
+
+
+# -- from nodes to expressions ---------------------------------------------------------------------------------
+
+
+def rule_attrs(rule: Callable[..., Any], node: Node) -> dict[str, Any]:
+    """Returns the attributes of a node that a lowering rule asks for."""
+    wanted = [n for n, p in inspect.signature(rule).parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return {name: node.attrs[name] for name in wanted if name in node.attrs}
+
+
+def value_sizes(value: Value) -> tuple[Size, ...]:
+    """Returns the sizes of a value, marked where they depend on the feeds."""
+    static = value.static_shape.as_tuple()
+    sizes = value.sizes
+    assert sizes is not None
+    return tuple(Size(size, static is None or static[axis] is None) for axis, size in enumerate(sizes))
+
+
+def row_major(sizes: Sequence[Size]) -> tuple[Size, ...]:
+    """Returns row-major strides."""
+    strides: list[Size] = []
+    stride = Size(1)
+    for size in reversed(sizes):
+        strides.append(stride)
+        stride = stride.times(size)
+    return tuple(reversed(strides))
+
+
+def body_of(group: Group, forms: dict[Node, Form], results: Iterable[Value]) -> Body:
+    """Puts the bodies of a group's members together.
+
+    Args:
+      group: the group.
+      forms: the form of each node.
+      results: the members' values that are needed outside.
+    """
+    builder = Builder()
+    axes = group.axes or ()
+    members = set(group.nodes)
+    exprs: dict[Value, Any] = {}
+    leaves: dict[str, Leaf] = {}
+    names: dict[Leaf, ir.Expr] = {}
+
+    def leaf(value: Value, offset: Size, strides: tuple[Size, ...]) -> ir.Expr:
+        constant = value.constant
+        if constant is not None and constant.size == 1 and SPECIALIZED not in value.node.attrs:
+            return builder.const(constant.reshape(-1)[0].item(), value.dtype.name)
+        key = Leaf(value, offset, strides)
+        found = names.get(key)
+        if found is None:
+            name = f"x{len(leaves)}"
+            leaves[name] = key
+            found = names[key] = builder.var(name, value.dtype.name)
+        return found
+
+    def space_axes(sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """The axis of the space that each axis of a member's result stands for."""
+        if len(sizes) == len(group.space):
+            return tuple(range(len(sizes)))
+        return group.kept[: len(sizes)] if len(sizes) == len(group.kept) else ()
+
+    def operand(value: Value, result_sizes: tuple[int, ...]) -> ir.Expr:
+        if value.node in members:
+            expr: ir.Expr = exprs[value]
+            return expr
+        own = value_sizes(value)
+        strides = [Size(0)] * len(group.space)
+        places = space_axes(result_sizes)
+        for axis, (size, stride) in enumerate(zip(own, row_major(own), strict=True)):
+            if size.value != 1:
+                strides[places[axis + len(places) - len(own)]] = stride
+        return leaf(value, Size(0), tuple(strides))
+
+    for node in group.nodes:
+        form = forms[node]
+        outputs: Any
+        if form is Form.MAP:
+            sizes = node.outputs[0].sizes
+            assert sizes is not None and node.op_def.scalar is not None
+            args = [operand(value, sizes) for value in node.inputs]
+            rule = node.op_def.scalar
+            outputs = rule(builder, *node.op_def.nest(args, node.attrs), **rule_attrs(rule, node))
+        elif form is Form.ROW:
+            rule = node.op_def.row
+            assert rule is not None
+            args = []
+            for value in node.inputs:
+                sizes = value.sizes
+                assert sizes is not None
+                args.append(operand(value, group.space if len(sizes) == len(group.space) else group.space[:-1]))
+            outputs = rule(builder, *node.op_def.nest(args, node.attrs), **rule_attrs(rule, node))
+        elif form is Form.REDUCE:
+            outputs = _reduction(builder, node.op_def.reduction, operand(node.inputs[0], group.space))
+        elif form is Form.ALIAS:
+            sizes = node.outputs[0].sizes
+            assert sizes is not None
+            outputs = exprs[node.inputs[0]]
+        else:
+            outputs = _index_leaves(node, leaf)
+        listed = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        for value, expr in zip(node.outputs, listed, strict=True):
+            exprs[value] = builder.expr(expr, ir.dtype_name(value.dtype.name))
+    found = []
+    for value in results:
+        sizes = value.sizes
+        assert sizes is not None
+        found.append(Result(value, exprs[value], group.is_inner(sizes)))
+    return Body(builder, _space(group), axes, leaves, found)
+
+
+def _space(group: Group) -> tuple[Size, ...]:
+    """The extents of the space; one is dynamic if it is so in every value that has it."""
+    known: list[Size | None] = [None] * len(group.space)
+    for node in group.nodes:
+        for value in (*node.outputs, *node.inputs):
+            if value.sizes == group.space:
+                for axis, size in enumerate(value_sizes(value)):
+                    if known[axis] is None or not size.dynamic:
+                        known[axis] = size
+    return tuple(size or Size(group.space[axis], True) for axis, size in enumerate(known))
+
+
+def _reduction(b: Builder, kind: str, x: ir.Expr) -> ir.Expr:
+    if kind == "mean":
+        return b.div(b.reduce_sum(x), b.cast(b.row_size(), x.dtype))
+    rule: Callable[[ir.Expr], ir.Expr] = getattr(b, f"reduce_{kind}")
+    return rule(x)
+
+
+def _index_leaves(node: Node, leaf: Callable[[Value, Size, tuple[Size, ...]], ir.Expr]) -> list[ir.Expr]:
+    rule = node.op_def.index
+    assert rule is not None
+    source = node.inputs[index_source(node)]
+    sizes = value_sizes(source)
+    strides = row_major(sizes)
+    constants = [value.constant for value in index_constants(node)]
+    found = rule(
+        tuple(s.value for s in sizes), tuple(s.value for s in strides), *constants, **rule_attrs(rule, node)
+    )
+    if isinstance(found, tuple):
+        found = [found]
+    # Which of the numbers depend on open sizes can't be seen from outside the rule: all that might.
+    dynamic = any(size.dynamic for size in sizes[1:]) or any(
+        value.node.attrs.get(SPECIALIZED) for value in index_constants(node)
+    )
+    lead = bool(sizes) and sizes[0].dynamic
+
+    def mark(number: int, offset: bool = False) -> Size:
+        return Size(int(number), (dynamic or (lead and offset)) and (offset or abs(number) > 1))
+
+    return [leaf(source, mark(offset, True), tuple(mark(s) for s in strides)) for offset, strides in found]
+
+
+# -- looking at expressions ----------------------------------------------------------------------------------------
+
+
+def _children(expr: ir.Expr) -> tuple[ir.Expr, ...]:
+    if isinstance(expr, RowReduce):
+        return (expr.value,)
+    return ir.children(expr)
+
+
+def _post_order(roots: Iterable[ir.Expr]) -> list[ir.Expr]:
+    """All expressions below the roots, each after its parts; a stack of our own, for bodies may be deep."""
+    seen: set[int] = set()
+    order: list[ir.Expr] = []
+    stack: list[tuple[ir.Expr, bool]] = [(root, False) for root in roots]
+    while stack:
+        expr, ready = stack.pop()
+        if ready:
+            order.append(expr)
+            continue
+        if id(expr) in seen:
+            continue
+        seen.add(id(expr))
+        stack.append((expr, True))
+        stack.extend((child, False) for child in _children(expr))
+    return order
+
+
+class _Analysis:
+    """What the loop forms need to know of a body's expressions."""
+
+    def __init__(self, body: Body) -> None:
+        self.order = _post_order(result.expr for result in body.results)
+        self.inner: set[int] = set()  # ids of what has a value per point, not per fold
+        self.stage: dict[int, int] = {}  # id -> in which pass at the earliest it is known
+        self.folds: list[RowReduce] = []
+        for expr in self.order:
+            if isinstance(expr, RowReduce):
+                self.stage[id(expr)] = self.stage[id(expr.value)] + 1
+                self.folds.append(expr)
+                continue
+            children = _children(expr)
+            self.stage[id(expr)] = max((self.stage[id(c)] for c in children), default=0)
+            if isinstance(expr, ir.Var) and expr.name in body.leaves:
+                strides = body.leaves[expr.name].strides
+                if any(strides[axis].value for axis in body.axes):
+                    self.inner.add(id(expr))
+            elif isinstance(expr, RowIndex) or any(id(c) in self.inner for c in children):
+                self.inner.add(id(expr))
+
+    def flops(self, points: int) -> float:
+        """A rough number of operations."""
+        weights = sum(12 if e.name in DEAR else 1 for e in self.order if isinstance(e, ir.Op))
+        return float(points * (weights + len(self.folds)))
+
+
+# -- loops ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Axis:
+    """A loop after neighbouring axes have been merged: its extent, and each operand's stride along it."""
+
+    extent: Size
+    strides: list[Size]  # one per access, in the order of `_Kernel.accesses`
+
+
+def _merge(axes: list[_Axis]) -> list[_Axis]:
+    """Merges neighbours that every operand walks as one, and drops axes of one turn."""
+    result: list[_Axis] = []
+    for axis in axes:
+        if axis.extent.value == 1:
+            continue
+        if result:
+            outer = result[-1]
+            if all(o.value == i.value * axis.extent.value for o, i in zip(outer.strides, axis.strides, strict=True)):
+                result[-1] = _Axis(outer.extent.times(axis.extent), axis.strides)
+                continue
+        result.append(axis)
+    return result
+
+
+class _Kernel:
+    """One kernel being written: parameters with their arguments, and accesses by loop variables."""
+
+    def __init__(self, body: Body, name: str) -> None:
+        self.b = Builder(name)
+        self.body = body
+        self.arguments: list[Argument] = []
+        self.buffers: dict[str, tuple[ir.Buffer, Leaf | None]] = {}
+        self._ints: dict[tuple[int, bool], ir.Expr] = {}
+
+    def size(self, size: Size) -> ir.Expr:
+        """A size as an expression: a constant, or a parameter where it depends on the feeds."""
+        if not size.dynamic or size.value == 0:
+            return self.b.const(size.value, "i64")
+        found = self._ints.get((size.value, True))
+        if found is None:
+            found = self._ints[size.value, True] = self.b.int_param("n")
+            self.arguments.append(Argument("int", number=size.value))
+        return found
+
+    def buffer(self, name: str, value: Value, kind: str, share: Hashable = None) -> ir.Buffer:
+        buffer = self.b.buffer(name, value.dtype.name)
+        self.arguments.append(Argument(kind, value, share=share))
+        return buffer
+
+    def partial(self, name: str, number: int, dtype: str) -> ir.Buffer:
+        buffer = self.b.buffer(name, dtype)
+        self.arguments.append(Argument("partial", number=number))
+        return buffer
+
+    def index(self, offset: Size, terms: Sequence[tuple[Size, ir.Expr]]) -> ir.Expr:
+        """`offset + sum of stride * variable`."""
+        total = self.size(offset)
+        for stride, variable in terms:
+            if stride.value:
+                step = variable if stride.value == 1 else self.b.mul(variable, self.size(stride))
+                total = self.b.add(total, step)
+        return total
+
+
+class _Writer:
+    """Writes expressions into the kernel at one place of the loops."""
+
+    def __init__(self, kernel: _Kernel, analysis: _Analysis, load: Callable[[str], ir.Expr], known: dict[int, ir.Expr]) -> None:
+        self.kernel = kernel
+        self.analysis = analysis
+        self.load = load
+        self.known = known  # what has a name already: folds, hoisted values
+        self.row_index: ir.Expr | None = None
+        self.row_size: ir.Expr | None = None
+
+    def write(self, root: ir.Expr) -> ir.Expr:
+        memo = self.known
+        stack: list[tuple[ir.Expr, bool]] = [(root, False)]
+        while stack:
+            expr, ready = stack.pop()
+            if id(expr) in memo:
+                continue
+            if not ready:
+                stack.append((expr, True))
+                if isinstance(expr, RowReduce):
+                    raise AssertionError("a fold is used before it is computed")
+                stack.extend((child, False) for child in ir.children(expr))
+                continue
+            memo[id(expr)] = self._one(expr)
+        return memo[id(root)]
+
+    def _one(self, expr: ir.Expr) -> ir.Expr:
+        if isinstance(expr, ir.Var):
+            return self.load(expr.name) if expr.name in self.kernel.body.leaves else expr
+        if isinstance(expr, RowIndex):
+            assert self.row_index is not None
+            return self.row_index
+        if isinstance(expr, RowSize):
+            assert self.row_size is not None
+            return self.row_size
+        if isinstance(expr, ir.Op):
+            return ir.Op(expr.name, tuple(self.known[id(arg)] for arg in expr.args), expr.dtype)
+        return expr
+
+
+def lower_group(body: Body, name: str) -> list[Lowered]:
+    """Returns the kernels of a body, in the order in which they run."""
+    analysis = _Analysis(body)
+    rank = len(body.space)
+    if not body.axes:
+        return [_elements(body, analysis, name)]
+    if rank - 1 in body.axes:
+        kept = math.prod(s.value for a, s in enumerate(body.space) if a not in body.axes)
+        folded = math.prod(body.space[a].value for a in body.axes)
+        if kept * 16 <= folded and kept * folded >= 1 << 15 and _single_stage(body, analysis) and kept <= 4096:
+            return _in_shares(body, analysis, name)
+        return [_rows(body, analysis, name)]
+    kept = math.prod(s.value for a, s in enumerate(body.space) if a not in body.axes)
+    folded = math.prod(body.space[a].value for a in body.axes)
+    if kept * 16 <= folded and kept * folded >= 1 << 15 and kept <= 4096 and _single_stage(body, analysis):
+        return _in_shares(body, analysis, name)
+    return [_columns(body, analysis, name)]
+
+
+def _single_stage(body: Body, analysis: _Analysis) -> bool:
+    """Whether no fold, and no result per point, waits for another fold."""
+    return all(analysis.stage[id(fold.value)] == 0 for fold in analysis.folds) and all(
+        not result.inner or analysis.stage[id(result.expr)] == 0 for result in body.results
+    )
+
+
+def _accesses(body: Body) -> tuple[list[str], list[tuple[Size, ...]]]:
+    """Leaves by name and their strides, then one entry per result with its own strides."""
+    names = list(body.leaves)
+    strides = [leaf.strides for leaf in body.leaves.values()]
+    for result in body.results:
+        own = row_major(value_sizes(result.value))
+        if result.inner:
+            strides.append(own)
+            continue
+        spread = [Size(0)] * len(body.space)
+        kept = [a for a in range(len(body.space)) if a not in body.axes]
+        places = kept if len(own) == len(kept) else list(range(len(own)))
+        for axis, stride in zip(places, own, strict=True):
+            if axis not in body.axes:
+                spread[axis] = stride
+        strides.append(tuple(spread))
+    return names, strides
+
+
+def _axes_of(body: Body, strides: list[tuple[Size, ...]], which: Iterable[int]) -> list[_Axis]:
+    return _merge([_Axis(body.space[axis], [s[axis] for s in strides]) for axis in which])
+
+
+def _inplace(body: Body, last_only: set[int]) -> list[tuple[Value, Value]]:
+    """Pairs (result, operand) of equal layout; results in `last_only` are stored too early for it."""
+    pairs = []
+    for number, result in enumerate(body.results):
+        if not result.inner or number in last_only:
+            continue
+        own = tuple(s.value for s in row_major(value_sizes(result.value)))
+        for leaf in body.leaves.values():
+            if (
+                leaf.value.dtype is result.value.dtype
+                and leaf.value.sizes == result.value.sizes
+                and leaf.offset.value == 0
+                and all(s.value == o or n.value == 1 for s, o, n in zip(leaf.strides, own, body.space, strict=True))
+            ):
+                pairs.append((result.value, leaf.value))
+    return pairs
+
+
+def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
+    """No fold: loops over the space, the innermost one in vectors."""
+    names, strides = _accesses(body)
+    axes = _axes_of(body, strides, range(len(body.space))) or [_Axis(Size(1), [Size(0)] * len(strides))]
+    kernel = _Kernel(body, name)
+    b = kernel.b
+    points = math.prod(axis.extent.value for axis in axes)
+    count = axes[0].extent.value
+    flat = len(axes) == 1
+    turn = FLAT_TURN if flat else points // max(count, 1)
+    splits = flat or (count < 8 and len(axes) == 2 and axes[1].extent.value >= 4 * FLAT_TURN)
+    share = _share_of(body, -(-count // FLAT_TURN) if flat else count, turn)
+    loads = [kernel.buffer(n, body.leaves[n].value, "read", share(body.leaves[n].value, strides[i])) for i, n in enumerate(names)]
+    stores = [
+        kernel.buffer(f"y{i}", result.value, "write", share(result.value, strides[len(names) + i]))
+        for i, result in enumerate(body.results)
+    ]
+    variables: list[ir.Expr] = []
+
+    def place(position: int, offset: Size) -> ir.Expr:
+        return kernel.index(offset, [(axis.strides[position], v) for axis, v in zip(axes, variables, strict=True)])
+
+    def load(leaf_name: str) -> ir.Expr:
+        position = names.index(leaf_name)
+        return b.load(loads[position], place(position, body.leaves[leaf_name].offset))
+
+    def store_all() -> None:
+        writer = _Writer(kernel, analysis, load, {})
+        for i, result in enumerate(body.results):
+            b.store(stores[i], place(len(names) + i, Size(0)), writer.write(result.expr))
+
+    parallel = points > FLAT_TURN
+    if splits:
+        last = kernel.size(axes[-1].extent)
+        if not parallel and flat:
+            with b.loop("i", 0, last, "vector") as i:
+                variables.append(i)
+                store_all()
+            return Lowered(b.kernel(), kernel.arguments, False, _inplace(body, set()), [], analysis.flops(points))
+        chunks = b.floordiv(b.add(last, FLAT_TURN - 1), b.const(FLAT_TURN, "i64"))
+        with b.loop("turn", 0, chunks, "parallel") as t:
+            start = b.let("start", b.mul(t, b.const(FLAT_TURN, "i64")))
+            stop = b.let("stop", b.min(b.add(start, b.const(FLAT_TURN, "i64")), last))
+            if flat:
+                with b.loop("i", start, stop, "vector") as i:
+                    variables.append(i)
+                    store_all()
+            else:
+                with b.loop("o", 0, kernel.size(axes[0].extent)) as o:
+                    variables.append(o)
+                    with b.loop("i", start, stop, "vector") as i:
+                        variables.append(i)
+                        store_all()
+        return Lowered(b.kernel(), kernel.arguments, True, _inplace(body, set()), [], analysis.flops(points))
+
+    def nest(depth: int) -> None:
+        kind = "vector" if depth == len(axes) - 1 else "parallel" if depth == 0 and parallel else "serial"
+        with b.loop("i", 0, kernel.size(axes[depth].extent), kind) as i:  # type: ignore[arg-type]
+            variables.append(i)
+            if depth == len(axes) - 1:
+                store_all()
+            else:
+                nest(depth + 1)
+
+    nest(0)
+    return Lowered(b.kernel(), kernel.arguments, parallel, _inplace(body, set()), [], analysis.flops(points))
+
+
+def _share_of(body: Body, turns: int, elements: int) -> Callable[[Value, tuple[Size, ...]], Hashable]:
+    """How a parallel loop cuts a value: known only where each turn touches the next stretch of memory."""
+
+    def share(value: Value, strides: tuple[Size, ...]) -> Hashable:
+        sizes = value.sizes
+        if sizes is None or math.prod(sizes) != math.prod(s.value for s in body.space):
+            return None
+        own = tuple(s.value for s in row_major(value_sizes(value)))
+        if any(s.value != o and n.value != 1 for s, o, n in zip(strides, own, body.space, strict=True) if len(own) == len(strides)):
+            return None
+        return "turns", turns, elements * value.dtype.size
+
+    return share
+
+
+_INITIAL: dict[str, Callable[[Builder, str], ir.Expr]] = {
+    "add": lambda b, dtype: b.const(0, dtype),
+    "mul": lambda b, dtype: b.const(1, dtype),
+    "max": lambda b, dtype: b.lowest(dtype),
+    "min": lambda b, dtype: b.highest(dtype),
+    "and": lambda b, dtype: b.const(True, dtype),
+    "or": lambda b, dtype: b.const(False, dtype),
+}
+
+
+class _Folded:
+    """Shared part of the two folding forms: buffers, loop axes, addresses."""
+
+    def __init__(self, body: Body, analysis: _Analysis, name: str) -> None:
+        self.body = body
+        self.analysis = analysis
+        self.names, self.strides = _accesses(body)
+        self.kernel = _Kernel(body, name)
+        self.b = self.kernel.b
+        kept = [axis for axis in range(len(body.space)) if axis not in body.axes]
+        self.outer = _axes_of(body, self.strides, kept)
+        self.inner = _axes_of(body, self.strides, body.axes) or [_Axis(Size(1), [Size(0)] * len(self.strides))]
+        # A row's position is asked for: its axis must stay as it is.
+        self.turns = math.prod(axis.extent.value for axis in self.outer)
+        self.points = math.prod(size.value for size in body.space)
+
+    def buffers(self, leaves: Iterable[str] | None = None, results: Iterable[int] | None = None) -> None:
+        """Adds the parameters: all operands and results, or those given."""
+        wanted = set(self.names if leaves is None else leaves)
+        chosen = set(range(len(self.body.results)) if results is None else results)
+        turns = self.outer[0].extent.value if self.outer else 1
+        share = _share_of(self.body, turns, self.points // max(1, turns))
+        self.loads = {
+            i: self.kernel.buffer(
+                n, self.body.leaves[n].value, "read", share(self.body.leaves[n].value, self.strides[i])
+            )
+            for i, n in enumerate(self.names)
+            if n in wanted
+        }
+        self.stores = {
+            i: self.kernel.buffer(
+                f"y{i}", r.value, "write", share(r.value, self.strides[len(self.names) + i]) if r.inner else None
+            )
+            for i, r in enumerate(self.body.results)
+            if i in chosen
+        }
+
+    def place(self, position: int, offset: Size, at: Sequence[tuple[_Axis, ir.Expr]]) -> ir.Expr:
+        return self.kernel.index(offset, [(axis.strides[position], variable) for axis, variable in at])
+
+    def loader(self, at: Sequence[tuple[_Axis, ir.Expr]]) -> Callable[[str], ir.Expr]:
+        def load(name: str) -> ir.Expr:
+            position = self.names.index(name)
+            return self.b.load(self.loads[position], self.place(position, self.body.leaves[name].offset, at))
+
+        return load
+
+    def row_size(self) -> ir.Expr:
+        total: ir.Expr = self.b.const(1, "i64")
+        for axis in self.inner:
+            total = self.b.mul(total, self.kernel.size(axis.extent))
+        return total
+
+
+def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
+    """The last axis is folded: for each row, one pass per stage."""
+    f = _Folded(body, analysis, name)
+    f.buffers()
+    b = f.b
+    last_pass = max((analysis.stage[id(r.expr)] for r in body.results if r.inner), default=0)
+    passes = max([analysis.stage[id(fold)] for fold in analysis.folds] + [0])
+    passes = max(passes, last_pass + 1 if any(r.inner for r in body.results) else 0)
+    spills = _spills(body, analysis, passes)
+    early = {
+        i
+        for i, r in enumerate(body.results)
+        if r.inner and (analysis.stage[id(r.expr)] < passes - 1 or any(s[1] == i for s in spills.values()))
+    }
+
+    def row(at: list[tuple[_Axis, ir.Expr]]) -> None:
+        known: dict[int, ir.Expr] = {}  # values per row that have been computed
+        outside = _Writer(f.kernel, analysis, f.loader(at), known)
+        outside.row_size = f.row_size()
+        kept: dict[int, int] = {}  # id of a spilled expression -> the result that holds it
+        for number in range(passes):
+            folds = [fold for fold in analysis.folds if analysis.stage[id(fold.value)] == number]
+            results = [
+                i for i, r in enumerate(body.results) if r.inner and analysis.stage[id(r.expr)] == number
+            ]
+            spilled = {key: result for key, (at_pass, result) in spills.items() if at_pass == number}
+            exprs = [fold.value for fold in folds] + [body.results[i].expr for i in results]
+            _hoist(exprs, analysis, outside, kept)
+            carries = [b.carry("fold", _INITIAL[fold.op](b, fold.dtype), fold.op) for fold in folds]
+            self_at: list[tuple[_Axis, ir.Expr]] = list(at)
+
+            def turn(inside: list[tuple[_Axis, ir.Expr]]) -> None:
+                here = dict(known)
+                load = f.loader(inside)
+                for key, held in kept.items():
+                    here[key] = b.load(f.stores[held], f.place(len(f.names) + held, Size(0), inside))
+                writer = _Writer(f.kernel, analysis, load, here)
+                writer.row_index = inside[-1][1]
+                writer.row_size = outside.row_size
+                for key, held in spilled.items():
+                    expr = next(e for e in analysis.order if id(e) == key)
+                    value = b.let("kept", writer.write(expr))
+                    here[key] = value
+                    b.store(f.stores[held], f.place(len(f.names) + held, Size(0), inside), value)
+                for fold, carry in zip(folds, carries, strict=True):
+                    b.update(carry, writer.write(fold.value))
+                for i in results:
+                    b.store(f.stores[i], f.place(len(f.names) + i, Size(0), inside), writer.write(body.results[i].expr))
+
+            _nest_inner(f, carries, self_at, turn)
+            for fold, carry in zip(folds, carries, strict=True):
+                known[id(fold)] = b.var(carry.name, fold.dtype)
+            kept.update({key: held for key, held in spilled.items()})
+        for i, result in enumerate(body.results):
+            if not result.inner:
+                b.store(f.stores[i], f.place(len(f.names) + i, Size(0), at), outside.write(result.expr))
+
+    parallel = f.points > FLAT_TURN and bool(f.outer)
+    _nest_outer(f, parallel, row)
+    inplace = _inplace(body, early)
+    return Lowered(b.kernel(), f.kernel.arguments, parallel, inplace, [], analysis.flops(f.points))
+
+
+def _nest_outer(f: _Folded, parallel: bool, inside: Callable[[list[tuple[_Axis, ir.Expr]]], None]) -> None:
+    at: list[tuple[_Axis, ir.Expr]] = []
+
+    def nest(depth: int) -> None:
+        if depth == len(f.outer):
+            inside(list(at))
+            return
+        kind = "parallel" if depth == 0 and parallel else "serial"
+        with f.b.loop("r", 0, f.kernel.size(f.outer[depth].extent), kind) as r:  # type: ignore[arg-type]
+            at.append((f.outer[depth], r))
+            nest(depth + 1)
+            at.pop()
+
+    nest(0)
+
+
+def _nest_inner(
+    f: _Folded,
+    carries: list[ir.Carry],
+    at: list[tuple[_Axis, ir.Expr]],
+    turn: Callable[[list[tuple[_Axis, ir.Expr]]], None],
+    first: tuple[ir.Expr, ir.Expr] | None = None,
+) -> None:
+    """The loops over the folded axes, the last one in vectors; `first` bounds the outermost."""
+    inside = list(at)
+
+    def nest(depth: int, outer: list[ir.Carry]) -> None:
+        axis = f.inner[depth]
+        start, stop = first if depth == 0 and first is not None else (f.b.const(0, "i64"), f.kernel.size(axis.extent))
+        last = depth == len(f.inner) - 1
+        # Each level folds into carries of its own, which the level above takes in.
+        own = outer if last else [f.b.carry("part", c.init, c.op) for c in outer]
+        with f.b.loop("c", start, stop, "vector" if last else "serial", outer) as c:
+            inside.append((axis, c))
+            if last:
+                turn(list(inside))
+            else:
+                nest_below(depth + 1, own)
+                for above, below in zip(outer, own, strict=True):
+                    f.b.update(above, f.b.var(below.name, below.dtype))
+            inside.pop()
+
+    def nest_below(depth: int, own: list[ir.Carry]) -> None:
+        nest(depth, own)
+
+    nest(0, carries)
+
+
+def _hoist(exprs: list[ir.Expr], analysis: _Analysis, outside: _Writer, kept: dict[int, int]) -> None:
+    """Names what a pass needs of the row as a whole before the pass begins."""
+    seen: set[int] = set()
+    stack = list(exprs)
+    while stack:
+        expr = stack.pop()
+        if id(expr) in seen or id(expr) in outside.known or id(expr) in kept:
+            continue
+        seen.add(id(expr))
+        if id(expr) in analysis.inner:
+            stack.extend(ir.children(expr))
+        elif isinstance(expr, ir.Op) or (isinstance(expr, ir.Var) and expr.name in outside.kernel.body.leaves):
+            outside.known[id(expr)] = outside.kernel.b.let("row", outside.write(expr))
+        elif isinstance(expr, RowSize):
+            outside.write(expr)
+
+
+def _spills(body: Body, analysis: _Analysis, passes: int) -> dict[int, tuple[int, int]]:
+    """Dear expressions that several passes use: id -> (pass that computes it, result whose memory keeps it)."""
+    free = [
+        i for i, r in enumerate(body.results) if r.inner and analysis.stage[id(r.expr)] == passes - 1 and passes > 1
+    ]
+    if not free:
+        return {}
+    used: dict[int, set[int]] = {}
+    for number in range(passes):
+        roots = [fold.value for fold in analysis.folds if analysis.stage[id(fold.value)] == number]
+        roots += [r.expr for r in body.results if r.inner and analysis.stage[id(r.expr)] == number]
+        seen: set[int] = set()
+        stack = list(roots)
+        while stack:
+            expr = stack.pop()
+            if id(expr) in seen or isinstance(expr, RowReduce):
+                continue
+            seen.add(id(expr))
+            used.setdefault(id(expr), set()).add(number)
+            stack.extend(ir.children(expr))
+    spills: dict[int, tuple[int, int]] = {}
+    covered: set[int] = set()
+    for expr in reversed(analysis.order):
+        if not free:
+            break
+        if not isinstance(expr, ir.Op) or id(expr) not in analysis.inner or id(expr) in covered:
+            continue
+        when = used.get(id(expr), set())
+        if len(when) < 2 or not any(isinstance(e, ir.Op) and e.name in DEAR for e in _post_order([expr])):
+            continue
+        for i in free:
+            if ir.dtype_name(body.results[i].value.dtype.name) == expr.dtype:
+                spills[id(expr)] = (min(when), i)
+                covered.update(id(e) for e in _post_order([expr]))
+                free.remove(i)
+                break
+    return spills
+
+
+def _columns(body: Body, analysis: _Analysis, name: str) -> Lowered:
+    """The last axis is kept: lanes are columns, the folds run inside each."""
+    f = _Folded(body, analysis, name)
+    f.buffers()
+    b = f.b
+    columns = f.outer[-1] if f.outer else _Axis(Size(1), [Size(0)] * len(f.strides))
+    above = f.outer[:-1]
+    width = f.kernel.size(columns.extent)
+    parallel = f.points > FLAT_TURN
+
+    def lanes(at: list[tuple[_Axis, ir.Expr]], start: ir.Expr, stop: ir.Expr) -> None:
+        with b.loop("j", start, stop, "vector") as j:
+            here = [*at, (columns, j)]
+            _column(f, here, None)
+
+    blocks = b.floordiv(b.add(width, COLUMN_TURN - 1), b.const(COLUMN_TURN, "i64"))
+
+    def body_at(at: list[tuple[_Axis, ir.Expr]]) -> None:
+        if above and parallel:
+            lanes(at, b.const(0, "i64"), width)
+            return
+        with b.loop("block", 0, blocks, "parallel" if parallel else "serial") as block:
+            start = b.let("start", b.mul(block, b.const(COLUMN_TURN, "i64")))
+            stop = b.let("stop", b.min(b.add(start, b.const(COLUMN_TURN, "i64")), width))
+            lanes(at, start, stop)
+
+    f.outer = above
+    _nest_outer(f, parallel and bool(above), body_at)
+    return Lowered(b.kernel(), f.kernel.arguments, parallel, [], [], analysis.flops(f.points))
+
+
+def _column(
+    f: _Folded, at: list[tuple[_Axis, ir.Expr]], bounds: tuple[ir.Expr, ir.Expr] | None
+) -> dict[int, ir.Expr]:
+    """Folds under one column variable, then stores the results per column; returns the folds by id."""
+    b, body, analysis = f.b, f.body, f.analysis
+    known: dict[int, ir.Expr] = {}
+    inner_results = [i for i, r in enumerate(body.results) if r.inner]
+    carries = [b.carry("fold", _INITIAL[fold.op](b, fold.dtype), fold.op) for fold in analysis.folds]
+
+    def nest(depth: int, inside: list[tuple[_Axis, ir.Expr]]) -> None:
+        axis = f.inner[depth]
+        start, stop = bounds if depth == 0 and bounds is not None else (b.const(0, "i64"), f.kernel.size(axis.extent))
+        outermost = depth == 0
+        own = carries if outermost else levels[depth]
+        with b.loop("c", start, stop, "serial", own) as c:
+            now = [*inside, (axis, c)]
+            if depth == len(f.inner) - 1:
+                writer = _Writer(f.kernel, analysis, f.loader(now), {})
+                writer.row_size = f.row_size()
+                for fold, carry in zip(analysis.folds, own, strict=True):
+                    b.update(carry, writer.write(fold.value))
+                for i in inner_results:
+                    b.store(f.stores[i], f.place(len(f.names) + i, Size(0), now), writer.write(body.results[i].expr))
+            else:
+                levels[depth + 1] = [b.carry("part", carry.init, carry.op) for carry in own]
+                nest(depth + 1, now)
+                for carry, below in zip(own, levels[depth + 1], strict=True):
+                    b.update(carry, b.var(below.name, below.dtype))
+
+    levels: dict[int, list[ir.Carry]] = {}
+    nest(0, at)
+    for fold, carry in zip(analysis.folds, carries, strict=True):
+        known[id(fold)] = b.var(carry.name, fold.dtype)
+    if bounds is None:
+        writer = _Writer(f.kernel, analysis, f.loader(at), known)
+        writer.row_size = f.row_size()
+        for i, result in enumerate(body.results):
+            if not result.inner:
+                b.store(f.stores[i], f.place(len(f.names) + i, Size(0), at), writer.write(result.expr))
+    return known
+
+
+def _in_shares(body: Body, analysis: _Analysis, name: str) -> list[Lowered]:
+    """A long fold into few values: shares of fixed size, then one kernel that combines them.
+
+    The shares depend on the sizes alone, so the result has the same bits on any number of threads.
+    """
+    f = _Folded(body, analysis, name)
+    points = {e.name for e in _below([fold.value for fold in analysis.folds] + [r.expr for r in body.results if r.inner])
+              if isinstance(e, ir.Var)}  # fmt: skip
+    f.buffers(points, [i for i, r in enumerate(body.results) if r.inner])
+    b = f.b
+    kept_count = f.turns
+    # The longest run of turns is cut: the outermost folded axis.
+    length = f.inner[0].extent
+    per_turn = max(1, f.points // max(1, length.value))
+    shares = max(1, min(MOST_SHARES, length.value * per_turn // SHARE, length.value))
+    step = -(-length.value // shares)
+    shares = -(-length.value // step)
+    dynamic = length.dynamic
+    partials = [f.kernel.partial(f"p{i}", i, fold.dtype) for i, fold in enumerate(analysis.folds)]
+    outer_results = [i for i, r in enumerate(body.results) if not r.inner]
+    step_expr, total = f.kernel.size(Size(step, dynamic)), f.kernel.size(length)
+    row_form = len(body.space) - 1 in body.axes
+    with b.loop("share", 0, f.kernel.size(Size(shares, dynamic)), "parallel") as share:
+        start = b.let("start", b.mul(share, step_expr))
+        stop = b.let("stop", b.min(b.add(start, step_expr), total))
+
+        def position(at: list[tuple[_Axis, ir.Expr]]) -> ir.Expr:
+            place: ir.Expr = share
+            for axis, variable in at:
+                place = b.add(b.mul(place, f.kernel.size(axis.extent)), variable)
+            return place
+
+        def keep(known: dict[int, ir.Expr], at: list[tuple[_Axis, ir.Expr]]) -> None:
+            for fold, buffer in zip(analysis.folds, partials, strict=True):
+                b.store(buffer, position(at), known[id(fold)])
+
+        def rows(at: list[tuple[_Axis, ir.Expr]]) -> None:
+            carries = [b.carry("fold", _INITIAL[fold.op](b, fold.dtype), fold.op) for fold in analysis.folds]
+
+            def turn(inside: list[tuple[_Axis, ir.Expr]]) -> None:
+                writer = _Writer(f.kernel, analysis, f.loader(inside), {})
+                writer.row_size = f.row_size()
+                writer.row_index = inside[-1][1]
+                for fold, carry in zip(analysis.folds, carries, strict=True):
+                    b.update(carry, writer.write(fold.value))
+                for i, result in enumerate(body.results):
+                    if result.inner:
+                        b.store(f.stores[i], f.place(len(f.names) + i, Size(0), inside), writer.write(result.expr))
+
+            _nest_inner(f, carries, at, turn, (start, stop))
+            keep({id(fold): b.var(c.name, fold.dtype) for fold, c in zip(analysis.folds, carries, strict=True)}, at)
+
+        if row_form:
+            _nest_outer(f, False, rows)
+        else:
+            columns = f.outer[-1]
+            f.outer = f.outer[:-1]
+
+            def column_lanes(at: list[tuple[_Axis, ir.Expr]]) -> None:
+                with b.loop("j", 0, f.kernel.size(columns.extent), "vector") as j:
+                    here = [*at, (columns, j)]
+                    keep(_column(f, here, (start, stop)), here)
+
+            _nest_outer(f, False, column_lanes)
+            f.outer = [*f.outer, columns]
+    first = Lowered(
+        b.kernel(), f.kernel.arguments, True, [], [(shares * kept_count, fold.dtype) for fold in analysis.folds],
+        analysis.flops(f.points),
+    )  # fmt: skip
+    return [first, _combine(body, analysis, name, shares, dynamic, outer_results)]
+
+
+def _combine(
+    body: Body, analysis: _Analysis, name: str, shares: int, dynamic: bool, outer_results: list[int]
+) -> Lowered:
+    """Combines the shares of each fold in their order, and computes what follows the folds."""
+    f = _Folded(body, analysis, f"{name}_combine")
+    b = f.b
+    partials = [f.kernel.partial(f"p{i}", i, fold.dtype) for i, fold in enumerate(analysis.folds)]
+    needed = {e.name for e in _below([body.results[i].expr for i in outer_results]) if isinstance(e, ir.Var)}
+    f.buffers(needed, outer_results)
+    columns = f.outer[-1] if f.outer else None
+    f.outer = f.outer[:-1]
+    kept = [*f.outer, columns] if columns is not None else []
+    stride = math.prod(axis.extent.value for axis in kept)
+    kept_dynamic = any(axis.extent.dynamic for axis in kept)
+
+    def one(at: list[tuple[_Axis, ir.Expr]]) -> None:
+        place: ir.Expr = b.const(0, "i64")
+        for axis, variable in at:
+            place = b.add(b.mul(place, f.kernel.size(axis.extent)), variable)
+        known: dict[int, ir.Expr] = {}
+        carries = [b.carry("fold", _INITIAL[fold.op](b, fold.dtype), fold.op) for fold in analysis.folds]
+        with b.loop("s", 0, f.kernel.size(Size(shares, dynamic)), "serial", carries) as s:
+            at_share = b.add(b.mul(s, f.kernel.size(Size(stride, kept_dynamic))), place)
+            for carry, buffer in zip(carries, partials, strict=True):
+                b.update(carry, b.load(buffer, at_share))
+        for fold, carry in zip(analysis.folds, carries, strict=True):
+            known[id(fold)] = b.var(carry.name, fold.dtype)
+        writer = _Writer(f.kernel, analysis, f.loader(at), known)
+        writer.row_size = f.row_size()
+        for i in outer_results:
+            b.store(f.stores[i], f.place(len(f.names) + i, Size(0), at), writer.write(body.results[i].expr))
+
+    def body_at(at: list[tuple[_Axis, ir.Expr]]) -> None:
+        if columns is None:
+            one(at)
+            return
+        with b.loop("j", 0, f.kernel.size(columns.extent), "vector") as j:
+            one([*at, (columns, j)])
+
+    _nest_outer(f, False, body_at)
+    return Lowered(b.kernel(), f.kernel.arguments, False)
+
+
+def _below(roots: Iterable[ir.Expr]) -> list[ir.Expr]:
+    """The expressions below the roots, not looking into folds."""
+    seen: set[int] = set()
+    found: list[ir.Expr] = []
+    stack = list(roots)
+    while stack:
+        expr = stack.pop()
+        if id(expr) in seen:
+            continue
+        seen.add(id(expr))
+        found.append(expr)
+        if not isinstance(expr, RowReduce):
+            stack.extend(ir.children(expr))
+    return found
+
+
+__all__ = ["Argument", "Body", "Leaf", "Lowered", "Result", "Size", "body_of", "lower_group", "native", "row_major", "value_sizes"]

@@ -1,0 +1,95 @@
+"""Computes once what is known before the run, bounded by the memory it would take."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from graphflow.opdef import InferContext
+from graphflow.program import (
+    SPECIALIZED,
+    Node,
+    Program,
+    ProgramBuilder,
+    Replacement,
+    Value,
+    rebuild,
+    static_context,
+    value_context,
+)
+from graphflow.reference import run_node
+
+# A fold may not blow a small constant up into a large one: reading a number costs nothing, a megabyte does.
+_FREE_BYTES = 1024
+_MOST_BYTES = 256 << 20
+
+
+def fold_constants(program: Program, counts: Counter[str]) -> Program:
+    """Replaces pure nodes of constants by their values."""
+
+    def replace(
+        builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        op_def = node.op_def
+        if op_def.stateful or not inputs or not node.outputs or controls:
+            return None
+        constants = [value.constant for value in inputs]
+        arrays = [array for array in constants if array is not None]
+        if len(arrays) < len(constants):
+            return None
+        given = sum(array.nbytes for array in arrays)
+        made = 0
+        for value in node.outputs:
+            sizes = value.sizes
+            if sizes is None or not value.dtype.is_numpy_compatible:
+                return None
+            made += math.prod(sizes) * value.dtype.size
+        if made > _MOST_BYTES or made > max(_FREE_BYTES, 2 * given):
+            return None
+        try:
+            results = run_node(node, arrays, _NoState())
+        except Exception:
+            return None  # what fails has to fail in the run, where the error can say so
+        mark = any(SPECIALIZED in value.node.attrs for value in inputs)
+        counts[node.type] += 1
+        return [builder.constant(np.asarray(result), mark) for result in results]
+
+    return rebuild(program, replace)
+
+
+def materialize_shapes(program: Program, counts: Counter[str]) -> Program:
+    """Replaces shapes, sizes and ranks by numbers where they are known."""
+
+    def replace(
+        builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        rule = node.op_def.constant_rule
+        if rule is None or controls or len(node.outputs) != 1:
+            return None
+        value = rule(value_context(node.op_def, inputs, node.attrs))
+        if value is None:
+            return None
+        context: InferContext = static_context(node.op_def, inputs, node.attrs)
+        counts[node.type] += 1
+        array = np.asarray(value, node.outputs[0].dtype.numpy)
+        return [builder.constant(array, rule(context) is None)]
+
+    return rebuild(program, replace)
+
+
+class _NoState:
+    """The state of a body that may use none."""
+
+    def read(self, name: str) -> np.ndarray:  # type: ignore[type-arg]
+        raise RuntimeError("a constant cannot read a variable")
+
+    def write(self, name: str, value: np.ndarray) -> None:  # type: ignore[type-arg]
+        raise RuntimeError("a constant cannot write a variable")
+
+    def is_initialized(self, name: str) -> bool:
+        raise RuntimeError("a constant cannot look at a variable")
+
+    def reserve(self, node: Node, count: int) -> tuple[tuple[int, int], int]:
+        raise RuntimeError("a constant cannot draw random numbers")

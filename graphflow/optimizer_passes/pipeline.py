@@ -1,0 +1,37 @@
+"""Which passes run, in which order, and why. `OPEN` passes see the feeds' sizes open, once per set of fetches;
+`SPECIALIZED` passes see them fixed, once per set of feed shapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from graphflow.optimizer_passes.expand import expand_composites
+from graphflow.optimizer_passes.fold_constants import fold_constants, materialize_shapes
+from graphflow.optimizer_passes.manager import Pass
+from graphflow.optimizer_passes.merge_common import merge_common
+from graphflow.optimizer_passes.simplify import simplify
+from graphflow.program import Program, rebuild
+
+
+def prune(program: Program, counts: Counter[str]) -> Program:
+    """Keeps the nodes that a fetch, a new state or an effect needs. Freezing cuts the same way; passes leave rests."""
+    return rebuild(program, lambda builder, node, inputs, controls: None)
+
+
+OPEN: tuple[Pass, ...] = (
+    Pass("materialize_shapes", materialize_shapes, "first: known shapes are the constants that most folds wait for"),
+    Pass("fold_constants", fold_constants, "before algebra: rules look for constants"),
+    Pass("simplify", simplify, "on folded operands: identities show only then"),
+    Pass("merge_common", merge_common, "after algebra: different spellings have become equal"),
+)
+
+SPECIALIZED: tuple[Pass, ...] = (
+    Pass("materialize_shapes_of_feeds", materialize_shapes, "the sizes of this set of feeds are known now"),
+    Pass("fold_shape_arithmetic", fold_constants, "what was waiting for them"),
+    Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
+    Pass("expand_composites", expand_composites, "last: earlier rules know the composite by its name"),
+    Pass("fold_expanded", fold_constants, "expansion writes shapes and axes as constants"),
+    Pass("merge_expanded", merge_common, "two expansions share their parts"),
+)
+
+NAMES = tuple(step.name for step in (*OPEN, *SPECIALIZED))
