@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,13 +37,16 @@ class NodeError(Exception):
         self.inputs = list(inputs)
 
 
-def run(program: Program, feeds: Sequence[Array], state: State) -> list[Array]:
+def run(
+    program: Program, feeds: Sequence[Array], state: State, before: Callable[[Node], None] | None = None
+) -> list[Array]:
     """Runs a program.
 
     Args:
       program: the program; it need not be specialized.
       feeds: one array per feed.
       state: variables and random counters; new states of variables are written at the end.
+      before: called with each node before it runs: to take the time, or to stop the run by raising.
 
     Returns:
       One array per fetch; never an alias of a variable or a feed.
@@ -59,6 +62,8 @@ def run(program: Program, feeds: Sequence[Array], state: State) -> list[Array]:
         if node.op_def is VARIABLE:
             values[node.outputs[0]] = state.read(node.attrs["variable"])
             continue
+        if before is not None:
+            before(node)
         inputs = [values[value] for value in node.inputs]
         results = run_node(node, inputs, state)
         for value, result in zip(node.outputs, results, strict=True):

@@ -1,0 +1,955 @@
+"""Session: runs parts of a graph and keeps the values of its variables.
+
+A run looks up its *runner* by the fetches and the keys of the feeds, and the bound plan by the shapes of the feeds;
+all else happens on a miss: the structure of the fetches is taken apart, what cannot run is refused (unfed
+placeholders, unknown names, tensors of other graphs), and the slice is compiled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from graphflow import dtypes, errors, reference, trace
+from graphflow.errors import ShapeError
+from graphflow.fetches import Element, Feeds, Fetches, feed_array, structure_key
+from graphflow.graph import (
+    Graph,
+    GraphKeys,
+    Operation,
+    Tensor,
+    default_session,
+    get_default_graph,
+    get_default_session,
+)
+from graphflow.ops.random import samples_reserved
+from graphflow.program import Node, Program, freeze, variable_name
+from graphflow.variable_store import UninitializedVariableError, VariableShapeError, VariableStore
+from graphflow.variables import Variable
+
+Array = np.ndarray[Any, Any]
+_ndarray = np.ndarray
+Shapes = tuple[tuple[int, ...], ...]
+
+_MOST_RUNNERS = 256  # fetch sets whose plans a session keeps
+_MOST_SHAPES = 64  # shapes of feeds per fetch set
+_GROWTHS_BEFORE_WARNING = 50
+_FULL_TRACE = 3
+_LEAVES = frozenset({Tensor, Operation, Variable, str})
+_CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
+
+
+class BoundPlan(Protocol):
+    """A program ready to run for feeds of known shapes."""
+
+    def run(self, feeds: Sequence[Array], state: SessionState) -> list[Array]:
+        """Runs once; returns one array per fetched tensor, which belongs to the caller."""
+
+    def run_traced(self, feeds: Sequence[Array], state: SessionState) -> tuple[list[Array], Sequence[Any]]:
+        """Runs once with clocks; returns the arrays and events, see `trace.record`."""
+
+
+class Executable(Protocol):
+    """A compiled slice of a graph."""
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The variables that must have a value before a run."""
+
+    @property
+    def writes(self) -> Sequence[str]:
+        """The variables that a run sets."""
+
+    def bind(self, feed_shapes: Shapes, state: SessionState) -> BoundPlan:
+        """Returns the plan for feeds of these shapes, and for the present shapes of the state's variables."""
+
+
+class SessionState(VariableStore):
+    """What a session keeps between runs: values of variables, counters of random operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+        self._random_lock = threading.Lock()
+        self._keys: dict[str, tuple[int, int]] = {}
+        self._counters: dict[str, int] = {}
+        self._local = threading.local()
+
+    def read(self, name: str) -> Array:
+        """Returns a copy of a variable's value."""
+        return self.get(name)
+
+    def write(self, name: str, value: Array) -> None:
+        """Sets a variable."""
+        self.set(name, value)
+
+    def reserve(self, node: Any, count: int) -> tuple[tuple[int, int], int]:
+        """Returns key and counter for a random operation that makes `count` numbers, and moves its counter on.
+
+        The key is the pair of the operation's seeds; without seeds it is drawn once per session and operation. The
+        counter counts blocks of four 32-bit numbers and moves as TensorFlow's kernels move theirs.
+        """
+        name = node.name
+        seeds = (int(node.attrs.get("seed", 0)), int(node.attrs.get("seed2", 0)))
+        with self._random_lock:
+            if seeds == (0, 0):
+                seeds = self._keys.setdefault(name, _drawn_key())
+            counter = self._counters.get(name, 0)
+            self._counters[name] = counter + _blocks(node, count)
+        return seeds, counter
+
+    def set_deadline(self, deadline: float | None) -> None:
+        """Says when the present thread's run has to stop, on the clock of `time.monotonic`."""
+        self._local.deadline = deadline
+
+    def between_steps(self) -> None:
+        """Raises if the present thread's run is to stop.
+
+        Raises:
+          CancelledError: if the session was closed.
+          DeadlineExceededError: if the run's time is up.
+        """
+        if self.closed:
+            raise errors.CancelledError(None, None, "Session has been closed; the run was cancelled.")
+        deadline = getattr(self._local, "deadline", None)
+        if deadline is not None and time.monotonic() > deadline:
+            raise errors.DeadlineExceededError(None, None, "Timed out waiting for the run to finish.")
+
+
+def _drawn_key() -> tuple[int, int]:
+    drawn = int.from_bytes(os.urandom(16), "little")
+    return drawn & (2**63 - 1) | 1, drawn >> 64 & (2**63 - 1)
+
+
+def _blocks(node: Any, count: int) -> int:
+    dims = node.outputs[0].shape.as_tuple()
+    if dims is None or None in dims:
+        inner = [size or 1 for size in (dims or ())[1:]]
+        dims = (count // max(math.prod(inner), 1), *inner) if node.type == "RandomShuffle" else (count,)
+        if node.type == "Multinomial":
+            dims = (1, count)
+    return samples_reserved(node.type, (), [np.broadcast_to(np.uint8(0), dims)])
+
+
+class _Gate:
+    """Lets many runs that only read variables in at once, or one that writes them.
+
+    A run inside another one of the same thread (from a `py_func`) passes freely.
+    """
+
+    __slots__ = ("_lock", "_readers", "_writer")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers: list[int] = []
+        self._writer = 0
+
+    def enter_to_read(self) -> int:
+        me = threading.get_ident()
+        readers = self._readers
+        # First announced, then looked: a writer does it the other way round, so that one of the two sees the other.
+        readers.append(me)
+        if self._writer and self._writer != me and readers.count(me) == 1:
+            readers.remove(me)
+            with self._lock:
+                readers.append(me)
+        return me
+
+    def leave_read(self, me: int) -> None:
+        self._readers.remove(me)
+
+    def enter_to_write(self) -> bool:
+        """Returns whether `leave_write` is due."""
+        me = threading.get_ident()
+        if self._writer == me or me in self._readers:
+            return False
+        self._lock.acquire()
+        self._writer = me
+        pause = 0.0
+        while self._readers:
+            time.sleep(pause)
+            pause = min(pause + 1e-5, 1e-3)
+        return True
+
+    def leave_write(self) -> None:
+        self._writer = 0
+        self._lock.release()
+
+
+class _Runner:
+    """One set of fetches and feed keys, made ready: what is left of a session on the warm path.
+
+    Attributes:
+      executable: the compiled slice.
+      used: when it was last run, on the clock of the session's misses.
+    """
+
+    __slots__ = (
+        "_bound", "_dtypes", "_gate", "_lock", "_pack", "_reads", "_state", "_writes", "executable", "feeds", "fetches",
+        "handles", "keep", "used",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        state: SessionState,
+        gate: _Gate,
+        fetches: Fetches,
+        feeds: Feeds,
+        executable: Executable,
+        handles: dict[str, Operation],
+        keep: tuple[Any, ...],
+    ) -> None:
+        self._state = state
+        self._gate = gate
+        self._lock = threading.RLock()
+        self.fetches = fetches
+        self.feeds = feeds
+        self.executable = executable
+        self.handles = handles
+        self.keep = keep  # the user's objects, whose identities stand in the session's keys
+        self.used = 0
+        self._dtypes = [_fed_dtype(tensor) for tensor in feeds.tensors] if feeds.plain else [_NEVER]
+        self._pack = fetches.pack
+        self._reads = bool(executable.reads)
+        self._writes = bool(executable.writes)
+        self._bound: dict[Shapes, BoundPlan] = {}
+
+    def run(self, values: list[Any]) -> Any:
+        """Runs once.
+
+        Args:
+          values: the values of the feed_dict, in the order of its keys.
+        """
+        state = self._state
+        if state.closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        for value, dtype in zip(values, self._dtypes):  # noqa: B905 - hundreds of nanoseconds count here
+            if value.__class__ is not _ndarray or value.dtype is not dtype:
+                values = self.converted(values)
+                break
+        shapes = tuple([value.shape for value in values])
+        bound = self._bound.get(shapes)
+        if bound is None:
+            # Once per shape: what is admitted here need not be looked at again.
+            values = self.converted(values)
+            shapes = tuple([value.shape for value in values])
+            bound = self.bound(shapes)
+        try:
+            if self._writes:
+                gate = self._gate
+                leave = gate.enter_to_write()
+                try:
+                    results = bound.run(values, state)
+                finally:
+                    if leave:
+                        gate.leave_write()
+            elif self._reads:
+                gate = self._gate
+                me = gate.enter_to_read()
+                try:
+                    results = bound.run(values, state)
+                finally:
+                    gate.leave_read(me)
+            else:
+                results = bound.run(values, state)
+        except VariableShapeError:
+            results = self._run_anew(values, shapes)
+        except Exception as error:
+            raise self._explained(error) from error.__cause__
+        if state.closed:
+            state.between_steps()
+        pack = self._pack
+        return results if pack is None else pack(results)
+
+    def _run_anew(self, values: Sequence[Array], shapes: Shapes) -> list[Array]:
+        """A variable has changed its shape since the plan was bound."""
+        self._bound.clear()
+        bound = self.bound(shapes)
+        leave = self._gate.enter_to_write()
+        try:
+            return bound.run(values, self._state)
+        except Exception as error:
+            raise self._explained(error) from error.__cause__
+        finally:
+            if leave:
+                self._gate.leave_write()
+
+    def run_traced(self, values: Sequence[Any], run_metadata: Any) -> Any:
+        """Runs once with clocks, alone, and fills a `RunMetadata`."""
+        state = self._state
+        if state.closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        arrays = self.converted(values)
+        bound = self.bound(tuple([array.shape for array in arrays]))
+        began = time.time_ns() // 1000
+        leave = self._gate.enter_to_write()
+        try:
+            results, events = bound.run_traced(arrays, state)
+        except Exception as error:
+            raise self._explained(error) from error.__cause__
+        finally:
+            if leave:
+                self._gate.leave_write()
+        trace.record(run_metadata, _CPU, events, began)
+        return results if self._pack is None else self._pack(results)
+
+    def converted(self, values: Sequence[Any]) -> list[Array]:
+        """Returns the feeds as arrays of the right dtype and an admissible shape, one per fed tensor."""
+        tensors = self.feeds.tensors
+        arrays: list[Array] = []
+        for tensor, value in zip(tensors, self.feeds.values(values), strict=True):
+            array = feed_array(tensor, value)
+            shape = tensor.handle_shape if tensor.dtype is dtypes.resource else tensor.shape
+            if not shape.is_compatible_with(array.shape):
+                made = f"; it was made at {tensor.op.user_line}" if tensor.op.user_line else ""
+                raise ValueError(
+                    f"Cannot feed value of shape {array.shape} for Tensor '{tensor.name}', which has shape"
+                    f" '{shape}'{made}"
+                )
+            arrays.append(array)
+        return arrays
+
+    def bound(self, shapes: Shapes) -> BoundPlan:
+        """Returns the plan for feeds of these shapes."""
+        with self._lock:
+            bound = self._bound.get(shapes)
+            if bound is not None:
+                return bound
+            try:
+                bound = self.executable.bind(shapes, self._state)
+            except Exception as error:
+                raise self._explained(error) from error.__cause__
+            while len(self._bound) >= _MOST_SHAPES:
+                del self._bound[next(iter(self._bound))]
+            self._bound[shapes] = bound
+            return bound
+
+    def _explained(self, error: Exception) -> Exception:
+        """Returns the error to raise for one that binding or running raised."""
+        if isinstance(error, UninitializedVariableError):
+            return self._uninitialized(error)
+        if isinstance(error, reference.NodeError):
+            cause = error.__cause__
+            assert isinstance(cause, Exception)
+            return _blamed(cause, error.node, error.inputs)
+        step = getattr(error, "plan_step", None)
+        if step is not None:
+            return _blamed(error, step.origin, getattr(error, "plan_inputs", ()))
+        if isinstance(error, ShapeError):
+            return errors.InvalidArgumentError(None, None, str(error))
+        return error
+
+    def _uninitialized(self, error: UninitializedVariableError) -> Exception:
+        names = [name for name in self.executable.reads if not self._state.is_initialized(name)]
+        lines = []
+        first: Operation | None = None
+        for name in names or [str(error.key)]:
+            operation = self.handles.get(name)
+            first = first or operation
+            made = (
+                f" (made at {operation.user_line})" if operation is not None and operation.user_line else ""
+            )
+            lines.append(f"Attempting to use uninitialized value {name}{made}")
+        text = "\n".join(lines)
+        return errors.FailedPreconditionError(
+            None, first, f"{text}\nRun the initializers first: sess.run(gf.global_variables_initializer())"
+        )
+
+
+class DeviceAttributes(NamedTuple):
+    """A device that a session can use."""
+
+    name: str
+    device_type: str
+    memory_limit_bytes: int
+    incarnation: int
+
+
+class Session:
+    """Runs operations of a graph; see TF1's `Session`.
+
+    One session serves any number of threads: runs that only read variables go side by side.
+
+    Args:
+      target: "" or "local"; there are no remote sessions.
+      graph: the graph to run; default the default graph.
+      config: a `ConfigProto`, or None.
+
+    Raises:
+      TypeError: for arguments of other types.
+      UnimplementedError: for a remote target.
+    """
+
+    def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
+        target = target.decode() if isinstance(target, bytes) else target
+        if not isinstance(target, str):
+            raise TypeError(f"Argument `target` must be a string, but got {target!r}")
+        if target not in ("", "local"):
+            raise errors.UnimplementedError(
+                None, None, f"remote sessions are not available: target {target!r}"
+            )
+        if graph is not None and not isinstance(graph, Graph):
+            raise TypeError(f"Argument `graph` must be a Graph, but got {type(graph).__name__}")
+        if config is not None and not hasattr(config, "intra_op_parallelism_threads"):
+            raise TypeError(f"Argument `config` must be a ConfigProto, but got {type(config).__name__}")
+        self._graph = get_default_graph() if graph is None else graph
+        self._config = config
+        self._target = target
+        self._state = SessionState()
+        self._gate = _Gate()
+        self._closed = False
+        self._warm: dict[Any, _Runner] = {}
+        self._executables: dict[tuple[tuple[Element, ...], tuple[Tensor, ...]], Executable] = {}
+        self._lock = threading.RLock()
+        self._clock = 0
+        self._operations_seen = 0
+        self._growths = 0
+        self._warned_steps: set[Operation] = set()
+        self._contexts: list[contextlib.ExitStack] = []
+        timeout = getattr(config, "operation_timeout_in_ms", 0)
+        self._timeout = timeout / 1e3 if timeout else None
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that this session runs."""
+        return self._graph
+
+    @property
+    def graph_def(self) -> Any:
+        """The graph as a GraphDef."""
+        return self._graph.as_graph_def()
+
+    @property
+    def sess_str(self) -> str:
+        """The target."""
+        return self._target
+
+    # Running.
+
+    def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
+        """Computes `fetches` once.
+
+        Args:
+          fetches: an operation, tensor, variable or name, or a nested list, tuple, named tuple or dict of such.
+          feed_dict: values for tensors, by tensor or name; any tensor can be fed.
+          options: `RunOptions`: `trace_level`, `timeout_in_ms`.
+          run_metadata: a `RunMetadata` that is filled when `options.trace_level` asks for it.
+
+        Returns:
+          The structure of `fetches` with arrays (NumPy scalars for scalars) for tensors and None for operations.
+
+        Raises:
+          RuntimeError: if the session is closed or the graph empty.
+          ValueError: for an unknown fetch, or a feed of the wrong shape.
+          TypeError: for a fetch or feed of the wrong type.
+          InvalidArgumentError: for unfed placeholders, and for what fails while running.
+          FailedPreconditionError: for uninitialized variables.
+        """
+        kind = fetches.__class__
+        if kind in _LEAVES:
+            head = fetches
+        elif kind is list or kind is tuple:
+            head = (kind, *fetches)
+        else:
+            head = structure_key(fetches)
+        try:
+            key = (head, *feed_dict) if feed_dict else head
+            runner = self._warm.get(key)
+        except TypeError:
+            key = None
+            runner = None
+        if runner is None:
+            runner = self._missed(fetches, feed_dict, key)
+        runner.used = self._clock
+        if options is not None or run_metadata is not None or self._timeout is not None:
+            return self._run_with_options(
+                runner, feed_dict.values() if feed_dict else (), options, run_metadata
+            )
+        return runner.run([*feed_dict.values()] if feed_dict else [])
+
+    def _run_with_options(
+        self, runner: _Runner, values: Iterable[Any], options: Any, run_metadata: Any
+    ) -> Any:
+        timeout = getattr(options, "timeout_in_ms", 0) / 1e3 or self._timeout
+        traced = run_metadata is not None and getattr(options, "trace_level", 0) > 0
+        if timeout is not None:
+            self._state.set_deadline(time.monotonic() + timeout)
+        try:
+            result = runner.run_traced([*values], run_metadata) if traced else runner.run([*values])
+            if timeout is not None:
+                self._state.between_steps()
+            return result
+        finally:
+            self._state.set_deadline(None)
+
+    def make_callable(
+        self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False
+    ) -> Callable[..., Any]:
+        """Returns a function that runs `fetches`: what `run` does, without looking anything up.
+
+        Args:
+          fetches: as for `run`.
+          feed_list: the tensors that are fed, in the order of the function's arguments.
+          accept_options: whether the function takes `options` and `run_metadata` by keyword.
+
+        Raises:
+          TypeError, ValueError, InvalidArgumentError: as for `run`.
+        """
+        if feed_list is not None and not isinstance(feed_list, (list, tuple)):
+            raise TypeError(f"Argument `feed_list` must be a list or tuple, got {feed_list!r}")
+        keys = tuple(feed_list or ())
+        runner = self._prepared(fetches, keys)
+        count = len(keys)
+        run = runner.run
+
+        def call(*args: Any) -> Any:
+            if len(args) != count:
+                raise ValueError(f"the callable takes {count} feeds, got {len(args)}")
+            return run([*args])
+
+        def call_with_options(*args: Any, options: Any = None, run_metadata: Any = None) -> Any:
+            if len(args) != count:
+                raise ValueError(f"the callable takes {count} feeds, got {len(args)}")
+            return self._run_with_options(runner, args, options, run_metadata)
+
+        return call_with_options if accept_options or self._timeout is not None else call
+
+    # Preparing: what happens on a miss.
+
+    def _missed(self, fetches: Any, feed_dict: Any, key: Any) -> _Runner:
+        if feed_dict is not None and not hasattr(feed_dict, "values"):
+            raise TypeError(f"feed_dict must be a dict, got {type(feed_dict).__name__}")
+        with self._lock:
+            simple = fetches.__class__ in _LEAVES or (
+                fetches.__class__ in (list, tuple) and all(item.__class__ in _LEAVES for item in fetches)
+            )
+            if not simple or key is None:
+                # Containers inside lists compare by content but not by type: only their structure tells them apart.
+                key = (structure_key(fetches), *(feed_dict or ()))
+                try:
+                    found = self._warm.get(key)
+                except TypeError:
+                    key, found = None, None
+                if found is not None:
+                    return found
+            runner = self._prepared(fetches, tuple(feed_dict or ()))
+            if key is not None:
+                self._warm[key] = runner
+            return runner
+
+    def _prepared(self, fetches: Any, keys: tuple[Any, ...]) -> _Runner:
+        if self._closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        if not self._graph.version:
+            raise RuntimeError(
+                "The Session graph is empty.  Add operations to the graph before calling run()."
+            )
+        with self._lock:
+            self._clock += 1
+            self._forget_old()
+            feeds = Feeds(self._graph, keys)
+            parts = Fetches(self._graph, fetches)
+            slice_ = _Slice(parts.elements, feeds.tensors)
+            slice_.refuse_unfed(parts.elements)
+            self._watch_growth(slice_)
+            self._watch_update_ops(slice_)
+            both = (parts.elements, feeds.tensors)
+            executable = self._executables.get(both)
+            if executable is None:
+                executable = self._executables[both] = self._compiled(parts.elements, feeds.tensors)
+            return _Runner(self._state, self._gate, parts, feeds, executable, slice_.handles, (fetches, keys))
+
+    def _compiled(self, fetches: tuple[Element, ...], feeds: tuple[Tensor, ...]) -> Executable:
+        return _Interpreted(freeze(fetches, feeds))
+
+    def _forget_old(self) -> None:
+        """Lets go of the plans of fetch sets that were not run for the longest time."""
+        if len(self._warm) < _MOST_RUNNERS:
+            return
+        by_age = sorted(self._warm.items(), key=lambda item: item[1].used)
+        for key, _ in by_age[: _MOST_RUNNERS // 4]:
+            del self._warm[key]
+        alive = {id(runner.executable) for runner in self._warm.values()}
+        self._executables = {key: value for key, value in self._executables.items() if id(value) in alive}
+
+    def _watch_growth(self, slice_: _Slice) -> None:
+        seen, self._operations_seen = self._operations_seen, len(self._graph.get_operations())
+        newest = slice_.newest
+        if not seen or newest is None or newest._id < seen:
+            return
+        self._growths += 1
+        if self._growths == _GROWTHS_BEFORE_WARNING:
+            warnings.warn(
+                f"The graph has grown between runs of this session {self._growths} times; each time new operations"
+                f" had to be compiled. The last one, {newest.name!r}, was made at"
+                f" {newest.user_line or 'an unknown line'}. Make operations once, before the loop;"
+                " graph.finalize() shows where they are made.",
+                RuntimeWarning,
+                stacklevel=_stack_level(),
+            )
+
+    def _watch_update_ops(self, slice_: _Slice) -> None:
+        steps = self._graph.registries.get("training_steps")
+        if not steps:
+            return
+        for step in steps:
+            if step not in slice_.operations or step in self._warned_steps:
+                continue
+            self._warned_steps.add(step)
+            missing = []
+            for item in self._graph.get_collection(GraphKeys.UPDATE_OPS):
+                update = getattr(item, "op", item)
+                if (
+                    isinstance(update, Operation)
+                    and update._id < step._id
+                    and update not in slice_.operations
+                    and _uses_results_of(update, slice_.operations)
+                ):
+                    missing.append(update)
+            if missing:
+                warnings.warn(
+                    f"The training step {step.name!r} (made at {step.user_line or 'an unknown line'}) runs without"
+                    f" {len(missing)} operations of GraphKeys.UPDATE_OPS, such as {missing[0].name!r}: moving averages"
+                    " of batch normalization are not updated. Make the step inside"
+                    " `with gf.control_dependencies(gf.get_collection(gf.GraphKeys.UPDATE_OPS)):`.",
+                    RuntimeWarning,
+                    stacklevel=_stack_level(),
+                )
+
+    # Variables.
+
+    def variable_value(self, variable: Variable | str) -> Array:
+        """Returns a copy of a variable's value.
+
+        Raises:
+          FailedPreconditionError: if it has none.
+        """
+        name = variable if isinstance(variable, str) else variable_name(variable.handle)
+        try:
+            me = self._gate.enter_to_read()
+            try:
+                return self._state.get(name)
+            finally:
+                self._gate.leave_read(me)
+        except UninitializedVariableError:
+            raise errors.FailedPreconditionError(
+                None, None, f"Attempting to use uninitialized value {name}"
+            ) from None
+
+    def load_variable(self, variable: Variable | str, value: Any) -> None:
+        """Sets a variable's value.
+
+        Args:
+          variable: the variable, or the name under which the session keeps it.
+          value: what converts to an array of the variable's dtype and shape.
+
+        Raises:
+          ValueError: if the shape does not fit.
+        """
+        if self._closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        if isinstance(variable, str):
+            name, array = variable, np.asarray(value)
+        else:
+            name = variable_name(variable.handle)
+            array = feed_array(variable.handle, value)
+            if not variable.shape.is_compatible_with(array.shape):
+                raise ValueError(
+                    f"Cannot load a value of shape {array.shape} into variable {variable.name!r}, which has shape"
+                    f" {variable.shape}"
+                )
+        leave = self._gate.enter_to_write()
+        try:
+            self._state.set(name, array)
+        finally:
+            if leave:
+                self._gate.leave_write()
+
+    # Life.
+
+    def as_default(self) -> contextlib.AbstractContextManager[Session]:
+        """Makes this the default session inside the block; does not close it."""
+        return default_session(self)
+
+    def close(self) -> None:
+        """Ends the session: frees its variables and plans, and cancels runs under way in other threads."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._state.closed = True
+            self._warm.clear()
+            self._executables.clear()
+        self._state.clear()
+
+    def __enter__(self) -> Session:
+        if self._contexts:
+            raise RuntimeError(
+                "Session context managers are not re-entrant. Use `Session.as_default()` if you want to enter a"
+                " session multiple times."
+            )
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._graph.as_default())
+            stack.enter_context(self.as_default())
+            self._contexts.append(stack.pop_all())
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._contexts.pop().__exit__(*error)
+        self.close()
+
+    def list_devices(self) -> list[DeviceAttributes]:
+        """Returns the devices that this session can use; nothing is allocated."""
+        if self._closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        return [DeviceAttributes(_CPU, "CPU", _memory_bytes(), 1)]
+
+    @staticmethod
+    def reset(target: str, containers: Any = None, config: Any = None) -> None:
+        """Accepted: variables end with their session, so there is nothing to reset."""
+
+    def __repr__(self) -> str:
+        return f"<gf.{type(self).__name__}{' (closed)' if self._closed else ''}>"
+
+
+class InteractiveSession(Session):
+    """A session that is the default session of its thread until it is closed; see `Session`."""
+
+    def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
+        super().__init__(target, graph, config)
+        self._installed = contextlib.ExitStack()
+        if graph is not None:
+            self._installed.enter_context(graph.as_default())
+        self._installed.enter_context(self.as_default())
+
+    def close(self) -> None:
+        """Ends the session, which is no longer the default one."""
+        super().close()
+        self._installed.close()
+
+
+# What a slice is, before it is compiled.
+
+
+class _Slice:
+    """The operations that a run needs.
+
+    Attributes:
+      operations: all of them.
+      newest: the one made last.
+      handles: the variables among them, by the name under which a session keeps them.
+      unfed: the placeholders among them, in the order made.
+    """
+
+    def __init__(self, elements: Sequence[Element], feeds: Sequence[Tensor]) -> None:
+        self._fed = frozenset(feeds)
+        self.operations = self._reach(elements)
+        self.handles: dict[str, Operation] = {}
+        self.unfed: list[Operation] = []
+        newest = -1
+        self.newest: Operation | None = None
+        for operation in self.operations:
+            if operation._id > newest:
+                newest, self.newest = operation._id, operation
+            if operation.type == "VarHandleOp":
+                self.handles[variable_name(operation.outputs[0])] = operation
+            elif operation.type in ("Placeholder", "PlaceholderV2"):
+                self.unfed.append(operation)
+        self.unfed.sort(key=lambda operation: operation._id)
+
+    def _reach(self, elements: Sequence[Element]) -> set[Operation]:
+        fed = self._fed
+        found: set[Operation] = set()
+        stack = [item if isinstance(item, Operation) else item.op for item in elements if item not in fed]
+        while stack:
+            operation = stack.pop()
+            if operation in found:
+                continue
+            if fed and operation.outputs and all(output in fed for output in operation.outputs):
+                continue
+            found.add(operation)
+            for tensor in operation.inputs:
+                if tensor not in fed:
+                    stack.append(tensor.op)
+            stack.extend(operation._control_inputs)
+        return found
+
+    def refuse_unfed(self, elements: Sequence[Element]) -> None:
+        """Raises InvalidArgumentError that lists all unfed placeholders, their lines, and which fetches need them."""
+        if not self.unfed:
+            return
+        needed_by: dict[Operation, list[str]] = {operation: [] for operation in self.unfed}
+        for element in elements:
+            reached = self._reach([element])
+            for operation in self.unfed:
+                if operation in reached:
+                    needed_by[operation].append(element.name)
+        lines = []
+        for operation in self.unfed:
+            output = operation.outputs[0]
+            dims = output.shape.as_tuple()
+            shape = (
+                "" if dims is None else f" and shape [{','.join('?' if d is None else str(d) for d in dims)}]"
+            )
+            made = f"made at {operation.user_line}; " if operation.user_line else ""
+            users = ", ".join(repr(name) for name in needed_by[operation][:5])
+            lines.append(
+                f"You must feed a value for placeholder tensor '{operation.name}' with dtype"
+                f" {_CPP_NAMES.get(output.dtype.name, output.dtype.name)}{shape} ({made}needed by {users})"
+            )
+        raise errors.InvalidArgumentError(None, self.unfed[0], "\n".join(lines))
+
+
+_CPP_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
+
+
+def _uses_results_of(update: Operation, operations: set[Operation]) -> bool:
+    """Whether an operation works on values (not merely variables and constants) that a slice computes."""
+    plain = ("VarHandleOp", "ReadVariableOp", "Const", "Placeholder")
+    seen: set[Operation] = set()
+    stack = [update]
+    while stack:
+        operation = stack.pop()
+        if operation in operations and operation.type not in plain:
+            return True
+        if operation in seen:
+            continue
+        seen.add(operation)
+        stack.extend(tensor.op for tensor in operation.inputs)
+    return False
+
+
+def _stack_level() -> int:
+    """How many frames up the first one outside graphflow stands, for `warnings.warn` in the caller's caller."""
+    import sys
+
+    package = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    level = 0
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        level += 1
+        frame = frame.f_back  # type: ignore[assignment]
+    return level + 1
+
+
+class _Never:
+    """A dtype that no array has: feeds that need taking apart always go the long way."""
+
+
+_NEVER: Any = _Never()
+
+
+def _fed_dtype(tensor: Tensor) -> np.dtype[Any]:
+    dtype = tensor.handle_dtype if tensor.dtype is dtypes.resource else tensor.dtype
+    # Strings are checked one by one: an object array may hold anything.
+    never: np.dtype[Any] = _NEVER
+    return never if dtype.name == "string" else dtype.numpy
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+_BY_CAUSE: tuple[tuple[tuple[type[Exception], ...], type[errors.OpError]], ...] = (
+    ((NotImplementedError,), errors.UnimplementedError),
+    ((StopIteration,), errors.OutOfRangeError),
+    ((MemoryError,), errors.ResourceExhaustedError),
+    (
+        (TypeError, ValueError, LookupError, ArithmeticError, AssertionError, np.linalg.LinAlgError),
+        errors.InvalidArgumentError,
+    ),
+)
+
+
+def _blamed(cause: Exception, origin: Any, inputs: Sequence[Any]) -> Exception:
+    """Returns an error of TF1's classes that says which node failed, on what, and which lines made it."""
+    node = origin if isinstance(origin, Node) else None
+    operation = origin if isinstance(origin, Operation) else getattr(origin, "origin", None)
+    if isinstance(cause, errors.OpError):
+        kind: type[errors.OpError] = type(cause)
+        text = cause.message
+    else:
+        kind = next((known for causes, known in _BY_CAUSE if isinstance(cause, causes)), errors.UnknownError)
+        text = f"{type(cause).__name__}: {cause}" if kind is errors.UnknownError else str(cause)
+    name = node.name if node is not None else getattr(operation, "name", "")
+    op_type = node.type if node is not None else getattr(operation, "type", "")
+    if not name:
+        return kind(None, None, text)
+    operands = ", ".join(
+        f"{value.dtype.name}[{','.join(map(str, value.shape))}]"
+        for value in inputs
+        if isinstance(value, np.ndarray)
+    )
+    lines = [text, f"\t [[node {name} = {op_type}({operands}){_made(operation)}]]"]
+    forward = getattr(operation, "forward_op", None)
+    if forward is not None:
+        lines.append(f"\t gradient of [[node {forward.name} = {forward.type}{_made(forward)}]]")
+    frames = getattr(operation, "traceback", None) or []
+    lines += [f'  File "{file}", line {line}, in {function}' for file, line, function in frames[-5:]]
+    error = kind(None, operation, "\n".join(lines))
+    error.__cause__ = cause if not isinstance(cause, errors.OpError) else None
+    return error
+
+
+def _made(operation: Any) -> str:
+    line = getattr(operation, "user_line", "")
+    return f" (defined at {line})" if line else ""
+
+
+# Running without compiling.
+
+
+class _Event(NamedTuple):
+    name: str
+    start_us: float
+    duration_us: float
+    thread: int
+    bytes: int
+    label: str
+
+
+class _Interpreted:
+    """A program run by the reference executor, whatever the shapes; both `Executable` and `BoundPlan`."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.reads = tuple(program.variables)
+        self.writes = tuple(name for name, _ in program.commits)
+
+    def bind(self, feed_shapes: Shapes, state: SessionState) -> BoundPlan:
+        """Returns itself."""
+        return self
+
+    def run(self, feeds: Sequence[Array], state: SessionState) -> list[Array]:
+        """Runs the NumPy bodies in order."""
+        return reference.run(self.program, feeds, state, lambda node: state.between_steps())
+
+    def run_traced(self, feeds: Sequence[Array], state: SessionState) -> tuple[list[Array], Sequence[Any]]:
+        """Runs the NumPy bodies in order, with clocks."""
+        marks: list[tuple[Node, float]] = []
+        began = time.perf_counter()
+        results = reference.run(
+            self.program, feeds, state, lambda node: marks.append((node, time.perf_counter() - began))
+        )
+        ends = [start for _, start in marks[1:]] + [time.perf_counter() - began]
+        events = [
+            _Event(node.name, start * 1e6, (end - start) * 1e6, 0, 0, node.type)
+            for (node, start), end in zip(marks, ends, strict=True)
+        ]
+        return results, events
+
+
+__all__ = [
+    "DeviceAttributes", "InteractiveSession", "Session", "SessionState", "get_default_session",
+]  # fmt: skip

@@ -1,0 +1,96 @@
+"""Timelines: the step statistics of a run as a Chrome trace."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+class Timeline:
+    """Turns `RunMetadata.step_stats` into a trace that chrome://tracing and Perfetto show.
+
+    Args:
+      step_stats: a `StepStats` message, as a run with `RunOptions(trace_level=RunOptions.FULL_TRACE)` fills it.
+      graph: accepted.
+    """
+
+    def __init__(self, step_stats: Any, graph: Any = None) -> None:
+        self._step_stats = step_stats
+
+    def generate_chrome_trace_format(self, show_dataflow: bool = True, show_memory: bool = False) -> str:
+        """Returns the trace as JSON text.
+
+        Args:
+          show_dataflow: accepted.
+          show_memory: whether the bytes written by each step are shown as a counter.
+        """
+        events: list[dict[str, Any]] = []
+        for pid, device in enumerate(self._step_stats.dev_stats):
+            events.append({"name": "process_name", "ph": "M", "pid": pid, "args": {"name": device.device}})
+            threads = sorted({node.thread_id for node in device.node_stats})
+            for thread in threads:
+                events.append(
+                    {
+                        "name": "thread_name",
+                        "ph": "M",
+                        "pid": pid,
+                        "tid": thread,
+                        "args": {"name": f"thread {thread}"},
+                    }
+                )
+            for node in device.node_stats:
+                size = _bytes(node)
+                start = node.all_start_micros + node.op_start_rel_micros
+                events.append(
+                    {
+                        "name": node.node_name,
+                        "cat": "Op",
+                        "ph": "X",
+                        "pid": pid,
+                        "tid": node.thread_id,
+                        "ts": start,
+                        "dur": max(node.op_end_rel_micros - node.op_start_rel_micros, 0),
+                        "args": {"name": node.node_name, "label": node.timeline_label, "bytes": size},
+                    }
+                )
+                if show_memory:
+                    events.append(
+                        {"name": "bytes written", "ph": "C", "pid": pid, "ts": start, "args": {"bytes": size}}
+                    )
+        return json.dumps({"traceEvents": events}, indent=1)
+
+
+def _bytes(node: Any) -> int:
+    return sum(
+        int(output.tensor_description.allocation_description.requested_bytes) for output in node.output
+    )
+
+
+def record(run_metadata: Any, device: str, events: Any, began_us: int) -> None:
+    """Adds events to a `RunMetadata` message.
+
+    Args:
+      run_metadata: the message.
+      device: the name of the device that did the work.
+      events: items with `name`, `start_us` (from the beginning of the run), `duration_us`, `thread`, `bytes`, `label`.
+      began_us: when the run began, in microseconds since the epoch.
+    """
+    stats = run_metadata.step_stats.dev_stats.add()
+    stats.device = device
+    for event in events:
+        node = stats.node_stats.add()
+        node.node_name = event.name
+        node.timeline_label = event.label
+        node.thread_id = event.thread
+        node.all_start_micros = began_us + int(event.start_us)
+        node.op_start_rel_micros = 0
+        duration = max(int(event.duration_us), 0)
+        node.op_end_rel_micros = duration
+        node.all_end_rel_micros = duration
+        if event.bytes:
+            output = node.output.add()
+            output.tensor_description.allocation_description.requested_bytes = int(event.bytes)
+            output.tensor_description.allocation_description.allocator_name = "arena"
+
+
+__all__ = ["Timeline", "record"]

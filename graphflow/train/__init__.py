@@ -1,0 +1,54 @@
+"""`gf.train`: optimizers, learning rates, averages, the global step, and checkpoints."""
+
+from __future__ import annotations
+
+from graphflow.namespace import lazy
+from graphflow.train.adadelta import AdadeltaOptimizer
+from graphflow.train.adagrad import AdagradDAOptimizer, AdagradOptimizer
+from graphflow.train.adam import AdamOptimizer
+from graphflow.train.ftrl import FtrlOptimizer
+from graphflow.train.gradient_descent import GradientDescentOptimizer
+from graphflow.train.learning_rate_decay import (
+    cosine_decay,
+    cosine_decay_restarts,
+    exponential_decay,
+    inverse_time_decay,
+    linear_cosine_decay,
+    natural_exp_decay,
+    noisy_linear_cosine_decay,
+    piecewise_constant,
+    piecewise_constant_decay,
+    polynomial_decay,
+)
+from graphflow.train.momentum import MomentumOptimizer
+from graphflow.train.moving_averages import ExponentialMovingAverage
+from graphflow.train.optimizer import Optimizer
+from graphflow.train.proximal import ProximalAdagradOptimizer, ProximalGradientDescentOptimizer
+from graphflow.train.rmsprop import RMSPropOptimizer
+from graphflow.train.training_util import (
+    assert_global_step,
+    create_global_step,
+    get_global_step,
+    get_or_create_global_step,
+    global_step,
+)
+
+# Checkpoints bring protobuf along and load when first asked for.
+_SAVER_NAMES = (
+    "CheckpointReader", "NewCheckpointReader", "Saver", "checkpoint_exists", "export_meta_graph",
+    "generate_checkpoint_state_proto", "get_checkpoint_mtimes", "get_checkpoint_state", "import_meta_graph",
+    "latest_checkpoint", "list_variables", "load_checkpoint", "load_variable", "remove_checkpoint",
+    "update_checkpoint_state", "write_graph",
+)  # fmt: skip
+
+__getattr__, __dir__ = lazy(__name__, attributes=dict.fromkeys(_SAVER_NAMES, "graphflow.train.saver"))
+
+__all__ = [
+    "AdadeltaOptimizer", "AdagradDAOptimizer", "AdagradOptimizer", "AdamOptimizer", "ExponentialMovingAverage",
+    "FtrlOptimizer", "GradientDescentOptimizer", "MomentumOptimizer", "Optimizer", "ProximalAdagradOptimizer",
+    "ProximalGradientDescentOptimizer", "RMSPropOptimizer", "assert_global_step", "cosine_decay",
+    "cosine_decay_restarts", "create_global_step", "exponential_decay", "get_global_step",
+    "get_or_create_global_step", "global_step", "inverse_time_decay", "linear_cosine_decay", "natural_exp_decay",
+    "noisy_linear_cosine_decay", "piecewise_constant", "piecewise_constant_decay", "polynomial_decay",
+    *_SAVER_NAMES,
+]  # fmt: skip
