@@ -7,6 +7,7 @@ import re
 import threading
 from typing import Any, Protocol, runtime_checkable
 
+from graphflow.loops.library import Call
 from graphflow.plan import PlanBuilder, Runtime
 
 __all__ = ["Backend", "NativeCode", "device_kind", "load"]
@@ -40,6 +41,9 @@ class Backend(Runtime, Protocol):
 
     def builder(self, name: str = "") -> PlanBuilder:
         """A builder of plans that run here."""
+
+    def library(self, call: Call) -> Any:
+        """The launches and scratch of a library call."""
 
 
 # Device kind -> module and class; nothing is imported until a device of the kind is asked for.

@@ -12,9 +12,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from graphflow.loops import ir
 from graphflow.program import FEED, VARIABLE, Node, Program, Value
 
+# Under TensorFlow's names: what loop kernels can hold. Complex numbers and strings stay with NumPy.
+NATIVE_DTYPES = frozenset(
+    "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
+)
 MOST_NODES = 96  # larger groups spill registers and compile slowly
 MOST_BUFFERS = 40
 # A fold of everything into one value is cut into shares from here on; then nothing may follow in the same kernel.
@@ -80,7 +83,7 @@ class Group:
 
 def native(value: Value) -> bool:
     """Whether compiled code can hold the value: sizes known, dtype native."""
-    return value.sizes is not None and value.dtype.is_numpy_compatible and ir.is_native(value.dtype.name)
+    return value.sizes is not None and value.dtype.name in NATIVE_DTYPES
 
 
 def reduced_axes(node: Node) -> tuple[int, ...] | None:

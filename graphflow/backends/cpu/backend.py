@@ -16,8 +16,11 @@ from graphflow.backends.cpu.driver import HEADER_WORDS
 from graphflow.backends.cpu.entry import Call, make_entry
 from graphflow.backends.cpu.jit import Jit
 from graphflow.backends.cpu.target import Target
+from graphflow.backends.cpu.tiles import LibraryCode
 from graphflow.backends.cpu.threads import driver, process_jit, team_cell
 from graphflow.loops.ir import Kernel
+from graphflow.loops.library import Call as LibraryCall
+from graphflow.loops.library import digest as digest_of_call
 from graphflow.plan import COPY, Check, Entry, Plan, PlanBuilder, Segment, SegmentCall
 
 __all__ = ["CpuBackend"]
@@ -40,6 +43,7 @@ class CpuBackend:
     def __init__(self, index: int = 0, threads: int = 0, jit: Jit | None = None) -> None:
         self.index = index
         self.jit = process_jit() if jit is None else jit
+        self._library: dict[str, LibraryCode] = {}
         self._threads = threads if threads > 0 else config.num_threads()
 
     @property
@@ -55,6 +59,16 @@ class CpuBackend:
     def builder(self, name: str = "") -> PlanBuilder:
         """A builder of plans that run on this back end."""
         return PlanBuilder(self, name)
+
+    def library(self, call: LibraryCall) -> LibraryCode:
+        """The launches and scratch of a library call; equal calls are generated once."""
+        from graphflow.backends.cpu.contraction import emit
+
+        key = digest_of_call(call)
+        code = self._library.get(key)
+        if code is None:
+            code = self._library[key] = emit(call, self.target)
+        return code
 
     def addresses(self, kernels: Sequence[Any]) -> list[int]:
         """The address of each kernel, compiled where it has not been yet. Equal kernels are compiled once."""
