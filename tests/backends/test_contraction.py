@@ -265,3 +265,20 @@ def test_objects_for_every_instruction_set(isa: str) -> None:
     target = cross_target(isa)  # type: ignore[arg-type]
     for launch in emit(Gemm(dtype="f32", m=None, n=45, k=None, transpose_b=True), target).launches:
         assert emit_object(launch.text, target)
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+def test_epilogue_may_be_any_expression(target: Target) -> None:
+    acc, keep = Var("acc", "f32"), Var("keep", "i1")
+    value = Op("tanh", (Op("sigmoid", (acc,), "f32"),), "f32")
+    epilogue = Epilogue(
+        (("c", Op("select", (keep, value, Const(2.0, "f32")), "f32")), ("big", Op("gt", (acc, Const(0.0, "f32")), "i1"))),
+        (EpilogueOperand("keep", "i1", "element"),),
+    )
+    a, b, keeps = numbers(1, 21, 9), numbers(2, 9, 37), numbers(3, 21, 37) > 0
+    c, big = np.zeros((21, 37), np.float32), np.zeros((21, 37), np.bool_)
+    call = Gemm(dtype="f32", m=None, n=37, k=9, epilogue=epilogue)
+    Runner(call, target)({"a": a, "b": b, "keep": keeps, "c": c, "big": big}, {"m": 21}, 2)
+    product = a.astype(np.float64) @ b
+    np.testing.assert_allclose(c, np.where(keeps, np.tanh(1 / (1 + np.exp(-product))), 2.0), atol=1e-5)
+    np.testing.assert_array_equal(big, product > 0)

@@ -11,7 +11,7 @@ scalars' addresses and integers. The turns of its parallel loop are shared evenl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphflow.backends.cpu import vector_math
@@ -43,7 +43,7 @@ from graphflow.loops.ir import (
     walk_statements,
 )
 
-__all__ = ["kernel_to_llvm"]
+__all__ = ["expressions_to_llvm", "kernel_to_llvm"]
 
 # How a dtype is computed with, and how it lies in memory: half floats are widened, bools are bytes.
 _COMPUTE = {
@@ -76,6 +76,19 @@ _UNROLLED_COST = 256
 def kernel_to_llvm(kernel: Kernel, target: Target, symbol: str) -> str:
     """The LLVM module, as text, that defines a verified kernel under a symbol."""
     return _Generator(kernel, target).module(symbol)
+
+
+def expressions_to_llvm(
+    emitter: Emitter, values: Mapping[str, tuple[str, Value]], roots: Sequence[Expr]
+) -> list[Value]:
+    """Writes expressions over variables given by dtype and value, for generators with loops of their own.
+
+    Values and results are as they lie in memory: half floats and bools as integers.
+    """
+    generator = _Generator(Kernel("", (), ()), emitter.target)
+    generator.e = emitter
+    generator.env = {name: generator._from_memory(value, dtype) for name, (dtype, value) in values.items()}
+    return [generator._to_memory(generator.value(root), root.dtype) for root in roots]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

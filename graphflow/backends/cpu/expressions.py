@@ -1,56 +1,31 @@
-"""Writes scalar expressions over vectors."""
+"""Loop-language expressions over vectors, inside functions that are written by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from graphflow.backends.cpu.codegen import expressions_to_llvm
 from graphflow.backends.cpu.function_text import FunctionText, Lanes
-from graphflow.loops.ir import Const, Expr, Op, Var
+from graphflow.backends.cpu.instructions import Emitter, Value
+from graphflow.loops.ir import Expr
 
-_ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
-_COMPARE = {"gt": "ogt", "ge": "oge", "lt": "olt", "le": "ole", "eq": "oeq", "ne": "une"}
+__all__ = ["write_expressions"]
 
 
 def write_expressions(
-    f: FunctionText, count: int, exprs: Sequence[Expr], values: Mapping[str, str]
+    f: FunctionText, count: int, roots: Sequence[Expr], values: Mapping[str, tuple[str, str]]
 ) -> list[str]:
-    """The values of expressions whose variables are the given vectors of `count` lanes."""
-    memo: dict[int, str] = {}
+    """The values of expressions in `count` lanes, given each variable's dtype and vector, as they lie in
+    memory.
+    """
+    results: list[str] = []
 
-    def visit(e: Expr) -> str:
-        if id(e) in memo:
-            return memo[id(e)]
-        lanes = Lanes(e.dtype, count)
-        if isinstance(e, Var):
-            r = values[e.name]
-        elif isinstance(e, Const):
-            import struct
+    def write(emitter: Emitter) -> None:
+        variables = {
+            name: (dtype, Value(emitter, text, Lanes(dtype, count).element, count, 0))
+            for name, (dtype, text) in values.items()
+        }
+        results.extend(emitter.splat(v, count).text for v in expressions_to_llvm(emitter, variables, roots))
 
-            v = float(e.value)
-            if e.dtype == "f32":
-                v = struct.unpack("<f", struct.pack("<f", v))[0]
-            bits = struct.unpack("<Q", struct.pack("<d", v))[0]
-            r = "<" + ", ".join([f"{lanes.element} 0x{bits:016X}"] * count) + ">"
-        else:
-            assert isinstance(e, Op)
-            a = [visit(x) for x in e.args]
-            t = Lanes(e.args[-1].dtype, count).type
-            if e.name in _ARITHMETIC:
-                r = f.value(f"{_ARITHMETIC[e.name]} {t} {a[0]}, {a[1]}")
-            elif e.name in _COMPARE:
-                r = f.value(f"fcmp {_COMPARE[e.name]} {t} {a[0]}, {a[1]}")
-            elif e.name in ("max", "min"):
-                c = f.value(f"fcmp {'ogt' if e.name == 'max' else 'olt'} {t} {a[0]}, {a[1]}")
-                r = f.value(f"select <{count} x i1> {c}, {t} {a[0]}, {t} {a[1]}")
-            elif e.name == "select":
-                r = f.value(f"select <{count} x i1> {a[0]}, {t} {a[1]}, {t} {a[2]}")
-            elif e.name == "sqrt":
-                n = f"llvm.sqrt.{lanes.suffix}"
-                f.module.declare(n, t, t)
-                r = f.value(f"call {t} @{n}({t} {a[0]})")
-            else:
-                raise NotImplementedError(e.name)
-        memo[id(e)] = r
-        return r
-
-    return [visit(e) for e in exprs]
+    f.splice(write)
+    return results

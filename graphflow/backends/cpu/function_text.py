@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from graphflow.backends.cpu.instructions import Emitter
+from graphflow.backends.cpu.target import Target
 from graphflow.loops.ir import bits
 
 __all__ = ["LLVM_TYPES", "FunctionText", "Int", "Lanes", "ModuleText"]
@@ -17,8 +19,8 @@ Int = int | str
 """An i64: known now, or the name of a run-time value."""
 
 LLVM_TYPES = {
-    "f16": "half",
-    "bf16": "bfloat",
+    "f16": "i16",
+    "bf16": "i16",
     "f32": "float",
     "f64": "double",
     "i8": "i8",
@@ -32,6 +34,9 @@ LLVM_TYPES = {
     "u64": "i64",
 }
 """LLVM's type of one element in memory."""
+
+
+_SELDOM = '!0 = !{!"branch_weights", i32 1, i32 100000}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,7 @@ class Lanes:
     @property
     def suffix(self) -> str:
         """How intrinsics spell the type."""
-        letter = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64"}.get(
-            self.element, self.element
-        )
-        return f"v{self.count}{letter}"
+        return f"v{self.count}{ {'float': 'f32', 'double': 'f64'}.get(self.element, self.element) }"
 
     @property
     def align(self) -> int:
@@ -70,14 +72,15 @@ class ModuleText:
     """Functions under one prefix, with the declarations they need."""
 
     prefix: str
+    target: Target
     attributes: str = "nounwind"
     functions: list[str] = field(default_factory=list)
-    declarations: dict[str, str] = field(default_factory=dict)
+    declarations: set[str] = field(default_factory=set)
     _built: dict[object, str] = field(default_factory=dict)
 
     def declare(self, name: str, result: str, parameters: str) -> None:
         """Notes an external function or intrinsic."""
-        self.declarations[name] = f"declare {result} @{name}({parameters})"
+        self.declarations.add(f"declare {result} @{name}({parameters})")
 
     def internal(self, key: object, parameters: str, build: Callable[[FunctionText], None]) -> str:
         """The symbol of a private function, written by `build` the first time its key is seen."""
@@ -91,9 +94,7 @@ class ModuleText:
 
     def text(self) -> str:
         """The whole module."""
-        return "\n".join(
-            [*self.functions, *(self.declarations[name] for name in sorted(self.declarations)), ""]
-        )
+        return "\n".join([*self.functions, *sorted(self.declarations), _SELDOM, ""])
 
 
 class FunctionText:
@@ -209,6 +210,16 @@ class FunctionText:
     def call(self, symbol: str, *arguments: str) -> None:
         """Calls a function without a result; arguments with their types."""
         self.emit(f"call void @{symbol}({', '.join(arguments)})")
+
+    def splice(self, write: Callable[[Emitter], None]) -> None:
+        """Puts in what is written by the emitter of loop-language code."""
+        emitter = Emitter(self.module.target, self._block, self._count)
+        write(emitter)
+        self._lines += emitter.regions[0].lines
+        self._stack_slots += emitter.allocations
+        self.module.declarations |= emitter.declarations
+        self._block = emitter.region.label
+        self._count = emitter.count
 
     # ---------------------------------------------------------------------------------------- control flow
 

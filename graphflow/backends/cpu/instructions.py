@@ -102,14 +102,14 @@ class Region:
 
 
 class Emitter:
-    """Writes the body of one function."""
+    """Writes the body of one function, or a piece of one that begins in block `label` after `count` names."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, label: str = "entry", count: int = 0) -> None:
         self.target = target
-        self.regions: list[Region] = [Region("entry", 0, False, frozenset())]
+        self.regions: list[Region] = [Region(label, 0, False, frozenset())]
         self.declarations: set[str] = set()
         self.allocations: list[str] = []
-        self._count = 0
+        self._count = count
 
     # ---------------------------------------------------------------------------------------- placing text
 
@@ -117,6 +117,11 @@ class Emitter:
         """A number of its own after a hint: the name of a value or block."""
         self._count += 1
         return f"{hint}{self._count}"
+
+    @property
+    def count(self) -> int:
+        """How many names there are."""
+        return self._count
 
     @property
     def region(self) -> Region:

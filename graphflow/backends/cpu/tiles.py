@@ -102,7 +102,7 @@ class LaunchText:
         """Starts a launch's module."""
         # x86 back ends may otherwise cut 512-bit vectors in two.
         wide = f'nounwind "prefer-vector-width"="{target.vector_bytes * 8}"'
-        module = ModuleText(symbol, wide)
+        module = ModuleText(symbol, target, wide)
         function = FunctionText(module, symbol, "ptr %args, i64 %part, i64 %parts")
         return cls(symbol, module, function, parallel)
 
@@ -466,16 +466,16 @@ def _write_results(f: FunctionText, tile: Tile, epilogue: Epilogue, sums: list[s
             if valid[v] is not None and isinstance(valid[v], int) and int(valid[v] or 0) <= 0:
                 continue
             index = f.add(start, v * lanes.count)
-            values = {ACCUMULATOR: sums_of_row[v]}
+            values = {ACCUMULATOR: (lanes.dtype, sums_of_row[v])}
             for operand in epilogue.operands:
                 wide = Lanes(operand.dtype, lanes.count)
                 if operand.over == "element":
                     address = f.offset(f"%operand.{operand.name}", index, wide.element)
-                    values[operand.name] = f.load(wide, address, valid[v])
+                    values[operand.name] = (operand.dtype, f.load(wide, address, valid[v]))
                 elif operand.over == "row":
-                    values[operand.name] = rows[operand.name]
+                    values[operand.name] = (operand.dtype, rows[operand.name])
                 else:
-                    values[operand.name] = fixed[operand.name, v]
+                    values[operand.name] = (operand.dtype, fixed[operand.name, v])
             results = write_expressions(f, lanes.count, [expr for _, expr in epilogue.results], values)
             for (name, expr), result in zip(epilogue.results, results, strict=True):
                 wide = Lanes(expr.dtype, lanes.count)
