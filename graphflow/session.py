@@ -18,7 +18,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from graphflow import dtypes, errors, reference, trace
+from graphflow import dtypes, errors, reference, timeline
+from graphflow.compiler import CompileOptions, compile_graph
+from graphflow.config import BACKEND
 from graphflow.errors import ShapeError
 from graphflow.fetches import Element, Feeds, Fetches, feed_array, structure_key
 from graphflow.graph import (
@@ -42,7 +44,8 @@ Shapes = tuple[tuple[int, ...], ...]
 _MOST_RUNNERS = 256  # fetch sets whose plans a session keeps
 _MOST_SHAPES = 64  # shapes of feeds per fetch set
 _GROWTHS_BEFORE_WARNING = 50
-_FULL_TRACE = 3
+# Left out at optimizer level L0: what only makes programs smaller or faster.
+_OPTIONAL_PASSES = frozenset({"fold_constants", "merge_common", "simplify", "simplify_for_sizes"})
 _LEAVES = frozenset({Tensor, Operation, Variable, str})
 _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 
@@ -54,7 +57,7 @@ class BoundPlan(Protocol):
         """Runs once; returns one array per fetched tensor, which belongs to the caller."""
 
     def run_traced(self, feeds: Sequence[Array], state: SessionState) -> tuple[list[Array], Sequence[Any]]:
-        """Runs once with clocks; returns the arrays and events, see `trace.record`."""
+        """Runs once with clocks; returns the arrays and events, see `timeline.record`."""
 
 
 class Executable(Protocol):
@@ -298,7 +301,7 @@ class _Runner:
         finally:
             if leave:
                 self._gate.leave_write()
-        trace.record(run_metadata, _CPU, events, began)
+        timeline.record(run_metadata, _CPU, events, began)
         return results if self._pack is None else self._pack(results)
 
     def converted(self, values: Sequence[Any]) -> list[Array]:
@@ -382,13 +385,20 @@ class Session:
       target: "" or "local"; there are no remote sessions.
       graph: the graph to run; default the default graph.
       config: a `ConfigProto`, or None.
+      compile_options: how to compile, pass by pass; default what `config` says.
 
     Raises:
       TypeError: for arguments of other types.
       UnimplementedError: for a remote target.
     """
 
-    def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
+    def __init__(
+        self,
+        target: Any = "",
+        graph: Graph | None = None,
+        config: Any = None,
+        compile_options: CompileOptions | None = None,
+    ) -> None:
         target = target.decode() if isinstance(target, bytes) else target
         if not isinstance(target, str):
             raise TypeError(f"Argument `target` must be a string, but got {target!r}")
@@ -402,6 +412,8 @@ class Session:
             raise TypeError(f"Argument `config` must be a ConfigProto, but got {type(config).__name__}")
         self._graph = get_default_graph() if graph is None else graph
         self._config = config
+        self._options = compile_options or _options_of(config)
+        self._interpreted = BACKEND.get() == "reference"
         self._target = target
         self._state = SessionState()
         self._gate = _Gate()
@@ -568,7 +580,9 @@ class Session:
             return _Runner(self._state, self._gate, parts, feeds, executable, slice_.handles, (fetches, keys))
 
     def _compiled(self, fetches: tuple[Element, ...], feeds: tuple[Tensor, ...]) -> Executable:
-        return _Interpreted(freeze(fetches, feeds))
+        if self._interpreted:
+            return _Interpreted(freeze(fetches, feeds))
+        return compile_graph(fetches, feeds, self._options)
 
     def _forget_old(self) -> None:
         """Lets go of the plans of fetch sets that were not run for the longest time."""
@@ -723,8 +737,14 @@ class Session:
 class InteractiveSession(Session):
     """A session that is the default session of its thread until it is closed; see `Session`."""
 
-    def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
-        super().__init__(target, graph, config)
+    def __init__(
+        self,
+        target: Any = "",
+        graph: Graph | None = None,
+        config: Any = None,
+        compile_options: CompileOptions | None = None,
+    ) -> None:
+        super().__init__(target, graph, config, compile_options)
         self._installed = contextlib.ExitStack()
         if graph is not None:
             self._installed.enter_context(graph.as_default())
@@ -734,6 +754,14 @@ class InteractiveSession(Session):
         """Ends the session, which is no longer the default one."""
         super().close()
         self._installed.close()
+
+
+def _options_of(config: Any) -> CompileOptions:
+    """Returns what a `ConfigProto` says of compiling: threads, and level L0, which leaves out optional passes."""
+    threads = int(getattr(config, "intra_op_parallelism_threads", 0) or 0)
+    optimizer = getattr(getattr(config, "graph_options", None), "optimizer_options", None)
+    plain = getattr(optimizer, "opt_level", 0) < 0
+    return CompileOptions(threads=max(threads, 0), disabled_passes=_OPTIONAL_PASSES if plain else frozenset())
 
 
 # What a slice is, before it is compiled.
