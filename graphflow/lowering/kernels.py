@@ -515,10 +515,13 @@ def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
 
     def store_all() -> None:
         writer = _Writer(kernel, analysis, load, {})
-        for i, result in enumerate(body.results):
-            b.store(stores[i], place(len(names) + i, Size(0)), writer.write(result.expr))
+        # All is read before anything is written: a result may lie over an operand.
+        values = [b.let("v", writer.write(result.expr)) for result in body.results]
+        for i, value in enumerate(values):
+            b.store(stores[i], place(len(names) + i, Size(0)), value)
 
-    parallel = points > FLAT_TURN
+    # Open sizes always get the parallel form, so that a new size needs no new code.
+    parallel = points > FLAT_TURN or any(axis.extent.dynamic for axis in axes)
     if splits:
         last = kernel.size(axes[-1].extent)
         if not parallel and flat:
@@ -678,23 +681,29 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
                     value = b.let("kept", writer.write(expr))
                     here[key] = value
                     b.store(f.stores[held], f.place(len(f.names) + held, Size(0), inside), value)
+                values = {i: b.let("v", writer.write(body.results[i].expr)) for i in results}
                 for fold, carry in zip(folds, carries, strict=True):
                     b.update(carry, writer.write(fold.value))
-                for i in results:
-                    b.store(f.stores[i], f.place(len(f.names) + i, Size(0), inside), writer.write(body.results[i].expr))
+                for i, value in values.items():
+                    b.store(f.stores[i], f.place(len(f.names) + i, Size(0), inside), value)
 
             _nest_inner(f, carries, self_at, turn)
             for fold, carry in zip(folds, carries, strict=True):
                 known[id(fold)] = b.var(carry.name, fold.dtype)
             kept.update({key: held for key, held in spilled.items()})
-        for i, result in enumerate(body.results):
-            if not result.inner:
-                b.store(f.stores[i], f.place(len(f.names) + i, Size(0), at), outside.write(result.expr))
+        _store_outer(f, at, outside, [i for i, r in enumerate(body.results) if not r.inner])
 
     parallel = f.points > FLAT_TURN and bool(f.outer)
     _nest_outer(f, parallel, row)
     inplace = _inplace(body, early)
     return Lowered(b.kernel(), f.kernel.arguments, parallel, inplace, [], analysis.flops(f.points))
+
+
+def _store_outer(f: _Folded, at: list[tuple[_Axis, ir.Expr]], writer: _Writer, results: list[int]) -> None:
+    """Stores the results that have one value per fold, all computed before the first is stored."""
+    values = [f.b.let("v", writer.write(f.body.results[i].expr)) for i in results]
+    for i, value in zip(results, values, strict=True):
+        f.b.store(f.stores[i], f.place(len(f.names) + i, Size(0), at), value)
 
 
 def _nest_outer(f: _Folded, parallel: bool, inside: Callable[[list[tuple[_Axis, ir.Expr]]], None]) -> None:
@@ -868,9 +877,7 @@ def _column(
     if bounds is None:
         writer = _Writer(f.kernel, analysis, f.loader(at), known)
         writer.row_size = f.row_size()
-        for i, result in enumerate(body.results):
-            if not result.inner:
-                b.store(f.stores[i], f.place(len(f.names) + i, Size(0), at), writer.write(result.expr))
+        _store_outer(f, at, writer, [i for i, r in enumerate(body.results) if not r.inner])
     return known
 
 
@@ -975,8 +982,7 @@ def _combine(
             known[id(fold)] = b.var(carry.name, fold.dtype)
         writer = _Writer(f.kernel, analysis, f.loader(at), known)
         writer.row_size = f.row_size()
-        for i in outer_results:
-            b.store(f.stores[i], f.place(len(f.names) + i, Size(0), at), writer.write(body.results[i].expr))
+        _store_outer(f, at, writer, outer_results)
 
     def body_at(at: list[tuple[_Axis, ir.Expr]]) -> None:
         if columns is None:
