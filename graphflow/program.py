@@ -715,6 +715,14 @@ def _merge_barriers(operation: Operation, barriers: dict[Operation, tuple[Node, 
 # -- rewriting -----------------------------------------------------------------------------------------------------
 
 
+def unchanged(inputs: Sequence[Value], node: Node) -> bool:
+    """Whether a node's types still hold for new inputs: the same types, and no value that has become known."""
+    return all(
+        new is old or (new.type == old.type and (new.node.type == "Const") == (old.node.type == "Const"))
+        for new, old in zip(inputs, node.inputs, strict=True)
+    )
+
+
 Replacement = Sequence[Value] | Node | None
 
 
@@ -745,7 +753,7 @@ def rebuild(
         builder.origin, builder.name = node.origin, node.name
         result = replace(builder, node, inputs, controls)
         if result is None:
-            same = all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True))
+            same = unchanged(inputs, node)
             result = builder.node(
                 node.op_def, inputs, node.attrs, controls, node.types if same else None, node.origin, node.name
             )
@@ -798,7 +806,7 @@ def specialize(
             shape = TensorShape(known)
             kind = TensorType(declared.dtype, shape, shape if declared.shape == shape else declared.shape)
             return builder.node(node.op_def, (), node.attrs, (), (kind,), node.origin, node.name)
-        if all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True)):
+        if unchanged(inputs, node):
             return None
         try:
             return builder.node(node.op_def, inputs, node.attrs, controls, None, node.origin, node.name)

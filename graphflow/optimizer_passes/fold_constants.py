@@ -7,7 +7,6 @@ from collections import Counter
 
 import numpy as np
 
-from graphflow.opdef import InferContext
 from graphflow.program import (
     SPECIALIZED,
     Node,
@@ -27,7 +26,7 @@ _MOST_BYTES = 256 << 20
 
 
 def fold_constants(program: Program, counts: Counter[str]) -> Program:
-    """Replaces pure nodes of constants by their values."""
+    """Replaces shapes by numbers where they are known, and pure nodes of constants by their values."""
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
@@ -35,6 +34,10 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
         op_def = node.op_def
         if op_def.stateful or not inputs or not node.outputs or controls:
             return None
+        known = _known(builder, node, inputs)
+        if known is not None:
+            counts[node.type] += 1
+            return [known]
         constants = [value.constant for value in inputs]
         arrays = [array for array in constants if array is not None]
         if len(arrays) < len(constants):
@@ -43,9 +46,10 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
         made = 0
         for value in node.outputs:
             sizes = value.sizes
-            if sizes is None or not value.dtype.is_numpy_compatible:
+            if not value.dtype.is_numpy_compatible or (sizes is None and given > _FREE_BYTES):
                 return None
-            made += math.prod(sizes) * value.dtype.size
+            # A size that only the body knows (the axes of a broadcast, say) is small if the operands are.
+            made += 0 if sizes is None else math.prod(sizes) * value.dtype.size
         if made > _MOST_BYTES or made > max(_FREE_BYTES, 2 * given):
             return None
         try:
@@ -59,24 +63,16 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
     return rebuild(program, replace)
 
 
-def materialize_shapes(program: Program, counts: Counter[str]) -> Program:
-    """Replaces shapes, sizes and ranks by numbers where they are known."""
-
-    def replace(
-        builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
-    ) -> Replacement:
-        rule = node.op_def.constant_rule
-        if rule is None or controls or len(node.outputs) != 1:
-            return None
-        value = rule(value_context(node.op_def, inputs, node.attrs))
-        if value is None:
-            return None
-        context: InferContext = static_context(node.op_def, inputs, node.attrs)
-        counts[node.type] += 1
-        array = np.asarray(value, node.outputs[0].dtype.numpy)
-        return [builder.constant(array, rule(context) is None)]
-
-    return rebuild(program, replace)
+def _known(builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
+    """The value that shapes alone decide: shapes, sizes, ranks, the axes that broadcasting stretched."""
+    rule = node.op_def.constant_rule
+    if rule is None or len(node.outputs) != 1:
+        return None
+    value = rule(value_context(node.op_def, inputs, node.attrs))
+    if value is None:
+        return None
+    holds_always = rule(static_context(node.op_def, inputs, node.attrs)) is not None
+    return builder.constant(np.asarray(value, node.outputs[0].dtype.numpy), not holds_always)
 
 
 class _NoState:

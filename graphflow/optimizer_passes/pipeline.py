@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 
 from graphflow.optimizer_passes.expand import expand_composites
-from graphflow.optimizer_passes.fold_constants import fold_constants, materialize_shapes
+from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.optimizer_passes.manager import Pass
 from graphflow.optimizer_passes.merge_common import merge_common
 from graphflow.optimizer_passes.simplify import simplify
@@ -19,15 +19,14 @@ def prune(program: Program, counts: Counter[str]) -> Program:
 
 
 OPEN: tuple[Pass, ...] = (
-    Pass("materialize_shapes", materialize_shapes, "first: known shapes are the constants that most folds wait for"),
+    Pass("prune", prune, "first: what nobody needs costs nobody time"),
     Pass("fold_constants", fold_constants, "before algebra: rules look for constants"),
     Pass("simplify", simplify, "on folded operands: identities show only then"),
     Pass("merge_common", merge_common, "after algebra: different spellings have become equal"),
 )
 
 SPECIALIZED: tuple[Pass, ...] = (
-    Pass("materialize_shapes_of_feeds", materialize_shapes, "the sizes of this set of feeds are known now"),
-    Pass("fold_shape_arithmetic", fold_constants, "what was waiting for them"),
+    Pass("fold_shapes", fold_constants, "the sizes of this set of feeds are known now, and what was waiting for them"),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
     Pass("expand_composites", expand_composites, "last: earlier rules know the composite by its name"),
     Pass("fold_expanded", fold_constants, "expansion writes shapes and axes as constants"),

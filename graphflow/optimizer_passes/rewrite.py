@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from graphflow.program import Node, Program, ProgramBuilder, Replacement, Value, rebuild
+from graphflow.program import Node, Program, ProgramBuilder, Replacement, Value, rebuild, unchanged
 
 Rule = Callable[[ProgramBuilder, Node], Value | None]
 
@@ -45,10 +45,8 @@ class RuleSet:
         ) -> Replacement:
             if node.type not in self._by_op or controls:
                 return None
-            same = all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True))
-            current = builder.node(
-                node.op_def, inputs, node.attrs, (), node.types if same else None, node.origin, node.name
-            )
+            types = node.types if unchanged(inputs, node) else None
+            current = builder.node(node.op_def, inputs, node.attrs, (), types, node.origin, node.name)
             result = current.outputs[0]
             for _ in range(_MOST_FIRINGS_PER_NODE):
                 found = self._once(builder, result.node, counts)
