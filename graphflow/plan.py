@@ -1008,6 +1008,8 @@ class Plan:
             self._forget(workspace)
 
     def _host(self, workspace: Workspace, step: HostStep, store: VariableStore | None) -> None:
+        if store is not None:
+            store.between_steps()
         values = workspace.values
         inputs = [values[slot.index] for slot in step.inputs]
         try:

@@ -77,6 +77,9 @@ class VariableStore:
         self._cells: dict[Hashable, _Cell] = {}
         self._lock = threading.RLock()
 
+    def between_steps(self) -> None:
+        """Called before each host step of a run: a session's store raises here when the run is to stop."""
+
     def keys(self) -> list[Hashable]:
         """The keys of the variables that have a value."""
         with self._lock:

@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("compiler",),
     ("serialization.proto.",),
     ("serialization.",),
+    ("fetches", "timeline"),
     ("session",),
     ("visualize", "train."),
     (
