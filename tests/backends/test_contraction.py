@@ -272,7 +272,10 @@ def test_epilogue_may_be_any_expression(target: Target) -> None:
     acc, keep = Var("acc", "f32"), Var("keep", "i1")
     value = Op("tanh", (Op("sigmoid", (acc,), "f32"),), "f32")
     epilogue = Epilogue(
-        (("c", Op("select", (keep, value, Const(2.0, "f32")), "f32")), ("big", Op("gt", (acc, Const(0.0, "f32")), "i1"))),
+        (
+            ("c", Op("select", (keep, value, Const(2.0, "f32")), "f32")),
+            ("big", Op("gt", (acc, Const(0.0, "f32")), "i1")),
+        ),
         (EpilogueOperand("keep", "i1", "element"),),
     )
     a, b, keeps = numbers(1, 21, 9), numbers(2, 9, 37), numbers(3, 21, 37) > 0

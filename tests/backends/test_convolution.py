@@ -11,7 +11,7 @@ from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.jit import emit_object
 from graphflow.backends.cpu.target import Target, cross_target
 from graphflow.loops.ir import Const, Op, Var
-from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand
+from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Pool2D
 from tests.backends.library_calls import Runner
 from tests.backends.test_contraction import numbers, runnable_targets
 
@@ -254,3 +254,134 @@ def test_objects_for_every_instruction_set(isa: str) -> None:
         )
         for launch in emit(call, target).launches:
             assert emit_object(launch.text, target)
+
+
+def pool_reference(call: Pool2D, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """A pool or its gradient, window by window."""
+    y, dx = np.zeros(dy.shape), np.zeros(x.shape)
+    for i in range(call.out_height):
+        for j in range(call.out_width):
+            top, left = (o * s - p[0] for o, s, p in zip((i, j), call.strides, call.padding, strict=True))
+            rows = range(max(top, 0), min(top + call.window[0], call.height))
+            columns = range(max(left, 0), min(left + call.window[1], call.width))
+            window = x[:, rows.start : rows.stop, columns.start : columns.stop].astype(np.float64)
+            flat = window.reshape(len(x), -1, call.channels)
+            target = dx[:, rows.start : rows.stop, columns.start : columns.stop]
+            if call.kind == "mean":
+                y[:, i, j] = flat.mean(1)
+                target += dy[:, i, j][:, None, None] / flat.shape[1]
+                continue
+            y[:, i, j] = flat.max(1)
+            first = flat.argmax(1)
+            for b in range(len(x)):
+                for c in range(call.channels):
+                    r, s = divmod(int(first[b, c]), len(columns))
+                    target[b, r, s, c] += dy[b, i, j, c]
+    return dx if call.gradient else y
+
+
+@pytest.mark.parametrize("kind", ["max", "mean"])
+@pytest.mark.parametrize("gradient", [False, True], ids=["forward", "gradient"])
+@pytest.mark.parametrize(
+    ("size", "window", "strides", "padding"),
+    [
+        ((6, 8), (2, 2), (2, 2), ((0, 0), (0, 0))),
+        ((7, 9), (2, 2), (2, 2), ((0, 0), (0, 0))),
+        ((7, 9), (2, 2), (2, 2), ((0, 1), (0, 1))),
+        ((9, 10), (3, 3), (2, 2), ((1, 1), (0, 1))),
+        ((6, 7), (3, 2), (1, 1), ((1, 1), (1, 0))),
+        ((8, 8), (2, 3), (4, 4), ((0, 0), (0, 0))),
+        ((5, 5), (5, 5), (1, 1), ((0, 0), (0, 0))),
+        ((4, 3), (4, 4), (1, 1), ((2, 1), (1, 2))),
+        ((1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))),
+    ],
+    ids=str,
+)
+def test_pools(
+    kind: str,
+    gradient: bool,
+    size: tuple[int, int],
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    padding: Pads,
+) -> None:
+    for channels, dtype in ((1, "f32"), (16, "f32"), (37, "f32"), (70, "f64")):
+        call = Pool2D(
+            kind=kind,  # type: ignore[arg-type]
+            gradient=gradient,
+            dtype=dtype,
+            batch=None,
+            height=size[0],
+            width=size[1],
+            channels=channels,
+            window=window,
+            strides=strides,
+            padding=padding,
+        )
+        # Few distinct values, so that windows have several greatest ones.
+        x = np.round(numbers(1, 2, *size, channels, dtype=dtype) * 3)
+        dy = numbers(2, 2, call.out_height, call.out_width, channels, dtype=dtype)
+        expected = pool_reference(call, x, dy)
+        runner = Runner(call)
+        bits = set()
+        for parts in (1, 3):
+            guarded = np.full(expected.size + 16, 7, x.dtype)
+            runner({"x": x, "dy": dy, "dx" if gradient else "y": guarded}, {"batch": 2}, parts)
+            assert (guarded[expected.size :] == 7).all(), "written behind the result"
+            np.testing.assert_allclose(guarded[: expected.size].reshape(expected.shape), expected, atol=1e-5)
+            bits.add(guarded.tobytes())
+        assert len(bits) == 1
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+def test_pool_with_epilogue(target: Target) -> None:
+    acc, x_var = Var("acc", "f32"), Var("x", "f32")
+    zero = Const(0.0, "f32")
+    for gradient in (False, True):
+        result = "dx" if gradient else "y"
+        value = (
+            Op("select", (Op("gt", (x_var, zero), "i1"), acc, zero), "f32")
+            if gradient
+            else Op("neg", (acc,), "f32")
+        )
+        operands = (EpilogueOperand("x", "f32", "element"),) if gradient else ()
+        call = Pool2D(
+            kind="max",
+            gradient=gradient,
+            dtype="f32",
+            batch=None,
+            height=6,
+            width=7,
+            channels=35,
+            window=(3, 3),
+            strides=(2, 2),
+            padding=SAME3,
+            epilogue=Epilogue(((result, value),), operands),
+        )
+        x = numbers(1, 3, 6, 7, 35)
+        dy = numbers(2, 3, call.out_height, call.out_width, 35)
+        plain = pool_reference(call, x, dy)
+        expected = np.where(x > 0, plain, 0) if gradient else -plain
+        out = np.zeros(expected.shape, np.float32)
+        Runner(call, target)({"x": x, "dy": dy, result: out}, {"batch": 3}, 2)
+        np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+def test_max_pool_takes_the_first_nan() -> None:
+    x = np.array([1, np.nan, 3, np.nan], np.float32).reshape(1, 2, 2, 1)
+    fields = {
+        "dtype": "f32",
+        "batch": 1,
+        "height": 2,
+        "width": 2,
+        "channels": 1,
+        "window": (2, 2),
+        "strides": (2, 2),
+    }
+    y, dx = np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 2, 2, 1), np.float32)
+    Runner(Pool2D(kind="max", gradient=False, **fields))({"x": x, "y": y}, {})  # type: ignore[arg-type]
+    Runner(Pool2D(kind="max", gradient=True, **fields))(  # type: ignore[arg-type]
+        {"x": x, "dy": np.ones((1, 1, 1, 1), np.float32), "dx": dx}, {}
+    )
+    assert np.isnan(y).all()
+    np.testing.assert_array_equal(dx.ravel(), [0, 1, 0, 0])

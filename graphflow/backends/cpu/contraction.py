@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from graphflow.backends.cpu.convolution import emit_convolution
 from graphflow.backends.cpu.gemm import emit_gemm
+from graphflow.backends.cpu.pooling import emit_pool
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import BufferArgument, Launch, LibraryCode, SizeArgument, Workspace
-from graphflow.loops.library import Call, Conv2D, Gemm
+from graphflow.loops.library import Call, Conv2D, Gemm, Pool2D
 
 __all__ = ["BufferArgument", "Launch", "LibraryCode", "SizeArgument", "Workspace", "emit"]
 
@@ -17,4 +18,6 @@ def emit(call: Call, target: Target) -> LibraryCode:
         return emit_gemm(call, target)
     if isinstance(call, Conv2D):
         return emit_convolution(call, target)
+    if isinstance(call, Pool2D):
+        return emit_pool(call, target)
     raise TypeError(f"{type(call).__name__} is not a library call")

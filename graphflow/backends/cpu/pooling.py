@@ -1,0 +1,426 @@
+"""Pools of NHWC images: the greatest or mean value of each window, vectors lying along the channels.
+
+A window that hangs over the edge is clipped: its first tap and its numbers of rows and columns are what is
+inside. Gradients are spread from each window in turn; a part owns an image's panel of channels, so nothing
+is written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
+from graphflow.backends.cpu.target import Target
+from graphflow.backends.cpu.tiles import (
+    EpilogueBuffers,
+    LaunchText,
+    LibraryCode,
+    Nest,
+    RowPlan,
+    Store,
+    Tile,
+    Workspace,
+    each_run,
+    lanes_of,
+    tile_kernel,
+    tile_shape,
+)
+from graphflow.loops.ir import bits
+from graphflow.loops.library import Epilogue, Pool2D, Size, digest, element_bytes
+
+__all__ = ["emit_pool"]
+
+_PIXELS = 4
+"""Neighbouring windows done together."""
+
+_WRITTEN_OUT = 9
+"""Windows of so many taps are written out."""
+
+
+def emit_pool(call: Pool2D, target: Target) -> LibraryCode:
+    """The launches of a pool or of its gradient."""
+    pool = _Pool(call, target)
+    return pool.emit_gradient() if call.gradient else pool.emit_forward()
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Windows along one axis."""
+
+    extent: int
+    window: int
+    stride: int
+    before: int
+    count: int
+
+    @property
+    def clipped(self) -> bool:
+        """Whether any window hangs over the edge."""
+        return self.whole != (0, self.count)
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """The windows `first <= o < last` that lie inside."""
+        first = min(self.count, -(-self.before // self.stride))
+        last = (self.extent - self.window + self.before) // self.stride + 1
+        return first, max(first, min(self.count, last))
+
+    def clip(self, f: FunctionText, o: Int) -> tuple[Int, Int]:
+        """The first position of window `o` that is inside, and how many positions are."""
+        start = f.sub(f.mul(o, self.stride), self.before)
+        if not self.clipped:
+            return start, self.window
+        first = f.maximum(start, 0)
+        return first, f.sub(f.minimum(f.add(start, self.window), self.extent), first)
+
+
+class _Pool:
+    def __init__(self, call: Pool2D, target: Target) -> None:
+        self.call, self.target = call, target
+        self.lanes = lanes_of(target, call.dtype)
+        self.width = tile_shape(target, self.lanes, call.channels)[1] * self.lanes.count
+        self.panels = -(-call.channels // self.width)
+        self.rows = _Axis(call.height, call.window[0], call.strides[0], call.padding[0][0], call.out_height)
+        self.columns = _Axis(call.width, call.window[1], call.strides[1], call.padding[1][0], call.out_width)
+        self.symbol = f"pool_{digest(call, target.vector_bytes, target.registers)}"
+        self.row_elements = call.width * call.channels
+
+    def each_panel(self, f: FunctionText, body: Callable[[Int, int], None]) -> None:
+        """Writes `body(first channel, channels)` for each panel of channels."""
+        whole, edge = divmod(self.call.channels, self.width)
+        if whole:
+            f.loop(0, whole, lambda p, _: body(f.mul(p, self.width), self.width))
+        if edge:
+            body(whole * self.width, edge)
+
+    # ------------------------------------------------------------------------------------------- forward
+
+    def emit_forward(self) -> LibraryCode:
+        call, element = self.call, self.lanes.element
+        epilogue = call.epilogue or Epilogue.plain("y", call.dtype)
+        launch = LaunchText.begin(self.symbol, self.target)
+        f = launch.function
+        x = launch.buffer("x")
+        buffers = EpilogueBuffers.load(launch, epilogue)
+        units = f.mul(launch.size("batch", call.batch), call.out_height)
+        first, last = launch.share(units)
+
+        def line(unit: str, _: list[str]) -> None:
+            image, o = f.div(unit, call.out_height), f.rem(unit, call.out_height)
+            top, height = self.rows.clip(f, o)
+            start = f.mul(f.add(f.mul(image, call.height), top), self.row_elements)
+
+            def panel(channel: Int, valid: int) -> None:
+                def pixels(count: int, o_column: Int, clip: bool) -> None:
+                    step = call.strides[1] * call.channels
+                    if clip:
+                        left, width = self.columns.clip(f, o_column)
+                    else:
+                        left = f.sub(f.mul(o_column, call.strides[1]), self.columns.before)
+                        width = call.window[1]
+                    tile = Tile(
+                        self.lanes,
+                        -(-valid // self.lanes.count),
+                        count,
+                        tuple(i * step for i in range(count)),
+                        (
+                            Nest(height if isinstance(height, int) else None, self.row_elements, 0),
+                            Nest(width if isinstance(width, int) else None, call.channels, 0),
+                        ),
+                        Store(call.channels, 1, valid),
+                    )
+                    pixel = f.add(f.mul(unit, call.out_width), o_column)
+                    values = buffers.at(f, f.add(f.mul(pixel, call.channels), channel), pixel, channel)
+                    place = f.add(f.add(start, f.mul(left, call.channels)), channel)
+                    values |= {"a": f.offset(x, place, element), "b": x, "count0": height, "count1": width}
+                    kernel = tile_kernel(launch.module, tile, epilogue, lambda g: self._window(g, tile))
+                    kernel.call(f, values)
+
+                begin, end = self.columns.whole
+                f.loop(0, begin, lambda o, _: pixels(1, o, True))
+                plan = RowPlan(end - begin, _PIXELS)
+                if end > begin:
+                    tiles = plan.units(f, end - begin)
+                    plan.each(f, end - begin, 0, tiles, lambda n, i: pixels(n, f.add(i, begin), False))
+                f.loop(end, call.out_width, lambda o, _: pixels(1, o, True))
+
+            self.each_panel(f, panel)
+
+        f.loop(first, last, line)
+        return LibraryCode((launch.finish(),), ())
+
+    def _window(self, f: FunctionText, tile: Tile) -> list[str]:
+        """Each pixel's greatest or mean value, vector by vector."""
+        lanes, valid = self.lanes, tile.store.columns or 0
+        offsets = tile.row_offsets or ()
+
+        def load(tap: str) -> list[str]:
+            return [
+                f.load(lanes, f.offset(tap, offset + v * lanes.count, lanes.element), valid - v * lanes.count)
+                for offset in offsets
+                for v in range(tile.vectors)
+            ]
+
+        def combine(tap: str, _: Int, values: list[str]) -> list[str]:
+            if self.call.kind == "max":
+                return [
+                    f.value(
+                        f"select <{lanes.count} x i1> {_greater(f, lanes, new, old)}, {lanes.type} {new}, "
+                        f"{lanes.type} {old}"
+                    )
+                    for old, new in zip(values, load(tap), strict=True)
+                ]
+            return [
+                f.value(f"fadd {lanes.type} {old}, {new}") for old, new in zip(values, load(tap), strict=True)
+            ]
+
+        zeros = ["zeroinitializer"] * (len(offsets) * tile.vectors)
+        first = load("%a") if self.call.kind == "max" else zeros
+        rows, columns = tile.nests[0].count, tile.nests[1].count
+        height: Int = "%count0" if rows is None else rows
+        width: Int = "%count1" if columns is None else columns
+        values = self._each_tap(f, "%a", height, width, combine, [(lanes.type, value) for value in first])
+        if self.call.kind == "max":
+            return values
+        divisor = _count(f, lanes, f.mul(height, width))
+        return [f.value(f"fdiv {lanes.type} {value}, {divisor}") for value in values]
+
+    def _each_tap(
+        self,
+        f: FunctionText,
+        start: str,
+        height: Int,
+        width: Int,
+        body: Callable[[str, Int, list[str]], list[str]],
+        carried: list[tuple[str, str]],
+        row_step: int | None = None,
+        step: int | None = None,
+    ) -> list[str]:
+        """Writes `body(address, number, values)` for each tap of a window, in order; the last values."""
+        row_step = self.row_elements if row_step is None else row_step
+        step = self.call.channels if step is None else step
+        types = [type_text for type_text, _ in carried]
+        element = self.lanes.element
+        if isinstance(height, int) and isinstance(width, int) and height * width <= _WRITTEN_OUT:
+            values = [value for _, value in carried]
+            for i in range(height):
+                for j in range(width):
+                    tap = f.offset(start, i * row_step + j * step, element)
+                    values = body(tap, i * self.call.window[1] + j, values)
+            return values
+
+        def row(i: str, values: list[str]) -> list[str]:
+            begin = f.offset(start, f.mul(i, row_step), element)
+
+            def tap(j: str, now: list[str]) -> list[str]:
+                number = f.add(f.mul(i, self.call.window[1]), j)
+                return body(f.offset(begin, f.mul(j, step), element), number, now)
+
+            return f.loop(0, width, tap, list(zip(types, values, strict=True)))
+
+        return f.loop(0, height, row, carried)
+
+    # ------------------------------------------------------------------------------------------ gradients
+
+    def emit_gradient(self) -> LibraryCode:
+        call, lanes, element = self.call, self.lanes, self.lanes.element
+        launch = LaunchText.begin(self.symbol, self.target)
+        f = launch.function
+        dy = launch.buffer("dy")
+        x = launch.buffer("x") if call.kind == "max" else dy
+        spaces = []
+        direct = call.epilogue is None
+        epilogue = call.epilogue or Epilogue.plain("dx", call.dtype)
+        buffers = EpilogueBuffers.load(launch, epilogue)
+        scratch, pixel_step = "", call.channels
+        if not direct:
+            # A panel of one image is gathered apart, and goes through the epilogue when it is complete.
+            pixel_step = self.width
+            elements = call.height * call.width * pixel_step
+            spaces.append(Workspace("panel_dx", Size.of(elements * element_bytes(call.dtype), "parts")))
+            scratch = f.offset(launch.buffer("panel_dx"), f.mul("%part", elements), element)
+        batch = launch.size("batch", call.batch)
+        first, last = launch.share(f.mul(batch, self.panels))
+        covered = (
+            call.window == call.strides
+            and not self.rows.clipped
+            and not self.columns.clipped
+            and (call.out_height * call.strides[0], call.out_width * call.strides[1])
+            == (call.height, call.width)
+        )
+
+        def image_panel(image: Int, channel: Int, valid: int) -> None:
+            pixel = f.mul(image, call.height * call.width)
+            origin = f.add(f.mul(pixel, call.channels), channel)
+            x_start = f.offset(x, origin, element)
+            dx_start = buffers.at(f, origin, 0, 0)["result.dx"] if direct else scratch
+            dy_pixel = f.mul(image, call.out_height * call.out_width)
+            dy_start = f.offset(dy, f.add(f.mul(dy_pixel, call.channels), channel), element)
+            vectors = [(v, valid - v) for v in range(0, valid, lanes.count)]
+
+            if not covered:
+
+                def clear(p: str, _: list[str]) -> None:
+                    place = f.offset(str(dx_start), f.mul(p, pixel_step), element)
+                    for v, left in vectors:
+                        f.store(lanes, f.offset(place, v, element), "zeroinitializer", left)
+
+                f.loop(0, call.height * call.width, clear)
+
+            def line(o: str, _: list[str]) -> None:
+                top, height = self.rows.clip(f, o)
+
+                def window(o_column: str, clip: bool) -> None:
+                    left: Int = f.sub(f.mul(o_column, call.strides[1]), self.columns.before)
+                    width: Int = call.window[1]
+                    if clip:
+                        left, width = self.columns.clip(f, o_column)
+                    position = f.add(f.mul(top, call.width), left)
+                    numbers: list[Int] = [height, width]
+                    known = tuple(n if isinstance(n, int) else None for n in numbers)
+                    symbol = launch.module.internal(
+                        (known, valid),
+                        "ptr %x, ptr %dy, ptr %dx, i64 %height, i64 %width",
+                        lambda g: self._spread(g, known[0], known[1], vectors, pixel_step),
+                    )
+                    o_pixel = f.add(f.mul(o, call.out_width), o_column)
+                    f.call(
+                        symbol,
+                        f"ptr {f.offset(x_start, f.mul(position, call.channels), element)}",
+                        f"ptr {f.offset(dy_start, f.mul(o_pixel, call.channels), element)}",
+                        f"ptr {f.offset(str(dx_start), f.mul(position, pixel_step), element)}",
+                        f"i64 {height}",
+                        f"i64 {width}",
+                    )
+
+                begin, end = self.columns.whole
+                f.loop(0, begin, lambda c, _: window(c, True))
+                f.loop(begin, end, lambda c, _: window(c, False))
+                f.loop(end, call.out_width, lambda c, _: window(c, True))
+
+            f.loop(0, call.out_height, line)
+            if not direct:
+                self._finish_panel(launch, buffers, pixel, channel, valid, scratch)
+
+        def unit_run(image: str, start: Int, stop: Int) -> None:
+            whole, edge = divmod(call.channels, self.width)
+            f.loop(
+                start,
+                f.minimum(stop, whole),
+                lambda p, _: image_panel(image, f.mul(p, self.width), self.width),
+            )
+            if edge:
+                f.when_less(whole, stop, lambda: image_panel(image, whole * self.width, edge))
+
+        each_run(f, first, last, self.panels, unit_run)
+        return LibraryCode((launch.finish(),), tuple(spaces))
+
+    def _spread(
+        self,
+        f: FunctionText,
+        known_height: int | None,
+        known_width: int | None,
+        vectors: list[tuple[int, int]],
+        pixel_step: int,
+    ) -> None:
+        """Adds one window's gradient to the pixels it came from."""
+        call, lanes = self.call, self.lanes
+        height: Int = "%height" if known_height is None else known_height
+        width: Int = "%width" if known_width is None else known_width
+        apart = call.strides[0] >= call.window[0] and call.strides[1] >= call.window[1]
+        numbers = Lanes("i64" if bits(call.dtype) == 64 else "i32", lanes.count)
+        mask_type = f"<{lanes.count} x i1>"
+        for v, left in vectors:
+            gradient = f.load(lanes, f.offset("%dy", v, lanes.element), left)
+            winner = ""
+            if call.kind == "max":
+
+                def find(tap: str, number: Int, best: list[str], left: int = left) -> list[str]:
+                    value = f.load(lanes, tap, left)
+                    better = _greater(f, lanes, value, best[0])
+                    mark = _number(f, numbers, number)
+                    return [
+                        f.value(f"select {mask_type} {better}, {lanes.type} {value}, {lanes.type} {best[0]}"),
+                        f.value(
+                            f"select {mask_type} {better}, {numbers.type} {mark}, {numbers.type} {best[1]}"
+                        ),
+                    ]
+
+                start = f.offset("%x", v, lanes.element)
+                first = [(lanes.type, f.load(lanes, start, left)), (numbers.type, "zeroinitializer")]
+                winner = self._each_tap(f, start, height, width, find, first)[1]
+            else:
+                divisor = _count(f, lanes, f.mul(height, width))
+                gradient = f.value(f"fdiv {lanes.type} {gradient}, {divisor}")
+
+            def give(
+                tap: str,
+                number: Int,
+                _: list[str],
+                left: int = left,
+                gradient: str = gradient,
+                winner: str = winner,
+            ) -> list[str]:
+                share = gradient
+                if winner:
+                    mark = _number(f, numbers, number)
+                    mine = f.value(f"icmp eq {numbers.type} {winner}, {mark}")
+                    share = f.value(
+                        f"select {mask_type} {mine}, {lanes.type} {gradient}, {lanes.type} zeroinitializer"
+                    )
+                if not apart:
+                    share = f.value(f"fadd {lanes.type} {f.load(lanes, tap, left)}, {share}")
+                f.store(lanes, tap, share, left)
+                return []
+
+            self._each_tap(
+                f,
+                f.offset("%dx", v, lanes.element),
+                height,
+                width,
+                give,
+                [],
+                call.width * pixel_step,
+                pixel_step,
+            )
+
+    def _finish_panel(
+        self, launch: LaunchText, buffers: EpilogueBuffers, pixel: Int, channel: Int, valid: int, scratch: str
+    ) -> None:
+        f, lanes = launch.function, self.lanes
+        vectors = -(-valid // lanes.count)
+        tile = Tile(lanes, vectors, 1, (0,), (), Store(self.call.channels, 1, valid))
+
+        def sums(g: FunctionText) -> list[str]:
+            return [
+                g.load(lanes, g.offset("%a", v * lanes.count, lanes.element), valid - v * lanes.count)
+                for v in range(vectors)
+            ]
+
+        def one(p: str, _: list[str]) -> None:
+            row = f.add(pixel, p)
+            values = buffers.at(f, f.add(f.mul(row, self.call.channels), channel), row, channel)
+            values |= {"a": f.offset(scratch, f.mul(p, self.width), lanes.element), "b": scratch}
+            tile_kernel(launch.module, tile, buffers.epilogue, sums).call(f, values)
+
+        f.loop(0, self.call.height * self.call.width, one)
+
+
+def _greater(f: FunctionText, lanes: Lanes, new: str, old: str) -> str:
+    """Lanes where `new` takes the place of `old`: it is greater, or the first NaN."""
+    above = f.value(f"fcmp ugt {lanes.type} {new}, {old}")
+    number = f.value(f"fcmp ord {lanes.type} {old}, {old}")
+    return f.value(f"and <{lanes.count} x i1> {above}, {number}")
+
+
+def _number(f: FunctionText, lanes: Lanes, number: Int) -> str:
+    """An integer in every lane."""
+    if isinstance(number, str) and lanes.element != "i64":
+        number = f.value(f"trunc i64 {number} to {lanes.element}")
+    return f.splat(lanes, str(number))
+
+
+def _count(f: FunctionText, lanes: Lanes, count: Int) -> str:
+    """A count as a float in every lane."""
+    return f.splat(lanes, f.value(f"uitofp i64 {count} to {lanes.element}"))
