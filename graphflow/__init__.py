@@ -1,10 +1,197 @@
 """graphflow: TensorFlow 1's programming model on a small compiler of its own.
 
-`import graphflow as gf` gives the names of `tf.compat.v1`.
+`import graphflow as gf` gives the names of `tf.compat.v1`. What builds graphs is here at once; what runs, trains,
+saves and serves them loads when it is first asked for, so that the import stays light.
 """
 
-from __future__ import annotations
+# ruff: noqa: I001
+# fmt: off
 
-from graphflow.version import __version__
+from typing import TYPE_CHECKING
 
-__all__ = ["__version__"]
+from graphflow.dtypes import (
+    as_dtype as as_dtype, bfloat16 as bfloat16, bool_ as _bool_, complex128 as complex128,
+    complex64 as complex64, double as double, DType as DType, float16 as float16, float32 as float32,
+    float64 as float64, half as half, int16 as int16, int32 as int32, int64 as int64, int8 as int8,
+    resource as resource, string as string, uint16 as uint16, uint32 as uint32, uint64 as uint64,
+    uint8 as uint8, variant as variant,
+)
+from graphflow.gradients import (
+    AggregationMethod as AggregationMethod, custom_gradient as custom_gradient, gradients as gradients,
+    hessians as hessians, NoGradient as NoGradient, NotDifferentiable as NotDifferentiable,
+    RegisterGradient as RegisterGradient, UnconnectedGradients as UnconnectedGradients,
+)
+from graphflow.graph import (
+    add_to_collection as add_to_collection, add_to_collections as add_to_collections,
+    colocate_with as colocate_with, container as container, control_dependencies as control_dependencies,
+    device as device, get_collection as get_collection, get_collection_ref as get_collection_ref,
+    get_default_graph as get_default_graph, get_default_session as get_default_session, get_seed as get_seed,
+    Graph as Graph, GraphKeys as GraphKeys, IndexedSlices as IndexedSlices, name_scope as name_scope,
+    Operation as Operation, reset_default_graph as reset_default_graph, set_random_seed as set_random_seed,
+    Tensor as Tensor,
+)
+from graphflow.initializers import (
+    constant_initializer as constant_initializer, glorot_normal_initializer as glorot_normal_initializer,
+    glorot_uniform_initializer as glorot_uniform_initializer, ones_initializer as ones_initializer,
+    orthogonal_initializer as orthogonal_initializer, random_normal_initializer as random_normal_initializer,
+    random_uniform_initializer as random_uniform_initializer,
+    truncated_normal_initializer as truncated_normal_initializer,
+    uniform_unit_scaling_initializer as uniform_unit_scaling_initializer,
+    variance_scaling_initializer as variance_scaling_initializer, zeros_initializer as zeros_initializer,
+)
+from graphflow.opdef import (
+    constant as constant, constant_value as _constant_value, convert_to_tensor as convert_to_tensor,
+    convert_to_tensor_or_indexed_slices as convert_to_tensor_or_indexed_slices,
+    register_tensor_conversion_function as register_tensor_conversion_function,
+)
+from graphflow.ops.elementwise import (
+    abs as abs, accumulate_n as accumulate_n, acos as acos, acosh as acosh, add as add, add_n as add_n,
+    angle as angle, asin as asin, asinh as asinh, atan as atan, atan2 as atan2, atanh as atanh,
+    bitcast as bitcast, cast as cast, ceil as ceil, clip_by_value as clip_by_value, complex as complex,
+    conj as conj, cos as cos, cosh as cosh, digamma as digamma, div as div, div_no_nan as div_no_nan,
+    divide as divide, equal as equal, erf as erf, erfc as erfc, exp as exp, expm1 as expm1, floor as floor,
+    floor_div as floor_div, floordiv as floordiv, floormod as floormod, greater as greater,
+    greater_equal as greater_equal, imag as imag, is_finite as is_finite, is_inf as is_inf, is_nan as is_nan,
+    less as less, less_equal as less_equal, lgamma as lgamma, log as log, log1p as log1p,
+    log_sigmoid as log_sigmoid, logical_and as logical_and, logical_not as logical_not,
+    logical_or as logical_or, logical_xor as logical_xor, maximum as maximum, minimum as minimum, mod as mod,
+    multiply as multiply, negative as negative, not_equal as not_equal, polygamma as polygamma, pow as pow,
+    real as real, realdiv as realdiv, reciprocal as reciprocal, rint as rint, round as round, rsqrt as rsqrt,
+    saturate_cast as saturate_cast, scalar_mul as scalar_mul, sigmoid as sigmoid, sign as sign, sin as sin,
+    sinh as sinh, sqrt as sqrt, square as square, squared_difference as squared_difference,
+    subtract as subtract, tan as tan, tanh as tanh, to_bfloat16 as to_bfloat16,
+    to_complex128 as to_complex128, to_complex64 as to_complex64, to_double as to_double,
+    to_float as to_float, to_int32 as to_int32, to_int64 as to_int64, truediv as truediv,
+    truncatediv as truncatediv, truncatemod as truncatemod, where as where, where_v2 as where_v2,
+    zeta as zeta,
+)
+from graphflow.ops.layout import (
+    batch_gather as batch_gather, batch_to_space_nd as batch_to_space_nd, boolean_mask as boolean_mask,
+    broadcast_to as broadcast_to, concat as concat, depth_to_space as depth_to_space, diag as diag,
+    diag_part as diag_part, dynamic_partition as dynamic_partition, dynamic_stitch as dynamic_stitch,
+    expand_dims as expand_dims, gather as gather, gather_nd as gather_nd,
+    invert_permutation as invert_permutation, matrix_band_part as matrix_band_part,
+    matrix_diag as matrix_diag, matrix_diag_part as matrix_diag_part, matrix_set_diag as matrix_set_diag,
+    matrix_transpose as matrix_transpose, meshgrid as meshgrid, newaxis as newaxis, one_hot as one_hot,
+    pad as pad, reshape as reshape, reverse as reverse, reverse_sequence as reverse_sequence,
+    reverse_v2 as reverse_v2, roll as roll, scatter_nd as scatter_nd, segment_max as segment_max,
+    segment_mean as segment_mean, segment_min as segment_min, segment_prod as segment_prod,
+    segment_sum as segment_sum, sequence_mask as sequence_mask, setdiff1d as setdiff1d, slice as slice,
+    space_to_batch_nd as space_to_batch_nd, space_to_depth as space_to_depth, split as split,
+    squeeze as squeeze, stack as stack, strided_slice as strided_slice,
+    tensor_scatter_add as tensor_scatter_add, tensor_scatter_nd_add as tensor_scatter_nd_add,
+    tensor_scatter_nd_sub as tensor_scatter_nd_sub, tensor_scatter_nd_update as tensor_scatter_nd_update,
+    tensor_scatter_sub as tensor_scatter_sub, tensor_scatter_update as tensor_scatter_update, tile as tile,
+    transpose as transpose, unique as unique, unique_with_counts as unique_with_counts,
+    unsorted_segment_max as unsorted_segment_max, unsorted_segment_mean as unsorted_segment_mean,
+    unsorted_segment_min as unsorted_segment_min, unsorted_segment_prod as unsorted_segment_prod,
+    unsorted_segment_sqrt_n as unsorted_segment_sqrt_n, unsorted_segment_sum as unsorted_segment_sum,
+    unstack as unstack,
+)
+from graphflow.ops.linalg import (
+    batch_matmul as batch_matmul, cholesky as cholesky, clip_by_average_norm as clip_by_average_norm,
+    clip_by_global_norm as clip_by_global_norm, clip_by_norm as clip_by_norm, cross as cross,
+    einsum as einsum, eye as eye, global_norm as global_norm, matmul as matmul,
+    matrix_determinant as matrix_determinant, matrix_inverse as matrix_inverse, matrix_solve as matrix_solve,
+    norm as norm, qr as qr, sparse_matmul as sparse_matmul, tensordot as tensordot, trace as trace,
+)
+from graphflow.ops.random import (
+    multinomial as multinomial, random_crop as random_crop, random_normal as random_normal,
+    random_shuffle as random_shuffle, random_uniform as random_uniform, truncated_normal as truncated_normal,
+)
+from graphflow.ops.reduction import (
+    argmax as argmax, argmin as argmin, count_nonzero as count_nonzero, cumprod as cumprod, cumsum as cumsum,
+    reduce_all as reduce_all, reduce_any as reduce_any, reduce_logsumexp as reduce_logsumexp,
+    reduce_max as reduce_max, reduce_mean as reduce_mean, reduce_min as reduce_min,
+    reduce_prod as reduce_prod, reduce_sum as reduce_sum,
+)
+from graphflow.ops.source import (
+    broadcast_dynamic_shape as broadcast_dynamic_shape, broadcast_static_shape as broadcast_static_shape,
+    ensure_shape as ensure_shape, fill as fill, guarantee_const as guarantee_const, identity as identity,
+    identity_n as identity_n, lin_space as lin_space, linspace as linspace, no_op as no_op, ones as ones,
+    ones_like as ones_like, placeholder as placeholder, placeholder_with_default as placeholder_with_default,
+    range as range, rank as rank, shape as shape, shape_n as shape_n, size as size,
+    stop_gradient as stop_gradient, zeros as zeros, zeros_like as zeros_like,
+)
+from graphflow.shapes import Dimension as Dimension, TensorShape as TensorShape
+from graphflow.variable_scope import (
+    AUTO_REUSE as AUTO_REUSE, get_local_variable as get_local_variable, get_variable as get_variable,
+    get_variable_scope as get_variable_scope, no_regularizer as no_regularizer,
+    variable_op_scope as variable_op_scope, variable_scope as variable_scope, VariableScope as VariableScope,
+)
+from graphflow.variables import (
+    all_variables as all_variables, assert_variables_initialized as assert_variables_initialized,
+    assign as assign, assign_add as assign_add, assign_sub as assign_sub,
+    global_variables as global_variables, global_variables_initializer as global_variables_initializer,
+    initialize_all_variables as initialize_all_variables,
+    initialize_local_variables as initialize_local_variables, initialize_variables as initialize_variables,
+    is_variable_initialized as is_variable_initialized, local_variables as local_variables,
+    local_variables_initializer as local_variables_initializer, model_variables as model_variables,
+    moving_average_variables as moving_average_variables,
+    report_uninitialized_variables as report_uninitialized_variables, scatter_add as scatter_add,
+    scatter_div as scatter_div, scatter_max as scatter_max, scatter_min as scatter_min,
+    scatter_mul as scatter_mul, scatter_nd_add as scatter_nd_add, scatter_nd_sub as scatter_nd_sub,
+    scatter_nd_update as scatter_nd_update, scatter_sub as scatter_sub, scatter_update as scatter_update,
+    trainable_variables as trainable_variables, Variable as Variable,
+    VariableAggregation as VariableAggregation, variables_initializer as variables_initializer,
+    VariableSynchronization as VariableSynchronization,
+)
+from graphflow import errors as errors
+from graphflow.namespace import lazy
+from graphflow.version import __version__ as __version__
+
+# Other names of the same, some of them from before TensorFlow 1.0.
+bool = _bool_
+get_static_value = _constant_value
+mul = multiply
+neg = negative
+no_gradient = NotDifferentiable
+pack = stack
+sub = subtract
+unpack = unstack
+
+if TYPE_CHECKING:
+    from graphflow import (
+        bitwise as bitwise, debugging as debugging, dtypes as dtypes, initializers as initializers,
+        linalg as linalg, manip as manip, math as math, nn as nn, random as random, saved_model as saved_model,
+        train as train, visualize as visualize,
+    )
+    from graphflow.serialization.graph_import import import_graph_def as import_graph_def
+    from graphflow.serialization.proto.attr_value_pb2 import AttrValue as AttrValue
+    from graphflow.serialization.proto.config_pb2 import (
+        ConfigProto as ConfigProto, GPUOptions as GPUOptions, GraphOptions as GraphOptions,
+        OptimizerOptions as OptimizerOptions, RunMetadata as RunMetadata, RunOptions as RunOptions,
+    )
+    from graphflow.serialization.proto.graph_pb2 import GraphDef as GraphDef
+    from graphflow.serialization.proto.meta_graph_pb2 import MetaGraphDef as MetaGraphDef
+    from graphflow.serialization.proto.node_def_pb2 import NodeDef as NodeDef
+    from graphflow.session import InteractiveSession as InteractiveSession, Session as Session
+
+# Namespaces and names that load at first use; the block above tells type checkers the same.
+NAMESPACES = (
+    "bitwise", "debugging", "dtypes", "errors", "initializers", "linalg", "manip", "math", "nn", "random",
+    "saved_model", "train", "visualize",
+)
+_PROTO = "graphflow.serialization.proto"
+_LATER = {
+    "AttrValue": f"{_PROTO}.attr_value_pb2",
+    **dict.fromkeys(
+        ("ConfigProto", "GPUOptions", "GraphOptions", "OptimizerOptions", "RunMetadata", "RunOptions"),
+        f"{_PROTO}.config_pb2",
+    ),
+    "GraphDef": f"{_PROTO}.graph_pb2",
+    "InteractiveSession": "graphflow.session",
+    "MetaGraphDef": f"{_PROTO}.meta_graph_pb2",
+    "NodeDef": f"{_PROTO}.node_def_pb2",
+    "Session": "graphflow.session",
+    "import_graph_def": "graphflow.serialization.graph_import",
+}
+
+# Everything public, for `from graphflow import *` and for help.
+__all__ = sorted({
+    *(name for name in globals() if not name.startswith("_") and name not in ("NAMESPACES", "TYPE_CHECKING", "lazy")),
+    *NAMESPACES, *_LATER, "__version__",
+})  # fmt: skip
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__, NAMESPACES, _LATER)

@@ -30,7 +30,7 @@ def lazy(
             value = getattr(importlib.import_module(places[name]), name)
             setattr(sys.modules[package], name, value)
             return value
-        raise missing(package, name)
+        raise MissingNameError(package, name)
 
     def names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *modules, *places})
@@ -38,15 +38,21 @@ def lazy(
     return load, names
 
 
-def missing(package: str, name: str) -> AttributeError:
-    """Returns the error for a public name that does not exist; it says what stands nearest."""
-    text = f"module {package!r} has no attribute {name!r}"
-    # Python itself probes for dunder names; they are nobody's misspelling.
-    if not name.startswith("_"):
-        found = nearest(package, name)
-        if found:
-            text += f"; did you mean {found}?"
-    return AttributeError(text, name=name, obj=sys.modules.get(package))
+class MissingNameError(AttributeError):
+    """A public name that does not exist; its text says what stands nearest.
+
+    The search waits until somebody reads the text: Python probes modules for names all the time.
+    """
+
+    def __init__(self, package: str, missing: str) -> None:
+        super().__init__(package, missing)
+        self.package = package
+        self.missing = missing
+
+    def __str__(self) -> str:
+        text = f"module {self.package!r} has no attribute {self.missing!r}"
+        found = nearest(self.package, self.missing)
+        return f"{text}; did you mean {found}?" if found else text
 
 
 def nearest(package: str, name: str) -> str | None:
@@ -67,7 +73,7 @@ def nearest(package: str, name: str) -> str | None:
 def _loaded_namespaces() -> Iterable[str]:
     root = sys.modules[_ROOT]
     names = getattr(root, "NAMESPACES", ())
-    # Loading them is fine here: an error is about to be raised, and its text is worth it.
+    # Loading them is fine here: an error is being shown, and its text is worth it.
     for name in names:
         importlib.import_module(f"{_ROOT}.{name}")
     return [_ROOT, *(f"{_ROOT}.{name}" for name in names)]

@@ -1,0 +1,38 @@
+"""`tf.linalg`: matrices.
+
+A table: each name stands once where it is defined, and is only passed on here.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+
+from typing import TYPE_CHECKING
+
+from graphflow.ops.layout import (
+    diag as _diag, diag_part as _diag_part, matrix_band_part as _matrix_band_part,
+    matrix_diag as _matrix_diag, matrix_diag_part as _matrix_diag_part, matrix_set_diag as _matrix_set_diag,
+    matrix_transpose as matrix_transpose,
+)
+from graphflow.ops.linalg import (
+    adjoint as adjoint, cholesky as cholesky, cross as cross, einsum as einsum, eye as eye,
+    global_norm as global_norm, l2_normalize as l2_normalize, matmul as matmul,
+    matrix_determinant as _matrix_determinant, matrix_inverse as _matrix_inverse,
+    matrix_solve as _matrix_solve, matvec as matvec, norm as norm, qr as qr, tensordot as tensordot,
+    trace as trace,
+)
+from graphflow.namespace import lazy
+
+# Other names of the same.
+band_part = _matrix_band_part
+det = _matrix_determinant
+diag = _matrix_diag
+diag_part = _matrix_diag_part
+inv = _matrix_inverse
+set_diag = _matrix_set_diag
+solve = _matrix_solve
+tensor_diag = _diag
+tensor_diag_part = _diag_part
+transpose = matrix_transpose
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)
