@@ -14,8 +14,10 @@ from graphflow.program import (
     ProgramBuilder,
     Replacement,
     Value,
+    infer_types,
     rebuild,
     static_context,
+    unchanged,
     value_context,
 )
 from graphflow.reference import run_node
@@ -44,19 +46,22 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
             return None
         given = sum(array.nbytes for array in arrays)
         made = 0
-        for value in node.outputs:
-            sizes = value.sizes
-            if not value.dtype.is_numpy_compatible or (sizes is None and given > _FREE_BYTES):
+        mark = any(SPECIALIZED in value.node.attrs for value in inputs)
+        for kind in node.types if unchanged(inputs, node) else infer_types(op_def, inputs, node.attrs):
+            dims = kind.shape.as_tuple()
+            sizes = None if dims is None or None in dims else dims
+            if not kind.dtype.is_numpy_compatible or (sizes is None and given > _FREE_BYTES):
                 return None
+            if mark and sizes is not None and not kind.static_shape.is_fully_defined():
+                return None  # as long as a feed: its length must stay open in generated code
             # A size that only the body knows (the axes of a broadcast, say) is small if the operands are.
-            made += 0 if sizes is None else math.prod(sizes) * value.dtype.size
+            made += 0 if sizes is None else math.prod(sizes) * kind.dtype.size  # type: ignore[arg-type]
         if made > _MOST_BYTES or made > max(_FREE_BYTES, 2 * given):
             return None
         try:
             results = run_node(node, arrays, _NoState())
         except Exception:
             return None  # what fails has to fail in the run, where the error can say so
-        mark = any(SPECIALIZED in value.node.attrs for value in inputs)
         counts[node.type] += 1
         return [builder.constant(np.asarray(result), mark) for result in results]
 
