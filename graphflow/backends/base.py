@@ -81,5 +81,7 @@ def load(device: str = "", threads: int = 0) -> Backend:
         backend = _loaded.get(key)
         if backend is None:
             module, name = _BACKENDS[kind]
-            backend = _loaded[key] = getattr(importlib.import_module(module), name)(index=index, threads=threads)
+            backend = _loaded[key] = getattr(importlib.import_module(module), name)(
+                index=index, threads=threads
+            )
         return backend

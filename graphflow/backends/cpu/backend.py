@@ -12,15 +12,17 @@ import numpy as np
 from graphflow import config
 from graphflow.backends.base import NativeCode
 from graphflow.backends.cache import digest
+from graphflow.backends.cpu.codegen import kernel_to_llvm
 from graphflow.backends.cpu.driver import HEADER_WORDS
 from graphflow.backends.cpu.entry import Call, make_entry
 from graphflow.backends.cpu.jit import Jit
 from graphflow.backends.cpu.target import Target
-from graphflow.backends.cpu.tiles import LibraryCode
 from graphflow.backends.cpu.threads import driver, process_jit, team_cell
+from graphflow.backends.cpu.tiles import LibraryCode
 from graphflow.loops.ir import Kernel
 from graphflow.loops.library import Call as LibraryCall
 from graphflow.loops.library import digest as digest_of_call
+from graphflow.loops.text import kernel_text
 from graphflow.plan import COPY, Check, Entry, Plan, PlanBuilder, Segment, SegmentCall
 
 __all__ = ["CpuBackend"]
@@ -91,9 +93,6 @@ class CpuBackend:
 
     def _generate(self, kernel: Kernel, texts: dict[str, str]) -> str:
         """The kernel's symbol, named by its printed loops; its LLVM text goes to `texts`."""
-        from graphflow.backends.cpu.codegen import kernel_to_llvm
-        from graphflow.loops.text import kernel_text
-
         printed = kernel_text(kernel)
         symbol = f"k_{digest(printed)[:24]}"
         if symbol not in texts:

@@ -503,5 +503,3 @@ def load_driver(jit: Jit, sleep: Sleep | None = None) -> Driver:
     table = (ctypes.c_int64 * len(names))()
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(ctypes.addressof(table))
     return Driver(**dict(zip(names, table, strict=True)))
-
-

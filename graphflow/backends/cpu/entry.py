@@ -326,7 +326,15 @@ def _layout_fits() -> bool:
     locked = np.zeros(4, np.int64)
     locked.flags.writeable = False
     unaligned = np.zeros(33, np.uint8)[1:].view(np.float64)
-    samples = [square, square.T, square[:, ::2], locked, unaligned, np.zeros((), np.bool_), np.zeros((2, 0, 7))]
+    samples: list[Array] = [
+        square,
+        square.T,
+        square[:, ::2],
+        locked,
+        unaligned,
+        np.zeros((), np.bool_),
+        np.zeros((2, 0, 7)),
+    ]
     return all(_fields_fit(array) for array in samples) and _sequences_fit()
 
 
@@ -393,7 +401,9 @@ class _Control(np.ndarray[Any, np.dtype[Any]]):
 def _control(table: Array, feeds: Sequence[Check], outputs: Sequence[Check], call: Call | None) -> Array:
     checks = [*feeds, *outputs]
     sizes = np.array([n for check in checks for n in check.shape] or [0], np.int64)
-    patches = np.concatenate([np.empty((0, 2), np.int64), *(check.patches for check in checks)]).astype(np.int64)
+    patches = np.concatenate([np.empty((0, 2), np.int64), *(check.patches for check in checks)]).astype(
+        np.int64
+    )
     patches[:, 0] = _address(table) + 8 * patches[:, 0]
     control = np.zeros(_CONTROL_WORDS + _SPEC_WORDS * len(checks), np.int64).view(_Control)
     base = _address(control)
@@ -410,12 +420,22 @@ def _control(table: Array, feeds: Sequence[Check], outputs: Sequence[Check], cal
         )  # fmt: skip
         size_at += 8 * len(check.shape)
         patch_at += 16 * len(check.patches)
-    control.keeps = (table, sizes, patches, tuple(check.dtype for check in checks), None if call is None else call.header)
+    control.keeps = (
+        table,
+        sizes,
+        patches,
+        tuple(check.dtype for check in checks),
+        None if call is None else call.header,
+    )
     return control
 
 
 def make_entry(
-    table: Array, feeds: Sequence[Check], outputs: Sequence[Check], call: Call | None, fast: bool | None = None
+    table: Array,
+    feeds: Sequence[Check],
+    outputs: Sequence[Check],
+    call: Call | None,
+    fast: bool | None = None,
 ) -> Entry:
     """The way in of `plan.Runtime.entry`; `fast` forces the builtin or the twin."""
     builtins = _builtins() if fast or fast is None else None

@@ -108,7 +108,7 @@ class Team:
             if masked:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.address = address
-        if len(self._joins) < size - 1:
+        if size <= 1 or len(self._joins) < size - 1:
             self.stop()
 
     def stop(self) -> None:
