@@ -303,7 +303,7 @@ class Builder:
     def cast(self, x: Scalar, dtype: object) -> Expr:
         """A value as another dtype: floats are cut towards zero (NaN: 0), integers wrap, bool is `x != 0`."""
         name = dtype_name(dtype)
-        (value,) = self._same("cast", (x,)) if isinstance(x, (Expr, Carry)) else (self.const(x, name),)
+        (value,) = self._same("cast", (x,))
         if value.dtype == name:
             return value
         if isinstance(value, Const):
@@ -632,12 +632,12 @@ class Builder:
 
     def fresh(self, hint: str) -> str:
         """A name not given out before, the hint itself if it is free."""
-        count = self._names.get(hint, 0)
-        self._names[hint] = count + 1
-        if count == 0:
-            return hint
-        name = f"{hint}.{count}"
-        return name if name not in self._names else self.fresh(name)
+        name = hint
+        while name in self._names:
+            self._names[hint] += 1
+            name = f"{hint}.{self._names[hint]}"
+        self._names[name] = 0
+        return name
 
     def buffer(self, name: str, dtype: object) -> Buffer:
         """Adds a buffer parameter; parameters are handed over in the order of these calls."""

@@ -466,7 +466,10 @@ def _elementwise(function: Callable[[float], float]) -> Callable[..., Any]:
 def _lgamma(x: float) -> float:
     if x in (math.inf, -math.inf) or (x <= 0 and x == math.floor(x)):
         return math.inf
-    return math.lgamma(x)
+    try:
+        return math.lgamma(x)
+    except OverflowError:
+        return math.inf
 
 
 def _digamma(x: float) -> float:

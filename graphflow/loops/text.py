@@ -6,7 +6,6 @@ depends on.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -28,6 +27,7 @@ from graphflow.loops.ir import (
     Update,
     Var,
     children,
+    numpy_dtype,
 )
 
 __all__ = ["expr_text", "kernel_lines", "kernel_text"]
@@ -198,7 +198,5 @@ def _const_text(expr: Const) -> str:
         return str(expr.value)
     if expr.dtype == "i1":
         return "true" if expr.value else "false"
-    value = expr.value
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value!r}:{expr.dtype}"
-    return f"{value}:{expr.dtype}"
+    # As NumPy prints it: the shortest digits that mean this number in its own dtype.
+    return f"{numpy_dtype(expr.dtype).type(expr.value)!s}:{expr.dtype}"

@@ -8,16 +8,20 @@ where a sine's argument is huge (beyond 71476 in f32, 1e6 in f64), where a remai
 ============================ ===== =====
 function                       f32   f64
 ============================ ===== =====
-exp, sqrt, rsqrt               1.5   1.5
-log, log1p, expm1              2.5   2.5
-tanh, sigmoid                    5   4.5
-erf, erfc                        7     6
+sqrt                          0.51  0.51
+exp, rsqrt                     1.5   1.5
+log, log1p                     1.5   1.5
+expm1                            2   2.5
+sigmoid                        2.5   2.5
+tanh                             6   2.5
+erf                              7   2.5
+erfc                             6     7
 sin, cos (away from zeros)       2     2
-tan                              4     4
-asin, acos, atan, atan2        3.5   3.5
-sinh, cosh                       3     3
-asinh, acosh, atanh              5     5
-pow                            1.5     1
+tan                              3     3
+asin, acos, atan, atan2          3     3
+sinh, cosh                       2     2
+asinh, acosh, atanh            2.5   2.5
+pow                            0.6   0.6
 ============================ ===== =====
 """
 
@@ -25,6 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 from graphflow.backends.cpu.instructions import ELEMENT_BYTES, Emitter, Value
 
@@ -146,42 +151,42 @@ _COS_F64 = (
 )
 _ERFCX_F32 = (
     0.0344601118,
-    -0.183982389,
-    0.365018127,
-    -0.268078263,
-    -0.0394201577,
-    0.0444466551,
-    0.0519155213,
-    0.18617853,
-    0.245118951,
-    0.282254312,
-    0.282088604,
+    -0.0116818307,
+    -0.0752263686,
+    0.0530544155,
+    0.0979066874,
+    -0.103585747,
+    -0.172039944,
+    0.145765807,
+    0.558943414,
+    0.687160713,
+    0.510791355,
 )
 _ERFCX_F64 = (
-    0.021491946257217814,
-    -0.24484570324792007,
-    1.2618255827516507,
-    -3.8231717167310544,
-    7.286332045506298,
-    -8.142371071710789,
-    2.1908232481176517,
-    9.91995935554599,
-    -20.98123767629747,
-    23.74182920131436,
-    -18.214484899755806,
-    10.278258978971792,
-    -4.586788745615789,
-    1.6496255920883551,
-    -0.39254604392708387,
-    0.09376810245644772,
-    -0.07050024507588075,
-    -0.054409812422160496,
-    -0.004655448056824952,
-    0.08376663506619138,
-    0.17630810464140714,
-    0.24683298763301156,
-    0.2820947907049102,
-    0.28209479178549646,
+    0.021493982313956224,
+    0.0023091696078058636,
+    -0.07211250349254497,
+    0.043939351924936955,
+    0.062109013610169114,
+    -0.08531271913231592,
+    0.006309869910364995,
+    0.06710413020990488,
+    -0.060818779891853,
+    -0.009359345562014693,
+    0.06615746327958918,
+    -0.04442588464635597,
+    -0.03497780649925678,
+    0.07396876325066587,
+    -0.008798642628843731,
+    -0.0848734053541577,
+    0.053586934984282436,
+    0.09889958593645734,
+    -0.10366696087140467,
+    -0.17208529511744902,
+    0.14576892602590888,
+    0.5589441851121203,
+    0.6871606844138142,
+    0.5107913526210115,
 )
 _ERF_F64 = (
     -7.795898827002142e-10,
@@ -214,15 +219,16 @@ _EXP2_F64_SHORT = (
     1.0,
 )
 
-# fdlibm's, in (f / (2 + f))².
+# (log((1 + s) / (1 - s)) / s - 2) / s², in s².
 _LOG_F64 = (
-    1.479819860511658591e-01,
-    1.531383769920937332e-01,
-    1.818357216161805012e-01,
-    2.222219843214978396e-01,
-    2.857142874366239149e-01,
-    3.999999999940941908e-01,
-    6.666666666666735130e-01,
+    0.13609030262858499,
+    0.13209708242059462,
+    0.15388867805613718,
+    0.18181737626302938,
+    0.2222222304835159,
+    0.28571428567275936,
+    0.4000000000000794,
+    0.6666666666666666,
 )
 
 # Eigen's ratios of polynomials in x².
@@ -268,11 +274,14 @@ _EXPONENT_BIAS = {"float": 127, "double": 1023}
 _LEAST_NORMAL = {"float": 2.0**-126, "double": 2.0**-1022}
 
 
+_Number = TypeVar("_Number", int, float)
+
+
 def _for(x: Value, single: tuple[float, ...], double: tuple[float, ...]) -> tuple[float, ...]:
     return single if x.type == "float" else double
 
 
-def _pick(x: Value, single: float, double: float) -> float:
+def _pick(x: Value, single: _Number, double: _Number) -> _Number:
     return single if x.type == "float" else double
 
 
@@ -393,7 +402,8 @@ def exp(e: Emitter, x: Value, shift: int = 0) -> Value:
 
 def expm1(e: Emitter, x: Value) -> Value:
     """`exp(x) - 1`."""
-    held = _at_least(e, _at_most(e, x, _pick(x, 89.5, 711.0)), _pick(x, -30.0, -60.0))
+    # At these bounds 2**(n - 1) is still finite, and twice it is not.
+    held = _at_least(e, _at_most(e, x, _pick(x, 89.0, 710.0)), _pick(x, -30.0, -60.0))
     n, _, m = _reduce_exp(e, held)
     # 2**n m + (2**n - 1), with n - 1 and a doubling at the end so that 2**n does not overflow first.
     one_less = e.exact("fsub", n, 1.0)
@@ -485,16 +495,23 @@ def tanh(e: Emitter, x: Value) -> Value:
 
 
 def _erfc_positive(e: Emitter, size: Value) -> Value:
-    """`erfc` of what is not negative: exp(-x²) times a polynomial in 2 / (2 + x)."""
+    """`erfc` of what is not negative: exp(-x²) times a polynomial in t = 2 / (2 + x)."""
     held = _at_most(e, size, _pick(size, 11.0, 28.0))
     t = e.exact("fdiv", e.like(held, 2.0), e.exact("fadd", held, 2.0))
-    q = e.polynomial(t, _for(size, _ERFCX_F32, _ERFCX_F64))
+    q = e.polynomial(e.exact("fsub", t, 0.5), _for(size, _ERFCX_F32, _ERFCX_F64))
     square = e.exact("fmul", held, held)
     power = exp(e, -square)
+    # What rounding the square lost, since exp would multiply it.
     if e.target.fma:
-        # What rounding the square lost would be multiplied by exp.
         lost = e.fma(held, held, -square)
-        power = e.fma(power, -lost, power)
+    else:
+        mask = e.int_like(held, -(1 << _pick(held, 12, 27)))
+        high = e.convert("bitcast", e.binary("and", e.bits(held), mask), held.type)
+        low = e.exact("fsub", held, high)
+        cross = e.exact("fmul", e.exact("fmul", high, 2.0), low)
+        lost = e.exact("fadd", e.exact("fsub", e.exact("fmul", high, high), square), cross)
+        lost = e.exact("fadd", lost, e.exact("fmul", low, low))
+    power = e.fma(power, -lost, power)
     return e.exact("fmul", e.exact("fmul", q, t), power)
 
 
@@ -509,8 +526,9 @@ def erf(e: Emitter, x: Value) -> Value:
     if x.type == "float":
         held = _at_least(e, _at_most(e, x, 4.0), -4.0)
         z = e.exact("fmul", held, held)
-        above = e.exact("fmul", held, e.polynomial(z, _ERF_F32_ABOVE))
-        return e.exact("fdiv", above, e.polynomial(z, _ERF_F32_BELOW))
+        # The ratio first: denormals must not be multiplied by small numbers.
+        ratio = e.exact("fdiv", e.polynomial(z, _ERF_F32_ABOVE), e.polynomial(z, _ERF_F32_BELOW))
+        return e.exact("fmul", held, ratio)
     size = e.absolute(x)
     outer = e.sign_of(e.exact("fsub", e.like(x, 1.0), _erfc_positive(e, size)), x)
     inner = e.exact("fmul", x, e.polynomial(e.exact("fmul", x, x), _ERF_F64))
@@ -559,7 +577,9 @@ def _turned(e: Emitter, x: Value, quarter: int) -> Value:
 
 def sin(e: Emitter, x: Value) -> Value:
     """Sine."""
-    return e.rarely(_too_great(e, x), _turned(e, x, 0), "sin" + _suffix(x), (x,))
+    # The reduction loses the sign of -0.
+    usual = e.select(e.compare("oeq", x, 0.0), x, _turned(e, x, 0))
+    return e.rarely(_too_great(e, x), usual, "sin" + _suffix(x), (x,))
 
 
 def cos(e: Emitter, x: Value) -> Value:
@@ -573,6 +593,7 @@ def tan(e: Emitter, x: Value) -> Value:
     odd = e.compare("ne", e.integer("and", n, 1), 0)
     above = e.select(odd, -cosine, sine)
     usual = e.exact("fdiv", above, e.select(odd, sine, cosine))
+    usual = e.select(e.compare("oeq", x, 0.0), x, usual)
     return e.rarely(_too_great(e, x), usual, "tan" + _suffix(x), (x,))
 
 
@@ -622,6 +643,7 @@ def _atan_ratio(e: Emitter, above: Value, below: Value) -> Value:
     """Arc tangent of above / below, both ≥ 0 and above ≤ below (0 / 0: 0, inf / inf: π/4)."""
     great = e.compare("ogt", above, e.exact("fmul", below, math.tan(math.pi / 8)))
     infinite = e.compare("oeq", above, _INF)
+    great = e.binary("or", great, infinite)
     n = e.select(great, e.exact("fsub", above, below), above)
     d = e.select(great, e.exact("fadd", above, below), below)
     t = e.exact("fdiv", n, d)
