@@ -87,6 +87,17 @@ def read_message(path: str, kind: type[Any], text: bool = False) -> Any:
         raise DataLossError(None, None, f"{path}: {error}" if text else str(error)) from None
 
 
+def read_graph_def(path: str) -> graph_pb2.GraphDef:
+    """Returns the GraphDef in a file: in text form where its name ends in `txt`, else in binary form.
+
+    Raises:
+      NotFoundError: if there is no such file.
+      DataLossError: if it holds no GraphDef.
+    """
+    message: graph_pb2.GraphDef = read_message(path, graph_pb2.GraphDef, text=path.endswith("txt"))
+    return message
+
+
 def _list(items: Iterable[str]) -> str:
     items = list(items)
     shown = "; ".join(items[:_MOST_LISTED])
