@@ -320,6 +320,8 @@ def feed_array(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
             f" lists, numpy ndarrays. For reference, the tensor object was {value!r} which was passed to the feed with"
             f" key {tensor.name!r}."
         )
+    if value is None:
+        raise TypeError(f"Cannot feed None for Tensor {tensor.name!r}")
     dtype = tensor.handle_dtype if tensor.dtype is dtypes.resource else tensor.dtype
     wanted = dtype.numpy
     if dtype is dtypes.string:

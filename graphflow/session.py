@@ -33,6 +33,7 @@ from graphflow.graph import (
     get_default_session,
 )
 from graphflow.ops.random import samples_reserved
+from graphflow.plan import TraceEvent
 from graphflow.program import Node, Program, freeze, variable_name
 from graphflow.variable_store import UninitializedVariableError, VariableShapeError, VariableStore
 from graphflow.variables import Variable
@@ -241,9 +242,6 @@ class _Runner:
         shapes = tuple([value.shape for value in values])
         bound = self._bound.get(shapes)
         if bound is None:
-            # Once per shape: what is admitted here need not be looked at again.
-            values = self.converted(values)
-            shapes = tuple([value.shape for value in values])
             bound = self.bound(shapes)
         try:
             if self._writes:
@@ -305,20 +303,18 @@ class _Runner:
         return results if self._pack is None else self._pack(results)
 
     def converted(self, values: Sequence[Any]) -> list[Array]:
-        """Returns the feeds as arrays of the right dtype and an admissible shape, one per fed tensor."""
+        """Returns the feeds as arrays of the right dtype, one per fed tensor."""
         tensors = self.feeds.tensors
-        arrays: list[Array] = []
-        for tensor, value in zip(tensors, self.feeds.values(values), strict=True):
-            array = feed_array(tensor, value)
+        return [feed_array(t, v) for t, v in zip(tensors, self.feeds.values(values), strict=True)]
+
+    def _check_shapes(self, shapes: Shapes) -> None:
+        for tensor, given in zip(self.feeds.tensors, shapes, strict=True):
             shape = tensor.handle_shape if tensor.dtype is dtypes.resource else tensor.shape
-            if not shape.is_compatible_with(array.shape):
+            if not shape.is_compatible_with(given):
                 made = f"; it was made at {tensor.op.user_line}" if tensor.op.user_line else ""
                 raise ValueError(
-                    f"Cannot feed value of shape {array.shape} for Tensor '{tensor.name}', which has shape"
-                    f" '{shape}'{made}"
+                    f"Cannot feed value of shape {given} for Tensor '{tensor.name}', which has shape '{shape}'{made}"
                 )
-            arrays.append(array)
-        return arrays
 
     def bound(self, shapes: Shapes) -> BoundPlan:
         """Returns the plan for feeds of these shapes."""
@@ -326,6 +322,8 @@ class _Runner:
             bound = self._bound.get(shapes)
             if bound is not None:
                 return bound
+            # Once per shape: what is admitted here need not be looked at again.
+            self._check_shapes(shapes)
             try:
                 bound = self.executable.bind(shapes, self._state)
             except Exception as error:
@@ -852,6 +850,8 @@ def _uses_results_of(update: Operation, operations: set[Operation]) -> bool:
             continue
         seen.add(operation)
         stack.extend(tensor.op for tensor in operation.inputs)
+        # What `assign` returns reads the variable after the write: the write is a control input.
+        stack.extend(operation._control_inputs)
     return False
 
 
@@ -938,15 +938,6 @@ def _made(operation: Any) -> str:
 # Running without compiling.
 
 
-class _Event(NamedTuple):
-    name: str
-    start_us: float
-    duration_us: float
-    thread: int
-    bytes: int
-    label: str
-
-
 class _Interpreted:
     """A program run by the reference executor, whatever the shapes; both `Executable` and `BoundPlan`."""
 
@@ -972,7 +963,7 @@ class _Interpreted:
         )
         ends = [start for _, start in marks[1:]] + [time.perf_counter() - began]
         events = [
-            _Event(node.name, start * 1e6, (end - start) * 1e6, 0, 0, node.type)
+            TraceEvent(node.name, start * 1e6, (end - start) * 1e6, 0, 0, node)
             for (node, start), end in zip(marks, ends, strict=True)
         ]
         return results, events

@@ -72,7 +72,8 @@ def record(run_metadata: Any, device: str, events: Any, began_us: int) -> None:
     Args:
       run_metadata: the message.
       device: the name of the device that did the work.
-      events: items with `name`, `start_us` (from the beginning of the run), `duration_us`, `thread`, `bytes`, `label`.
+      events: items with `name`, `start_us` (from the beginning of the run), `duration_us`, `thread`, `bytes`, `origin`
+        (a node with its `type`, or None).
       began_us: when the run began, in microseconds since the epoch.
     """
     stats = run_metadata.step_stats.dev_stats.add()
@@ -80,7 +81,7 @@ def record(run_metadata: Any, device: str, events: Any, began_us: int) -> None:
     for event in events:
         node = stats.node_stats.add()
         node.node_name = event.name
-        node.timeline_label = event.label
+        node.timeline_label = str(getattr(event.origin, "type", event.name))
         node.thread_id = event.thread
         node.all_start_micros = began_us + int(event.start_us)
         node.op_start_rel_micros = 0
