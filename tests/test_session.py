@@ -1,0 +1,381 @@
+"""Session: fetches, feeds, plans kept, threads, life and limits."""
+
+from __future__ import annotations
+
+import collections
+import json
+import threading
+import warnings
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from graphflow import dtypes, errors, ops
+from graphflow.graph import Graph, IndexedSlices, get_default_graph, get_default_session
+from graphflow.opdef import constant, emit
+from graphflow.ops.source import placeholder
+from graphflow.session import _GROWTHS_BEFORE_WARNING, InteractiveSession, Session, _Gate
+from graphflow.timeline import Timeline
+from graphflow.variables import Variable, assign_add, global_variables_initializer
+
+assert ops
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+def test_fetches_keep_their_structure() -> None:
+    a, b = constant(2.0, name="a"), constant([1, 2], name="b")
+    nothing = emit.NoOp()
+    with Session() as sess:
+        result = sess.run(
+            {
+                "pair": Pair(a, [b, None]),
+                "plain": (a, "b:0"),
+                "op": nothing,
+                "order": collections.OrderedDict(z=a),
+            }
+        )
+        assert isinstance(result["pair"], Pair)
+        assert result["pair"].first == np.float32(2)
+        assert isinstance(result["pair"].first, np.float32)
+        assert result["pair"].second[0].tolist() == [1, 2]
+        assert result["pair"].second[1] is None
+        assert isinstance(result["plain"], tuple)
+        assert result["op"] is None
+        assert isinstance(result["order"], collections.OrderedDict)
+        assert sess.run([]) == []
+        assert sess.run([nothing]) == [None]
+        assert sess.run(nothing) is None
+
+
+def test_named_tuples_and_tuples_of_equal_content_are_told_apart() -> None:
+    a, b = constant(1), constant(2)
+    with Session() as sess:
+        for _ in range(2):
+            assert type(sess.run((a, b))) is tuple
+            assert type(sess.run(Pair(a, b))) is Pair
+            assert type(sess.run([a, b])) is list
+            assert type(sess.run([(a, b)])[0]) is tuple
+            assert type(sess.run([Pair(a, b)])[0]) is Pair
+
+
+def test_indexed_slices_are_fetched_as_arrays() -> None:
+    slices = IndexedSlices(constant([[1.0], [2.0]]), constant([3, 1]), constant([5, 1]))
+    with Session() as sess:
+        values, indices, shape = sess.run(slices)
+        assert values.tolist() == [[1.0], [2.0]]
+        assert indices.tolist() == [3, 1]
+        assert shape.tolist() == [5, 1]
+
+
+def test_any_tensor_is_fed_and_feeds_are_converted() -> None:
+    x = placeholder(dtypes.float32, [None, 2], name="x")
+    middle = emit.Mul(x, 2.0)
+    y = emit.AddV2(middle, 1.0)
+    with Session() as sess:
+        assert sess.run(y, {x: [[1, 2]]}).tolist() == [[3.0, 5.0]]
+        assert sess.run(y, {"x:0": np.ones((3, 2), np.float64)}).shape == (3, 2)
+        assert sess.run(y, {middle: np.zeros((1, 2), np.float32)}).tolist() == [[1.0, 1.0]]
+        assert sess.run([x, y], {x: [[1, 2]]})[0].tolist() == [[1.0, 2.0]]
+        strided = np.arange(8, dtype=np.float32).reshape(2, 4)[:, ::2]
+        assert sess.run(y, {x: strided}).tolist() == [[1.0, 5.0], [9.0, 13.0]]
+        assert sess.run(y, {(x,): ([[0, 0]],)}).tolist() == [[1.0, 1.0]]
+
+
+def test_fetched_arrays_belong_to_the_caller() -> None:
+    x = placeholder(dtypes.float32, [2])
+    v = Variable(constant([1.0, 2.0]))
+    same = emit.Identity(x)
+    with Session() as sess:
+        sess.run(v.initializer)
+        fed = np.zeros(2, np.float32)
+        got = sess.run(same, {x: fed})
+        got += 1
+        assert fed.tolist() == [0.0, 0.0]
+        first = sess.run(v)
+        first += 5
+        assert sess.run(v).tolist() == [1.0, 2.0]
+
+
+def test_strings_are_fed_and_fetched_as_bytes() -> None:
+    x = placeholder(dtypes.string, [None])
+    with Session() as sess:
+        got = sess.run(emit.Identity(x), {x: ["a", b"b\x00"]})
+        assert got.tolist() == [b"a", b"b\x00"]
+        assert sess.run(constant(b"alone")) == b"alone"
+
+
+def test_a_new_batch_size_is_another_plan_of_the_same_runner() -> None:
+    x = placeholder(dtypes.float32, [None])
+    y = emit.Mul(x, x)
+    with Session() as sess:
+        for size in (1, 5, 0, 5):
+            assert sess.run(y, {x: np.full(size, 3.0, np.float32)}).tolist() == [9.0] * size
+        assert len(sess._warm) == 1
+
+
+def test_make_callable_takes_feeds_in_order() -> None:
+    a, b = placeholder(dtypes.float32, []), placeholder(dtypes.float32, [])
+    with Session() as sess:
+        call = sess.make_callable([emit.Sub(a, b)], [b, a])
+        assert call(1.0, np.float32(5.0)) == [np.float32(4.0)]
+        with pytest.raises(ValueError, match="takes 2 feeds, got 1"):
+            call(1.0)
+        plain = sess.make_callable(constant(3))
+        assert plain() == 3
+
+
+def test_the_loss_before_the_step_comes_back() -> None:
+    v = Variable(constant(1.0))
+    read = emit.Identity(v)
+    step = assign_add(v, 1.0)
+    with Session() as sess:
+        sess.run(v.initializer)
+        assert sess.run([read, step]) == [1.0, 2.0]
+        assert sess.run([step, read]) == [3.0, 2.0]
+
+
+def test_feeding_a_variable_feeds_all_its_reads() -> None:
+    v = Variable(constant([1.0, 2.0]), name="v")
+    total = emit.AddV2(emit.Identity(v), emit.Identity(v))
+    with Session() as sess:
+        assert sess.run(total, {v: [5, 6]}).tolist() == [10.0, 12.0]
+        sess.run(v.initializer)
+        assert sess.run(total).tolist() == [2.0, 4.0]
+        assert sess.run("v:0").tolist() == [1.0, 2.0]
+
+
+def test_default_session_and_interactive_session() -> None:
+    x = constant(4.0)
+    with pytest.raises(ValueError, match="No default session"):
+        x.eval()
+    with Session().as_default() as sess:
+        assert x.eval() == 4.0
+        assert get_default_session() is sess
+    assert get_default_session() is None
+    interactive = InteractiveSession()
+    assert x.eval() == 4.0
+    x.op.run()
+    interactive.close()
+    assert get_default_session() is None
+
+
+def test_a_session_enters_its_graph() -> None:
+    graph = Graph()
+    with Session(graph=graph) as sess:
+        assert get_default_graph() is graph
+        assert sess.run(constant(1)) == 1
+        with pytest.raises(RuntimeError, match="not re-entrant"), sess:
+            pass
+    assert get_default_graph() is not graph
+
+
+def test_two_sessions_keep_two_values() -> None:
+    v = Variable(constant(0.0))
+    add = assign_add(v, 1.0)
+    one, two = Session(), Session()
+    one.run(v.initializer)
+    two.run(v.initializer)
+    one.run(add)
+    one.run(add)
+    two.run(add)
+    assert (one.run(v), two.run(v)) == (2.0, 1.0)
+
+
+def test_load_and_variable_value() -> None:
+    v = Variable(constant([0.0, 0.0]), name="v")
+    with Session() as sess:
+        v.load([1, 2], sess)
+        assert sess.variable_value(v).tolist() == [1.0, 2.0]
+        assert sess.variable_value("v").dtype == np.float32
+        with pytest.raises(ValueError, match="shape"):
+            v.load([1, 2, 3], sess)
+
+
+def test_many_threads_share_a_session() -> None:
+    x = placeholder(dtypes.float32, [None])
+    v = Variable(constant(2.0))
+    count = Variable(constant(0))
+    y = emit.Mul(x, v)
+    step = assign_add(count, 1)
+    wrong: list[Any] = []
+    with Session() as sess:
+        sess.run(global_variables_initializer())
+
+        def work(number: int) -> None:
+            for i in range(50):
+                size = 1 + (number + i) % 4
+                got = sess.run(y, {x: np.full(size, number, np.float32)})
+                if got.tolist() != [2.0 * number] * size:
+                    wrong.append(got)
+                sess.run(step)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert sess.run(count) == 200
+
+
+def test_the_gate_lets_a_thread_pass_into_itself() -> None:
+    gate = _Gate()
+    assert gate.enter_to_write()
+    assert not gate.enter_to_write()
+    me = gate.enter_to_read()
+    gate.leave_read(me)
+    gate.leave_write()
+    first = gate.enter_to_read()
+    assert not gate.enter_to_write()
+    gate.leave_read(first)
+
+
+def test_a_session_closed_elsewhere_cancels_a_run() -> None:
+    started, closed = threading.Event(), threading.Event()
+
+    def wait(value: Any) -> Any:
+        started.set()
+        closed.wait(10)
+        return value
+
+    x = constant(1.0)
+    waiting = ops.script_ops.py_func(wait, [x], dtypes.float32) if hasattr(ops, "script_ops") else None
+    if waiting is None:
+        state = Session()._state
+        state.closed = True
+        with pytest.raises(errors.CancelledError):
+            state.between_steps()
+        return
+    sess = Session()
+    closer = threading.Thread(target=lambda: (started.wait(10), sess.close(), closed.set()))
+    closer.start()
+    with pytest.raises(errors.CancelledError):
+        sess.run(waiting)
+    closer.join()
+
+
+def test_timeouts_come_from_the_options() -> None:
+    sess = Session()
+    sess._state.set_deadline(0.0)
+    with pytest.raises(errors.DeadlineExceededError):
+        sess._state.between_steps()
+    sess._state.set_deadline(None)
+    assert sess.run(constant(1), options=SimpleNamespace(timeout_in_ms=60_000, trace_level=0)) == 1
+
+
+class Repeated(list[Any]):
+    """A repeated field of a message."""
+
+    def add(self) -> Any:
+        self.append(_Message())
+        return self[-1]
+
+
+class _Message:
+    """What tracing needs of a protobuf message: fields that come to be when they are touched."""
+
+    def __getattr__(self, name: str) -> Any:
+        repeated = name in ("dev_stats", "node_stats", "output")
+        value = Repeated() if repeated else _Message()
+        self.__dict__[name] = value
+        return value
+
+
+def test_a_traced_run_fills_the_metadata() -> None:
+    x = placeholder(dtypes.float32, [2])
+    y = emit.Exp(emit.Mul(x, 2.0))
+    metadata = _Message()
+    with Session() as sess:
+        got = sess.run(
+            y, {x: [0, 0]}, options=SimpleNamespace(timeout_in_ms=0, trace_level=3), run_metadata=metadata
+        )
+    assert got.tolist() == [1.0, 1.0]
+    nodes = metadata.step_stats.dev_stats[0].node_stats
+    assert nodes
+    assert all(node.op_end_rel_micros >= 0 for node in nodes)
+    for node in nodes:
+        node.output.clear()
+    trace = json.loads(Timeline(metadata.step_stats).generate_chrome_trace_format(show_memory=True))
+    assert {event["ph"] for event in trace["traceEvents"]} >= {"M", "X"}
+
+
+def test_a_graph_that_grows_in_a_loop_warns_once_with_the_line() -> None:
+    v = Variable(constant(0.0))
+    with Session() as sess:
+        sess.run(v.initializer)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(_GROWTHS_BEFORE_WARNING + 20):
+                sess.run(emit.Neg(v))
+        assert len(caught) == 1
+        assert "test_session.py" in str(caught[0].message)
+        assert caught[0].filename.endswith("test_session.py")
+
+
+def test_plans_of_dead_fetch_sets_are_let_go() -> None:
+    constants = [constant(i) for i in range(600)]
+    with Session() as sess:
+        for item in constants:
+            sess.run(item)
+        assert len(sess._warm) <= 256
+        assert sess.run(constants[0]) == 0
+
+
+def test_a_step_that_leaves_out_update_ops_warns_once() -> None:
+    from graphflow.train import GradientDescentOptimizer
+
+    x = placeholder(dtypes.float32, [2])
+    w = Variable(constant([1.0, 1.0]), name="w")
+    mean = Variable(constant([0.0, 0.0]), trainable=False)
+    y = emit.Mul(x, w)
+    update = mean.assign(y)
+    graph = get_default_graph()
+    graph.add_to_collection("update_ops", update)
+    step = GradientDescentOptimizer(0.1).apply_gradients([(y, w)])
+    with graph.control_dependencies(graph.get_collection("update_ops")):
+        good = GradientDescentOptimizer(0.1).apply_gradients([(y, w)])
+    with Session() as sess:
+        sess.run(global_variables_initializer())
+        sess.run(good, {x: [1, 1]})
+        with pytest.warns(RuntimeWarning, match="UPDATE_OPS"):
+            sess.run(step, {x: [1, 1]})
+        sess.run([step, w], {x: [1, 1]})
+
+
+def test_random_counters_move_on_and_seeds_repeat() -> None:
+    from graphflow.ops.random import random_uniform
+
+    r = random_uniform([3], seed=7)
+    free = random_uniform([3])
+    one, two = Session(), Session()
+    first, second = one.run(r), one.run(r)
+    assert first.tolist() != second.tolist()
+    assert two.run(r).tolist() == first.tolist()
+    assert two.run(r).tolist() == second.tolist()
+    assert one.run(free).tolist() != two.run(free).tolist()
+
+
+def test_devices_are_listed() -> None:
+    (device,) = Session().list_devices()
+    assert device.device_type == "CPU"
+    assert device.memory_limit_bytes > 0
+
+
+def test_validate_shape_false_lets_a_variable_change_its_shape() -> None:
+    v = Variable(constant([1.0]), validate_shape=False)
+    x = placeholder(dtypes.float32, None)
+    change = v.assign(x)
+    twice = emit.Mul(v, 2.0)
+    with Session() as sess:
+        sess.run(v.initializer)
+        assert sess.run(twice).tolist() == [2.0]
+        sess.run(change, {x: [[1, 2], [3, 4]]})
+        assert sess.run(twice).tolist() == [[2.0, 4.0], [6.0, 8.0]]
+        sess.run(change, {x: 5})
+        assert sess.run(twice) == 10.0
