@@ -47,7 +47,7 @@ def test_common_names_exist(name: str) -> None:
 def test_all_is_complete_and_true() -> None:
     assert len(gf.__all__) == len(set(gf.__all__))
     for name in gf.__all__:
-        assert getattr(gf, name) is not None, name
+        assert hasattr(gf, name), name
     assert set(gf.__all__) <= set(dir(gf))
     for namespace in gf.NAMESPACES:
         assert importlib.import_module(f"graphflow.{namespace}") is getattr(gf, namespace)
