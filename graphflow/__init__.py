@@ -110,8 +110,8 @@ from graphflow.ops.source import (
     ensure_shape as ensure_shape, fill as fill, guarantee_const as guarantee_const, identity as identity,
     identity_n as identity_n, lin_space as lin_space, linspace as linspace, no_op as no_op, ones as ones,
     ones_like as ones_like, placeholder as placeholder, placeholder_with_default as placeholder_with_default,
-    range as range, rank as rank, shape as shape, shape_n as shape_n, size as size,
-    stop_gradient as stop_gradient, zeros as zeros, zeros_like as zeros_like,
+    prevent_gradient as prevent_gradient, range as range, rank as rank, shape as shape, shape_n as shape_n,
+    size as size, stop_gradient as stop_gradient, zeros as zeros, zeros_like as zeros_like,
 )
 from graphflow.shapes import Dimension as Dimension, TensorShape as TensorShape
 from graphflow.variable_scope import (

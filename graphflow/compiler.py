@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +71,18 @@ class BoundPlan:
         return self.plan.run_traced(feeds, state)
 
 
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Holds back the garbage collector: it would walk all that is being built, again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 class Executable:
     """A compiled slice of a graph.
 
@@ -85,9 +99,10 @@ class Executable:
         self.options = options
         self.name = name
         self.reports: list[PassReport] = []
-        self.program = run_passes(
-            frozen, OPEN, options.disabled_passes, options.enabled_passes, self.reports
-        )
+        with _without_collector():
+            self.program = run_passes(
+                frozen, OPEN, options.disabled_passes, options.enabled_passes, self.reports
+            )
         self.reads = tuple(self.program.variables)
         self.writes = tuple(variable for variable, _ in self.program.commits)
         self._open_variables = [
@@ -110,7 +125,7 @@ class Executable:
             if described is not None:
                 variables[variable] = described[0]
         key = (feed_shapes, tuple(variables.items()))
-        with self._lock:
+        with self._lock, _without_collector():
             bound = self._bound.get(key)
             if bound is None:
                 bound = self._bound[key] = self._bind(feed_shapes, variables)

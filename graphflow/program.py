@@ -139,9 +139,10 @@ class Node:
       origin: the operation of the user's graph it stands for, for errors and traces.
       name: the name of that operation.
       serial: grows with creation, so inputs have smaller ones.
+      key: what makes it equal to another, None if nothing does.
     """
 
-    __slots__ = ("attrs", "controls", "inputs", "name", "op_def", "origin", "outputs", "serial", "types")
+    __slots__ = ("attrs", "controls", "inputs", "key", "name", "op_def", "origin", "outputs", "serial", "types")
 
     def __init__(
         self,
@@ -153,7 +154,9 @@ class Node:
         origin: Operation | None,
         name: str,
         serial: int,
+        key: Any = None,
     ) -> None:
+        self.key = key
         self.op_def = op_def
         self.inputs = inputs
         self.attrs = attrs
@@ -348,11 +351,19 @@ class ProgramBuilder:
             origin if origin is not None else self.origin,
             name or self.name or op_def.name,
             self._serial,
+            key,
         )
         self._serial += 1
         if key is not None:
             self._interned[key] = node
         return node
+
+    def again(self, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]) -> Node:
+        """Returns a node of another program on new inputs: the very node if they are its own, and none equals it."""
+        if inputs == node.inputs and controls == node.controls:
+            return node if node.key is None else self._interned.setdefault(node.key, node)
+        types = node.types if unchanged(inputs, node) else None
+        return self.node(node.op_def, inputs, node.attrs, controls, types, node.origin, node.name)
 
     def emit(self, op_type: str, *inputs: Value, **attrs: Any) -> Value:
         """Returns the first output of a node of the registry; attributes the inputs decide are filled in.
@@ -742,27 +753,21 @@ def rebuild(
     Returns:
       The program itself if nothing changed.
     """
-    builder = ProgramBuilder()
+    nodes = program.nodes
+    builder = ProgramBuilder(nodes[-1].serial + 1 if nodes else 0)
     new: dict[Value, Value] = {}
     new_nodes: dict[Node, Node] = {}
-    made: set[Node] = set()
     changed = False
-    for node in program.nodes:
+    for node in nodes:
         inputs = tuple([new[value] for value in node.inputs])
         controls = tuple([new_nodes[c] for c in node.controls if c in new_nodes])
         builder.origin, builder.name = node.origin, node.name
         result = replace(builder, node, inputs, controls)
         if result is None:
-            same = unchanged(inputs, node)
-            result = builder.node(
-                node.op_def, inputs, node.attrs, controls, node.types if same else None, node.origin, node.name
-            )
-            changed = changed or result in made
-        else:
-            changed = True
+            result = builder.again(node, inputs, controls)
+        changed = changed or result is not node
         if isinstance(result, Node):
             new_nodes[node] = result
-            made.add(result)
             result = result.outputs
         elif result:
             new_nodes[node] = result[0].node

@@ -12,6 +12,7 @@ folds. From there on ops are forgotten. Three loop forms are enough:
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -109,10 +110,15 @@ class Lowered:
 # -- from nodes to expressions ---------------------------------------------------------------------------------
 
 
+@functools.cache
+def _asked_for(rule: Callable[..., Any]) -> tuple[str, ...]:
+    parameters = inspect.signature(rule).parameters.items()
+    return tuple(name for name, p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+
+
 def rule_attrs(rule: Callable[..., Any], node: Node) -> dict[str, Any]:
     """Returns the attributes of a node that a lowering rule asks for."""
-    wanted = [n for n, p in inspect.signature(rule).parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    return {name: node.attrs[name] for name in wanted if name in node.attrs}
+    return {name: node.attrs[name] for name in _asked_for(rule) if name in node.attrs}
 
 
 def value_sizes(value: Value) -> tuple[Size, ...]:

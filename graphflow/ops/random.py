@@ -128,9 +128,17 @@ _TWO_OVER_PI = float.fromhex("0x1.45F306DC9C883p-1")
 _HALF_PI = float.fromhex("0x1.921FB54442D18p0")
 _COSINE = [
     float.fromhex(c)
-    for c in ("0x1p0", "-0x1.ffffffd0c621cp-2", "0x1.55553e1068f19p-5", "-0x1.6c087e89a359dp-10", "0x1.99343027bf8c3p-16")
+    for c in (
+        "0x1p0",
+        "-0x1.ffffffd0c621cp-2",
+        "0x1.55553e1068f19p-5",
+        "-0x1.6c087e89a359dp-10",
+        "0x1.99343027bf8c3p-16",
+    )
 ]
-_SINE = [float.fromhex(c) for c in ("-0x1.555545995a603p-3", "0x1.1107605230bc4p-7", "-0x1.994eb3774cf24p-13")]
+_SINE = [
+    float.fromhex(c) for c in ("-0x1.555545995a603p-3", "0x1.1107605230bc4p-7", "-0x1.994eb3774cf24p-13")
+]
 
 
 def _log(x: Array) -> Array:
@@ -161,7 +169,9 @@ def _sin_cos(x: Array) -> tuple[Array, Array]:
     )
     cosine = np.where(quadrant & 2, -cosine, cosine)
     swapped = quadrant & 1 == 1
-    return np.where(swapped, cosine, sine).astype(np.float32), np.where(swapped, sine, cosine).astype(np.float32)
+    return np.where(swapped, cosine, sine).astype(np.float32), np.where(swapped, sine, cosine).astype(
+        np.float32
+    )
 
 
 def _normal_pairs(words: Array, double: bool) -> Array:
@@ -193,7 +203,9 @@ def _sizes(shape: Array) -> tuple[int, ...]:
     return sizes
 
 
-def _filled(shape: Array, key: tuple[int, int], counter: int, group: int, make: Callable[[Array], Array]) -> Array:
+def _filled(
+    shape: Array, key: tuple[int, int], counter: int, group: int, make: Callable[[Array], Array]
+) -> Array:
     """An array of `shape` from consecutive samples, `group` numbers of each."""
     sizes = _sizes(shape)
     size = int(np.prod(sizes, dtype=np.int64))
@@ -220,7 +232,9 @@ def random_standard_normal_op(shape: Array, *, dtype: DType, key: tuple[int, int
     """Normal numbers of mean 0 and deviation 1."""
     kind = dtype.numpy
     double = kind == np.float64
-    return _filled(shape, key, counter, _group_size(kind), lambda words: _normal_pairs(words, double)).astype(kind)
+    return _filled(shape, key, counter, _group_size(kind), lambda words: _normal_pairs(words, double)).astype(
+        kind
+    )
 
 
 @_shape_op("TruncatedNormal")
@@ -272,7 +286,9 @@ def random_uniform_int_op(
         raise InvalidArgumentError(None, None, f"Need minval < maxval, got {low} >= {high}")
     if minval.dtype == np.int32:
         span = np.uint32(high - low)
-        return _filled(shape, key, counter, 4, lambda words: (words % span + np.uint32(low & 0xFFFFFFFF)).view(np.int32))
+        return _filled(
+            shape, key, counter, 4, lambda words: (words % span + np.uint32(low & 0xFFFFFFFF)).view(np.int32)
+        )
 
     def wide(words: Array) -> Array:
         both = words[:, 0::2].astype(np.uint64) | (words[:, 1::2].astype(np.uint64) << _HALF)
@@ -384,7 +400,9 @@ def random_uniform(
         return result
 
 
-def _scaled(default: str, op_type: str, shape: Any, mean: Any, stddev: Any, dtype: Any, seed: int | None, name: Any) -> Tensor:
+def _scaled(
+    default: str, op_type: str, shape: Any, mean: Any, stddev: Any, dtype: Any, seed: int | None, name: Any
+) -> Tensor:
     with name_scope(name, default, [shape, mean, stddev]) as scope:
         sizes = shape_tensor(shape)
         center = convert_to_tensor(mean, dtype, name="mean")
@@ -431,7 +449,9 @@ def random_crop(value: Any, size: Any, seed: int | None = None, name: str | None
         shape = emit.Shape(value)
         wanted, known = constant_value(size), value.shape.as_tuple()
         if wanted is not None and known is not None:
-            if len(wanted) != len(known) or any(k is not None and k < w for k, w in zip(known, wanted, strict=True)):
+            if len(wanted) != len(known) or any(
+                k is not None and k < w for k, w in zip(known, wanted, strict=True)
+            ):
                 raise ValueError(f"Need value.shape >= size, got {list(known)} and {wanted.tolist()}")
         limit = shape - size + 1  # type: ignore[operator]
         start = random_uniform(emit.Shape(shape), dtype=dtypes.int32, maxval=dtypes.int32.max, seed=seed)
@@ -465,7 +485,9 @@ def categorical(
     with name_scope(name, "categorical", [logits]):
         logits = convert_to_tensor(logits, name="logits")
         chosen = dtypes.int64 if dtype is None else as_dtype(dtype)
-        drawn: Tensor = emit.Multinomial(logits, num_samples, output_dtype=chosen, **_seeds(seed, "Multinomial"))
+        drawn: Tensor = emit.Multinomial(
+            logits, num_samples, output_dtype=chosen, **_seeds(seed, "Multinomial")
+        )
         return drawn
 
 

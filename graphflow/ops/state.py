@@ -300,7 +300,9 @@ def _scattered(node: Any) -> list[TensorShape]:
         return []
     expected = indices.concatenate(held[1:])
     if not updates.is_compatible_with(expected):
-        raise ShapeError(f"the updates must have shape {expected} (indices' shape + rows' shape), have {updates}")
+        raise ShapeError(
+            f"the updates must have shape {expected} (indices' shape + rows' shape), have {updates}"
+        )
     return []
 
 
@@ -333,13 +335,19 @@ def _divide_rows(state: Array, indices: Array, updates: Array) -> None:
 
 
 resource_scatter_update = _scatter_op(
-    "ResourceScatterUpdate", "Sets rows of a variable; of equal indices the last one counts.", _ROW_ATTRS, _set_rows
+    "ResourceScatterUpdate",
+    "Sets rows of a variable; of equal indices the last one counts.",
+    _ROW_ATTRS,
+    _set_rows,
 )
 resource_scatter_add = _scatter_op(
     "ResourceScatterAdd", "Adds to rows of a variable; equal indices add up.", _NUMBER_ROW_ATTRS, np.add.at
 )
 resource_scatter_sub = _scatter_op(
-    "ResourceScatterSub", "Subtracts from rows of a variable; equal indices add up.", _NUMBER_ROW_ATTRS, np.subtract.at
+    "ResourceScatterSub",
+    "Subtracts from rows of a variable; equal indices add up.",
+    _NUMBER_ROW_ATTRS,
+    np.subtract.at,
 )
 resource_scatter_mul = _scatter_op(
     "ResourceScatterMul", "Multiplies rows of a variable.", _NUMBER_ROW_ATTRS, np.multiply.at
@@ -388,7 +396,9 @@ def _scatter_nd_op(name: str, meaning: str, write: Callable[[Array, Any, Array],
               infer=_scattered_nd, effects="writes", updates=(0,), differentiable=False)(body)  # fmt: skip
 
 
-resource_scatter_nd_update = _scatter_nd_op("ResourceScatterNdUpdate", "Sets slices of a variable.", _set_rows)
+resource_scatter_nd_update = _scatter_nd_op(
+    "ResourceScatterNdUpdate", "Sets slices of a variable.", _set_rows
+)
 resource_scatter_nd_add = _scatter_nd_op("ResourceScatterNdAdd", "Adds to slices of a variable.", np.add.at)
 resource_scatter_nd_sub = _scatter_nd_op(
     "ResourceScatterNdSub", "Subtracts from slices of a variable.", np.subtract.at

@@ -95,7 +95,9 @@ def _dense_op(name: str, inputs: str, attrs: str, count: int) -> Callable[[Updat
     """
 
     def register(update: Update) -> OpDef:
-        keywords = tuple(k for k in ("use_nesterov", "multiply_linear_by_lr", "update_slots") if f"{k}:" in attrs)
+        keywords = tuple(
+            k for k in ("use_nesterov", "multiply_linear_by_lr", "update_slots") if f"{k}:" in attrs
+        )
         body, lower = _faces(update, keywords)
         body.__doc__ = lower.__doc__ = update.__doc__
         definition = op(name, inputs, "", f"{_T}; {attrs}", infer=_dense(count), effects="writes",
@@ -158,7 +160,11 @@ def _sparse_op(name: str, inputs: str, attrs: str, count: int, update: Update, m
         check_rows(indices, states[0].shape[0])
 
         def apply(rows: Any, part: Array) -> None:
-            rest = [part if i == at_gradient else v for i, v in enumerate(values) if i >= count and i != at_indices]
+            rest = [
+                part if i == at_gradient else v
+                for i, v in enumerate(values)
+                if i >= count and i != at_indices
+            ]
             with np.errstate(all="ignore"):
                 new = update(_NUMPY, *(state[rows] for state in states), *rest, **chosen)
             for state, value in zip(states, new, strict=True):
@@ -238,7 +244,9 @@ resource_sparse_apply_keras_momentum = _sparse_op(
 # ---------------------------------------------------------------------------- Adagrad and Adadelta
 
 
-def _adagrad(m: Any, var: Any, accum: Any, lr: Any, grad: Any, *, update_slots: bool = True) -> tuple[Any, ...]:
+def _adagrad(
+    m: Any, var: Any, accum: Any, lr: Any, grad: Any, *, update_slots: bool = True
+) -> tuple[Any, ...]:
     """Adagrad: accum += grad²; var -= lr * grad / sqrt(accum)."""
     if update_slots:
         accum = m.add(accum, m.square(grad))
@@ -321,7 +329,10 @@ def _adagrad_da(
 
 _ADAGRAD_DA_STATES = "var:resource; gradient_accumulator:resource; gradient_squared_accumulator:resource"
 resource_apply_adagrad_da = _dense_op(
-    "ResourceApplyAdagradDA", f"{_ADAGRAD_DA_STATES}; grad:T; lr:T; l1:T; l2:T; global_step:int64", _LOCKING, 3
+    "ResourceApplyAdagradDA",
+    f"{_ADAGRAD_DA_STATES}; grad:T; lr:T; l1:T; l2:T; global_step:int64",
+    _LOCKING,
+    3,
 )(_adagrad_da)
 resource_sparse_apply_adagrad_da = _sparse_op(
     "ResourceSparseApplyAdagradDA",
@@ -383,7 +394,16 @@ def resource_apply_adam_with_amsgrad(
     "var:resource; m:resource; v:resource; beta1_power:T; lr:T; beta1:T; beta2:T; epsilon:T; grad:T", _LOCKING, 3,
 )  # fmt: skip
 def resource_apply_ada_max(
-    m: Any, var: Any, first: Any, norm: Any, beta1_power: Any, lr: Any, beta1: Any, beta2: Any, epsilon: Any, grad: Any
+    m: Any,
+    var: Any,
+    first: Any,
+    norm: Any,
+    beta1_power: Any,
+    lr: Any,
+    beta1: Any,
+    beta2: Any,
+    epsilon: Any,
+    grad: Any,
 ) -> tuple[Any, ...]:
     """AdaMax: Adam with the largest gradient so far in place of the second moment."""
     one = _one(m, lr)
@@ -420,7 +440,9 @@ def _centered_rms_prop(
 _RMS_STATES = "var:resource; ms:resource; mom:resource"
 _CENTERED_STATES = "var:resource; mg:resource; ms:resource; mom:resource"
 _RMS_RATES = "lr:T; rho:T; momentum:T; epsilon:T; grad:T"
-resource_apply_rms_prop = _dense_op("ResourceApplyRMSProp", f"{_RMS_STATES}; {_RMS_RATES}", _LOCKING, 3)(_rms_prop)
+resource_apply_rms_prop = _dense_op("ResourceApplyRMSProp", f"{_RMS_STATES}; {_RMS_RATES}", _LOCKING, 3)(
+    _rms_prop
+)
 resource_apply_centered_rms_prop = _dense_op(
     "ResourceApplyCenteredRMSProp", f"{_CENTERED_STATES}; {_RMS_RATES}", _LOCKING, 4
 )(_centered_rms_prop)
@@ -535,7 +557,10 @@ resource_sparse_apply_proximal_adagrad = _sparse_op(
 
 
 @_dense_op(
-    "ResourceApplyAddSign", "var:resource; m:resource; lr:T; alpha:T; sign_decay:T; beta:T; grad:T", _LOCKING, 2
+    "ResourceApplyAddSign",
+    "var:resource; m:resource; lr:T; alpha:T; sign_decay:T; beta:T; grad:T",
+    _LOCKING,
+    2,
 )
 def resource_apply_add_sign(
     m: Any, var: Any, first: Any, lr: Any, alpha: Any, sign_decay: Any, beta: Any, grad: Any
@@ -547,7 +572,10 @@ def resource_apply_add_sign(
 
 
 @_dense_op(
-    "ResourceApplyPowerSign", "var:resource; m:resource; lr:T; logbase:T; sign_decay:T; beta:T; grad:T", _LOCKING, 2
+    "ResourceApplyPowerSign",
+    "var:resource; m:resource; lr:T; logbase:T; sign_decay:T; beta:T; grad:T",
+    _LOCKING,
+    2,
 )
 def resource_apply_power_sign(
     m: Any, var: Any, first: Any, lr: Any, logbase: Any, sign_decay: Any, beta: Any, grad: Any

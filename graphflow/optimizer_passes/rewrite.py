@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from graphflow.program import Node, Program, ProgramBuilder, Replacement, Value, rebuild, unchanged
+from graphflow.program import Node, Program, ProgramBuilder, Replacement, Value, rebuild
 
 Rule = Callable[[ProgramBuilder, Node], Value | None]
 
@@ -45,8 +45,7 @@ class RuleSet:
         ) -> Replacement:
             if node.type not in self._by_op or controls:
                 return None
-            types = node.types if unchanged(inputs, node) else None
-            current = builder.node(node.op_def, inputs, node.attrs, (), types, node.origin, node.name)
+            current = builder.again(node, inputs, ())
             result = current.outputs[0]
             for _ in range(_MOST_FIRINGS_PER_NODE):
                 found = self._once(builder, result.node, counts)

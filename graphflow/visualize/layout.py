@@ -169,7 +169,8 @@ def _arrange(frame: Frame, spans: list[_Span], sizes: dict[Item, tuple[float, fl
     for item in sorted(frame.items, key=_first):
         layers[levels[item]].append(item)
     near: dict[Item | _Lane, list[Item | _Lane]] = {item: [] for item in frame.items}
-    level: dict[Item | _Lane, int] = {**levels}
+    level: dict[Item | _Lane, int] = {}
+    level.update(levels.items())
     passed: dict[_Span, list[_Lane]] = {}
     count = 0
     for span in spans:
