@@ -192,11 +192,14 @@ class _Lowering:
             bound[workspace.name] = self.builder.scratch(max(64, workspace.bytes.evaluate(named)), workspace.name)
         written: set[str] = set()
         changes = set(results) | {workspace.name for workspace in code.workspaces}
+        # Only what the epilogue reads element by element may be overwritten: `a`, `b`, images and filters may not.
+        epilogue = getattr(call, "epilogue", None)
+        element = [operand.name for operand in epilogue.operands if operand.over == "element"] if epilogue else []
         pairs = [
             (bound[result], bound[operand])
             for result, made in results.items()
-            for operand, value in operands.items()
-            if value.sizes == made.sizes and value.dtype is made.dtype
+            for operand in element
+            if operands[operand].sizes == made.sizes and operands[operand].dtype is made.dtype
         ]
         for position, launch in enumerate(code.launches):
             args: list[Arg] = []
