@@ -1,0 +1,184 @@
+"""One version of a model, ready to run. Knows nothing of how requests arrive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphflow import saved_model
+from graphflow.dtypes import DType
+from graphflow.errors import InvalidArgumentError, NotFoundError
+from graphflow.graph import Graph, Tensor
+from graphflow.session import Session
+from graphflow.shapes import TensorShape
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a signature.
+
+    Attributes:
+      name: the tensor's name in the graph.
+      dtype: its element type.
+      shape: what is known of its shape.
+    """
+
+    name: str
+    dtype: DType
+    shape: TensorShape
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What goes in and comes out, by the names that requests use.
+
+    Attributes:
+      inputs, outputs: the tensors, sorted by name.
+      method_name: what it does, such as "tensorflow/serving/predict".
+      function: takes the inputs' arrays in order, returns the outputs' arrays in order.
+    """
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    method_name: str
+    function: Callable[..., Sequence[Array]]
+
+
+class Model:
+    """A loaded SavedModel.
+
+    Many threads may run it at once.
+
+    Args:
+      path: the folder of one version.
+      name: the name it is served under.
+      version: its number.
+      tags: the tags of the graph to load.
+
+    Raises:
+      OSError, DataLossError, RuntimeError, ValueError: as `saved_model.load`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        name: str = "default",
+        version: int = 1,
+        tags: Sequence[str] = (saved_model.SERVING,),
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.path = os.fspath(path)
+        self._graph = Graph()
+        self._session = Session(graph=self._graph)
+        proto = saved_model.load(self._session, tags, self.path)
+        self._graph.finalize()
+        self.signatures: dict[str, Signature] = {}
+        # Signatures that name sparse or composite tensors, with the reason why they cannot be run.
+        self.unsupported: dict[str, str] = {}
+        for key in sorted(proto.signature_def):
+            if key == saved_model.constants.INIT_OP_SIGNATURE_KEY:
+                continue
+            try:
+                self.signatures[key] = self._signature(proto.signature_def[key])
+            except (KeyError, ValueError) as error:
+                self.unsupported[key] = str(error)
+
+    def _signature(self, proto: Any) -> Signature:
+        tensors: list[dict[str, Tensor]] = []
+        for infos in (proto.inputs, proto.outputs):
+            found = {}
+            for key in sorted(infos):
+                element = saved_model.get_tensor_from_tensor_info(infos[key], self._graph)
+                if not isinstance(element, Tensor):
+                    raise ValueError(f"{key!r} names an operation, not a tensor")
+                found[key] = element
+            tensors.append(found)
+        inputs, outputs = tensors
+        function = self._session.make_callable(list(outputs.values()), feed_list=list(inputs.values()))
+        return Signature(_specs(inputs), _specs(outputs), str(proto.method_name), function)
+
+    def signature(self, name: str = "") -> Signature:
+        """Returns a signature; "" is the default one.
+
+        Raises:
+          InvalidArgumentError: if there is none of this name.
+        """
+        name = name or saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+        found = self.signatures.get(name)
+        if found is None:
+            reason = self.unsupported.get(name)
+            text = f'Serving signature name: "{name}" not found in signature def'
+            raise InvalidArgumentError(None, None, f"{text}: {reason}" if reason else text)
+        return found
+
+    def run(self, signature_name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Computes all outputs of a signature.
+
+        Args:
+          signature_name: the signature; "" is the default one.
+          inputs: an array per input.
+
+        Returns:
+          An array per output.
+
+        Raises:
+          InvalidArgumentError: for an unknown signature, missing or unknown inputs, wrong shapes or dtypes.
+          OpError: for what fails in the run.
+        """
+        signature = self.signature(signature_name)
+        if inputs.keys() != signature.inputs.keys():
+            extra = ",".join(sorted(inputs.keys() - signature.inputs.keys()))
+            missing = ",".join(sorted(signature.inputs.keys() - inputs.keys()))
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"input size does not match signature: {len(inputs)}!={len(signature.inputs)} "
+                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}.",
+            )
+        try:
+            results = signature.function(*[inputs[name] for name in signature.inputs])
+        except (TypeError, ValueError) as error:
+            # What a session refuses to be fed is the request's fault.
+            raise InvalidArgumentError(None, None, str(error)) from error
+        return {
+            name: np.asarray(result) for name, result in zip(signature.outputs, results, strict=True)
+        }
+
+    def close(self) -> None:
+        """Frees the model; runs under way are cancelled."""
+        self._session.close()
+
+
+def _specs(tensors: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
+    return {key: TensorSpec(tensor.name, tensor.dtype, tensor.shape) for key, tensor in tensors.items()}
+
+
+def newest_version(base_path: str | os.PathLike[str]) -> tuple[int, str]:
+    """Returns number and folder of the newest version below a base path: the folder with the largest number.
+
+    Raises:
+      NotFoundError: if there is no such folder, or none that holds a model.
+    """
+    base = Path(base_path)
+    if not base.is_dir():
+        raise NotFoundError(None, None, f"Could not find base path {base} for servable")
+    versions = sorted(
+        (int(path.name), str(path)) for path in base.iterdir() if path.name.isdecimal() and path.is_dir()
+    )
+    for version, path in reversed(versions):
+        if saved_model.maybe_saved_model_directory(path):
+            return version, path
+    hint = ""
+    if saved_model.maybe_saved_model_directory(base):
+        hint = f"; the folder is a model itself: move it to {base / '1'}"
+    raise NotFoundError(
+        None, None, f"No versions of servable found under base path {base} (folders named by numbers){hint}"
+    )

@@ -1,0 +1,133 @@
+"""Requests as arrays, arrays as answers: TensorFlow Serving's forms, and its words where they do not fit."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from graphflow import dtypes
+from graphflow.errors import InvalidArgumentError, UnimplementedError
+from graphflow.serving.json_tensor import inputs_of, parse_request, to_array, write_answer
+from graphflow.serving.model import Signature, TensorSpec
+from graphflow.shapes import TensorShape
+
+
+def signature(**inputs: Any) -> Signature:
+    specs = {name: TensorSpec(f"{name}:0", dtype, TensorShape(None)) for name, dtype in sorted(inputs.items())}
+    return Signature(specs, {}, "", lambda: [])
+
+
+ONE = signature(x=dtypes.float32)
+TWO = signature(a=dtypes.float32, b=dtypes.string)
+
+
+@pytest.mark.parametrize(
+    ("request_", "of", "want"),
+    [
+        ({"instances": [1, 2.5]}, ONE, {"x": [1, 2.5]}),
+        ({"instances": [[1], [2]]}, ONE, {"x": [[1], [2]]}),
+        ({"instances": [{"x": [1]}, {"x": [2]}]}, ONE, {"x": [[1], [2]]}),
+        ({"instances": [{"a": 1, "b": "s"}, {"b": {"b64": "/w=="}, "a": 2}]}, TWO,
+         {"a": [1, 2], "b": [b"s", b"\xff"]}),
+        ({"inputs": 3}, ONE, {"x": 3}),
+        ({"inputs": [[1, 2]]}, ONE, {"x": [[1, 2]]}),
+        ({"inputs": {"x": [[], []]}}, ONE, {"x": [[], []]}),
+        ({"inputs": {"a": [1, 2, 3], "b": ["s"]}}, TWO, {"a": [1, 2, 3], "b": [b"s"]}),
+        ({"inputs": {"b64": "aGk="}}, signature(s=dtypes.string), {"s": b"hi"}),
+    ],
+)  # fmt: skip
+def test_requests(request_: dict[str, Any], of: Signature, want: dict[str, Any]) -> None:
+    got, rows = inputs_of(parse_request(json.dumps(request_).encode()), of)
+    assert {name: array.tolist() for name, array in got.items()} == want
+    assert all(array.dtype == of.inputs[name].dtype.numpy for name, array in got.items())
+    assert rows == ("instances" in request_)
+
+
+def test_bare_tokens_are_numbers() -> None:
+    got, _ = inputs_of(parse_request(b'{"instances": [NaN, Infinity, -Infinity, 1e-3]}'), ONE)
+    assert math.isnan(got["x"][0]) and got["x"].tolist()[1:3] == [math.inf, -math.inf]
+
+
+@pytest.mark.parametrize(
+    ("body", "of", "text"),
+    [
+        (b"", ONE, "JSON Parse error: The document is empty"),
+        (b"{", ONE, "JSON Parse error: .* at offset: 1"),
+        (b"\xff\xfe", ONE, "JSON Parse error"),
+        (b"[" * 100_000, ONE, "JSON Parse error"),
+        (b"[1]", ONE, r"JSON Value: \[1\] Is not object"),
+        (b"{}", ONE, "Missing 'inputs' or 'instances' key"),
+        (b'{"inputs": 1, "instances": [1]}', ONE, "expecting only one of 'inputs' or 'instances' keys"),
+        (b'{"instances": 1}', ONE, "Excepting 'instances' to be an list/array"),
+        (b'{"instances": []}', ONE, "No values in 'instances' array"),
+        (b'{"instances": [1, 2]}', TWO, "instances is a plain list, but expecting list of objects"),
+        (b'{"instances": [1, {"x": 1}]}', ONE, "Expecting value/list but got object at item 1"),
+        (b'{"instances": [{"x": 1}, 1]}', ONE, "Expecting object but got list at item 1"),
+        (b'{"instances": [{"y": 1}]}', ONE, "JSON object: does not have named input: y"),
+        (b'{"instances": [{"a": 1}]}', TWO, "keys must be equal to: a,b"),
+        (b'{"instances": [[1, 2], [1]]}', ONE, "element: 1 .*Expecting tensor size: 2 but got: 1"),
+        (b'{"instances": [[[1, 2]], [[1], [2]]]}', ONE, r"Expecting shape \[1,2\] but got: \[2,1\]"),
+        (b'{"instances": [[1, [2]]]}', ONE, "element: 0 .*unexpected level"),
+        (b'{"instances": ["s"]}', ONE, 'JSON Value: "s" Type: String is not of expected type: float'),
+        (b'{"instances": [true]}', ONE, "JSON Value: true Type: Bool is not of expected type: float"),
+        (b'{"instances": [null]}', ONE, "JSON Value: null Type: Null is not of expected type: float"),
+        (b'{"instances": [1e39]}', ONE, "Cannot convert JSON value: 1e\\+39 to float without loss"),
+        (b'{"instances": [16777217]}', ONE, "to float without loss of precision"),
+        (b'{"inputs": 1.0}', signature(i=dtypes.int32), "Type: Number is not of expected type: int32"),
+        (b'{"inputs": 4294967296}', signature(i=dtypes.int32), "is not of expected type: int32"),
+        (b'{"inputs": 1}', signature(i=dtypes.bool_), "is not of expected type: bool"),
+        (b'{"inputs": {"b64": 3}}', signature(s=dtypes.string), "Missing named input: s"),
+        (b'{"inputs": [{"b64": "*"}]}', signature(s=dtypes.string), "Unable to base64 decode"),
+        (b'{"inputs": [{"b65": "aa"}]}', signature(s=dtypes.string), "not formatted correctly for base64 data"),
+        (b'{"inputs": [1]}', TWO, "inputs is a plain value/list"),
+        (b'{"inputs": {"a": 1}}', TWO, "Missing named input: b in 'inputs' object"),
+    ],
+)
+def test_what_does_not_fit(body: bytes, of: Signature, text: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=text):
+        inputs_of(parse_request(body), of)
+
+
+def test_types_without_json() -> None:
+    with pytest.raises(UnimplementedError, match="Conversion of JSON Value: 1 to type: half"):
+        to_array([1], dtypes.float16)
+    with pytest.raises(InvalidArgumentError, match="Failed to write JSON value for tensor type: bfloat16"):
+        write_answer({"y": np.zeros(1, dtypes.bfloat16.numpy)}, rows=False)
+
+
+@given(arrays.arrays(st.sampled_from([np.float32, np.float64]), arrays.array_shapes(min_dims=1, min_side=0)))
+@settings(deadline=None)
+def test_numbers_survive_the_way_there_and_back(array: np.ndarray[Any, Any]) -> None:
+    dtype = dtypes.as_dtype(array.dtype)
+    answer = json.loads(write_answer({"y": array}, rows=True))["predictions"]
+    got = np.array(answer, dtype.numpy).reshape(array.shape)
+    finite = ~np.isnan(array)
+    assert got[finite].tobytes() == array[finite].tobytes() and np.isnan(got[~finite]).all()
+    back, _ = inputs_of(parse_request(write_answer({"y": array}, rows=False).replace(b"outputs", b"inputs")),
+                        signature(y=dtype))  # fmt: skip
+    assert np.array_equal(back["y"].reshape(array.shape), array, equal_nan=True)
+
+
+def test_answers() -> None:
+    two = {"a": np.float32([1, 2]), "b": np.array([[True], [False]])}
+    assert json.loads(write_answer(two, rows=True)) == {
+        "predictions": [{"a": 1.0, "b": [True]}, {"a": 2.0, "b": [False]}]
+    }
+    assert write_answer({"y": np.float32([1, 2])}, rows=True) == b'{"predictions":[1.0,2.0]}'
+    assert json.loads(write_answer(two, rows=False))["outputs"]["b"] == [[True], [False]]
+    assert json.loads(write_answer({"y": np.int64(2**62)}, rows=False)) == {"outputs": 2**62}
+    texts = np.array([b"a", b"\xff"], object)
+    assert json.loads(write_answer({"y": texts}, rows=True))["predictions"] == ["a", {"b64": "/w=="}]
+    assert json.loads(write_answer({"y_bytes": texts}, rows=True))["predictions"][0] == {"b64": "YQ=="}
+    assert write_answer({"y": np.array([np.nan, -np.inf])}, rows=True) == b'{"predictions":[NaN,-Infinity]}'
+    with pytest.raises(InvalidArgumentError, match="Tensor name: y has no shape information"):
+        write_answer({"y": np.float32(1)}, rows=True)
+    with pytest.raises(InvalidArgumentError, match="inconsistent batch size: 3 expecting: 2"):
+        write_answer({"a": np.zeros(2), "b": np.zeros(3)}, rows=True)
