@@ -271,7 +271,8 @@ def _transpose_index(sizes: Sizes, strides: Sizes, perm: Array) -> IndexMap:
 )  # fmt: skip
 def conjugate_transpose_op(x: Array, perm: Array) -> Any:
     """The conjugate of the input with its dimensions in another order."""
-    return np.conj(np.transpose(x, _permutation(perm, x.ndim)))
+    turned = np.transpose(x, _permutation(perm, x.ndim))
+    return np.conj(turned) if x.dtype.kind == "c" else turned
 
 
 @conjugate_transpose_op.gradient

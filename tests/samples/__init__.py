@@ -111,7 +111,9 @@ def rng(seed: int = 7) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def uniform(*shape: int, low: float = -2.0, high: float = 2.0, dtype: Any = np.float32, seed: int = 7) -> Array:
+def uniform(
+    *shape: int, low: float = -2.0, high: float = 2.0, dtype: Any = np.float32, seed: int = 7
+) -> Array:
     """Uniform numbers in [low, high) of any dtype; for complex ones both parts."""
     dtype = np.dtype(dtype)
     values = rng(seed).uniform(low, high, shape)
@@ -139,7 +141,21 @@ def apart(*shape: int, dtype: Any = np.float64, seed: int = 7, gap: float = 0.25
 def special(dtype: Any = np.float32) -> Array:
     """NaN, infinities, both zeros, a subnormal, the largest and ordinary numbers."""
     info = ml_dtypes.finfo(np.dtype(dtype))
-    values = [np.nan, np.inf, -np.inf, 0.0, -0.0, float(info.tiny) / 4, -1.0, 1.0, 0.5, -2.5, 3.0, 88.0, -104.0]
+    values = [
+        np.nan,
+        np.inf,
+        -np.inf,
+        0.0,
+        -0.0,
+        float(info.tiny) / 4,
+        -1.0,
+        1.0,
+        0.5,
+        -2.5,
+        3.0,
+        88.0,
+        -104.0,
+    ]
     values += [float(info.max), float(info.min), 1e4]
     with np.errstate(all="ignore"):
         return np.array(values).astype(dtype)
