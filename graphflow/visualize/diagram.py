@@ -115,14 +115,15 @@ def kind_of(op_def: OpDef) -> str:
 def diagram_of(source: Graph | Program, most_boxes: int) -> Diagram:
     """Returns what a picture of a graph or program shows, in at most about `most_boxes` boxes."""
     entries = _graph_entries(source) if isinstance(source, Graph) else _program_entries(source)
-    opened = _opened_scopes(entries, most_boxes)
     root = Frame("")
     frames: dict[Scope, Frame] = {(): root}
     closed: dict[Scope, Box] = {}
     shown: list[Box] = []
     rest: Box | None = None
-    for order, entry in enumerate(entries):
-        *scope, own_name = entry.name.split("/")
+    paths = _paths(entries)
+    opened = _opened_scopes(paths, most_boxes)
+    for order, (entry, path) in enumerate(zip(entries, paths, strict=True)):
+        *scope, own_name = path
         depth = 0
         while depth < len(scope) and tuple(scope[: depth + 1]) in opened:
             depth += 1
@@ -153,12 +154,27 @@ def diagram_of(source: Graph | Program, most_boxes: int) -> Diagram:
     return Diagram(root, _links(entries, shown))
 
 
-def _opened_scopes(entries: list[_Entry], most_boxes: int) -> set[Scope]:
+def _paths(entries: list[_Entry]) -> list[Scope]:
+    """Splits names at slashes; the handle of a variable goes into the scope that has its name."""
+    scopes = set()
+    for entry in entries:
+        at = entry.name.find("/")
+        while at >= 0:
+            scopes.add(entry.name[:at])
+            at = entry.name.find("/", at + 1)
+    return [
+        (*entry.name.split("/"), entry.name.rpartition("/")[2])
+        if entry.name in scopes and not entry.incoming
+        else tuple(entry.name.split("/"))
+        for entry in entries
+    ]
+
+
+def _opened_scopes(paths: list[Scope], most_boxes: int) -> set[Scope]:
     """Chooses the scopes to show open: small ones first, as long as there is room."""
     sizes: Counter[Scope] = Counter()
     children: dict[Scope, set[Scope]] = {(): set()}
-    for entry in entries:
-        parts = tuple(entry.name.split("/"))
+    for parts in paths:
         for depth in range(1, len(parts) + 1):
             children.setdefault(parts[: depth - 1], set()).add(parts[:depth])
             if depth < len(parts):
