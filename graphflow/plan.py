@@ -19,6 +19,7 @@ Fetched arrays are the caller's own: they share memory with no variable, feed, c
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -810,7 +811,8 @@ class Workspace:
     arena: Array
     values: list[Any]
     enter: Entry
-    steps: list[tuple[SegmentCall | None, HostStep | None]]
+    segments: list[SegmentCall | None]
+    calls: list[tuple[Callable[[], None] | None, HostStep | None]]
     binders: dict[int, Entry]
     owners: set[int] = field(default_factory=set)
     variables: list[Array] = field(default_factory=list)
@@ -887,6 +889,19 @@ class Plan:
         self._stateful = bool(self.variables or self._commits) or any(
             isinstance(step, HostStep) and step.with_store for step in steps
         )
+        self._host_slots = {
+            step: (
+                tuple(slot.index for slot in step.inputs),
+                tuple((slot.index, slot, slot.index not in self._views) for slot in step.outputs),
+            )
+            for step in steps
+            if isinstance(step, HostStep)
+        }
+        # One output is so common that it is worth a path without a loop.
+        self._make_one: Callable[[], Array] | None = None
+        if len(self._makers) == 1:
+            make, shape, dtype = self._makers[0]
+            self._make_one = functools.partial(make, shape, dtype)
         self._pool: list[Workspace] = []
 
     def _host_values(self, build: _Build) -> None:
@@ -937,7 +952,12 @@ class Plan:
         except IndexError:
             workspace = self._workspace()
         try:
-            outputs: list[Array] = [make(shape, dtype) for make, shape, dtype in self._makers]
+            make_one = self._make_one
+            outputs: list[Array] = (
+                [make_one()]
+                if make_one is not None
+                else [make(shape, dtype) for make, shape, dtype in self._makers]
+            )
             if self._stateful:
                 if store is None:
                     raise ValueError(f"plan {self.name!r} needs a variable store")
@@ -990,9 +1010,9 @@ class Plan:
                 values[slot.index] = _view(outputs[number], slot)
             if events is None:
                 if not self._native:
-                    for call, host in workspace.steps:
+                    for call, host in workspace.calls:
                         if call is not None:
-                            call.call()
+                            call()
                         elif host is not None:
                             self._host(workspace, host, store)
             else:
@@ -1011,22 +1031,35 @@ class Plan:
         if store is not None:
             store.between_steps()
         values = workspace.values
-        inputs = [values[slot.index] for slot in step.inputs]
+        binders = workspace.binders
+        sources, targets = self._host_slots[step]
+        inputs = [values[index] for index in sources]
         try:
             result = step.function(store, *inputs) if step.with_store else step.function(*inputs)
         except BaseException as error:
             _mark(error, step)
             raise
-        results = (result,) if len(step.outputs) == 1 else tuple(result or ())
-        if len(results) != len(step.outputs):
-            raise ValueError(
-                f'host step "{step.name}" returned {len(results)} values, not {len(step.outputs)}'
-            )
-        for slot, value in zip(step.outputs, results, strict=True):
+        results = (result,) if len(targets) == 1 else tuple(result or ())
+        if len(results) != len(targets):
+            raise ValueError(f'host step "{step.name}" returned {len(results)} values, not {len(targets)}')
+        for (index, slot, plain), value in zip(targets, results, strict=True):
+            # The common case first: a fresh array of the planned kind.
+            if (
+                plain
+                and type(value) is np.ndarray
+                and value.dtype is slot.dtype
+                and value.base is None
+                and (value.shape == slot.shape or slot.shape is None)
+                and id(value) not in map(id, inputs)
+            ):
+                binder = binders.get(index)
+                if binder is None or binder((value,), []) is None:
+                    values[index] = value
+                    continue
             array = self._settle(workspace, step, slot, value, inputs)
-            values[slot.index] = array
-            if slot.index in self._views:
-                self._set_views(values, slot.index, array)
+            values[index] = array
+            if index in self._views:
+                self._set_views(values, index, array)
         for index in step.frees:
             values[index] = None
 
@@ -1083,9 +1116,9 @@ class Plan:
 
     def _traced(self, workspace: Workspace, store: VariableStore | None, events: list[TraceEvent]) -> None:
         began = time.perf_counter_ns()
-        for (call, host), step in zip(workspace.steps, self.steps, strict=True):
-            if call is not None and isinstance(step, Segment):
-                times = call.trace()
+        for segment, step in zip(workspace.segments, self.steps, strict=True):
+            if segment is not None and isinstance(step, Segment):
+                times = segment.trace()
                 for thread in range(times.shape[0]):
                     for number in range(step.count):
                         start, stop = times[thread, number].tolist()
@@ -1097,17 +1130,17 @@ class Plan:
                                     launch.bytes, launch.origin,
                                 )
                             )  # fmt: skip
-            elif host is not None:
+            elif isinstance(step, HostStep):
                 start = time.perf_counter_ns()
-                self._host(workspace, host, store)
+                self._host(workspace, step, store)
                 stop = time.perf_counter_ns()
                 size = sum(
                     value.nbytes
-                    for slot in host.outputs
+                    for slot in step.outputs
                     if (value := workspace.values[slot.index]) is not None
                 )
                 events.append(
-                    TraceEvent(host.name, (start - began) / 1e3, (stop - start) / 1e3, 0, size, host.origin)
+                    TraceEvent(step.name, (start - began) / 1e3, (stop - start) / 1e3, 0, size, step.origin)
                 )
         events.sort(key=lambda event: event.start_us)
 
@@ -1151,13 +1184,17 @@ class Plan:
         table[self._table_words] += table.__array_interface__["data"][0]
         arena = aligned_empty(self.layout.peak)
         table[self._arena_words] += arena.__array_interface__["data"][0]
-        calls: list[tuple[SegmentCall | None, HostStep | None]] = []
+        segments: list[SegmentCall | None] = []
+        calls: list[tuple[Callable[[], None] | None, HostStep | None]] = []
         for step in self.steps:
             if isinstance(step, Segment):
-                calls.append((runtime.segment(table, step.first * RECORD_WORDS, step.count, step), None))
+                bound = runtime.segment(table, step.first * RECORD_WORDS, step.count, step)
+                segments.append(bound)
+                calls.append((bound.call, None))
             else:
+                segments.append(None)
                 calls.append((None, step))
-        only = calls[0][0] if self._native and calls and not traced else None
+        only = segments[0] if self._native and segments and not traced else None
         feeds = [self._check(slot, "slot", slot.index, False) for slot in self.feeds]
         outputs = [
             Check(shape, dtype, True, self._patches.get(("output", number), _NO_PATCHES))
@@ -1176,7 +1213,7 @@ class Plan:
             if index in self._views:
                 self._set_views(values, index, array)
         entry = runtime.entry(table, feeds, outputs, only)
-        workspace = Workspace(table, arena, values, entry, calls, binders)
+        workspace = Workspace(table, arena, values, entry, segments, calls, binders)
         workspace.owners.add(id(_owner(arena)))
         return workspace
 
@@ -1280,6 +1317,8 @@ def _row_major(array: Array, slot: Slot) -> Array:
     flags = array.flags
     if type(array) is np.ndarray and flags.c_contiguous and flags.aligned and array.dtype is slot.dtype:
         return array
+    if flags.c_contiguous and flags.aligned and array.dtype.isnative and not slot.dtype.hasobject:
+        return np.ndarray(array.shape, slot.dtype, array)  # an equal dtype that is another object
     fresh = np.empty(array.shape, slot.dtype)
     fresh[...] = array
     return fresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import weakref
 from collections.abc import Sequence
@@ -75,6 +76,7 @@ class CpuBackend:
     def addresses(self, kernels: Sequence[Any]) -> list[int]:
         """The address of each kernel, compiled where it has not been yet. Equal kernels are compiled once."""
         texts: dict[str, str] = {}
+        symbols: dict[int, str] = {}
         wanted: list[int | str] = []
         for kernel in kernels:
             if isinstance(kernel, int):
@@ -82,7 +84,9 @@ class CpuBackend:
             elif isinstance(kernel, str) and kernel == COPY:
                 wanted.append(driver().copy)
             elif isinstance(kernel, Kernel):
-                wanted.append(self._generate(kernel, texts))
+                if id(kernel) not in symbols:
+                    symbols[id(kernel)] = self._generate(kernel, texts)
+                wanted.append(symbols[id(kernel)])
             elif isinstance(kernel, NativeCode):
                 texts[kernel.symbol] = kernel.text
                 wanted.append(kernel.symbol)
@@ -92,8 +96,8 @@ class CpuBackend:
         return [found[item] if isinstance(item, str) else item for item in wanted]
 
     def _generate(self, kernel: Kernel, texts: dict[str, str]) -> str:
-        """The kernel's symbol, named by its printed loops; its LLVM text goes to `texts`."""
-        printed = kernel_text(kernel)
+        """The kernel's symbol, named by its printed loops but not its name; its text goes to `texts`."""
+        printed = kernel_text(dataclasses.replace(kernel, name="kernel"))
         symbol = f"k_{digest(printed)[:24]}"
         if symbol not in texts:
             texts[symbol] = kernel_to_llvm(kernel, self.target, symbol)

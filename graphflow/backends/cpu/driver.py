@@ -47,8 +47,8 @@ TEAM_BYTES = 768
 # A segment's header: records, count, address of the cell that holds the team (or 0), patience, trace (or 0).
 HEADER_WORDS = 5
 
-# Looks before a thread gives its core away: some 40 microseconds.
-_LOOKS = 2000
+# Looks before a thread gives its core away: some ten microseconds.
+_LOOKS = 500
 # Times a thread gives its core away at a barrier before it sleeps.
 _BARRIER_PATIENCE = 5000
 
