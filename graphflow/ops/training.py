@@ -6,6 +6,7 @@ function on the rows that have a gradient.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +115,8 @@ def _faces(update: Update, keywords: tuple[str, ...]) -> tuple[Callable[..., Any
         with np.errstate(all="ignore"):
             return update(_NUMPY, *values, **attrs)
 
+    # Wrapping shows the keyword arguments of `update`: a lowering is handed those that it names.
+    @functools.wraps(update)
     def lower(b: Any, *values: Any, **attrs: Any) -> tuple[Any, ...]:
         return update(b, *values, **{name: attrs[name] for name in keywords if name in attrs})
 
