@@ -19,7 +19,7 @@ from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, get_seed, name_scope
 from graphflow.opdef import constant_value, convert_to_tensor, emit, op
 from graphflow.ops.rules import FLOATS, REALS, Array, rank_exactly, same_as_first, shape_input
-from graphflow.shapes import UNKNOWN, TensorShape
+from graphflow.shapes import TensorShape
 
 _SEEDS = "seed:int=0; seed2:int=0"
 _SHAPED = f"{_SEEDS}; dtype:type{{{FLOATS}}}; T:type{{int32|int64}}"
