@@ -21,6 +21,7 @@ from graphflow.opdef import (
     convert_n_to_tensor,
     convert_to_tensor,
     emit,
+    get_op,
     gradient_rule,
     register_gradient,
 )
@@ -60,8 +61,6 @@ class RegisterGradient:
 
 def NotDifferentiable(op_type: str) -> None:  # noqa: N802 - TF1's name
     """Says that no gradient flows through ops of this type."""
-    from graphflow.opdef import get_op
-
     get_op(op_type).not_differentiable()
 
 

@@ -14,6 +14,7 @@ from graphflow import config
 from graphflow.backends.base import NativeCode
 from graphflow.backends.cache import digest
 from graphflow.backends.cpu.codegen import kernel_to_llvm
+from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.driver import HEADER_WORDS
 from graphflow.backends.cpu.entry import Call, make_entry
 from graphflow.backends.cpu.jit import Jit
@@ -65,8 +66,6 @@ class CpuBackend:
 
     def library(self, call: LibraryCall) -> LibraryCode:
         """The launches and scratch of a library call; equal calls are generated once."""
-        from graphflow.backends.cpu.contraction import emit
-
         key = digest_of_call(call)
         code = self._library.get(key)
         if code is None:
