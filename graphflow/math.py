@@ -33,6 +33,10 @@ from graphflow.ops.layout import (
     unsorted_segment_sqrt_n as unsorted_segment_sqrt_n, unsorted_segment_sum as unsorted_segment_sum,
 )
 from graphflow.ops.linalg import l2_normalize as l2_normalize
+from graphflow.ops.nn import (
+    in_top_k as in_top_k, log_softmax as log_softmax, softmax as softmax, top_k as top_k,
+    zero_fraction as zero_fraction,
+)
 from graphflow.ops.reduction import (
     argmax as argmax, argmin as argmin, count_nonzero as count_nonzero, cumprod as cumprod, cumsum as cumsum,
     reduce_all as reduce_all, reduce_any as reduce_any, reduce_euclidean_norm as reduce_euclidean_norm,

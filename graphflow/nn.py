@@ -14,7 +14,25 @@ from graphflow.ops.elementwise import (
 )
 from graphflow.ops.layout import depth_to_space as depth_to_space, space_to_depth as space_to_depth
 from graphflow.ops.linalg import l2_normalize as l2_normalize, xw_plus_b as xw_plus_b
+from graphflow.ops.nn import (
+    batch_norm_with_global_normalization as batch_norm_with_global_normalization,
+    batch_normalization as batch_normalization, bias_add as bias_add, crelu as crelu, dropout as dropout,
+    embedding_lookup as embedding_lookup, fused_batch_norm as fused_batch_norm, in_top_k as in_top_k,
+    l2_loss as l2_loss, layer_normalization as layer_normalization,
+    local_response_normalization as local_response_normalization, log_poisson_loss as log_poisson_loss,
+    log_softmax as log_softmax, lrn as lrn, moments as moments, normalize_moments as normalize_moments,
+    relu_layer as relu_layer, sigmoid_cross_entropy_with_logits as sigmoid_cross_entropy_with_logits,
+    softmax as softmax, softmax_cross_entropy_with_logits as softmax_cross_entropy_with_logits,
+    softmax_cross_entropy_with_logits_v2 as softmax_cross_entropy_with_logits_v2,
+    sparse_softmax_cross_entropy_with_logits as sparse_softmax_cross_entropy_with_logits,
+    sufficient_statistics as sufficient_statistics, swish as swish, top_k as top_k,
+    weighted_cross_entropy_with_logits as weighted_cross_entropy_with_logits,
+    weighted_moments as weighted_moments, zero_fraction as zero_fraction,
+)
 from graphflow.namespace import lazy
+
+# Other names of the same.
+silu = swish
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(__name__)
