@@ -572,7 +572,9 @@ def _share_of(body: Body, turns: int, elements: int) -> Callable[[Value, tuple[S
         if sizes is None or math.prod(sizes) != math.prod(s.value for s in body.space):
             return None
         own = tuple(s.value for s in row_major(value_sizes(value)))
-        if any(s.value != o and n.value != 1 for s, o, n in zip(strides, own, body.space, strict=True) if len(own) == len(strides)):
+        if len(own) != len(strides):
+            return None
+        if any(s.value != o and n.value != 1 for s, o, n in zip(strides, own, body.space, strict=True)):
             return None
         return "turns", turns, elements * value.dtype.size
 
