@@ -7,6 +7,7 @@ saves and serves them loads when it is first asked for, so that the import stays
 # ruff: noqa: I001
 # fmt: off
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 from graphflow.dtypes import (
@@ -27,8 +28,8 @@ from graphflow.graph import (
     device as device, get_collection as get_collection, get_collection_ref as get_collection_ref,
     get_default_graph as get_default_graph, get_default_session as get_default_session, get_seed as get_seed,
     Graph as Graph, GraphKeys as GraphKeys, IndexedSlices as IndexedSlices, name_scope as name_scope,
-    Operation as Operation, reset_default_graph as reset_default_graph, set_random_seed as set_random_seed,
-    Tensor as Tensor,
+    Operation as Operation, reset_default_graph as reset_default_graph,
+    set_proto_writer as _set_proto_writer, set_random_seed as set_random_seed, Tensor as Tensor,
 )
 from graphflow.initializers import (
     constant_initializer as constant_initializer, glorot_normal_initializer as glorot_normal_initializer,
@@ -156,6 +157,7 @@ if TYPE_CHECKING:
         linalg as linalg, manip as manip, math as math, nn as nn, random as random, saved_model as saved_model,
         train as train, visualize as visualize,
     )
+    from graphflow.serialization.graph_def import write_graph as write_graph
     from graphflow.serialization.graph_import import import_graph_def as import_graph_def
     from graphflow.serialization.proto.attr_value_pb2 import AttrValue as AttrValue
     from graphflow.serialization.proto.config_pb2 import (
@@ -164,7 +166,16 @@ if TYPE_CHECKING:
     )
     from graphflow.serialization.proto.graph_pb2 import GraphDef as GraphDef
     from graphflow.serialization.proto.meta_graph_pb2 import MetaGraphDef as MetaGraphDef
+    from graphflow.serialization.proto.event_pb2 import (
+        Event as Event, LogMessage as LogMessage, SessionLog as SessionLog,
+    )
     from graphflow.serialization.proto.node_def_pb2 import NodeDef as NodeDef
+    from graphflow.serialization.proto.summary_pb2 import (
+        HistogramProto as HistogramProto, Summary as Summary, SummaryMetadata as SummaryMetadata,
+    )
+    from graphflow.serialization.tensor_proto import (
+        make_ndarray as make_ndarray, make_tensor_proto as make_tensor_proto,
+    )
     from graphflow.session import InteractiveSession as InteractiveSession, Session as Session
 
 # Namespaces and names that load at first use; the block above tells type checkers the same.
@@ -179,13 +190,20 @@ _LATER = {
         ("ConfigProto", "GPUOptions", "GraphOptions", "OptimizerOptions", "RunMetadata", "RunOptions"),
         f"{_PROTO}.config_pb2",
     ),
+    **dict.fromkeys(("Event", "LogMessage", "SessionLog"), f"{_PROTO}.event_pb2"),
     "GraphDef": f"{_PROTO}.graph_pb2",
+    **dict.fromkeys(("HistogramProto", "Summary", "SummaryMetadata"), f"{_PROTO}.summary_pb2"),
     "InteractiveSession": "graphflow.session",
     "MetaGraphDef": f"{_PROTO}.meta_graph_pb2",
     "NodeDef": f"{_PROTO}.node_def_pb2",
     "Session": "graphflow.session",
     "import_graph_def": "graphflow.serialization.graph_import",
+    **dict.fromkeys(("make_ndarray", "make_tensor_proto"), "graphflow.serialization.tensor_proto"),
+    "write_graph": "graphflow.serialization.graph_def",
 }
+
+# The graph can be written as protobuf, but protobuf loads only when it is.
+_set_proto_writer(lambda: _import_module("graphflow.serialization.graph_def"))
 
 # Everything public, for `from graphflow import *` and for help.
 __all__ = sorted({
