@@ -67,7 +67,7 @@ _COST = {
 }
 
 # Above this price a masked loop alone is cheaper than an unmasked one with a masked copy for the rest.
-_ONE_LOOP_COST = 64
+_ONE_LOOP_COST = 256
 # Serial loops of at most so many turns are written out, as long as the whole costs no more than this.
 _UNROLLED_TURNS = 16
 _UNROLLED_COST = 256
@@ -400,12 +400,16 @@ class _Generator:
         unroll = 1
         if names and not any(isinstance(s, For) for s in stmt.body):
             unroll = 4 if cost <= 8 else 2 if cost <= 24 else 1
+        # Over columns of a cheap loop, several vectors side by side: its accumulators, and longer runs of memory.
+        jam = 4 if not names and self._is_cheap_column(stmt) else 1
         extent = None if start.number is None or stop.number is None else stop.number - start.number
         if extent is not None and extent <= 0:
             self.env.update(own)
             return
         while unroll > 1 and extent is not None and extent < unroll * width:
             unroll //= 2
+        while jam > 1 and extent is not None and extent < jam * width:
+            jam //= 2
         identities = [e.splat(self._identity(n), width) for n in names]
 
         guard_label, after = e.fresh("some"), e.fresh("all")
@@ -414,20 +418,22 @@ class _Generator:
         accumulators = identities * unroll
         position = start
         masked = self.target.masked_memory
-        whole = None if extent is None else extent // (unroll * width) * (unroll * width)
+        whole = None if extent is None else extent // (unroll * jam * width) * (unroll * jam * width)
         only_masked = (
-            masked and cost > _ONE_LOOP_COST and unroll == 1 and (extent is None or extent % width != 0)
+            masked and cost > _ONE_LOOP_COST and unroll * jam == 1 and (extent is None or extent % width != 0)
         )
         if only_masked:
             whole = 0
         if whole != 0:
             position, accumulators = self._whole_vectors(
-                stmt, start, stop, width, unroll, names, accumulators
+                stmt, start, stop, jam * width, unroll, names, accumulators
             )
         rest = None if extent is None or whole is None else extent - whole
         last = accumulators[: len(names)]
         if rest is None or rest > 0:
-            last, singles = self._rest(stmt, position, stop, width, names, last, identities, rest, unroll)
+            last, singles = self._rest(
+                stmt, position, stop, width, names, last, identities, rest, unroll * jam
+            )
         else:
             singles = []
         accumulators[: len(names)] = last
@@ -450,6 +456,10 @@ class _Generator:
             entry = "" if runs else f"[ {first.text}, %{came_from} ], "
             e.line(f"{merged} = phi {total.full_type} {entry}[ {total.text}, %{inner.label} ]")
             self.env[name] = Value(e, merged, total.type, 1, e.region.level)
+
+    def _is_cheap_column(self, stmt: For) -> bool:
+        loops = [s for s in stmt.body if isinstance(s, For)]
+        return any(s.carries for s in loops) and all(self._cost_of(s.body) <= 8 for s in loops)
 
     def _whole_vectors(
         self,

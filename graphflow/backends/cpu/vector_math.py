@@ -341,6 +341,27 @@ def _avx512_unary(e: Emitter, name: str, x: Value, immediate: str | None = None)
     return _by_registers(e, x, one)
 
 
+def _avx512_by_class(e: Emitter, result: Value, x: Value, answers: int) -> Value:
+    """`vfixupimm`: a result, or what the table's digit says for x's class.
+
+    Digits, lowest first, are for quiet and signalling NaN, 0, 1, -inf, inf, other negative, other positive numbers:
+    0 keeps the result, 2 gives x's NaN, 3 NaN, 4 -inf, 5 inf.
+    """
+    single = x.type == "float"
+    suffix, mask = ("ps", "i16 -1") if single else ("pd", "i8 -1")
+
+    def one(parts: list[Value]) -> Value:
+        r, v = parts
+        full, table = v.full_type, e.int_like(v, answers)
+        function = f"llvm.x86.avx512.mask.fixupimm.{suffix}.512"
+        kinds = f"{full}, {full}, {table.full_type}, i32, {mask.split(' ')[0]}, i32"
+        e.declarations.add(f"declare {full} @{function}({kinds})")
+        text = f"call {full} @{function}({r.typed}, {v.typed}, {table.typed}, i32 0, {mask}, i32 4)"
+        return e.instruction(text, v.type, v.lanes, (r, v))
+
+    return _by_registers(e, result, one, x)
+
+
 def _scale(e: Emitter, x: Value, power: Value, integer: Value | None = None) -> Value:
     """`x * 2**power` for a whole float power; overflows and underflows as it should."""
     if _fills_registers(e, x):
@@ -450,13 +471,11 @@ def log(e: Emitter, x: Value) -> Value:
         half = e.exact("fmul", e.exact("fmul", f, f), 0.5)
         inner = e.fma(s, e.exact("fadd", half, r), e.exact("fmul", k, 1.90821492927058770002e-10))
         result = e.fma(k, 6.93147180369123816490e-01, e.exact("fsub", f, e.exact("fsub", half, inner)))
-    if not _fills_registers(e, x):
-        result = e.select(e.compare("oeq", x, 0.0), -_INF, result)
-        result = e.select(e.compare("oeq", x, _INF), x, result)
-    else:
-        # getexp gives ∓inf for 0 and inf; only f64's division-free parts would turn them into NaN.
-        result = e.select(e.compare("oeq", e.absolute(k), _INF), k, result)
-    # Negative: NaN; NaN stays.
+    if _fills_registers(e, x):
+        # By the class of x: NaN stays, 0 gives -inf, what is negative NaN, inf stays, others have the result.
+        return _avx512_by_class(e, result, x, 0x03530422)
+    result = e.select(e.compare("oeq", x, 0.0), -_INF, result)
+    result = e.select(e.compare("oeq", x, _INF), x, result)
     result = e.select(e.compare("olt", x, 0.0), _NAN, result)
     return e.select(e.compare("uno", x, x), x, result)
 
@@ -528,7 +547,7 @@ def erf(e: Emitter, x: Value) -> Value:
         z = e.exact("fmul", held, held)
         # The ratio first: denormals must not be multiplied by small numbers.
         ratio = e.exact("fdiv", e.polynomial(z, _ERF_F32_ABOVE), e.polynomial(z, _ERF_F32_BELOW))
-        return e.exact("fmul", held, ratio)
+        return held * ratio
     size = e.absolute(x)
     outer = e.sign_of(e.exact("fsub", e.like(x, 1.0), _erfc_positive(e, size)), x)
     inner = e.exact("fmul", x, e.polynomial(e.exact("fmul", x, x), _ERF_F64))
