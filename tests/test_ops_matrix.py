@@ -165,12 +165,11 @@ def as_array(value: Any, like: Array) -> Array:
 
 @pytest.mark.parametrize(("op_type", "sample"), PURE)
 def test_protobuf_round_trip(op_type: str, sample: Sample) -> None:
-    from graphflow.serialization.graph_def import import_graph_def
+    from graphflow.serialization.graph_def import graph_to_graph_def
+    from graphflow.serialization.graph_import import import_graph_def
 
     built = Built(op_type, sample)
-    text = built.graph.as_graph_def().SerializeToString()
-    definition = type(built.graph.as_graph_def())()
-    definition.ParseFromString(text)
+    definition = graph_to_graph_def(built.graph).SerializeToString()
     again = Graph()
     with again.as_default():
         import_graph_def(definition, name="")

@@ -769,7 +769,13 @@ def sign_op(x: Array) -> Any:
 
 @sign_op.gradient
 def _sign_gradient(op: Any, dy: Any) -> list[Any]:
-    return [emit.ZerosLike(op.inputs[0])]
+    (z,) = op.inputs
+    if not z.dtype.is_complex:
+        return [emit.ZerosLike(z)]
+    # Only the part of dy across the unit vector z / |z| turns it, by 1 / |z| per unit.
+    unit = op.outputs[0]
+    along = cast(real(emit.Mul(conjugate(unit), dy)), z.dtype)
+    return [emit.DivNoNan(dy - along * unit, cast(abs(z), z.dtype))]
 
 
 @sign_op.lower
@@ -873,7 +879,7 @@ def rsqrt_grad_op(y: Array, dy: Array) -> Any:
 def _rsqrt_grad_gradient(op: Any, dz: Any) -> list[Any]:
     y, dy = op.inputs
     by_y = _number(-1.5, y) * conjugate(dz) * dy * emit.Square(conjugate(y))
-    return [conjugate(by_y) if y.dtype.is_complex else by_y, emit.RsqrtGrad(conjugate(y), dz)]
+    return [by_y, emit.RsqrtGrad(conjugate(y), dz)]
 
 
 @rsqrt_grad_op.lower
@@ -934,7 +940,7 @@ def reciprocal_grad_op(y: Array, dy: Array) -> Any:
 def _reciprocal_grad_gradient(op: Any, dz: Any) -> list[Any]:
     y, dy = op.inputs
     by_y = _number(-2, y) * conjugate(dz) * dy * conjugate(y)
-    return [conjugate(by_y) if y.dtype.is_complex else by_y, emit.ReciprocalGrad(conjugate(y), dz)]
+    return [by_y, emit.ReciprocalGrad(conjugate(y), dz)]
 
 
 @reciprocal_grad_op.lower
@@ -2459,7 +2465,8 @@ def complex_abs_op(x: Array) -> Any:
 
 @complex_abs_op.gradient
 def _complex_abs_gradient(op: Any, dy: Any) -> list[Any]:
-    return [complex(dy, _number(0, dy)) * emit.Sign(op.inputs[0])]
+    scaled = emit.DivNoNan(dy, op.outputs[0])
+    return [emit.Mul(complex(scaled, _number(0, scaled)), op.inputs[0])]
 
 
 @op("Conj", "input:T", "output:T", "T:type{complex64|complex128|variant}=complex64", infer=same_as_first)

@@ -2713,7 +2713,7 @@ def _unsorted_extreme_gradient(op: Any, dy: Any) -> list[Any]:
     data, ids, count = op.inputs
     extremes, valid = _gather_or_zero(op.outputs[0], ids)
     chosen = emit.Cast(emit.LogicalAnd(emit.Equal(data, extremes), valid), DstT=data.dtype)
-    share = emit.RealDiv(dy, emit.UnsortedSegmentSum(chosen, ids, count))
+    share = emit.DivNoNan(dy, emit.UnsortedSegmentSum(chosen, ids, count))
     rows, _ = _gather_or_zero(share, ids)
     zero = constant(np.zeros((), data.dtype.as_numpy_dtype))
     return [emit.SelectV2(emit.Greater(chosen, zero), rows, zero), None, None]
