@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -27,6 +27,14 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 def main() -> None:
     """Runs the command line; ends the process with its exit code."""
     app()
+
+
+def _fail(command: str, what: object) -> NoReturn:
+    """Says in one line what went wrong and ends the process with code 1."""
+    console = Console(stderr=True)
+    console.print(f"[red]graphflow {command}:[/red]", end=" ")
+    console.print(str(what), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
 
 
 def _version(wanted: bool) -> None:
@@ -63,9 +71,7 @@ def show(
         opened = shown.choose(shown.open_model(model), feed or (), fetch or ())
         story = shown.tell(opened, size) if passes else None
     except (OpError, OSError, ValueError, KeyError, LookupError) as error:
-        text = error.args[0] if isinstance(error, KeyError) else error
-        Console(stderr=True).print(f"[red]graphflow show:[/red] {text}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        _fail("show", error.args[0] if isinstance(error, KeyError) else error)
     console.print(str(visualize.summarize(opened.graph)), markup=False, highlight=False)
     for title, names in (("takes", opened.feeds), ("gives", opened.fetches)):
         console.print(f"\n{title} " + ", ".join(item.name for item in names), markup=False, highlight=False)
@@ -91,12 +97,29 @@ def show(
         console.print(f"wrote {dot}", highlight=False, soft_wrap=True)
 
 
-@app.command(context_settings=_PASS_ON)
-def serve(context: typer.Context) -> None:
-    """Serve a SavedModel over HTTP: --model_base_path DIR --rest_api_port PORT; --help tells more."""
-    from graphflow.serving.server import main as serve_main
-
-    raise typer.Exit(serve_main(context.args))
+@app.command()
+def serve(
+    model_base_path: Annotated[
+        Path,
+        typer.Option(
+            "--model_base_path", help="The folder whose numbered subfolders are versions of a model."
+        ),
+    ],
+    rest_api_port: Annotated[int, typer.Option("--rest_api_port", help="0 takes a free one.")] = 8501,
+    model_name: Annotated[
+        str, typer.Option("--model_name", help="The name in the paths of requests.")
+    ] = "default",
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+) -> None:
+    """Serve a SavedModel over HTTP, as TensorFlow Serving does; SIGTERM lets requests under way finish."""
+    try:
+        from graphflow.serving.server import serve as run
+    except ModuleNotFoundError as error:
+        _fail("serve", f'{error.name} is not installed; pip install "graphflow[serving]"')
+    try:
+        run(model_base_path, rest_api_port, host, model_name)
+    except (OpError, OSError, RuntimeError, ValueError) as error:
+        _fail("serve", error)
 
 
 @app.command()
@@ -105,8 +128,10 @@ def demo(
     epochs: Annotated[int, typer.Option(help="How often to go through the digits.", min=1)] = 12,
 ) -> None:
     """Train a small digit reader on real scans, save it, serve it, and check what it serves."""
-    from graphflow.demo import run
-
+    try:
+        from graphflow.demo import run
+    except ModuleNotFoundError as error:
+        _fail("demo", f'{error.name} is not installed; pip install "graphflow[demo]"')
     raise typer.Exit(run(output, epochs))
 
 

@@ -8,6 +8,14 @@ A table: each name stands once where it is defined, and is only passed on here.
 
 from typing import TYPE_CHECKING
 
+from graphflow.ops.convolution import (
+    atrous_conv2d as atrous_conv2d, atrous_conv2d_transpose as atrous_conv2d_transpose, avg_pool as avg_pool,
+    conv1d as conv1d, conv2d as conv2d, conv2d_backprop_filter as conv2d_backprop_filter,
+    conv2d_backprop_input as conv2d_backprop_input, conv2d_transpose as conv2d_transpose,
+    convolution as convolution, depthwise_conv2d as depthwise_conv2d,
+    depthwise_conv2d_native as depthwise_conv2d_native, max_pool as max_pool, pool as pool,
+    separable_conv2d as separable_conv2d,
+)
 from graphflow.ops.elementwise import (
     elu as elu, leaky_relu as leaky_relu, relu as relu, relu6 as relu6, selu as selu, sigmoid as sigmoid,
     softplus as softplus, softsign as softsign, tanh as tanh,
@@ -32,6 +40,7 @@ from graphflow.ops.nn import (
 from graphflow.namespace import lazy
 
 # Other names of the same.
+avg_pool2d = avg_pool
 silu = swish
 
 if not TYPE_CHECKING:

@@ -1,5 +1,19 @@
 """The ops, each in one place; importing this package registers them."""
 
-from graphflow.ops import elementwise, layout, reduction, source
+from graphflow.ops import (
+    convolution,
+    elementwise,
+    io,
+    layout,
+    linalg,
+    nn,
+    random,
+    reduction,
+    source,
+    state,
+    training,
+)
 
-__all__ = ["elementwise", "layout", "reduction", "source"]
+__all__ = [
+    "convolution", "elementwise", "io", "layout", "linalg", "nn", "random", "reduction", "source", "state", "training",
+]  # fmt: skip
