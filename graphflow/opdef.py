@@ -152,7 +152,9 @@ def _as_bool(value: Any) -> bool:
 def _as_float(value: Any) -> float:
     if isinstance(value, bool | str | bytes):
         raise TypeError(f"expected a float, got {value!r}")
-    return float(value)
+    # A file holds 32 bits: a graph means the same before it is saved and after.
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
 
 
 _NORMALIZE: dict[str, Callable[[Any], Any]] = {
