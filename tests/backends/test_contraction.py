@@ -113,6 +113,15 @@ def test_one_code_serves_every_batch(m: int) -> None:
     check(m, 1, 24, dynamic="m")
 
 
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("m", [1, 2, 4])
+def test_few_rows_against_a_transposed_factor(m: int, dtype: str, target: Target) -> None:
+    for n, k in ((1, 1), (3, 40), (37, 19), (64, 64)):
+        check(m, n, k, transpose_b=True, dtype=dtype, target=target, dynamic="nk")
+        check(m, n, k, transpose_b=True, dtype=dtype, target=target)
+
+
 @pytest.mark.parametrize("k", [0, 1, 15, 16, 17])
 def test_short_sums(k: int) -> None:
     for dynamic in ("", "k"):

@@ -391,7 +391,7 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
             def line(q: str, _: list[str]) -> None:
                 plan = RowPlan(column.count, most_rows)
                 tiles = plan.units(f, column.count)
-                plan.each(f, column.count, 0, tiles, lambda height, i: tile_at(q, i, height, 1))
+                plan.each(f, 0, tiles, lambda height, i: tile_at(q, i, height, 1))
 
             f.loop(row_start, row_stop, line)
 
@@ -607,7 +607,7 @@ class _FilterGradient:
             def tile(height: int, row: Int) -> None:
                 body(height, f.add(f.mul(r, self.span), row), f.add(base, row), tuple(range(height)))
 
-            self.plan.each(f, self.span, begin, end, tile)
+            self.plan.each(f, begin, end, tile)
 
         each_run(f, start, stop, tiles, run)
 

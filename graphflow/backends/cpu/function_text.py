@@ -277,6 +277,21 @@ class FunctionText:
             for (type_text, first), result in zip(carried, results, strict=True)
         ]
 
+    def walk(self, start: Int, stop: Int, body: Callable[[str], Int]) -> None:
+        """Turns from `start` while below `stop`; the body says where the next one begins."""
+        head, done = self._label("turn"), self._label("done")
+        before = self._block
+        self.emit(f"br i1 {self.compare('slt', start, stop)}, label %{head}, label %{done}")
+        self._enter(head)
+        index = f"%i{head}"
+        phi = len(self._lines)
+        self._lines.append("")
+        following = body(index)
+        again = self.compare("slt", following, stop)
+        self._lines[phi] = f"  {index} = phi i64 [{start}, %{before}], [{following}, %{self._block}]"
+        self.emit(f"br i1 {again}, label %{head}, label %{done}")
+        self._enter(done)
+
     def branch(
         self, condition: str, then: Callable[[], None], otherwise: Callable[[], None] | None = None
     ) -> None:

@@ -8,6 +8,7 @@ order of `k`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,7 @@ from graphflow.backends.cpu.tiles import (
     RowPlan,
     Store,
     Tile,
+    TileKernel,
     Workspace,
     each_run,
     lanes_of,
@@ -76,9 +78,9 @@ class _Operand:
 def emit_gemm(call: Gemm, target: Target) -> LibraryCode:
     """The launches of a matrix product."""
     product = _Product(call, target)
-    launches = []
-    if product.packs_a:
-        launches.append(_emit_pack_a(product, target))
+    if product.dots:
+        return LibraryCode((_emit_dots(product, target),), ())
+    launches = [_emit_pack_a(product, target)] if product.packs_a else []
     launches.append(_emit_product(product, target))
     return LibraryCode(tuple(launches), product.workspaces())
 
@@ -129,7 +131,8 @@ class _Product:
         self.dots = (
             b.transposed
             and (not a.transposed or (m.known == 1 and a.stride.known == 1))
-            and (m.known is None or m.known <= _DOT_ROWS)
+            and m.known is not None
+            and 0 < m.known <= _DOT_ROWS
         )
         self.packs_a = self._packs_a()
         depth = 512 if self.k.known is None else max(1, self.k.known)
@@ -147,19 +150,29 @@ class _Product:
         apart = self.a.stride.known * element_bytes(self.dtype)
         return not one_panel and apart % _ALIAS_BYTES == 0 and (self.m.known is None or self.m.known >= 8)
 
-    @property
-    def b_group_elements(self) -> tuple[int, int | str]:
-        """Scratch of one part: a factor, times the extent `k`."""
-        return self.group * self.width, self.k.term
-
     def workspaces(self) -> tuple[Workspace, ...]:
+        """Each part's panels of `b`, and all panels of `a` where they are packed."""
         size = element_bytes(self.dtype)
-        factor, depth = self.b_group_elements
-        spaces = [Workspace("packed_b", Size.of(factor * size, depth, "parts"))]
+        spaces = [Workspace("packed_b", Size.of(self.group * self.width * size, self.k.term, "parts"))]
         if self.packs_a:
             batch = [e.term for e, varies in zip(self.batch, self.a.batch, strict=True) if varies]
-            spaces.append(Workspace("packed_a", Size.of(size, self.m.term, self.k.term, *batch)))
+            # A panel has the greatest height, whatever the height of its tile.
+            if self.m.known is None:
+                needed = Size.of(size, self.m.term, self.k.term, *batch)
+                needed += Size.of(size * self.panel_height, self.k.term, *batch)
+            else:
+                needed = Size.of(size * self.panel_rows(self.m.known), self.k.term, *batch)
+            spaces.append(Workspace("packed_a", needed))
         return tuple(spaces)
+
+    @property
+    def panel_height(self) -> int:
+        """Rows of a packed panel of `a`."""
+        return max((1, *self.rows.heights))
+
+    def panel_rows(self, rows: int) -> int:
+        """Rows of all panels of `a` for a known number of rows."""
+        return -(-rows // self.rows.most) * self.panel_height
 
     def matrix_index(self, f: FunctionText, extents: list[Int], index: Int, varies: tuple[bool, ...]) -> Int:
         """Which stored matrix of an operand belongs to result matrix `index`."""
@@ -182,8 +195,45 @@ def _turn_epilogue(epilogue: Epilogue) -> Epilogue:
     return Epilogue(epilogue.results, operands)
 
 
+class _Operands:
+    """The operands, sizes and epilogue of a product, as a launch is handed them."""
+
+    def __init__(self, product: _Product, launch: LaunchText) -> None:
+        f = self.f = launch.function
+        self.product = product
+        self.a = launch.buffer("packed_a" if product.packs_a else product.a.name)
+        self.b = launch.buffer(product.b.name)
+        self.epilogue = EpilogueBuffers.load(launch, product.epilogue)
+        self.m, self.n, self.k = product.m.read(launch), product.n.read(launch), product.k.read(launch)
+        self.a_stride, self.b_stride = product.a.stride.read(launch), product.b.stride.read(launch)
+        self.c_stride = product.c_stride.read(launch)
+        self.batch = [extent.read(launch) for extent in product.batch]
+        self.matrices: Int = 1
+        for extent in self.batch:
+            self.matrices = f.mul(self.matrices, extent)
+        if product.packs_a:
+            panels = f.mul(product.rows.units(f, self.m), product.panel_height)
+            self.a_elements = f.mul(panels, self.k)
+        else:
+            self.a_elements = f.mul(self.k if product.a.transposed else self.m, self.a_stride)
+        self.b_elements = f.mul(self.n if product.b.transposed else self.k, self.b_stride)
+
+    def matrices_at(self, index: Int) -> tuple[str, str]:
+        """The matrices of `a` and `b` that make result matrix `index`."""
+        f, product = self.f, self.product
+        a = f.mul(product.matrix_index(f, self.batch, index, product.a.batch), self.a_elements)
+        b = f.mul(product.matrix_index(f, self.batch, index, product.b.batch), self.b_elements)
+        return f.offset(self.a, a, product.lanes.element), f.offset(self.b, b, product.lanes.element)
+
+    def place(self, matrix: Int, row: Int, column: Int) -> dict[str, Int]:
+        """The epilogue's buffers at an element of the result."""
+        whole_row = self.f.add(self.f.mul(matrix, self.m), row)
+        element = self.f.add(self.f.mul(whole_row, self.c_stride), column)
+        return self.epilogue.at(self.f, element, whole_row, column)
+
+
 def _emit_pack_a(product: _Product, target: Target) -> Launch:
-    """Row tiles of `a` as panels `[k][rows of the tile]`, one after another."""
+    """Row tiles of `a` as panels `[k][rows of a tile]`, one after another."""
     launch = LaunchText.begin(product.symbol + "_pack", target)
     f, lanes, element = launch.function, product.lanes, product.lanes.element
     a, packed = launch.buffer(product.a.name), launch.buffer("packed_a")
@@ -195,102 +245,67 @@ def _emit_pack_a(product: _Product, target: Target) -> Launch:
     units = product.rows.units(f, m)
     first, last = launch.share(f.mul(matrices, units))
 
-    def pack(matrix: Int, height: int, row: Int) -> None:
-        def build(g: FunctionText) -> None:
-            pack_transposed(g, lanes, "%source", "%stride", "%depth", height, height, "%panel")
-
-        symbol = launch.module.internal(height, "ptr %source, i64 %stride, i64 %depth, ptr %panel", build)
+    def unit(u: str, _: list[str]) -> None:
+        matrix, panel = f.div(u, units), f.rem(u, units)
+        row = product.rows.first_row(f, panel)
+        valid = f.sub(f.minimum(product.rows.first_row(f, f.add(panel, 1)), m), row)
         source = f.offset(a, f.mul(f.add(f.mul(matrix, m), row), stride), element)
-        panel = f.offset(packed, f.mul(f.add(f.mul(matrix, m), row), k), element)
-        f.call(symbol, f"ptr {source}", f"i64 {stride}", f"i64 {k}", f"ptr {panel}")
+        to = f.offset(packed, f.mul(u, f.mul(k, product.panel_height)), element)
+        pack_transposed(f, lanes, source, stride, k, valid, product.panel_height, to)
 
-    def over_matrix(matrix: str, start: Int, stop: Int) -> None:
-        product.rows.each(f, m, start, stop, lambda height, row: pack(matrix, height, row))
-
-    each_run(f, first, last, units, over_matrix)
+    f.loop(first, last, unit)
     return launch.finish()
 
 
 def _emit_product(product: _Product, target: Target) -> Launch:
     launch = LaunchText.begin(product.symbol, target)
-    f, lanes, element = launch.function, product.lanes, product.lanes.element
-    width, epilogue = product.width, product.epilogue
-    a_name = "packed_a" if product.packs_a else product.a.name
-    a, b = launch.buffer(a_name), launch.buffer(product.b.name)
-    buffers = EpilogueBuffers.load(launch, epilogue)
+    f, lanes, element, width = launch.function, product.lanes, product.lanes.element, product.width
+    at = _Operands(product, launch)
     packed = launch.buffer("packed_b")
-    m, n, k = product.m.read(launch), product.n.read(launch), product.k.read(launch)
-    a_stride, b_stride = product.a.stride.read(launch), product.b.stride.read(launch)
-    c_stride = product.c_stride.read(launch)
-    batch = [extent.read(launch) for extent in product.batch]
-    matrices: Int = 1
-    for extent in batch:
-        matrices = f.mul(matrices, extent)
-
-    panels, whole_panels = f.div(f.add(n, width - 1), width), f.div(n, width)
-    edge = f.sub(n, f.mul(whole_panels, width))
+    panels, whole_panels = f.div(f.add(at.n, width - 1), width), f.div(at.n, width)
+    edge = f.sub(at.n, f.mul(whole_panels, width))
     groups = f.div(f.add(panels, product.group - 1), product.group)
-    tiles = product.rows.units(f, m)
-    scratch = f.offset(packed, f.mul("%part", f.mul(product.group * width, k)), element)
-    panel_elements = f.mul(width, k)
-    a_matrix_elements = f.mul(m, k) if product.packs_a else f.mul(k if product.a.transposed else m, a_stride)
-    b_matrix_elements = f.mul(n if product.b.transposed else k, b_stride)
-
-    def place(matrix: Int, row: Int, column: Int) -> dict[str, Int]:
-        whole_row = f.add(f.mul(matrix, m), row)
-        return buffers.at(f, f.add(f.mul(whole_row, c_stride), column), whole_row, column)
+    tiles = product.rows.units(f, at.m)
+    scratch = f.offset(packed, f.mul("%part", f.mul(product.group * width, at.k)), element)
+    panel_elements = f.mul(width, at.k)
 
     def pack(source: str, panel: str, valid: Int) -> None:
-        packer = pack_transposed if product.b.transposed else pack_straight
-
         def build(g: FunctionText) -> None:
-            columns: Int = width if valid == width else "%valid"
-            packer(g, lanes, "%source", "%stride", "%depth", columns, width, "%panel")
+            if product.b.transposed:
+                pack_transposed(g, lanes, "%source", "%stride", "%depth", "%valid", width, "%panel")
+            else:
+                columns: Int = width if valid == width else "%valid"
+                pack_straight(g, lanes, "%source", "%stride", "%depth", columns, width, "%panel")
 
         head = "ptr %source, i64 %stride, i64 %depth, i64 %valid, ptr %panel"
-        symbol = launch.module.internal(("pack", valid == width), head, build)
-        f.call(symbol, f"ptr {source}", f"i64 {b_stride}", f"i64 {k}", f"i64 {valid}", f"ptr {panel}")
+        symbol = launch.module.internal(("pack", product.b.transposed or valid == width), head, build)
+        f.call(symbol, f"ptr {source}", f"i64 {at.b_stride}", f"i64 {at.k}", f"i64 {valid}", f"ptr {panel}")
 
-    def kernel(height: int, edge_panel: bool, values: dict[str, Int]) -> None:
-        columns: int | None = width
-        vectors = product.vectors
-        if edge_panel:
-            columns = edge if isinstance(edge, int) else None
-            vectors = product.vectors if columns is None else -(-columns // lanes.count)
-        offsets: tuple[int, ...] | None = tuple(range(height))
-        a_step: int | None = height if product.packs_a else product.a.stride.known
-        if not product.packs_a and not product.a.transposed:
-            known = product.a.stride.known
-            offsets = None if known is None else tuple(row * known for row in range(height))
-            a_step = 1
-        tile = Tile(
-            lanes,
-            vectors,
-            height,
-            offsets,
-            (Nest(product.k.known, a_step, None),),
-            Store(product.c_stride.known, 1, columns),
-        )
-        values |= {
-            "row_stride": a_stride,
-            "count0": k,
-            "a_step0": a_stride,
-            "stride": c_stride,
-            "columns": edge,
-        }
-        tile_kernel(launch.module, tile, epilogue).call(f, values)
+    def kernels(columns: int | None) -> list[TileKernel]:
+        """The tile of each height, for panels of so many columns (`None`: as many as are left)."""
+        vectors = product.vectors if columns is None else -(-columns // lanes.count)
+        found = []
+        for height in product.rows.heights:
+            offsets: tuple[int, ...] | None = tuple(range(height))
+            a_step: int | None = product.panel_height if product.packs_a else product.a.stride.known
+            if not product.packs_a and not product.a.transposed:
+                known = product.a.stride.known
+                offsets = None if known is None else tuple(row * known for row in range(height))
+                a_step = 1
+            nest, store = Nest(product.k.known, a_step, None), Store(product.c_stride.known, 1, columns)
+            tile = Tile(lanes, vectors, height, offsets, (nest,), store)
+            found.append(tile_kernel(launch.module, tile, product.epilogue))
+        return found
 
     def over_tiles(run: str, start: Int, stop: Int) -> None:
         matrix, group = f.div(run, groups), f.rem(run, groups)
         first_panel = f.mul(group, product.group)
         last_panel = f.minimum(f.add(first_panel, product.group), panels)
         last_whole = f.minimum(last_panel, whole_panels)
-        a_matrix = f.mul(product.matrix_index(f, batch, matrix, product.a.batch), a_matrix_elements)
-        b_matrix = f.mul(product.matrix_index(f, batch, matrix, product.b.batch), b_matrix_elements)
-        a_start, b_start = f.offset(a, a_matrix, element), f.offset(b, b_matrix, element)
+        a_start, b_start = at.matrices_at(matrix)
 
         def b_panel(panel: Int) -> str:
-            step = f.mul(width, b_stride) if product.b.transposed else width
+            step = f.mul(width, at.b_stride) if product.b.transposed else width
             return f.offset(b_start, f.mul(panel, step), element)
 
         def slot(panel: Int) -> str:
@@ -305,44 +320,144 @@ def _emit_product(product: _Product, target: Target) -> Launch:
         b_step: Int = width
         if product.b.transposed:
             pack_whole()
-        else:
+        elif whole_panels != 0:
             few = f.compare("sle", f.sub(stop, start), _FEW_TILES)
             f.branch(few, lambda: None, pack_whole)
             b_first = f.value(f"select i1 {few}, ptr {b_panel(first_panel)}, ptr {scratch}")
             b_next = f.select(few, width, panel_elements)
-            b_step = f.select(few, b_stride, width)
+            b_step = f.select(few, at.b_stride, width)
         if edge != 0:
             f.when_less(
                 whole_panels, last_panel, lambda: pack(b_panel(whole_panels), slot(whole_panels), edge)
             )
 
-        def tile(height: int, row: Int) -> None:
+        def tile(pick: Callable[[Sequence[str]], str], row: Int, unit: Int, inside: Int) -> None:
             if product.packs_a:
-                a_row = f.mul(row, k)
+                a_row = f.add(f.mul(unit, f.mul(at.k, product.panel_height)), inside)
             else:
-                a_row = row if product.a.transposed else f.mul(row, a_stride)
-            a_tile = f.offset(a_start, a_row, element)
+                a_row = row if product.a.transposed else f.mul(row, at.a_stride)
+            common: dict[str, Int] = {
+                "a": f.offset(a_start, a_row, element),
+                "row_stride": at.a_stride,
+                "count0": at.k,
+                "a_step0": at.a_stride,
+                "stride": at.c_stride,
+                "columns": at.n,
+            }
 
-            def whole(panel: str, _: list[str]) -> None:
-                b_tile = f.offset(b_first, f.mul(f.sub(panel, first_panel), b_next), element)
-                values = place(matrix, row, f.mul(panel, width))
-                kernel(height, False, values | {"a": a_tile, "b": b_tile, "b_step0": b_step})
+            def run_panels(begin: Int, end: Int, columns: int | None, edge_only: bool) -> None:
+                found = kernels(columns)
+                function = pick([kernel.symbol for kernel in found])
+
+                def panel(p: Int) -> None:
+                    values = common | at.place(matrix, row, f.mul(p, width))
+                    values["columns"] = f.minimum(f.sub(at.n, f.mul(p, width)), width)
+                    values["b"] = f.offset(b_first, f.mul(f.sub(p, first_panel), b_next), element)
+                    values["b_step0"] = b_step
+                    if edge_only:
+                        values |= {"b": slot(p), "b_step0": width}
+                    found[0].call(f, values, function)
+
+                f.loop(begin, end, lambda p, _: panel(p))
 
             if whole_panels != 0:
-                f.loop(first_panel, last_whole, whole)
-
-            def rest() -> None:
-                values = place(matrix, row, f.mul(whole_panels, width))
-                kernel(height, True, values | {"a": a_tile, "b": slot(whole_panels), "b_step0": width})
-
+                run_panels(first_panel, last_whole, width, False)
             if edge != 0:
-                f.when_less(whole_panels, last_panel, rest)
+                run_panels(
+                    f.maximum(first_panel, whole_panels),
+                    last_panel,
+                    edge if isinstance(edge, int) else None,
+                    True,
+                )
 
-        product.rows.each(f, m, start, stop, tile)
+        product.rows.walk(f, at.m, start, stop, tile)
 
-    def by_tiles() -> None:
-        first, last = launch.share(f.mul(f.mul(matrices, groups), tiles))
-        each_run(f, first, last, tiles, over_tiles)
-
-    by_tiles()
+    first, last = launch.share(f.mul(f.mul(at.matrices, groups), tiles))
+    each_run(f, first, last, tiles, over_tiles)
     return launch.finish()
+
+
+_DOTS = 4
+"""Rows of a transposed `b` that are walked together."""
+
+
+def _emit_dots(product: _Product, target: Target) -> Launch:
+    """A few rows of `a` against the rows of a transposed `b`: sums along `k`, lane by lane, then across
+    lanes.
+    """
+    launch = LaunchText.begin(product.symbol, target)
+    f, lanes, element = launch.function, product.lanes, product.lanes.element
+    at = _Operands(product, launch)
+    rows = product.m.known or 0
+    blocks = f.div(f.add(at.n, lanes.count - 1), lanes.count)
+    first, last = launch.share(f.mul(at.matrices, blocks))
+    known = product.a.stride.known
+    offsets = tuple(row * known for row in range(rows)) if known is not None else (None if rows > 1 else (0,))
+    nest, store = Nest(product.k.known, 1, product.b.stride.known), Store(product.c_stride.known, 1, None)
+    tile = Tile(lanes, 1, rows, offsets, (nest,), store)
+    kernel = tile_kernel(launch.module, tile, product.epilogue, lambda g: _write_dots(g, tile))
+
+    def unit(u: str, _: list[str]) -> None:
+        matrix, block = f.div(u, blocks), f.rem(u, blocks)
+        a, b = at.matrices_at(matrix)
+        column = f.mul(block, lanes.count)
+        values = at.place(matrix, 0, column) | {
+            "a": a,
+            "b": f.offset(b, f.mul(column, at.b_stride), element),
+            "row_stride": at.a_stride,
+            "count0": at.k,
+            "b_step0": at.b_stride,
+            "stride": at.c_stride,
+            "columns": f.minimum(f.sub(at.n, column), lanes.count),
+        }
+        kernel.call(f, values)
+
+    f.loop(first, last, unit)
+    return launch.finish()
+
+
+def _write_dots(f: FunctionText, tile: Tile) -> list[str]:
+    lanes, element, rows = tile.lanes, tile.lanes.element, tile.rows
+    together = min(_DOTS, lanes.count)
+    nest = tile.nests[0]
+    depth: Int = "%count0" if nest.count is None else nest.count
+    b_stride: Int = "%b_step0" if nest.b_step is None else nest.b_step
+    sums = f.stack(f"[{rows * lanes.count} x {element}]", 64)
+    whole = f.mul(f.div(depth, lanes.count), lanes.count)
+    total = f"llvm.vector.reduce.fadd.{lanes.suffix}"
+    f.module.declare(total, element, f"{element}, {lanes.type}")
+    a_rows = [
+        f.offset(
+            "%a", f.mul("%row_stride", row) if tile.row_offsets is None else tile.row_offsets[row], element
+        )
+        for row in range(rows)
+    ]
+
+    def lines(first: str, _: list[str]) -> None:
+        # Behind the last column its line is read again; what comes of it is not stored.
+        numbers = [f.minimum(f.add(first, j), f.sub("%columns", 1)) for j in range(together)]
+        b_rows = [f.offset("%b", f.mul(number, b_stride), element) for number in numbers]
+
+        def step(k: Int, now: list[str], valid: Int | None = None) -> list[str]:
+            left = [f.load(lanes, f.offset(a, k, element), valid) for a in a_rows]
+            right = [f.load(lanes, f.offset(b, k, element), valid) for b in b_rows]
+            return [
+                f.multiply_add(lanes, left[row], right[j], now[row * together + j])
+                for row in range(rows)
+                for j in range(together)
+            ]
+
+        values = ["zeroinitializer"] * (rows * together)
+        values = f.loop(0, whole, step, [(lanes.type, value) for value in values], step=lanes.count)
+        rest = f.sub(depth, whole)
+        if rest != 0:
+            values = step(whole, values, rest)
+        for row in range(rows):
+            for j in range(together):
+                vector = values[row * together + j]
+                one = f.value(f"call reassoc {element} @{total}({element} 0.0, {lanes.type} {vector})")
+                place = f.offset(sums, f.add(first, row * lanes.count + j), element)
+                f.emit(f"store {element} {one}, ptr {place}, align {lanes.align}")
+
+    f.loop(0, "%columns", lines, step=together)
+    return [f.load(lanes, f.offset(sums, row * lanes.count, element)) for row in range(rows)]

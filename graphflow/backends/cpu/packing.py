@@ -36,32 +36,41 @@ def pack_transposed(
     """`panel[k][n] = source[n * stride + k]` for the first `valid` of `width` columns; what is behind is
     arbitrary.
     """
-    starts = []
-    for n in range(width):
-        line = f.minimum(n, f.sub(valid, 1))
-        starts.append(f.offset(source, f.mul(line, stride), lanes.element))
     whole = f.mul(f.div(depth, lanes.count), lanes.count)
+    last_line = f.sub(valid, 1)
 
-    def block(k: str, _: list[str]) -> None:
-        target = f.offset(panel, f.mul(k, width), lanes.element)
-        for first in range(0, width, lanes.count):
-            lines = starts[first : first + lanes.count]
-            lines += lines[-1:] * (lanes.count - len(lines))
-            rows = [f.load(lanes, f.offset(line, k, lanes.element)) for line in lines]
+    def line(n: Int) -> str:
+        # Lines behind the last valid one are read as that one.
+        return f.offset(source, f.mul(f.minimum(n, last_line), stride), lanes.element)
+
+    def columns(first: Int, count: int) -> None:
+        lines = [line(f.add(first, n)) for n in range(count)]
+        lines += lines[-1:] * (lanes.count - count)
+        start = f.offset(panel, first, lanes.element)
+
+        def block(k: str, _: list[str]) -> None:
+            rows = [f.load(lanes, f.offset(one, k, lanes.element)) for one in lines]
+            target = f.offset(start, f.mul(k, width), lanes.element)
             for place, value in enumerate(transpose_block(f, lanes, rows)):
-                address = f.offset(target, place * width + first, lanes.element)
-                f.store(lanes, address, value, width - first)
+                f.store(lanes, f.offset(target, place * width, lanes.element), value, count)
 
-    f.loop(0, whole, block, step=lanes.count)
+        f.loop(0, whole, block, step=lanes.count)
+
+    groups, rest = divmod(width, lanes.count)
+    if groups:
+        f.loop(0, groups, lambda g, _: columns(f.mul(g, lanes.count), lanes.count))
+    if rest:
+        columns(groups * lanes.count, rest)
 
     def single(k: str, _: list[str]) -> None:
-        target = f.offset(panel, f.mul(k, width), lanes.element)
-        for n, line in enumerate(starts):
+        def one(n: str, _: list[str]) -> None:
             value = f.value(
-                f"load {lanes.element}, ptr {f.offset(line, k, lanes.element)}, align {lanes.align}"
+                f"load {lanes.element}, ptr {f.offset(line(n), k, lanes.element)}, align {lanes.align}"
             )
-            address = f.offset(target, n, lanes.element)
+            address = f.offset(panel, f.add(f.mul(k, width), n), lanes.element)
             f.emit(f"store {lanes.element} {value}, ptr {address}, align {lanes.align}")
+
+        f.loop(0, width, one)
 
     f.loop(whole, depth, single)
 

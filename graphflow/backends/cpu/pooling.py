@@ -142,7 +142,7 @@ class _Pool:
                 plan = RowPlan(end - begin, _PIXELS)
                 if end > begin:
                     tiles = plan.units(f, end - begin)
-                    plan.each(f, end - begin, 0, tiles, lambda n, i: pixels(n, f.add(i, begin), False))
+                    plan.each(f, 0, tiles, lambda n, i: pixels(n, f.add(i, begin), False))
                 f.loop(end, call.out_width, lambda o, _: pixels(1, o, True))
 
             self.each_panel(f, panel)

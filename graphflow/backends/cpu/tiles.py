@@ -28,6 +28,7 @@ __all__ = [
     "SizeArgument",
     "Store",
     "Tile",
+    "TileKernel",
     "Workspace",
     "each_run",
     "lanes_of",
@@ -198,6 +199,12 @@ def tile_shape(target: Target, lanes: Lanes, columns: int | None) -> tuple[int, 
     return (14 if many else 6), 2
 
 
+TileBody = Callable[[Callable[[Sequence[str]], str], Int, Int, Int], None]
+"""Writes a tile, given: what picks the tile's function from one for each height, its first row, its unit,
+and its first row counted from that of the unit.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class RowPlan:
     """How rows are cut into tiles.
@@ -211,9 +218,9 @@ class RowPlan:
 
     @property
     def heights(self) -> tuple[int, ...]:
-        """The tile heights that may occur."""
+        """The tile heights that may occur, the greatest first."""
         if self.rows is None:
-            return (self.most, *self._remainders)
+            return (self.most, *(h for h in (4, 2, 1) if h < self.most))
         low, extra = self._balance
         return tuple(h for h, used in ((low + 1, extra > 0), (low, extra < self._tiles)) if used and h > 0)
 
@@ -224,15 +231,6 @@ class RowPlan:
     @property
     def _balance(self) -> tuple[int, int]:
         return divmod(self.rows or 0, self._tiles)
-
-    @property
-    def _remainders(self) -> list[int]:
-        power = 1
-        heights: list[int] = []
-        while power < self.most:
-            heights.insert(0, power)
-            power *= 2
-        return heights
 
     def units(self, f: FunctionText, rows: Int) -> Int:
         """How many units `rows` rows make."""
@@ -247,30 +245,53 @@ class RowPlan:
         low, extra = self._balance
         return f.add(f.mul(unit, low), f.minimum(unit, extra))
 
-    def each(
-        self, f: FunctionText, rows: Int, first: Int, last: Int, body: Callable[[int, Int], None]
-    ) -> None:
-        """Writes `body(height, first row)` for each tile of the units `first <= u < last`."""
+    def each(self, f: FunctionText, first: Int, last: Int, body: Callable[[int, Int], None]) -> None:
+        """Writes `body(height, first row)` for the tiles of units `first <= u < last` of a known number of
+        rows.
+        """
+        low, extra = self._balance
+        if extra:
+            f.loop(first, f.minimum(last, extra), lambda u, _: body(low + 1, f.mul(u, low + 1)))
+        if extra < self._tiles and low:
+            f.loop(f.maximum(first, extra), last, lambda u, _: body(low, f.add(f.mul(u, low), extra)))
+
+    def walk(self, f: FunctionText, rows: Int, first: Int, last: Int, body: TileBody) -> None:
+        """Writes `body` once, for whichever tile of the units `first <= u < last` comes next."""
         if self.rows is not None:
-            low, extra = self._balance
-            if extra:
-                f.loop(first, f.minimum(last, extra), lambda u, _: body(low + 1, f.mul(u, low + 1)))
-            if extra < self._tiles and low:
-                f.loop(f.maximum(first, extra), last, lambda u, _: body(low, f.add(f.mul(u, low), extra)))
+            _, extra = self._balance
+
+            def known(u: str, _: list[str]) -> None:
+                def pick(symbols: Sequence[str]) -> str:
+                    if len(symbols) == 1:
+                        return f"@{symbols[0]}"
+                    higher = f.compare("slt", u, extra)
+                    return f.value(f"select i1 {higher}, ptr @{symbols[0]}, ptr @{symbols[1]}")
+
+                body(pick, self.first_row(f, u), u, 0)
+
+            if self.rows:
+                f.loop(first, last, known)
             return
-        full = f.div(rows, self.most)
-        f.loop(first, f.minimum(last, full), lambda u, _: body(self.most, f.mul(u, self.most)))
+        stop = f.minimum(f.mul(last, self.most), rows)
 
-        def remainder() -> None:
-            left = f.sub(rows, f.mul(full, self.most))
-            row = f.mul(full, self.most)
-            for height in self._remainders:
-                # Each bit of what is left is one tile.
-                bit = f.value(f"and i64 {left}, {height}")
-                f.branch(f.compare("ne", bit, 0), lambda h=height, r=row: body(h, r))  # type: ignore[misc]
-                row = f.add(row, bit)
+        def open_ended(row: str) -> Int:
+            left = f.sub(stop, row)
+            fits = [f.compare("sge", left, height) for height in self.heights[:-1]]
 
-        f.when_less(full, last, remainder)
+            def pick(symbols: Sequence[str]) -> str:
+                symbol = f"@{symbols[-1]}"
+                for fit, higher in reversed(list(zip(fits, symbols[:-1], strict=True))):
+                    symbol = f.value(f"select i1 {fit}, ptr @{higher}, ptr {symbol}")
+                return symbol
+
+            unit = f.div(row, self.most)
+            body(pick, row, unit, f.sub(row, f.mul(unit, self.most)))
+            done: Int = self.heights[-1]
+            for fit, height in reversed(list(zip(fits, self.heights[:-1], strict=True))):
+                done = f.select(fit, height, done)
+            return f.add(row, done)
+
+        f.walk(f.mul(first, self.most), stop, open_ended)
 
 
 # ---------------------------------------------------------------------------------------------- the kernel
@@ -315,16 +336,19 @@ class Tile:
     elementwise: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class TileKernel:
     """A tile written as a function; call it with the run-time numbers that its tile leaves open."""
 
-    def __init__(self, symbol: str, parameters: Sequence[tuple[str, str]]) -> None:
-        self._symbol = symbol
-        self._parameters = parameters
+    symbol: str
+    parameters: tuple[tuple[str, str], ...]
 
-    def call(self, f: FunctionText, values: Mapping[str, Int]) -> None:
-        """Writes a call; `values` by parameter name."""
-        f.call(self._symbol, *(f"{type_text} {values[name]}" for type_text, name in self._parameters))
+    def call(self, f: FunctionText, values: Mapping[str, Int], function: str | None = None) -> None:
+        """Writes a call; `values` by parameter name; `function` is the address of another of the same
+        parameters.
+        """
+        arguments = ", ".join(f"{type_text} {values[name]}" for type_text, name in self.parameters)
+        f.emit(f"call void {function or '@' + self.symbol}({arguments})")
 
 
 def tile_kernel(
@@ -358,7 +382,7 @@ def tile_kernel(
         _write_results(f, tile, epilogue, _write_sums(f, tile) if sums is None else sums(f))
 
     head = ", ".join(f"{type_text} %{name}" for type_text, name in parameters)
-    return TileKernel(module.internal((tile, id(epilogue), key), head, build), parameters)
+    return TileKernel(module.internal((tile, id(epilogue), key), head, build), tuple(parameters))
 
 
 _SHORT_SUM = 6
