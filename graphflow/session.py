@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -47,6 +47,7 @@ _MOST_SHAPES = 64  # shapes of feeds per fetch set
 _GROWTHS_BEFORE_WARNING = 50
 # Left out at optimizer level L0: what only makes programs smaller or faster.
 _OPTIONAL_PASSES = frozenset({"fold_constants", "merge_common", "simplify", "simplify_for_sizes"})
+_FED = object()  # between fetches and feed keys in a runner's key
 _LEAVES = frozenset({Tensor, Operation, Variable, str})
 _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 
@@ -197,8 +198,8 @@ class _Runner:
     """
 
     __slots__ = (
-        "_bound", "_dtypes", "_gate", "_lock", "_pack", "_reads", "_state", "_writes", "executable", "feeds", "fetches",
-        "handles", "keep", "used",
+        "_bound", "_dtype", "_dtypes", "_gate", "_lock", "_pack", "_reads", "_state", "_writes", "executable",
+        "feeds", "fetches", "handles", "keep", "used",
     )  # fmt: skip
 
     def __init__(
@@ -221,12 +222,14 @@ class _Runner:
         self.keep = keep  # the user's objects, whose identities stand in the session's keys
         self.used = 0
         self._dtypes = [_fed_dtype(tensor) for tensor in feeds.tensors] if feeds.plain else [_NEVER]
+        # With a single feed, its dtype; plans are then kept by its shape alone.
+        self._dtype = self._dtypes[0] if feeds.plain and len(self._dtypes) == 1 else None
         self._pack = fetches.pack
         self._reads = bool(executable.reads)
         self._writes = bool(executable.writes)
-        self._bound: dict[Shapes, BoundPlan] = {}
+        self._bound: dict[Any, BoundPlan] = {}
 
-    def run(self, values: list[Any]) -> Any:
+    def run(self, values: Sequence[Any]) -> Any:
         """Runs once.
 
         Args:
@@ -235,14 +238,22 @@ class _Runner:
         state = self._state
         if state.closed:
             raise RuntimeError("Attempted to use a closed Session.")
-        for value, dtype in zip(values, self._dtypes):  # noqa: B905 - hundreds of nanoseconds count here
+        dtype = self._dtype
+        if dtype is not None:
+            value = values[0]
             if value.__class__ is not _ndarray or value.dtype is not dtype:
                 values = self.converted(values)
-                break
-        shapes = tuple([value.shape for value in values])
+                value = values[0]
+            shapes = value.shape
+        else:
+            for value, dtype in zip(values, self._dtypes):  # noqa: B905 - hundreds of nanoseconds count here
+                if value.__class__ is not _ndarray or value.dtype is not dtype:
+                    values = self.converted(values)
+                    break
+            shapes = tuple([value.shape for value in values])
         bound = self._bound.get(shapes)
         if bound is None:
-            bound = self.bound(shapes)
+            bound = self.bound(values)
         try:
             if self._writes:
                 gate = self._gate
@@ -262,18 +273,16 @@ class _Runner:
             else:
                 results = bound.run(values, state)
         except VariableShapeError:
-            results = self._run_anew(values, shapes)
+            results = self._run_anew(values)
         except Exception as error:
             raise self._explained(error) from error.__cause__
-        if state.closed:
-            state.between_steps()
         pack = self._pack
         return results if pack is None else pack(results)
 
-    def _run_anew(self, values: Sequence[Array], shapes: Shapes) -> list[Array]:
+    def _run_anew(self, values: Sequence[Array]) -> list[Array]:
         """A variable has changed its shape since the plan was bound."""
         self._bound.clear()
-        bound = self.bound(shapes)
+        bound = self.bound(values)
         leave = self._gate.enter_to_write()
         try:
             return bound.run(values, self._state)
@@ -289,7 +298,7 @@ class _Runner:
         if state.closed:
             raise RuntimeError("Attempted to use a closed Session.")
         arrays = self.converted(values)
-        bound = self.bound(tuple([array.shape for array in arrays]))
+        bound = self.bound(arrays)
         began = time.time_ns() // 1000
         leave = self._gate.enter_to_write()
         try:
@@ -302,10 +311,10 @@ class _Runner:
         timeline.record(run_metadata, _CPU, events, began)
         return results if self._pack is None else self._pack(results)
 
-    def converted(self, values: Sequence[Any]) -> list[Array]:
+    def converted(self, values: Sequence[Any]) -> tuple[Array, ...]:
         """Returns the feeds as arrays of the right dtype, one per fed tensor."""
         tensors = self.feeds.tensors
-        return [feed_array(t, v) for t, v in zip(tensors, self.feeds.values(values), strict=True)]
+        return tuple([feed_array(t, v) for t, v in zip(tensors, self.feeds.values(values), strict=True)])
 
     def _check_shapes(self, shapes: Shapes) -> None:
         for tensor, given in zip(self.feeds.tensors, shapes, strict=True):
@@ -316,10 +325,12 @@ class _Runner:
                     f"Cannot feed value of shape {given} for Tensor '{tensor.name}', which has shape '{shape}'{made}"
                 )
 
-    def bound(self, shapes: Shapes) -> BoundPlan:
-        """Returns the plan for feeds of these shapes."""
+    def bound(self, values: Sequence[Array]) -> BoundPlan:
+        """Returns the plan for feeds of the shapes of `values`."""
+        shapes = tuple([value.shape for value in values])
+        key = shapes if self._dtype is None else shapes[0]
         with self._lock:
-            bound = self._bound.get(shapes)
+            bound = self._bound.get(key)
             if bound is not None:
                 return bound
             # Once per shape: what is admitted here need not be looked at again.
@@ -330,7 +341,7 @@ class _Runner:
                 raise self._explained(error) from error.__cause__
             while len(self._bound) >= _MOST_SHAPES:
                 del self._bound[next(iter(self._bound))]
-            self._bound[shapes] = bound
+            self._bound[key] = bound
             return bound
 
     def _explained(self, error: Exception) -> Exception:
@@ -464,36 +475,35 @@ class Session:
           FailedPreconditionError: for uninitialized variables.
         """
         kind = fetches.__class__
-        if kind in _LEAVES:
-            head = fetches
-        elif kind is list or kind is tuple:
-            head = (kind, *fetches)
-        else:
-            head = structure_key(fetches)
+        key: Any
         try:
-            key = (head, *feed_dict) if feed_dict else head
+            if kind is list or kind is tuple:
+                key = (kind, *fetches, _FED, *feed_dict) if feed_dict else (kind, *fetches)
+            elif kind in _LEAVES:
+                key = (fetches, *feed_dict) if feed_dict else fetches
+            else:
+                key = (structure_key(fetches), *(feed_dict or ()))
             runner = self._warm.get(key)
         except TypeError:
-            key = None
-            runner = None
+            key, runner = None, None
         if runner is None:
             runner = self._missed(fetches, feed_dict, key)
         runner.used = self._clock
         if options is not None or run_metadata is not None or self._timeout is not None:
             return self._run_with_options(
-                runner, feed_dict.values() if feed_dict else (), options, run_metadata
+                runner, tuple(feed_dict.values()) if feed_dict else (), options, run_metadata
             )
-        return runner.run([*feed_dict.values()] if feed_dict else [])
+        return runner.run(tuple(feed_dict.values()) if feed_dict else ())
 
     def _run_with_options(
-        self, runner: _Runner, values: Iterable[Any], options: Any, run_metadata: Any
+        self, runner: _Runner, values: Sequence[Any], options: Any, run_metadata: Any
     ) -> Any:
         timeout = getattr(options, "timeout_in_ms", 0) / 1e3 or self._timeout
         traced = run_metadata is not None and getattr(options, "trace_level", 0) > 0
         if timeout is not None:
             self._state.set_deadline(time.monotonic() + timeout)
         try:
-            result = runner.run_traced([*values], run_metadata) if traced else runner.run([*values])
+            result = runner.run_traced(values, run_metadata) if traced else runner.run(values)
             if timeout is not None:
                 self._state.between_steps()
             return result
@@ -523,7 +533,7 @@ class Session:
         def call(*args: Any) -> Any:
             if len(args) != count:
                 raise ValueError(f"the callable takes {count} feeds, got {len(args)}")
-            return run([*args])
+            return run(args)
 
         def call_with_options(*args: Any, options: Any = None, run_metadata: Any = None) -> Any:
             if len(args) != count:
@@ -593,7 +603,7 @@ class Session:
         self._executables = {key: value for key, value in self._executables.items() if id(value) in alive}
 
     def _watch_growth(self, slice_: _Slice) -> None:
-        seen, self._operations_seen = self._operations_seen, len(self._graph.get_operations())
+        seen, self._operations_seen = self._operations_seen, self._graph._last_id
         newest = slice_.newest
         if not seen or newest is None or newest._id < seen:
             return
