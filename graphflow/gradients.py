@@ -24,6 +24,7 @@ from graphflow.opdef import (
     get_op,
     gradient_rule,
     register_gradient,
+    register_tensor_conversion_function,
 )
 
 Gradient = Tensor | IndexedSlices
@@ -460,3 +461,6 @@ def _variables_of(graph: Graph, handles: Sequence[Tensor]) -> list[Any]:
             if isinstance(handle, Tensor):
                 known[handle] = item
     return [known.get(handle, handle) for handle in handles]
+
+
+register_tensor_conversion_function(IndexedSlices, indexed_slices_to_tensor)

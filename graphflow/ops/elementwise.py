@@ -14,7 +14,7 @@ from graphflow.errors import InvalidArgumentError, ShapeError, UnimplementedErro
 from graphflow.graph import IndexedSlices, Tensor, name_scope
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Const, Expr, is_float
-from graphflow.opdef import convert_to_tensor, emit, op, override_operator
+from graphflow.opdef import convert_to_tensor, emit, op, override_operator, to_array
 from graphflow.ops.rules import (
     COMPLEX,
     FLOATS,
@@ -109,8 +109,9 @@ add_v2_op.lower(_add_lower)
 
 def add(x: Any, y: Any, name: str | None = None) -> Tensor:
     """Returns x + y, broadcast; strings are concatenated."""
-    x, y = _same_dtype(x, y)
-    return emit.Add(x, y, name=name) if x.dtype is dtypes.string else emit.AddV2(x, y, name=name or "Add")
+    known = next((v.dtype for v in (x, y) if hasattr(v, "graph")), None)
+    is_text = known is dtypes.string or (known is None and to_array(x).dtype == object)
+    return emit.Add(x, y, name=name) if is_text else emit.AddV2(x, y, name=name or "Add")
 
 
 @binary("Sub")
@@ -2805,7 +2806,8 @@ def _same_dtype(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     if isinstance(y, Tensor) and not isinstance(x, Tensor):
         x = convert_to_tensor(x, dtype=y.dtype, name="x")
     x = convert_to_tensor(x, name="x")
-    y = convert_to_tensor(y, dtype=x.dtype, name="y")
+    # A tensor of another dtype is left to the operation to refuse: it knows its name and both operands.
+    y = y if isinstance(y, Tensor) else convert_to_tensor(y, dtype=x.dtype, name="y")
     return x, y
 
 
