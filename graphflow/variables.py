@@ -28,6 +28,7 @@ from graphflow.graph import (
     proto_writer,
 )
 from graphflow.opdef import convert_to_tensor, emit, register_tensor_conversion_function
+from graphflow.ops.control import group
 from graphflow.shapes import TensorShape
 
 
@@ -644,15 +645,9 @@ def moving_average_variables(scope: str | None = None) -> list[Variable]:
 # Initialization.
 
 
-def _group(operations: Sequence[Any], name: str | None) -> Operation:
-    with control_dependencies(list(operations)):
-        result: Operation = emit.NoOp(name=name)
-    return result
-
-
 def variables_initializer(var_list: Sequence[Variable] | None, name: str = "init") -> Operation:
     """Returns an operation that initializes the variables of `var_list`."""
-    return _group([variable.initializer for variable in var_list or ()], name)
+    return group(*[variable.initializer for variable in var_list or ()], name=name)
 
 
 def global_variables_initializer() -> Operation:
@@ -726,7 +721,7 @@ def assert_variables_initialized(var_list: Sequence[Variable] | None = None) -> 
             )
             for v in chosen
         ]
-        return _group(checks, "all")
+        return group(*checks, name="all")
 
 
 # Functions on variables.

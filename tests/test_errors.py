@@ -10,6 +10,7 @@ import pytest
 from graphflow import dtypes, errors, ops
 from graphflow.graph import Graph
 from graphflow.opdef import constant, emit
+from graphflow.ops.control import py_func
 from graphflow.ops.source import placeholder
 from graphflow.session import Session
 from graphflow.variables import Variable
@@ -155,3 +156,41 @@ def test_shapes_that_clash_only_in_a_run() -> None:
         sess.run(emit.AddV2(a, b, name="sum"), {a: [1, 2], b: [1, 2, 3]})
     assert "sum" in str(caught.value)
     assert HERE in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (ValueError("odd"), errors.InvalidArgumentError),
+        (StopIteration(), errors.OutOfRangeError),
+        (MemoryError("full"), errors.ResourceExhaustedError),
+        (NotImplementedError("later"), errors.UnimplementedError),
+        (RuntimeError("broken"), errors.UnknownError),
+        (errors.DataLossError(None, None, "damaged"), errors.DataLossError),
+    ],
+)
+def test_exceptions_of_python_functions_get_tensorflows_classes(raised: Exception, kind: Any) -> None:
+    def fail(value: Any) -> Any:
+        raise raised
+
+    y = py_func(fail, [constant(1.0)], dtypes.float32, name="mine")
+    with Session() as sess, pytest.raises(kind, match="mine") as caught:
+        sess.run(y)
+    assert str(raised) in str(caught.value)
+    assert HERE in str(caught.value)
+    assert caught.value.op is y.op
+
+
+def test_an_error_in_a_gradient_names_the_forward_operation() -> None:
+    x = placeholder(dtypes.float32, [2], name="x")
+    y = emit.Mul(x, 2.0, name="forward")
+
+    def fail(value: Any) -> Any:
+        raise ValueError("no gradient today")
+
+    graph = y.graph
+    with graph.gradient_of(y.op):
+        bad = py_func(fail, [y], dtypes.float32, name="bad")
+    with Session() as sess, pytest.raises(errors.InvalidArgumentError) as caught:
+        sess.run(bad, {x: [1, 2]})
+    assert "gradient of [[node forward = Mul" in str(caught.value)

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 
 from graphflow import dtypes, errors, ops
+from graphflow.compiler import CompileOptions
 from graphflow.graph import Graph, IndexedSlices, get_default_graph, get_default_session
 from graphflow.opdef import constant, emit
+from graphflow.ops.control import py_func
 from graphflow.ops.source import placeholder
+from graphflow.serialization.proto import config_pb2
 from graphflow.session import _GROWTHS_BEFORE_WARNING, InteractiveSession, Session, _Gate
 from graphflow.timeline import Timeline
 from graphflow.variables import Variable, assign_add, global_variables_initializer
@@ -244,19 +247,13 @@ def test_a_session_closed_elsewhere_cancels_a_run() -> None:
         closed.wait(10)
         return value
 
-    x = constant(1.0)
-    waiting = ops.script_ops.py_func(wait, [x], dtypes.float32) if hasattr(ops, "script_ops") else None
-    if waiting is None:
-        state = Session()._state
-        state.closed = True
-        with pytest.raises(errors.CancelledError):
-            state.between_steps()
-        return
+    waiting = py_func(wait, [constant(1.0)], dtypes.float32)
+    after = py_func(lambda value: value, [waiting], dtypes.float32)
     sess = Session()
     closer = threading.Thread(target=lambda: (started.wait(10), sess.close(), closed.set()))
     closer.start()
     with pytest.raises(errors.CancelledError):
-        sess.run(waiting)
+        sess.run(after)
     closer.join()
 
 
@@ -269,40 +266,31 @@ def test_timeouts_come_from_the_options() -> None:
     assert sess.run(constant(1), options=SimpleNamespace(timeout_in_ms=60_000, trace_level=0)) == 1
 
 
-class Repeated(list[Any]):
-    """A repeated field of a message."""
-
-    def add(self) -> Any:
-        self.append(_Message())
-        return self[-1]
-
-
-class _Message:
-    """What tracing needs of a protobuf message: fields that come to be when they are touched."""
-
-    def __getattr__(self, name: str) -> Any:
-        repeated = name in ("dev_stats", "node_stats", "output")
-        value = Repeated() if repeated else _Message()
-        self.__dict__[name] = value
-        return value
-
-
 def test_a_traced_run_fills_the_metadata() -> None:
     x = placeholder(dtypes.float32, [2])
     y = emit.Exp(emit.Mul(x, 2.0))
-    metadata = _Message()
+    options = config_pb2.RunOptions(trace_level=config_pb2.RunOptions.FULL_TRACE)
+    metadata = config_pb2.RunMetadata()
     with Session() as sess:
-        got = sess.run(
-            y, {x: [0, 0]}, options=SimpleNamespace(timeout_in_ms=0, trace_level=3), run_metadata=metadata
-        )
+        got = sess.run(y, {x: [0, 0]}, options=options, run_metadata=metadata)
     assert got.tolist() == [1.0, 1.0]
     nodes = metadata.step_stats.dev_stats[0].node_stats
     assert nodes
     assert all(node.op_end_rel_micros >= 0 for node in nodes)
-    for node in nodes:
-        node.output.clear()
     trace = json.loads(Timeline(metadata.step_stats).generate_chrome_trace_format(show_memory=True))
     assert {event["ph"] for event in trace["traceEvents"]} >= {"M", "X"}
+
+
+def test_threads_and_levels_come_from_the_config() -> None:
+    proto = config_pb2.ConfigProto(intra_op_parallelism_threads=3)
+    assert Session(config=proto)._options == CompileOptions(threads=3)
+    proto.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
+    sess = Session(config=proto)
+    assert sess._options.disabled_passes
+    x = placeholder(dtypes.float32, [2])
+    assert sess.run(emit.Mul(emit.AddV2(x, 0.0), 1.0), {x: [1, 2]}).tolist() == [1.0, 2.0]
+    mine = CompileOptions(disabled_passes=frozenset({"simplify"}))
+    assert Session(compile_options=mine)._options is mine
 
 
 def test_a_graph_that_grows_in_a_loop_warns_once_with_the_line() -> None:

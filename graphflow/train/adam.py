@@ -7,7 +7,8 @@ from typing import Any
 
 from graphflow.graph import Operation, Tensor, colocate_with, control_dependencies
 from graphflow.opdef import convert_to_tensor, emit
-from graphflow.train.optimizer import Optimizer, as_type, group
+from graphflow.ops.control import group
+from graphflow.train.optimizer import Optimizer, as_type
 from graphflow.variables import Variable
 
 
@@ -110,4 +111,4 @@ class AdamOptimizer(Optimizer):
                 power.assign(emit.Mul(power.value(), as_type(beta, power.dtype)), read_value=False)
                 for power, beta in ((beta1_power, self._beta1_t), (beta2_power, self._beta2_t))
             ]
-        return group([*update_ops, *powers], name_scope)
+        return group(*update_ops, *powers, name=name_scope)

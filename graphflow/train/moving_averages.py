@@ -9,8 +9,9 @@ from graphflow import dtypes
 from graphflow.graph import GraphKeys, Operation, Tensor, control_dependencies, name_scope
 from graphflow.initializers import zeros_initializer
 from graphflow.opdef import convert_to_tensor, emit
+from graphflow.ops.control import group
 from graphflow.train import slot_creator
-from graphflow.train.optimizer import as_type, group
+from graphflow.train.optimizer import as_type
 from graphflow.variable_scope import get_variable, get_variable_scope, variable_scope
 from graphflow.variables import Variable, global_variables, moving_average_variables, trainable_variables
 
@@ -165,7 +166,7 @@ class ExponentialMovingAverage:
                 assign_moving_average(self._averages[item], item, decay, zero_debias=item in unbiased)
                 for item in chosen
             ]
-            return group(updates, scope)
+            return group(*updates, name=scope)
 
     def average(self, var: Any) -> Variable | None:
         """Returns the shadow of a variable or tensor, or None if it has none."""

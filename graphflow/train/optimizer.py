@@ -20,6 +20,7 @@ from graphflow.graph import (
     name_scope,
 )
 from graphflow.opdef import convert_to_tensor, convert_to_tensor_or_indexed_slices, emit
+from graphflow.ops.control import group
 from graphflow.train import slot_creator
 from graphflow.variable_scope import VariableScope, get_variable, variable_scope
 from graphflow.variables import Variable, trainable_variables
@@ -35,13 +36,6 @@ def as_type(value: Any, dtype: DType) -> Tensor:
         return tensor
     cast: Tensor = emit.Cast(tensor, DstT=dtype)
     return cast
-
-
-def group(operations: Iterable[Any], name: str | None = None) -> Operation:
-    """Returns an operation that runs all of `operations`."""
-    with control_dependencies(list(operations)):
-        result: Operation = emit.NoOp(name=name)
-    return result
 
 
 def sum_duplicate_rows(values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -384,7 +378,7 @@ class Optimizer:
         return self._resource_apply_sparse(summed, handle, unique)
 
     def _finish(self, update_ops: Sequence[Any], name_scope: str) -> Operation:
-        return group(update_ops, name_scope)
+        return group(*update_ops, name=name_scope)
 
     @staticmethod
     def _call_if_callable(param: Any) -> Any:
