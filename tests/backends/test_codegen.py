@@ -386,3 +386,20 @@ def test_deep_expressions_do_not_exhaust_the_stack() -> None:
 def test_all_kinds_have_a_native_function() -> None:
     for dtype in DTYPES:
         assert any(is_native(name, dtype) for name in FUNCTIONS), kind(dtype)
+
+
+@TARGETS
+def test_loops_may_begin_below_zero_and_blocks_know_their_length(target: Target) -> None:
+    b = Builder("below")
+    x, out = b.buffer("x", "f32"), b.buffer("out", "f32")
+    low = b.int_param("low")
+    with b.loop("p", -2, 3, "parallel") as p:
+        start = b.mul(p, 48)
+        with b.loop("i", start, b.mul(b.add(p, 1), 48), "vector") as i:
+            b.store(out, b.sub(i, low), b.mul(b.load(x, b.sub(i, low)), 2.0))
+    data = np.arange(240, dtype=np.float32)
+    got = np.zeros(240, np.float32)
+    run_kernel(b.kernel(), [data, got, -96], target, parts=4)
+    np.testing.assert_array_equal(got, 2 * data)
+    if target.masked_memory:
+        assert "masked" not in kernel_to_llvm(b.kernel(), target, "below")

@@ -271,11 +271,11 @@ class _Generator:
                 init = e.splat(init, vector.count)
             self.env[carry.name] = init
         low, high = self._limits(start, stop)
-        trips = None if start.number is None or stop.number is None else stop.number - start.number
         masked = start.lanes > 1 or stop.lanes > 1
+        trips = None if masked else e.integer("sub", stop, start).number
         if trips is not None and stmt.kind != "parallel" and self._unrolls(stmt, trips):
             for turn in range(max(0, trips)):
-                self.env[stmt.var] = e.const("i64", start.number + turn if start.number is not None else turn)
+                self.env[stmt.var] = e.integer("add", start, turn)
                 self._body(stmt.body)
             return
         names = [n for n in _updated(stmt.body) if n in self.env]
@@ -358,7 +358,7 @@ class _Generator:
                 f"[ {result.text}, %{inner.label} ]"
             )
         lines += inner.lines
-        lines.append(f"  {following} = add nuw nsw i64 {i.text}, {step}")
+        lines.append(f"  {following} = add nsw i64 {i.text}, {step}")
         lines.append(f"  {condition} = icmp slt i64 {following}, {stop.text}")
         lines.append(f"  br i1 {condition}, label %{loop_label}, label %{after}")
         e.block(after)
@@ -402,7 +402,7 @@ class _Generator:
             unroll = 4 if cost <= 8 else 2 if cost <= 24 else 1
         # Over columns of a cheap loop, several vectors side by side: its accumulators, and longer runs of memory.
         jam = 4 if not names and self._is_cheap_column(stmt) else 1
-        extent = None if start.number is None or stop.number is None else stop.number - start.number
+        extent = e.integer("sub", stop, start).number
         if extent is not None and extent <= 0:
             self.env.update(own)
             return

@@ -110,6 +110,8 @@ class Emitter:
         self.declarations: set[str] = set()
         self.allocations: list[str] = []
         self._count = count
+        # i64 values that are another one and a number, so that the difference of a loop's ends may be known.
+        self._offsets: dict[str, tuple[Value, int]] = {}
 
     # ---------------------------------------------------------------------------------------- placing text
 
@@ -274,7 +276,19 @@ class Emitter:
             return right
         elif a == 1 and name == "mul":
             return right
-        return self.binary(name, x, right)
+        if x.lanes > 1 or right.lanes > 1:
+            return self.binary(name, x, right)
+        base, offset = self._offsets.get(x.text, (x, 0))
+        if name == "sub" and b is None:
+            other, distance = self._offsets.get(right.text, (right, 0))
+            if other.text == base.text:
+                return self.const(x.type, offset - distance)
+        if name == "mul" and b is not None and offset:
+            return self.integer("add", self.integer("mul", base, b), offset * b)
+        result = self.binary(name, x, right)
+        if name in ("add", "sub") and b is not None:
+            self._offsets[result.text] = (base, offset + b if name == "add" else offset - b)
+        return result
 
     def compare(self, name: str, x: Value, y: Value | float) -> Value:
         """`fcmp` or `icmp`, by the type, to i1 lanes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import re
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import llvmlite
 from llvmlite import binding
 
+from graphflow import config
 from graphflow.backends.cache import ObjectCache, default_cache, digest
 from graphflow.backends.cpu.target import Target, host_target
 
@@ -64,14 +66,6 @@ def emit_object(text: str, target: Target) -> bytes:
         module = _module(text, target, machine)
         module.verify()
         return bytes(machine.emit_object(module))
-
-
-def assembly(text: str, target: Target) -> str:
-    """The assembly for LLVM text, for reading."""
-    with _lock:
-        _initialize(everything=True)
-        machine = _machine(target, jit=False)
-        return str(machine.emit_assembly(_module(text, target, machine)))
 
 
 @dataclass(slots=True)
@@ -141,6 +135,8 @@ class Jit:
             self._addresses[keys[symbol]] = address
 
     def _object(self, key: str, text: str) -> bytes:
+        if "code" in config.dump_stages():
+            print(text, file=sys.stderr)
         found = self.cache.get(key)
         if found is not None:
             self.stats.from_disk += 1
