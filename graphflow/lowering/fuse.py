@@ -8,11 +8,16 @@ place of its last member, whatever the rest of the program looks like, and the w
 from __future__ import annotations
 
 import enum
+import functools
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from graphflow.program import FEED, VARIABLE, Node, Program, Value
+from graphflow.loops.build import Builder
+from graphflow.opdef import OpDef
+from graphflow.program import FEED, SPECIALIZED, VARIABLE, Node, Program, Value
 
 # Under TensorFlow's names: what loop kernels can hold. Complex numbers and strings stay with NumPy.
 NATIVE_DTYPES = frozenset(
@@ -116,8 +121,7 @@ def form_of(node: Node, calls: Callable[[Node], bool]) -> Form:
     if op_def.view:
         return Form.ALIAS
     if op_def.scalar is not None:
-        # A body works element by element only if every operand stretches to the result.
-        return Form.MAP if len({value.sizes for value in node.outputs}) == 1 else Form.HOST
+        return Form.MAP if _works_by_element(node) else Form.HOST
     if any(0 in (value.sizes or ()) for value in (*node.inputs, *node.outputs)):
         return Form.HOST  # folds of nothing have rules of their own, which the NumPy body knows
     if op_def.row is not None:
@@ -135,6 +139,53 @@ def form_of(node: Node, calls: Callable[[Node], bool]) -> Form:
     if calls(node):
         return Form.CALL
     return Form.HOST
+
+
+def _works_by_element(node: Node) -> bool:
+    """Whether every operand stretches to the result, and the scalar body takes what it is given."""
+    sizes = node.outputs[0].sizes or ()
+    if any(value.sizes != sizes for value in node.outputs):
+        return False
+    for value in node.inputs:
+        own = value.sizes or ()
+        lead = len(sizes) - len(own)
+        if lead < 0 or any(size not in (1, sizes[lead + axis]) for axis, size in enumerate(own)):
+            return False
+    # Integers by value: a body may refuse a divisor that could be zero, which code has no way to report.
+    operands = tuple((value.dtype.name, _single_integer(value)) for value in node.inputs)
+    op_def = node.op_def
+    asked = op_def.body_attrs | {arg.number_attr for arg in op_def.inputs}
+    return _takes(op_def, operands, tuple((name, node.attrs[name]) for name in asked if name in node.attrs))
+
+
+def _single_integer(value: Value) -> int | None:
+    constant = value.constant
+    if (
+        constant is None
+        or constant.size != 1
+        or constant.dtype.kind not in "iu"
+        or SPECIALIZED in value.node.attrs
+    ):
+        return None
+    return int(constant.reshape(-1)[0])
+
+
+@functools.lru_cache(maxsize=4096)
+def _takes(op_def: OpDef, operands: tuple[Any, ...], attrs: tuple[Any, ...]) -> bool:
+    """Whether a scalar body gives expressions for operands of these dtypes."""
+    assert op_def.scalar is not None
+    b = Builder()
+    args = [
+        b.var(f"x{i}", dtype) if number is None else b.const(number, dtype)
+        for i, (dtype, number) in enumerate(operands)
+    ]
+    known = dict(attrs)
+    wanted = {
+        name: known[name]
+        for name, p in inspect.signature(op_def.scalar).parameters.items()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and name in known
+    }
+    return op_def.scalar(b, *op_def.nest(args, known), **wanted) is not None
 
 
 def index_source(node: Node) -> int:
@@ -184,7 +235,11 @@ def fuse(program: Program, calls: Callable[[Node], bool]) -> tuple[dict[Node, Fo
         if form is Form.SOURCE:
             continue
         feeding = [g for g in dict.fromkeys(group_of.get(v.node) for v in node.inputs) if g is not None]
-        joined = _join(node, form, [g for g in feeding if g.is_open], group_of) if form not in (Form.CALL, Form.HOST) else None
+        joined = (
+            _join(node, form, [g for g in feeding if g.is_open], group_of)
+            if form not in (Form.CALL, Form.HOST)
+            else None
+        )
         for group in feeding:
             if joined is None or group is not joined and group_of.get(group.nodes[0]) is not joined:
                 group.is_open = False
@@ -194,10 +249,10 @@ def fuse(program: Program, calls: Callable[[Node], bool]) -> tuple[dict[Node, Fo
             group_of[node] = joined
     seen: set[int] = set()
     for position, node in reversed(list(enumerate(program.nodes))):
-        group = group_of.get(node)
-        if group is not None and id(group) not in seen:
-            seen.add(id(group))
-            groups.append((position, group))
+        found = group_of.get(node)
+        if found is not None and id(found) not in seen:
+            seen.add(id(found))
+            groups.append((position, found))
     groups.sort(key=lambda entry: entry[0])
     return forms, [entry for _, entry in groups]
 
@@ -254,7 +309,9 @@ def _mergeable(a: Group, b: Group) -> bool:
 
 def _buffers(group: Group) -> int:
     members = set(group.nodes)
-    return len({v for node in group.nodes for v in node.inputs if v.node not in members}) + len(group.nodes) // 4
+    return (
+        len({v for node in group.nodes for v in node.inputs if v.node not in members}) + len(group.nodes) // 4
+    )
 
 
 def _fits(node: Node, form: Form, group: Group, group_of: dict[Node, Group]) -> bool:
@@ -291,7 +348,12 @@ def _fits(node: Node, form: Form, group: Group, group_of: dict[Node, Group]) -> 
         (value,) = inside[:1]
         if value.sizes == sizes:
             return True
-        return group.axes is not None and value.sizes is not None and group.is_outer(value.sizes) and group.is_outer(sizes)
+        return (
+            group.axes is not None
+            and value.sizes is not None
+            and group.is_outer(value.sizes)
+            and group.is_outer(sizes)
+        )
     # A scalar body.
     inner = group.is_inner(sizes)
     if not inner and not group.is_outer(sizes):

@@ -187,13 +187,30 @@ def drop_empty_fold(b: ProgramBuilder, node: Node) -> Value | None:
     dims = x.shape.as_tuple()
     if axes.size == 0:
         return x
-    if dims is None or any(dims[int(axis)] != 1 for axis in axes.reshape(-1)) or not result.shape.is_fully_defined():
+    if (
+        dims is None
+        or any(dims[int(axis)] != 1 for axis in axes.reshape(-1))
+        or not result.shape.is_fully_defined()
+    ):
         return None
     if x.shape == result.shape:
         return x
     static = result.static_shape.is_fully_defined()
     shape = b.constant(np.array(result.sizes, np.int32), not static)
     return b.emit("Reshape", x, shape)
+
+
+@rules.rule("Select")
+def stretch_condition(b: ProgramBuilder, node: Node) -> Value | None:
+    """A choice between whole rows, or by each element, is one with a stretched condition, which fuses."""
+    condition, x, y = node.inputs
+    rank, own = x.shape.rank, condition.shape.rank
+    if rank is None or own is None:
+        return None
+    if own == 1 and rank > 1:
+        # A vector chooses rows: it belongs to the first axis, where broadcasting aligns the last.
+        condition = b.emit("Reshape", condition, b.constant(np.array([-1] + [1] * (rank - 1), np.int32)))
+    return b.emit("SelectV2", condition, x, y)
 
 
 @rules.rule("Pow")
