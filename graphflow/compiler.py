@@ -1,12 +1,12 @@
 """From a graph to a plan: the table of contents of graphflow.
 
-    freeze        cut out what the fetches need, make state explicit          program.py
-    open passes   rewrite it, the feeds' sizes left open                      optimizer_passes/
-    specialize    fix the sizes                                               program.py
-    size passes   rewrite it again                                            optimizer_passes/
-    fuse          which nodes share a kernel                                  lowering/fuse.py
-    lower         kernels, library calls and host steps over slots            lowering/
-    build         places in memory, machine code, the plan                    plan.py, backends/
+freeze        cut out what the fetches need, make state explicit          program.py
+open passes   rewrite it, the feeds' sizes left open                      optimizer_passes/
+specialize    fix the sizes                                               program.py
+size passes   rewrite it again                                            optimizer_passes/
+fuse          which nodes share a kernel                                  lowering/fuse.py
+lower         kernels, library calls and host steps over slots            lowering/
+build         places in memory, machine code, the plan                    plan.py, backends/
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class BoundPlan:
         """Runs once; returns one array per fetched tensor, which belongs to the caller."""
         return self.plan.run(feeds, state)
 
-    def run_traced(self, feeds: Sequence[Array], state: VariableStore) -> tuple[list[Array], list[TraceEvent]]:
+    def run_traced(
+        self, feeds: Sequence[Array], state: VariableStore
+    ) -> tuple[list[Array], list[TraceEvent]]:
         """Runs once with clocks; returns the arrays and one event per step and thread."""
         return self.plan.run_traced(feeds, state)
 

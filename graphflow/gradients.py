@@ -60,7 +60,7 @@ class RegisterGradient:
         return rule
 
 
-def NotDifferentiable(op_type: str) -> None:  # noqa: N802 - TF1's name
+def NotDifferentiable(op_type: str) -> None:
     """Says that no gradient flows through ops of this type."""
     get_op(op_type).not_differentiable()
 
@@ -256,12 +256,16 @@ def _start(y: Tensor, grad: Any, index: int) -> Gradient:
             return grad
         tensor = convert_to_tensor(grad, y.dtype, f"grad_ys_{index}")
         if not tensor.shape.is_compatible_with(y.shape):
-            raise ValueError(f"grad_ys[{index}] has shape {tensor.shape}, its y {y.name!r} has shape {y.shape}")
+            raise ValueError(
+                f"grad_ys[{index}] has shape {tensor.shape}, its y {y.name!r} has shape {y.shape}"
+            )
         return tensor
     if y.dtype.is_complex:
         raise TypeError(f"Gradients of complex tensors must set grad_ys (y.dtype = {y.dtype.name})")
     if not y.dtype.is_floating and not y.dtype.is_integer:
-        raise TypeError(f"Gradients of {y.name!r} of dtype {y.dtype.name} are not defined; ys must be floating")
+        raise TypeError(
+            f"Gradients of {y.name!r} of dtype {y.dtype.name} are not defined; ys must be floating"
+        )
     one = constant(1, y.dtype, name=f"grad_ys_{index}")
     if y.shape.is_fully_defined() and y.shape.rank == 0:
         return one
@@ -298,10 +302,14 @@ def _dense(slices: IndexedSlices) -> Tensor:
     return dense
 
 
-def indexed_slices_to_tensor(value: IndexedSlices, dtype: Any = None, name: str | None = None, as_ref: bool = False) -> Any:
+def indexed_slices_to_tensor(
+    value: IndexedSlices, dtype: Any = None, name: str | None = None, as_ref: bool = False
+) -> Any:
     """Converts IndexedSlices to a dense tensor; registered as a tensor conversion."""
     if dtype is not None and not dtypes.as_dtype(dtype).is_compatible_with(value.dtype):
-        raise ValueError(f"Tensor conversion requested dtype {dtype} for IndexedSlices with dtype {value.dtype}")
+        raise ValueError(
+            f"Tensor conversion requested dtype {dtype} for IndexedSlices with dtype {value.dtype}"
+        )
     return _dense(value)
 
 
@@ -330,7 +338,11 @@ def sum_to_input(grad: Tensor, operation: Operation, index: int) -> Tensor:
             axes.append(lead + axis)
         elif size is None or (size == 1 and out is None):
             # Equal to the result's size if no other input can have stretched it.
-            if all(o is not None and (len(have) - len(o) > lead + axis or o[lead + axis - len(have) + len(o)] == 1) for o in others):
+            if all(
+                o is not None
+                and (len(have) - len(o) > lead + axis or o[lead + axis - len(have) + len(o)] == 1)
+                for o in others
+            ):
                 continue
             return _sum_dynamically(grad, x)
     if not axes:

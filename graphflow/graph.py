@@ -14,7 +14,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphflow.dtypes import DType
 from graphflow.shapes import TensorShape, as_shape
@@ -164,9 +164,44 @@ class Tensor:
         """
         return _session_for(session, self.graph, f"evaluate tensor {self.name!r}").run(self, feed_dict)
 
+    if TYPE_CHECKING:
+        # Hung on by `opdef.override_operator` from the modules of the ops.
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __div__(self, other: Any) -> Tensor: ...
+        def __rdiv__(self, other: Any) -> Tensor: ...
+        def __floordiv__(self, other: Any) -> Tensor: ...
+        def __rfloordiv__(self, other: Any) -> Tensor: ...
+        def __mod__(self, other: Any) -> Tensor: ...
+        def __rmod__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __and__(self, other: Any) -> Tensor: ...
+        def __rand__(self, other: Any) -> Tensor: ...
+        def __or__(self, other: Any) -> Tensor: ...
+        def __ror__(self, other: Any) -> Tensor: ...
+        def __xor__(self, other: Any) -> Tensor: ...
+        def __rxor__(self, other: Any) -> Tensor: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+
     def __iter__(self) -> Iterator[Any]:
         raise TypeError(
-            f"Tensor {self.name!r} is symbolic and can't be iterated over; use gf.unstack, or gf.map_fn inside the graph"
+            f"Tensor {self.name!r} is symbolic and can't be iterated over; use gf.unstack or gf.map_fn"
         )
 
     def __len__(self) -> int:
@@ -387,10 +422,12 @@ class IndexedSlices:
         return self._values.graph
 
     def __str__(self) -> str:
-        return f"IndexedSlices(indices={self._indices}, values={self._values}, dense_shape={self._dense_shape})"
+        return (
+            f"IndexedSlices(indices={self._indices}, values={self._values}, dense_shape={self._dense_shape})"
+        )
 
     def __neg__(self) -> IndexedSlices:
-        return IndexedSlices(-self._values, self._indices, self._dense_shape)  # type: ignore[operator]
+        return IndexedSlices(-self._values, self._indices, self._dense_shape)
 
 
 class _Controller:
@@ -469,7 +506,9 @@ class Graph:
         if self._finalized:
             frames = user_frames()
             where = f" (at {os.path.basename(frames[0][0])}:{frames[0][1]})" if frames else ""
-            raise RuntimeError(f"Graph is finalized and cannot be modified{': ' + what if what else ''}{where}.")
+            raise RuntimeError(
+                f"Graph is finalized and cannot be modified{': ' + what if what else ''}{where}."
+            )
 
     def add_operation(
         self,
@@ -558,7 +597,9 @@ class Graph:
         assert isinstance(tensor, Tensor)
         return tensor
 
-    def as_graph_element(self, obj: Any, allow_tensor: bool = True, allow_operation: bool = True) -> Tensor | Operation:
+    def as_graph_element(
+        self, obj: Any, allow_tensor: bool = True, allow_operation: bool = True
+    ) -> Tensor | Operation:
         """Returns the tensor or operation that `obj` is or names.
 
         Raises:
@@ -570,7 +611,12 @@ class Graph:
         if convert is not None:
             obj = convert()
         if isinstance(obj, Tensor | Operation):
-            if isinstance(obj, Tensor) and not allow_tensor or isinstance(obj, Operation) and not allow_operation:
+            if (
+                isinstance(obj, Tensor)
+                and not allow_tensor
+                or isinstance(obj, Operation)
+                and not allow_operation
+            ):
                 wanted = "a Tensor" if allow_tensor else "an Operation"
                 raise TypeError(f"Can not convert a {type(obj).__name__} into {wanted}.")
             if obj.graph is not self:
@@ -585,14 +631,18 @@ class Graph:
         if isinstance(obj, bytes):
             obj = obj.decode()
         if not isinstance(obj, str):
-            kinds = " or ".join(k for k, ok in (("Tensor", allow_tensor), ("Operation", allow_operation)) if ok)
+            kinds = " or ".join(
+                k for k, ok in (("Tensor", allow_tensor), ("Operation", allow_operation)) if ok
+            )
             raise TypeError(f"Can not convert a {type(obj).__name__} into a {kinds}.")
         if ":" in obj:
             if not allow_tensor:
                 raise ValueError(f"Name {obj!r} appears to refer to a Tensor, not an Operation.")
             op_name, _, index = obj.rpartition(":")
             if not index.isdigit() or not op_name:
-                raise ValueError(f"The name {obj!r} looks like a tensor name, but is not of the form \"<op_name>:<index>\".")
+                raise ValueError(
+                    f'The name {obj!r} looks like a tensor name, but is not of the form "<op_name>:<index>".'
+                )
             operation = self._by_name.get(op_name)
             if operation is None:
                 raise KeyError(
@@ -666,7 +716,11 @@ class Graph:
         """Returns the full name of a new operation: unique, or exactly as given if it ends with "/"."""
         if name.endswith("/"):
             return name[:-1]
-        if not self._scopes.name_stack and not _VALID_OP_NAME.match(name) or not _VALID_SCOPE_NAME.match(name):
+        if (
+            not self._scopes.name_stack
+            and not _VALID_OP_NAME.match(name)
+            or not _VALID_SCOPE_NAME.match(name)
+        ):
             raise ValueError(f"'{name}' is not a valid operation or scope name")
         return self.unique_name(name)
 
@@ -1028,7 +1082,9 @@ def _parse_device(spec: str) -> dict[str, str]:
         elif _SHORT_DEVICE.match(key):
             parts["device"] = f"{key.upper()}:{value or 0}"
         else:
-            raise ValueError(f"Unknown attribute: {part!r} in device {spec!r}; expected e.g. '/gpu:0' or '/device:CPU:0'")
+            raise ValueError(
+                f"Unknown attribute: {part!r} in device {spec!r}; expected e.g. '/gpu:0' or '/device:CPU:0'"
+            )
     return parts
 
 

@@ -67,7 +67,8 @@ class AttrDef:
 
 _ARG = re.compile(r"^(?P<name>\w+):(?:list\((?P<list>\w+)\)|(?:(?P<number>\w+)\*)?(?P<type>\w+))$")
 _ATTR = re.compile(
-    r"^(?P<name>\w+):(?P<kind>list\(\w+\)|\w+)(?:\{(?P<allowed>[^}]*)\})?(?:>=(?P<minimum>-?\d+))?(?P<default>=.*)?$", re.S
+    r"^(?P<name>\w+):(?P<kind>list\(\w+\)|\w+)(?:\{(?P<allowed>[^}]*)\})?(?:>=(?P<minimum>-?\d+))?(?P<default>=.*)?$",
+    re.S,
 )
 
 
@@ -108,7 +109,7 @@ def _parse_value(kind: str, text: str) -> Any:
 
 def _parse_attrs(text: str) -> dict[str, AttrDef]:
     result = {}
-    for part in filter(None, (p.strip() for p in text.split(";"))):
+    for part in filter(None, (p.strip(" ") for p in text.split(";"))):
         match = _ATTR.match(part)
         if match is None:
             raise ValueError(f"malformed attribute {part!r}")
@@ -238,7 +239,10 @@ class OpDef:
         self.has_lists = any(arg.is_list for arg in self.inputs)
         # The attributes that the inputs' dtypes and counts decide.
         self.inferred_attrs = frozenset(
-            name for arg in self.inputs for name in (arg.type_attr, arg.type_list_attr, arg.number_attr) if name
+            name
+            for arg in self.inputs
+            for name in (arg.type_attr, arg.type_list_attr, arg.number_attr)
+            if name
         )
 
     @property
@@ -342,7 +346,9 @@ class OpDef:
             values.append(result)
         wanted = [None] * len(self.updates) + self.output_dtypes(attrs)
         if len(values) != len(wanted):
-            raise RuntimeError(f"the body of {self.name} returned {len(values)} values, {len(wanted)} were declared")
+            raise RuntimeError(
+                f"the body of {self.name} returned {len(values)} values, {len(wanted)} were declared"
+            )
         for i, dtype in enumerate(wanted):
             if dtype is None:
                 values[i] = np.asarray(values[i], np.asarray(inputs[self.updates[i]]).dtype)
@@ -356,7 +362,9 @@ class OpDef:
 
 def _keyword_only(function: Callable[..., Any]) -> Iterable[str]:
     return (
-        name for name, p in inspect.signature(function).parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY
+        name
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
     )
 
 
@@ -500,7 +508,9 @@ def describe(value: Any) -> str:
 
 
 def _context(operation: Operation) -> InferContext:
-    return InferContext(operation.op_def, operation.inputs, operation.attrs, constant_value, constant_value_as_shape)
+    return InferContext(
+        operation.op_def, operation.inputs, operation.attrs, constant_value, constant_value_as_shape
+    )
 
 
 _UNKNOWN_VALUE = object()
@@ -594,7 +604,8 @@ def constant_value_as_shape(tensor: Any, _depth: int = 0) -> TensorShape:
             constant_value,
             lambda t: constant_value_as_shape(t, _depth + 1),
         )
-        return rule(context)
+        found: TensorShape = rule(context)
+        return found
     dims = tensor.shape.as_tuple()
     if dims is None or len(dims) != 1 or dims[0] is None:
         return UNKNOWN
@@ -607,7 +618,9 @@ ConversionFunction = Callable[..., Any]
 _CONVERSIONS: list[tuple[int, Any, ConversionFunction]] = []
 
 
-def register_tensor_conversion_function(base_type: Any, conversion_func: ConversionFunction, priority: int = 100) -> None:
+def register_tensor_conversion_function(
+    base_type: Any, conversion_func: ConversionFunction, priority: int = 100
+) -> None:
     """Registers how objects of a type become tensors.
 
     Args:
@@ -647,7 +660,9 @@ def to_array(value: Any, dtype: DType | None = None) -> Array:
             value = int(value)
         try:
             # An array of fixed-width text would drop trailing zero bytes.
-            array = np.array(_plain(value), dtype=object if isinstance(_first_leaf(value), str | bytes) else None)
+            array = np.array(
+                _plain(value), dtype=object if isinstance(_first_leaf(value), str | bytes) else None
+            )
         except ValueError as error:
             raise ValueError(f"Can't convert non-rectangular Python sequence to Tensor: {error}") from None
         if dtype is None:
@@ -674,7 +689,11 @@ def to_array(value: Any, dtype: DType | None = None) -> Array:
     if array.dtype != target:
         kinds = array.dtype.kind + ("f" if dtype.is_floating else target.kind)
         is_array = isinstance(value, np.ndarray)
-        if not is_array and array.size and kinds in ("fi", "fu", "fb", "cf", "ci", "cu", "ib", "bi", "bu", "bf", "ub"):
+        if (
+            not is_array
+            and array.size
+            and kinds in ("fi", "fu", "fb", "cf", "ci", "cu", "ib", "bi", "bu", "bf", "ub")
+        ):
             raise TypeError(f"Expected {dtype.name}, got {value!r} of type '{type(value).__name__}' instead.")
         if not is_array and dtype.is_integer and array.size and array.dtype.kind in "iu":
             if int(array.max()) > dtype.max or int(array.min()) < dtype.min:
@@ -713,7 +732,9 @@ def _text_array(array: Array) -> Array:
     return result
 
 
-def constant(value: Any, dtype: Any = None, shape: Any = None, name: str = "Const", verify_shape: bool = False) -> Tensor:
+def constant(
+    value: Any, dtype: Any = None, shape: Any = None, name: str = "Const", verify_shape: bool = False
+) -> Tensor:
     """Returns a constant tensor.
 
     Args:
@@ -735,7 +756,9 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str = "Cons
         if array.shape != sizes:
             count = int(np.prod(sizes, dtype=np.int64))
             if array.size > count:
-                raise ValueError(f"Too many elements provided. Needed at most {count}, but received {array.size}")
+                raise ValueError(
+                    f"Too many elements provided. Needed at most {count}, but received {array.size}"
+                )
             if array.size == 0 and count:
                 raise ValueError(f"Cannot fill shape {sizes} from a value without elements")
             flat = array.reshape(-1)
@@ -764,7 +787,11 @@ def emit_constant(array: Array, name: str = "Const", graph: Graph | None = None)
 
 
 def convert_to_tensor(
-    value: Any, dtype: Any = None, name: str | None = None, preferred_dtype: Any = None, dtype_hint: Any = None
+    value: Any,
+    dtype: Any = None,
+    name: str | None = None,
+    preferred_dtype: Any = None,
+    dtype_hint: Any = None,
 ) -> Tensor:
     """Returns `value` as a Tensor.
 
@@ -784,7 +811,8 @@ def convert_to_tensor(
         if wanted is not None and value.dtype is not wanted:
             made = f"; made at {value.op.user_line}" if value.op.user_line else ""
             raise ValueError(
-                f"Tensor conversion requested dtype {wanted.name} for Tensor with dtype {value.dtype.name}: {value!r}{made}"
+                f"Tensor conversion requested dtype {wanted.name} for Tensor with dtype {value.dtype.name}: "
+                f"{value!r}{made}"
             )
         return value
     preferred = preferred_dtype if preferred_dtype is not None else dtype_hint
@@ -805,8 +833,12 @@ def convert_to_tensor(
     if isinstance(value, list | tuple) and _contains_tensor(value):
         return _pack(value, wanted, name)
     if value is None or isinstance(value, dict | set):
-        raise ValueError("None values not supported.") if value is None else TypeError(
-            f"Failed to convert object of type {type(value).__name__} to Tensor. Contents: {value!r}"
+        raise (
+            ValueError("None values not supported.")
+            if value is None
+            else TypeError(
+                f"Failed to convert object of type {type(value).__name__} to Tensor. Contents: {value!r}"
+            )
         )
     if wanted is None and preferred is not None:
         try:
@@ -835,7 +867,9 @@ def _pack(values: Sequence[Any], dtype: DType | None, name: str | None) -> Tenso
 
     dtype = dtype or first_dtype(values)
     items = [
-        _pack(item, dtype, None) if isinstance(item, list | tuple) and _contains_tensor(item) else convert_to_tensor(item, dtype)
+        _pack(item, dtype, None)
+        if isinstance(item, list | tuple) and _contains_tensor(item)
+        else convert_to_tensor(item, dtype)
         for item in values
     ]
     result = emit.Pack(items, name=name or "packed")
@@ -846,11 +880,14 @@ def _pack(values: Sequence[Any], dtype: DType | None, name: str | None) -> Tenso
 def convert_n_to_tensor(values: Iterable[Any], dtype: Any = None, name: str | None = None) -> list[Tensor]:
     """Returns each value as a tensor; see `convert_to_tensor`."""
     return [
-        convert_to_tensor(value, dtype, None if name is None else f"{name}_{i}") for i, value in enumerate(values)
+        convert_to_tensor(value, dtype, None if name is None else f"{name}_{i}")
+        for i, value in enumerate(values)
     ]
 
 
-def convert_to_tensor_or_indexed_slices(value: Any, dtype: Any = None, name: str | None = None) -> Tensor | IndexedSlices:
+def convert_to_tensor_or_indexed_slices(
+    value: Any, dtype: Any = None, name: str | None = None
+) -> Tensor | IndexedSlices:
     """Returns an IndexedSlices as it is, anything else as a tensor."""
     return value if isinstance(value, IndexedSlices) else convert_to_tensor(value, dtype, name)
 
@@ -914,7 +951,9 @@ def _dtype_of(value: Any) -> DType | None:
     return None
 
 
-def emit_operation(definition: OpDef, inputs: Sequence[Any], attrs: dict[str, Any], name: str | None = None) -> Any:
+def emit_operation(
+    definition: OpDef, inputs: Sequence[Any], attrs: dict[str, Any], name: str | None = None
+) -> Any:
     """Adds an operation to the graph of its inputs (else the default graph).
 
     Args:
@@ -932,7 +971,9 @@ def emit_operation(definition: OpDef, inputs: Sequence[Any], attrs: dict[str, An
     """
     if len(inputs) != len(definition.inputs):
         wanted = ", ".join(arg.name for arg in definition.inputs)
-        raise TypeError(f"{definition.name} takes {len(definition.inputs)} inputs ({wanted}), got {len(inputs)}")
+        raise TypeError(
+            f"{definition.name} takes {len(definition.inputs)} inputs ({wanted}), got {len(inputs)}"
+        )
     graph = _graph_for(inputs, definition.name)
     if graph is get_default_graph():
         return _emit_in(graph, definition, inputs, attrs, name)
@@ -940,7 +981,9 @@ def emit_operation(definition: OpDef, inputs: Sequence[Any], attrs: dict[str, An
         return _emit_in(graph, definition, inputs, attrs, name)
 
 
-def _emit_in(graph: Graph, definition: OpDef, inputs: Sequence[Any], attrs: dict[str, Any], name: str | None) -> Any:
+def _emit_in(
+    graph: Graph, definition: OpDef, inputs: Sequence[Any], attrs: dict[str, Any], name: str | None
+) -> Any:
     full_name = graph.operation_name(name or definition.name)
     values = _normalize_attrs(definition, attrs, full_name)
     flat = _convert_inputs(graph, definition, inputs, values, full_name)
@@ -1011,7 +1054,9 @@ def _blame(definition: OpDef, name: str, inputs: Sequence[Any], message: str) ->
     frames = user_frames()
     made = f"; at {frames[0][0]}:{frames[0][1]}" if frames else ""
     sources = [
-        f'{t.name!r} made at {t.op.user_line}' for t in inputs if getattr(getattr(t, "op", None), "user_line", "")
+        f"{t.name!r} made at {t.op.user_line}"
+        for t in inputs
+        if getattr(getattr(t, "op", None), "user_line", "")
     ]
     origin = f" ({', '.join(sources)})" if sources else ""
     return f'{definition.name} "{name}": {message}; operands {operands}{origin}{made}'
@@ -1025,7 +1070,9 @@ def _normalize_attrs(definition: OpDef, attrs: dict[str, Any], name: str) -> dic
             continue
         attr = definition.attrs.get(key)
         if attr is None:
-            raise TypeError(f"{definition.name} {name!r} has no attribute {key!r}; it has {sorted(definition.attrs)}")
+            raise TypeError(
+                f"{definition.name} {name!r} has no attribute {key!r}; it has {sorted(definition.attrs)}"
+            )
         if value is None:
             if attr.has_default:
                 values[key] = attr.default
@@ -1068,7 +1115,9 @@ def check_attr(definition: OpDef, attr: AttrDef, value: Any, name: str) -> None:
     if attr.minimum is not None:
         size = len(value) if attr.kind.startswith("list(") else value
         if size < attr.minimum:
-            raise ValueError(f"{definition.name} {name!r}: {attr.name} must be at least {attr.minimum}, got {size}")
+            raise ValueError(
+                f"{definition.name} {name!r}: {attr.name} must be at least {attr.minimum}, got {size}"
+            )
 
 
 def _convert_inputs(
@@ -1079,12 +1128,15 @@ def _convert_inputs(
     for arg, value in zip(definition.inputs, inputs, strict=True):
         if arg.number_attr or arg.type_list_attr:
             if not isinstance(value, list | tuple):
-                raise TypeError(f"{definition.name} {name!r}: {arg.name} must be a list of tensors, got {value!r}")
+                raise TypeError(
+                    f"{definition.name} {name!r}: {arg.name} must be a list of tensors, got {value!r}"
+                )
             if arg.number_attr:
                 known = attrs.setdefault(arg.number_attr, len(value))
                 if known != len(value):
                     raise ValueError(
-                        f"{definition.name} {name!r}: list {arg.name} has {len(value)} tensors where {arg.number_attr} = {known}"
+                        f"{definition.name} {name!r}: list {arg.name} has {len(value)} tensors "
+                        f"where {arg.number_attr} = {known}"
                     )
         if arg.type_attr and arg.type_attr not in attrs:
             for item in value if arg.number_attr else (value,):
@@ -1098,10 +1150,13 @@ def _convert_inputs(
             given = attrs.get(arg.type_list_attr)
             if given is not None and len(given) != len(value):
                 raise ValueError(
-                    f"{definition.name} {name!r}: {arg.name} has {len(value)} tensors, {arg.type_list_attr} {len(given)} types"
+                    f"{definition.name} {name!r}: {arg.name} has {len(value)} tensors, "
+                    f"{arg.type_list_attr} {len(given)} types"
                 )
             made = [
-                _convert_one(item, given[i] if given else None, None, f"{name}/{arg.name}_{i}", definition, arg, name)
+                _convert_one(
+                    item, given[i] if given else None, None, f"{name}/{arg.name}_{i}", definition, arg, name
+                )
                 for i, item in enumerate(value)
             ]
             attrs[arg.type_list_attr] = tuple(tensor.dtype for tensor in made)
@@ -1127,7 +1182,13 @@ def _convert_inputs(
 
 
 def _convert_one(
-    value: Any, dtype: DType | None, preferred: DType | None, const_name: str, definition: OpDef, arg: ArgDef, name: str
+    value: Any,
+    dtype: DType | None,
+    preferred: DType | None,
+    const_name: str,
+    definition: OpDef,
+    arg: ArgDef,
+    name: str,
 ) -> Tensor:
     if isinstance(value, Tensor):
         if dtype is not None and value.dtype is not dtype:
@@ -1135,11 +1196,11 @@ def _convert_one(
             made = f"; at {frames[0][0]}:{frames[0][1]}" if frames else ""
             origin = f" (made at {value.op.user_line})" if value.op.user_line else ""
             raise DTypeError(
-                f"{definition.name} \"{name}\": input {arg.name!r} is {describe(value)} {value.name!r}{origin}, "
+                f'{definition.name} "{name}": input {arg.name!r} is {describe(value)} {value.name!r}{origin}, '
                 f"expected {dtype.name}{made}"
             )
         return value
     try:
         return convert_to_tensor(value, dtype, const_name + "/", preferred)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{definition.name} \"{name}\": input {arg.name!r}: {error}") from None
+        raise type(error)(f'{definition.name} "{name}": input {arg.name!r}: {error}') from None

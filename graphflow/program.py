@@ -142,7 +142,18 @@ class Node:
       key: what makes it equal to another, None if nothing does.
     """
 
-    __slots__ = ("attrs", "controls", "inputs", "key", "name", "op_def", "origin", "outputs", "serial", "types")
+    __slots__ = (
+        "attrs",
+        "controls",
+        "inputs",
+        "key",
+        "name",
+        "op_def",
+        "origin",
+        "outputs",
+        "serial",
+        "types",
+    )
 
     def __init__(
         self,
@@ -443,7 +454,9 @@ def _static_constant_of(view: Any) -> np.ndarray[Any, Any] | None:
 
 
 def _static_shape_of(view: Any) -> TensorShape:
-    return _as_shape(view.value, _static_constant_of(view), view.shape, _static_constant_of, _static_shape_of, _StaticView)
+    return _as_shape(
+        view.value, _static_constant_of(view), view.shape, _static_constant_of, _static_shape_of, _StaticView
+    )
 
 
 def _as_shape(
@@ -485,9 +498,7 @@ def _slice(targets: Iterable[Operation], fed: frozenset[Tensor]) -> list[Operati
         stack.extend(operation._control_inputs)
     ordered = sorted(seen, key=lambda operation: operation._id)
     position = {operation: i for i, operation in enumerate(ordered)}
-    needs = [
-        [position[p] for p in _predecessors(operation, fed) if p in position] for operation in ordered
-    ]
+    needs = [[position[p] for p in _predecessors(operation, fed) if p in position] for operation in ordered]
     if all(p < i for i, wanted in enumerate(needs) for p in wanted):
         return ordered
     return _topological(ordered, needs)
@@ -565,7 +576,9 @@ class _States:
             if value is None:
                 dtype, shape = handle.handle_dtype, handle.handle_shape
                 attrs = {"dtype": dtype, "shape": shape, "variable": name}
-                node = self.builder.node(VARIABLE, (), attrs, types=(TensorType(dtype, shape, shape),), name=name)
+                node = self.builder.node(
+                    VARIABLE, (), attrs, types=(TensorType(dtype, shape, shape),), name=name
+                )
                 value = node.outputs[0]
             states = self.versions[name] = [value]
         return states[0]
@@ -595,7 +608,9 @@ def freeze(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = ()) 
         if dtype is dtypes.resource:
             dtype, shape, name = tensor.handle_dtype, tensor.handle_shape, variable_name(tensor)
         attrs = {"dtype": dtype, "shape": shape, "feed": tensor.name}
-        node = builder.node(FEED, (), attrs, types=(TensorType(dtype, shape, shape),), origin=tensor.op, name=tensor.op.name)
+        node = builder.node(
+            FEED, (), attrs, types=(TensorType(dtype, shape, shape),), origin=tensor.op, name=tensor.op.name
+        )
         feed_values.append(node.outputs[0])
         values[tensor] = node.outputs[0]
         if name:
@@ -604,7 +619,9 @@ def freeze(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = ()) 
     states = _States(builder, fed_states)
     # Per operation: for each variable, how many writes to it surely came before. Shared between operations where equal.
     seen_writes: dict[Operation, dict[str, int]] = {}
-    barriers: dict[Operation, tuple[Node, ...]] = {}  # nodes with effects that users of the operation wait for
+    barriers: dict[
+        Operation, tuple[Node, ...]
+    ] = {}  # nodes with effects that users of the operation wait for
     effects: list[Node] = []
     for operation in _slice(targets, fed):
         if operation.outputs and all(t in fed for t in operation.outputs):
@@ -816,7 +833,11 @@ def specialize(
         try:
             return builder.node(node.op_def, inputs, node.attrs, controls, None, node.origin, node.name)
         except ShapeError as error:
-            made = f"; made at {node.origin.user_line}" if node.origin is not None and node.origin.user_line else ""
+            made = (
+                f"; made at {node.origin.user_line}"
+                if node.origin is not None and node.origin.user_line
+                else ""
+            )
             raise ShapeError(
                 f'{node.type} "{node.name}": {error}; operands {", ".join(str(v.type) for v in inputs)}{made}'
             ) from None
@@ -848,7 +869,9 @@ def verify(program: Program) -> None:
             raise ValueError(f"{_shown(node)}: {len(node.inputs)} inputs, the signature has {len(expected)}")
         for i, (value, dtype) in enumerate(zip(node.inputs, expected, strict=True)):
             if dtype is not dtypes.resource and value.dtype is not dtype:
-                raise ValueError(f"{_shown(node)}: input {i} is {value.type}, the signature wants {dtype.name}")
+                raise ValueError(
+                    f"{_shown(node)}: input {i} is {value.type}, the signature wants {dtype.name}"
+                )
         if node.op_def is not FEED and node.op_def is not VARIABLE:
             try:
                 inferred = infer_types(node.op_def, node.inputs, node.attrs)

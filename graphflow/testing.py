@@ -64,10 +64,14 @@ def check_same(got: Sequence[Array], wanted: Sequence[Array], tolerance: float =
     """Raises AssertionError unless the arrays agree in dtype, shape and, up to a tolerance, value."""
     assert len(got) == len(wanted)
     for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
-        assert a.dtype == b.dtype and a.shape == b.shape, f"output {i}: {a.dtype}{a.shape} is not {b.dtype}{b.shape}"
+        assert a.dtype == b.dtype and a.shape == b.shape, (
+            f"output {i}: {a.dtype}{a.shape} is not {b.dtype}{b.shape}"
+        )
         if a.dtype.kind in "fcV":
             kind = np.complex128 if a.dtype.kind == "c" else np.float64
-            np.testing.assert_allclose(a.astype(kind), b.astype(kind), rtol=tolerance, atol=tolerance, equal_nan=True)
+            np.testing.assert_allclose(
+                a.astype(kind), b.astype(kind), rtol=tolerance, atol=tolerance, equal_nan=True
+            )
         else:
             np.testing.assert_array_equal(a, b)
 
@@ -95,7 +99,9 @@ def check_rewrite(
     result = step(program, Counter())
     verify(result)
     wanted = parse_program(after)
-    assert plain_text(result) == plain_text(wanted), f"got\n{program_text(result)}\nexpected\n{program_text(wanted)}"
+    assert plain_text(result) == plain_text(wanted), (
+        f"got\n{program_text(result)}\nexpected\n{program_text(wanted)}"
+    )
     if feeds is not None:
         arrays = [
             np.asarray(feed, value.dtype.numpy) for feed, value in zip(feeds, program.feeds, strict=True)

@@ -1,9 +1,9 @@
 """Prints a program, one line per node, and reads it back.
 
-    %0 = GraphflowFeed('x:0') -> float32[?,2]  # x
-    %1 = Const(value=2.0) -> float32[]  # y
-    %2 = Mul(%0, %1) -> float32[?,2]  # product
-    fetch %2
+%0 = GraphflowFeed('x:0') -> float32[?,2]  # x
+%1 = Const(value=2.0) -> float32[]  # y
+%2 = Mul(%0, %1) -> float32[?,2]  # product
+fetch %2
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def program_text(program: Program) -> str:
         controls = [f"^{names[control]}" for control in node.controls if control in names]
         types = ", ".join(map(str, node.types))
         arrow = f" -> {types}" if types else ""
-        lines.append(f"{names[node]} = {node.type}({', '.join([*inputs, *attrs, *controls])}){arrow}  # {node.name}")
+        lines.append(
+            f"{names[node]} = {node.type}({', '.join([*inputs, *attrs, *controls])}){arrow}  # {node.name}"
+        )
     lines += [f"commit {name} = {shown(value)}" for name, value in program.commits]
     lines.append(f"fetch {', '.join(map(shown, program.fetches))}" if program.fetches else "fetch nothing")
     return "\n".join(lines)
@@ -52,7 +54,9 @@ def _attrs_text(node: Node) -> list[str]:
     shown = []
     for name, value in sorted(node.attrs.items()):
         attr = node.op_def.attrs.get(name)
-        if name in inferred or name.startswith("_") or (attr is not None and attr.has_default and _same(attr.default, value)):
+        if name in inferred or name.startswith("_"):
+            continue
+        if attr is not None and attr.has_default and _same(attr.default, value):
             continue
         if name == "dtype" and node.type == "Const":
             continue
@@ -80,7 +84,9 @@ def _value_text(value: Any) -> str:
 
 # -- reading --------------------------------------------------------------------------------------------------
 
-_NODE = re.compile(r"^%(?P<id>\w+) = (?P<op>\w+)\((?P<args>.*)\)(?: -> (?P<types>[^#]*?))?(?:\s+# (?P<name>.*))?$")
+_NODE = re.compile(
+    r"^%(?P<id>\w+) = (?P<op>\w+)\((?P<args>.*)\)(?: -> (?P<types>[^#]*?))?(?:\s+# (?P<name>.*))?$"
+)
 _TYPE = re.compile(r"^(?P<dtype>\w+)\[(?P<dims>[^\]]*)\]$")
 _VALUE = re.compile(r"^%(?P<id>\w+)(?:\.(?P<index>\d+))?$")
 
@@ -166,7 +172,7 @@ class _Reader:
             return {"dtype": types[0].dtype, "shape": types[0].static_shape, key: plain}
         if op_def.name == "Const":
             array = np.array(ast.literal_eval(written["value"]), types[0].dtype.numpy)
-            return {"dtype": types[0].dtype, "value": array.reshape(types[0].shape.as_list())}  # type: ignore[arg-type]
+            return {"dtype": types[0].dtype, "value": array.reshape(types[0].shape.as_list())}
         attrs: dict[str, Any] = {}
         at = 0
         rest = len(inputs) - sum(not arg.is_list for arg in op_def.inputs)
@@ -228,7 +234,11 @@ def _parse_attr(attr: AttrDef, text: str, op_type: str) -> Any:
     if attr.kind == "list(type)":
         return tuple(as_dtype(part) for part in _split(text.strip("[]")))
     if attr.kind == "shape":
-        return TensorShape(None) if text == "<unknown>" else TensorShape(
-            [None if d.strip() == "?" else int(d) for d in text.strip("()").split(",") if d.strip()]
+        return (
+            TensorShape(None)
+            if text == "<unknown>"
+            else TensorShape(
+                [None if d.strip() == "?" else int(d) for d in text.strip("()").split(",") if d.strip()]
+            )
         )
     return normalize_attr(attr, ast.literal_eval(text), op_type)

@@ -172,7 +172,9 @@ def test_mismatches_are_refused_at_build_with_both_operands_and_the_line():
     with pytest.raises(ValueError) as caught:
         gf.matmul(a, b)
     text = str(caught.value)
-    assert "float32[32,100]" in text and "float32[128,10]" in text and "test_graph.py" in text and "100" in text
+    assert (
+        "float32[32,100]" in text and "float32[128,10]" in text and "test_graph.py" in text and "100" in text
+    )
     with pytest.raises(TypeError) as caught_type:
         gf.add(a, gf.constant(1))
     assert "int32[]" in str(caught_type.value) and "expected float32" in str(caught_type.value)
@@ -206,7 +208,11 @@ def test_shapes_are_as_in_tf1():
 
 
 def test_dtypes_are_as_in_tf1():
-    assert gf.as_dtype("float32") is gf.float32 and gf.as_dtype(np.int64) is gf.int64 and gf.as_dtype(1) is gf.float32
+    assert (
+        gf.as_dtype("float32") is gf.float32
+        and gf.as_dtype(np.int64) is gf.int64
+        and gf.as_dtype(1) is gf.float32
+    )
     assert gf.as_dtype(101) is gf.float32  # a reference type in a file
     assert gf.float32 == np.float32 and gf.float32 != "int32" and gf.bool.name == "bool"
     assert gf.bfloat16.size == 2 and gf.int8.max == 127 and gf.string.as_numpy_dtype is np.object_

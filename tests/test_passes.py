@@ -34,7 +34,8 @@ def test_text_names_the_line_it_cannot_read():
 def test_constants_fold():
     check_rewrite(
         fold_constants,
-        X + "%1 = Const(value=2.0) -> float32[]\n%2 = Square(%1) -> float32[]\n%3 = Mul(%0, %2) -> float32[2,3]\nfetch %3",
+        X + "%1 = Const(value=2.0) -> float32[]\n%2 = Square(%1) -> float32[]\n"
+        "%3 = Mul(%0, %2) -> float32[2,3]\nfetch %3",
         X + "%1 = Const(value=4.0) -> float32[]\n%2 = Mul(%0, %1) -> float32[2,3]\nfetch %2",
         [VALUES],
     )
@@ -65,7 +66,8 @@ def test_a_large_fill_is_no_constant():
 def test_identities_vanish():
     check_rewrite(
         simplify,
-        X + "%1 = Identity(%0) -> float32[2,3]\n%2 = Neg(%1) -> float32[2,3]\n%3 = Neg(%2) -> float32[2,3]\nfetch %3",
+        X
+        + "%1 = Identity(%0) -> float32[2,3]\n%2 = Neg(%1) -> float32[2,3]\n%3 = Neg(%2) -> float32[2,3]\nfetch %3",
         X + "fetch %0",
         [VALUES],
     )
@@ -103,7 +105,8 @@ def test_products_absorb_transposes():
         simplify,
         X + "%1 = GraphflowFeed('y:0') -> float32[2,4]\n%2 = Const(value=[1,0]) -> int32[2]\n"
         "%3 = Transpose(%0, %2) -> float32[3,2]\n%4 = MatMul(%3, %1) -> float32[3,4]\nfetch %4",
-        X + "%1 = GraphflowFeed('y:0') -> float32[2,4]\n%2 = MatMul(%0, %1, transpose_a=True) -> float32[3,4]\nfetch %2",
+        X
+        + "%1 = GraphflowFeed('y:0') -> float32[2,4]\n%2 = MatMul(%0, %1, transpose_a=True) -> float32[3,4]\nfetch %2",
         [np.ones((2, 3)), np.ones((2, 4))],
     )
 

@@ -38,7 +38,9 @@ def programs(draw: st.DrawFn) -> tuple[Program, list[np.ndarray]]:
     sizes = [draw(st.sampled_from([1, 2, 3, 5, 17, 40])) for _ in range(rank)]
     for i in range(draw(st.integers(1, 3))):
         # Feeds are the full shape or stretch along some axes.
-        own = [1 if draw(st.integers(0, 4)) == 0 else size for size in sizes][draw(st.integers(0, rank - 1)) :]
+        own = [1 if draw(st.integers(0, 4)) == 0 else size for size in sizes][
+            draw(st.integers(0, rank - 1)) :
+        ]
         is_open = draw(st.booleans()) and len(own) == rank and own[0] == sizes[0]
         shape = TensorShape([None, *own[1:]] if is_open else own)
         attrs = {"dtype": dtypes.float32, "shape": shape, "feed": f"x{i}:0"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from graphflow.program import (
     value_context,
 )
 from graphflow.reference import run_node
+
+Array = np.ndarray[Any, Any]
 
 # A fold may not blow a small constant up into a large one: reading a number costs nothing, a megabyte does.
 _FREE_BYTES = 1024
@@ -83,10 +86,10 @@ def _known(builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...]) -> Va
 class _NoState:
     """The state of a body that may use none."""
 
-    def read(self, name: str) -> np.ndarray:  # type: ignore[type-arg]
+    def read(self, name: str) -> Array:
         raise RuntimeError("a constant cannot read a variable")
 
-    def write(self, name: str, value: np.ndarray) -> None:  # type: ignore[type-arg]
+    def write(self, name: str, value: Array) -> None:
         raise RuntimeError("a constant cannot write a variable")
 
     def is_initialized(self, name: str) -> bool:

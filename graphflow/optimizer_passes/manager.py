@@ -88,7 +88,9 @@ def run_passes(
         seconds = time.perf_counter() - started
         if reports is not None:
             reports.append(
-                PassReport(step.name, seconds, len(program.nodes), len(result.nodes), dict(counts), program, result)
+                PassReport(
+                    step.name, seconds, len(program.nodes), len(result.nodes), dict(counts), program, result
+                )
             )
         if "passes" in dump or step.name in dump:
             print(f"# after {step.name}\n{program_text(result)}", file=sys.stderr)

@@ -26,7 +26,11 @@ OPEN: tuple[Pass, ...] = (
 )
 
 SPECIALIZED: tuple[Pass, ...] = (
-    Pass("fold_shapes", fold_constants, "the sizes of this set of feeds are known now, and what was waiting for them"),
+    Pass(
+        "fold_shapes",
+        fold_constants,
+        "the sizes of this set of feeds are known now, and what was waiting for them",
+    ),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
     Pass("expand_composites", expand_composites, "last: earlier rules know the composite by its name"),
     Pass("fold_expanded", fold_constants, "expansion writes shapes and axes as constants"),
