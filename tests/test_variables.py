@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphflow import dtypes, initializers, ops
+from graphflow import dtypes, errors, initializers, ops
 from graphflow.graph import GraphKeys, IndexedSlices, control_dependencies, get_default_graph, name_scope
 from graphflow.opdef import constant, convert_to_tensor, emit
 from graphflow.ops.random import random_normal
@@ -17,6 +17,7 @@ from graphflow.variables import (
     Variable,
     VariableSynchronization,
     all_variables,
+    assert_variables_initialized,
     assign,
     assign_add,
     assign_sub,
@@ -177,15 +178,19 @@ def test_who_is_initialized() -> None:
     a = Variable(1.0, name="a")
     b = Variable(1.0, name="b", collections=[GraphKeys.LOCAL_VARIABLES])
     missing = report_uninitialized_variables()
+    check = assert_variables_initialized()
     ready = is_variable_initialized(a)
     with Session() as sess:
         assert sess.run(missing).tolist() == [b"a", b"b"]
         assert not sess.run(ready)
+        with pytest.raises(errors.InvalidArgumentError, match="uninitialized value a"):
+            sess.run(check)
         sess.run(variables_initializer([a]))
         assert sess.run(ready)
         assert sess.run(missing).tolist() == [b"b"]
         sess.run(local_variables_initializer())
         assert sess.run(missing).tolist() == []
+        sess.run(check)
         assert sess.run(b) == 1.0
 
 
@@ -250,3 +255,22 @@ def test_initializers_refuse_what_they_cannot_make() -> None:
     again = initializers.VarianceScaling.from_config(initializers.VarianceScaling(2.0).get_config())
     assert isinstance(again, initializers.VarianceScaling)
     assert again.scale == 2.0
+
+
+def test_a_definition_describes_a_variable() -> None:
+    v = Variable([1.0, 2.0], name="w", trainable=False)
+    definition = v.to_proto()
+    assert definition.variable_name == "w:0"
+    assert definition.initializer_name == "w/Assign"
+    assert definition.snapshot_name == "w/Read/ReadVariableOp:0"
+    assert definition.is_resource
+    again = Variable.from_proto(definition)
+    assert again.handle is v.handle
+    assert again.initial_value is v.initial_value
+    assert not again.trainable
+    assert v.to_proto(export_scope="elsewhere") is None
+    with Session() as sess:
+        sess.run(again.initializer)
+        assert sess.run(again + 1.0).tolist() == [2.0, 3.0]
+    with pytest.raises(ValueError, match="mutually exclusive"):
+        Variable(1.0, variable_def=definition)

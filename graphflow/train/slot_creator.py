@@ -7,6 +7,7 @@ from typing import Any
 from graphflow.dtypes import as_dtype
 from graphflow.graph import colocate_with, control_dependencies
 from graphflow.initializers import zeros_initializer
+from graphflow.opdef import emit
 from graphflow.shapes import TensorShape
 from graphflow.variable_scope import get_variable, variable_scope
 from graphflow.variables import Variable
@@ -35,23 +36,17 @@ def create_slot_with_initializer(
 def create_zeros_slot(
     primary: Any, name: str, dtype: Any = None, colocate_with_primary: bool = True
 ) -> Variable:
-    """Makes a slot of zeros, of the primary's shape and (by default) dtype; see `create_slot`.
-
-    Raises:
-      ValueError: if the primary's shape is not fully known.
-    """
-    if not primary.shape.is_fully_defined():
-        raise ValueError(
-            f"a slot of zeros needs the shape of {primary.name!r} fully defined, got {primary.shape}"
+    """Makes a slot of zeros, of the primary's shape and (by default) dtype; see `create_slot`."""
+    chosen = as_dtype(dtype or primary.dtype)
+    if primary.shape.is_fully_defined():
+        zeros = zeros_initializer()
+        return create_slot_with_initializer(
+            primary, zeros, primary.shape, chosen, name, colocate_with_primary
         )
-    return create_slot_with_initializer(
-        primary,
-        zeros_initializer(),
-        primary.shape,
-        as_dtype(dtype or primary.dtype),
-        name,
-        colocate_with_primary,
-    )
+    like = primary.initialized_value() if isinstance(primary, Variable) else primary
+    if like.dtype is not chosen:
+        like = emit.Cast(like, DstT=chosen)
+    return create_slot(primary, emit.ZerosLike(like), name, colocate_with_primary)
 
 
 def _create(

@@ -331,6 +331,15 @@ def test_slots_are_found_and_shared_under_reuse() -> None:
     assert len(optimizer.variables()) == 1
 
 
+def test_slots_of_variables_of_unknown_shape() -> None:
+    w = Variable([1.0, 2.0], validate_shape=False, name="w")
+    step = MomentumOptimizer(0.5, 0.9).apply_gradients([(constant([1.0, 1.0]), w)])
+    with Session() as sess:
+        sess.run(global_variables_initializer())
+        sess.run(step)
+        assert sess.run(w).tolist() == [0.5, 1.5]
+
+
 class OldStyle(Optimizer):
     """An optimizer written for reference variables."""
 
