@@ -90,7 +90,7 @@ def run_node(node: Node, inputs: Sequence[Array], state: State) -> list[Array]:
             key, counter = state.reserve(node, _random_outputs(node, inputs))
             extra = {"key": key, "counter": counter}
         elif "context" in node.op_def.body_attrs:
-            extra = {"context": state}
+            extra = {"context": state, "node_name": node.name}
         with np.errstate(all="ignore"):
             return node.op_def.run(inputs, node.attrs, **extra)
     except Exception as error:

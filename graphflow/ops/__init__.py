@@ -1,6 +1,7 @@
 """The ops, each in one place; importing this package registers them."""
 
 from graphflow.ops import (
+    control,
     convolution,
     elementwise,
     io,
@@ -15,5 +16,6 @@ from graphflow.ops import (
 )
 
 __all__ = [
-    "convolution", "elementwise", "io", "layout", "linalg", "nn", "random", "reduction", "source", "state", "training",
+    "control", "convolution", "elementwise", "io", "layout", "linalg", "nn", "random", "reduction", "source", "state",
+    "training",
 ]  # fmt: skip

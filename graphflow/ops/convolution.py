@@ -139,7 +139,7 @@ def _conv_input_shape(node: Any) -> TensorShape:
     if x.rank == 2 and node.inputs[0].shape.as_tuple() == (2,):
         # Only height and width are given.
         _, channel_axis = _image_axes(attrs["data_format"])
-        x = _assembled(attrs["data_format"], dy.as_list()[0], *x.as_list(), w.as_list()[2])
+        x = _assembled(attrs["data_format"], dy.as_list()[0], x.as_list()[0], x.as_list()[1], w.as_list()[2])
     if x.rank is None:
         x = TensorShape([None] * 4)
     if x.rank != 4:
@@ -211,7 +211,7 @@ class _Geometry:
         """The images [n, h, w, c] with their margins."""
         if not any(map(sum, self.padding)):
             return x
-        return np.pad(x, ((0, 0), *self.padding, (0, 0)), constant_values=value)  # type: ignore[arg-type]
+        return np.pad(x, [(0, 0), *self.padding, (0, 0)], constant_values=value)
 
     def windows(self, x: Array, value: Any = 0) -> Array:
         """A view of the padded images [n, h, w, c] as [n, oh, ow, c, kh, kw]."""
@@ -477,7 +477,8 @@ def depthwise_conv2d_backprop_input_gradient(op: Any, dy: Tensor) -> list[Any]:
 
 
 @op("DepthwiseConv2dNativeBackpropFilter", "input:T; filter_sizes:int32; out_backprop:T", "output:T",
-    f"T:type{{{FLOATS}}}; {_DEPTHWISE_ATTRS}", infer=_conv_filter_shape, lowering="depthwise_conv2d_filter")  # fmt: skip
+    f"T:type{{{FLOATS}}}; {_DEPTHWISE_ATTRS}", infer=_conv_filter_shape,
+    lowering="depthwise_conv2d_filter")  # fmt: skip
 @widened
 def depthwise_conv2d_backprop_filter_op(
     input: Array, filter_sizes: Array, out_backprop: Array, *, strides: Sequence[int], padding: str,

@@ -818,7 +818,7 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
       What `t` is, of the same shape.
     """
     with name_scope(name, "clip_by_norm", [t, clip_norm]) as scope:
-        values = convert_to_tensor(_values(t), name="t")
+        values: Any = convert_to_tensor(_values(t), name="t")
         total = reduce_sum(values * values, axes, keepdims=True)
         positive = emit.Greater(total, np.zeros((), total.dtype.as_numpy_dtype))
         # The root of zero has no gradient, so it is taken of a one instead.
@@ -842,7 +842,7 @@ def global_norm(t_list: Sequence[Any], name: str | None = None) -> Tensor:
     with name_scope(name, "global_norm", [_values(t) for t in t_list if t is not None]):
         halves = [emit.L2Loss(convert_to_tensor(_values(t))) for t in t_list if t is not None]
         total = reduce_sum(emit.Pack(halves))
-        result: Tensor = emit.Sqrt(total * constant(2.0, total.dtype), name="global_norm")
+        result: Tensor = emit.Sqrt(emit.Mul(total, constant(2.0, total.dtype)), name="global_norm")
         return result
 
 
@@ -867,7 +867,7 @@ def clip_by_global_norm(
         use_norm = global_norm(items, name)
     with name_scope(name, "clip_by_global_norm", [_values(t) for t in items if t is not None] + [clip_norm]):
         use_norm = convert_to_tensor(use_norm)
-        bound = convert_to_tensor(clip_norm, use_norm.dtype)
+        bound: Any = convert_to_tensor(clip_norm, use_norm.dtype)
         # The two terms differ only where the norm is not finite: then this is NaN, as it should be.
         scale = bound * minimum(1.0 / use_norm, constant(1.0, use_norm.dtype) / bound)
         scale = where(emit.IsFinite(use_norm), scale, constant(float("nan"), use_norm.dtype))
@@ -893,7 +893,7 @@ def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Ten
         t = convert_to_tensor(t, name="t")
         count = cast(emit.Size(t), t.dtype)
         inverse = emit.Rsqrt(reduce_sum(t * t, keepdims=True))
-        bound = convert_to_tensor(clip_norm, t.dtype)
+        bound: Any = convert_to_tensor(clip_norm, t.dtype)
         result: Tensor = emit.Mul(t * bound, minimum(inverse * count, 1.0 / bound), name=scope)
         return result
 
@@ -942,7 +942,7 @@ def matrix_inverse(input: Any, adjoint: bool = False, name: str | None = None) -
 
 def _without_matrices(node: Any) -> TensorShape:
     shape = _square_matrices(node)
-    return UNKNOWN if shape.rank is None else shape[:-2]  # type: ignore[no-any-return]
+    return UNKNOWN if shape.rank is None else shape[:-2]
 
 
 @op(
@@ -1077,7 +1077,7 @@ def qr_gradient(op: Any, dq: Tensor | None, dr: Tensor | None) -> list[Any]:
     dq = emit.ZerosLike(q) if dq is None else dq
     dr = emit.ZerosLike(r) if dr is None else dr
 
-    def inverse_times(x: Tensor) -> Tensor:
+    def inverse_times(x: Tensor) -> Any:
         """x @ inverse(r)*."""
         solved = emit.MatrixSolve(r, matrix_transpose(x, conjugate=True))
         return matrix_transpose(solved, conjugate=True)

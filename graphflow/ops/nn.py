@@ -332,10 +332,11 @@ def _second_softmax(grad_grad: Tensor, logits: Tensor) -> Tensor:
 
 
 @softmax_cross_entropy_op.gradient
-def softmax_cross_entropy_gradient(op: Any, d_loss: Tensor | None, d_backprop: Tensor | None) -> list[Any]:
+def softmax_cross_entropy_gradient(op: Any, d_loss: Any, d_backprop: Any) -> list[Any]:
     """From the loss by the stored gradient; from that gradient by the softmax's own."""
     logits, _ = op.inputs
-    d_logits = d_labels = None
+    d_logits: Any = None
+    d_labels: Any = None
     if d_loss is not None:
         column = emit.ExpandDims(d_loss, -1)
         d_logits = column * op.outputs[1]
@@ -429,9 +430,11 @@ def _flat_rows(x: Tensor) -> Tensor:
         return x
     classes = x.shape.as_list()[-1] if x.shape.rank is not None else None
     if classes:
-        return emit.Reshape(x, np.array([-1, classes], np.int32))  # type: ignore[no-any-return]
+        rows: Tensor = emit.Reshape(x, np.array([-1, classes], np.int32))
+        return rows
     size = emit.StridedSlice(emit.Shape(x), [-1], [0], [1], end_mask=1)
-    return emit.Reshape(x, emit.ConcatV2([[-1], size], 0))  # type: ignore[no-any-return]
+    rows = emit.Reshape(x, emit.ConcatV2([[-1], size], 0))
+    return rows
 
 
 def softmax_cross_entropy_with_logits_v2(
@@ -608,13 +611,14 @@ def log_poisson_loss(
         log_input = convert_to_tensor(log_input, name="log_input")
         targets = convert_to_tensor(targets, log_input.dtype, name="targets")
         _same_shape(targets, log_input)
-        result: Tensor = emit.Exp(log_input) - log_input * targets
+        result: Any = emit.Exp(log_input) - log_input * targets
         if compute_full_loss:
             half_log = constant(0.5, targets.dtype) * emit.Log(constant(2 * np.pi, targets.dtype) * targets)
             stirling = targets * emit.Log(targets) - targets + half_log
             small = emit.LogicalAnd(targets >= 0.0, targets <= 1.0)
             result = result + where(small, emit.ZerosLike(targets), stirling)
-        return result
+        loss: Tensor = result
+        return loss
 
 
 @op("L2Loss", "t:T", "output:T", f"T:type{{{FLOATS}}}", infer=scalar)
@@ -817,13 +821,13 @@ def layer_normalization(
         x = convert_to_tensor(x)
         axes = [axis] if isinstance(axis, int) else list(axis)
         mean = reduce_mean(x, axes, keepdims=True)
-        centered = x - mean
+        centered = emit.Sub(x, mean)
         variance = reduce_mean(square(centered), axes, keepdims=True)
-        result: Tensor = centered * emit.Rsqrt(variance + epsilon)
+        result: Tensor = emit.Mul(centered, emit.Rsqrt(emit.AddV2(variance, epsilon)))
         if scale is not None:
-            result = result * scale
+            result = emit.Mul(result, scale)
         if offset is not None:
-            result = result + offset
+            result = emit.AddV2(result, offset)
         return result
 
 
@@ -1031,7 +1035,8 @@ def _fused_op(name: str, kind: str, types: str, layout: str, reserved: int) -> N
     definition.gradient(_fused_gradient)
 
 
-_fused_op("FusedBatchNorm", "T", "T:type{float32}", _FORMAT, 2)
+# Double precision, which TensorFlow has not, lets gradients be checked.
+_fused_op("FusedBatchNorm", "T", "T:type{float32|float64}", _FORMAT, 2)
 _fused_op("FusedBatchNormV2", "U", _HALF_TYPES, _FORMAT, 2)
 _fused_op(
     "FusedBatchNormV3", "U", "T:type{float16|bfloat16|float32}; U:type{bfloat16|float32}", _WIDE_FORMAT, 3
@@ -1123,10 +1128,10 @@ def _fused_grad_gradient(op: Any, *dys: Any) -> list[Any]:
     channels, axes = _norm_axes(rank, op.attrs["data_format"])
     kind = scale.dtype
 
-    def spread(vector: Tensor) -> Tensor:
+    def spread(vector: Tensor) -> Any:
         return reshape(vector, [-1 if axis == channels else 1 for axis in range(rank)])
 
-    def per_channel(image: Tensor) -> Tensor:
+    def per_channel(image: Tensor) -> Any:
         return reduce_sum(image, list(axes))
 
     dy, wide = cast(g, kind), cast(x, kind)
@@ -1144,7 +1149,7 @@ def _fused_grad_gradient(op: Any, *dys: Any) -> list[Any]:
         return [cast(d_g, g.dtype), cast(d_x, x.dtype), d_scale, *unused]
     count = cast(emit.Size(x), kind) / cast(emit.Size(scale), kind)
 
-    def average(image: Tensor) -> Tensor:
+    def average(image: Tensor) -> Any:
         return spread(per_channel(image) / count)
 
     mean_ax, mean_gx = average(a * normal), average(dy * normal)
@@ -1173,7 +1178,7 @@ def _fused_grad_op(name: str, kind: str, types: str, layout: str, reserved: int)
     definition.gradient(_fused_grad_gradient)
 
 
-_fused_grad_op("FusedBatchNormGrad", "T", "T:type{float32}", _FORMAT, 2)
+_fused_grad_op("FusedBatchNormGrad", "T", "T:type{float32|float64}", _FORMAT, 2)
 _fused_grad_op("FusedBatchNormGradV2", "U", _HALF_TYPES, _FORMAT, 2)
 _fused_grad_op("FusedBatchNormGradV3", "U", _HALF_TYPES, _WIDE_FORMAT, 3)
 
@@ -1315,7 +1320,8 @@ def dropout(
         x = convert_to_tensor(x, name="x")
         if not x.dtype.is_floating:
             raise ValueError(
-                f"x has to be a floating point tensor since it's going to be scaled. Got a {x.dtype.name} tensor instead."
+                "x has to be a floating point tensor since it's going to be scaled. "
+                f"Got a {x.dtype.name} tensor instead."
             )
         if is_number and rate == 0:
             return x
@@ -1391,7 +1397,7 @@ def _in_top_k_shape(node: Any) -> TensorShape:
     predictions = rank_exactly(node, 0, 2, "the predictions")
     targets = rank_exactly(node, 1, 1, "the targets")
     try:
-        return predictions[:1].merge_with(targets)  # type: ignore[no-any-return]
+        return predictions[:1].merge_with(targets)
     except ValueError:
         raise ShapeError(
             f"predictions {predictions} and targets {targets} differ in the number of rows"
@@ -1535,7 +1541,7 @@ def _clipped_rows(rows: Tensor, ids: Tensor, max_norm: Any) -> Tensor:
         return rows
     if rows.shape.rank is None or ids.shape.rank is None:
         raise ValueError("max_norm needs params and ids of known rank")
-    return clip_by_norm(rows, max_norm, axes=list(range(ids.shape.rank, rows.shape.rank)))  # type: ignore[no-any-return]
+    return clip_by_norm(rows, max_norm, axes=list(range(ids.shape.rank, rows.shape.rank)))
 
 
 def embedding_lookup(

@@ -1,8 +1,9 @@
 """Random numbers: Philox 4x32-10 under TensorFlow's keys and counters, and the distributions made from it.
 
-One 128-bit sample is four 32-bit words, a pure function of key and counter. A run of an op starts at the counter that
-earlier runs left (`counter`, in samples) and reserves `samples_reserved` of them, however many it uses; so its numbers
-depend on nothing but seeds and the number of earlier runs. The same seeds give the numbers TensorFlow's CPU kernels give.
+One 128-bit sample is four 32-bit words, a pure function of key and counter. A run of an op starts at the counter
+that earlier runs left (`counter`, in samples) and reserves `samples_reserved` of them, however many it uses; so its
+numbers depend on nothing but seeds and the number of earlier runs. They are those of TensorFlow's CPU kernels: bit
+for bit, but for normal numbers in double precision, which may differ in the last place.
 """
 
 from __future__ import annotations
@@ -396,7 +397,7 @@ def random_uniform(
             result = emit.RandomUniformInt(sizes, low, high, name=scope, **_seeds(seed, scope[:-1]))
             return result
         numbers = emit.RandomUniform(sizes, dtype=dtype, **_seeds(seed, "RandomUniform"))
-        result = emit.AddV2(numbers * (high - low), low, name=scope)
+        result = emit.AddV2(emit.Mul(numbers, emit.Sub(high, low)), low, name=scope)
         return result
 
 
@@ -453,7 +454,7 @@ def random_crop(value: Any, size: Any, seed: int | None = None, name: str | None
                 k is not None and k < w for k, w in zip(known, wanted, strict=True)
             ):
                 raise ValueError(f"Need value.shape >= size, got {list(known)} and {wanted.tolist()}")
-        limit = shape - size + 1  # type: ignore[operator]
+        limit = shape - size + 1
         start = random_uniform(emit.Shape(shape), dtype=dtypes.int32, maxval=dtypes.int32.max, seed=seed)
         result: Tensor = emit.Slice(value, emit.FloorMod(start, limit), size, name=scope)
         return result
@@ -492,5 +493,6 @@ def categorical(
 
 
 __all__ = [
-    "categorical", "multinomial", "random_crop", "random_normal", "random_shuffle", "random_uniform", "truncated_normal",
+    "categorical", "multinomial", "random_crop", "random_normal", "random_shuffle", "random_uniform",
+    "truncated_normal",
 ]  # fmt: skip

@@ -198,35 +198,31 @@ def resource_gather_gradient(op: Any, dy: Tensor) -> list[Any]:
     held: TensorShape = handle.handle_shape
     if batch:
         indices = _flat_batch_indices(indices, held, batch)
-        lead = 1
-        for size in held.as_list()[:batch]:
-            lead *= size if size is not None else 1
-        rows = held[batch + 1 :].as_list()
-        if None in rows or None in held.as_list()[: batch + 1]:
-            raise ShapeError("the gradient of a gather with batch_dims needs a variable of known shape")
+        sizes = held.as_list()
+        rows = sizes[batch + 1 :]
         values = emit.Reshape(dy, np.array([-1, *rows], np.int32))
         flat = emit.Reshape(indices, np.array([-1], np.int32))
-        size = int(np.prod(held.as_list()[: batch + 1]))
+        size = int(np.prod([size or 0 for size in sizes[: batch + 1]]))
         dense = emit.UnsortedSegmentSum(values, flat, np.array(size, np.int32))
         return [emit.Reshape(dense, shape), None]
-    sizes = held[1:].as_list() if held.rank is not None else [None]
+    row = held[1:].as_list() if held.rank is not None else [None]
     flat_indices = emit.Reshape(indices, np.array([-1], np.int32))
-    if None in sizes or 0 in sizes:
+    if None in row or 0 in row:
         count = emit.ExpandDims(emit.Size(indices), np.array(0, np.int32))
         tail = emit.Slice(shape, np.array([1], np.int32), np.array([-1], np.int32))
         values_shape = emit.ConcatV2([count, tail], np.array(0, np.int32))
     else:
-        values_shape = np.array([-1, *sizes], np.int32)
+        values_shape = np.array([-1, *row], np.int32)
     values = emit.Reshape(dy, values_shape)
     return [IndexedSlices(values, flat_indices, shape), None]
 
 
 def _flat_batch_indices(indices: Tensor, held: TensorShape, batch: int) -> Tensor:
     """Indices into the rows of the variable with its batch axes and the gathered axis made one."""
-    sizes = held.as_list()[: batch + 1]
+    sizes = held.as_list()
     if None in sizes:
         raise ShapeError("the gradient of a gather with batch_dims needs a variable of known shape")
-    known = [int(size) for size in sizes if size is not None]
+    known = [int(size) for size in sizes[: batch + 1] if size is not None]
     offsets = np.arange(int(np.prod(known[:-1]))).reshape(known[:-1]) * known[-1]
     rank = indices.shape.rank
     if rank is None:
@@ -315,9 +311,10 @@ def _scatter_op(name: str, meaning: str, attrs: str, write: Callable[[Array, Arr
         return result
 
     body.__doc__ = meaning
-    return op(name, "resource:resource; indices:Tindices; updates:dtype", "", attrs, infer=_scattered,
-              effects="writes", updates=(0,), differentiable=False,
-              lowering="scatter_rows" if name in ("ResourceScatterAdd", "ResourceScatterSub") else "")(body)  # fmt: skip
+    tag = "scatter_rows" if name in ("ResourceScatterAdd", "ResourceScatterSub") else ""
+    signature = "resource:resource; indices:Tindices; updates:dtype"
+    return op(name, signature, "", attrs, infer=_scattered, effects="writes", updates=(0,), differentiable=False,
+              lowering=tag)(body)  # fmt: skip
 
 
 def _set_rows(state: Array, indices: Array, updates: Array) -> None:
