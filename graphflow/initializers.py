@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from graphflow import opdef
 from graphflow.dtypes import DType, as_dtype, float32
 from graphflow.graph import Tensor, name_scope
-from graphflow.opdef import constant, convert_to_tensor, emit
-from graphflow.ops.random import random_normal, random_uniform, truncated_normal
+from graphflow.opdef import convert_to_tensor, emit
+from graphflow.ops import random as numbers
 from graphflow.shapes import TensorShape
 
 
@@ -48,10 +49,10 @@ def _floating(dtype: Any, what: str) -> DType:
 
 def _full(sizes: list[int], value: Any, name: str) -> Tensor:
     if math.prod(sizes) < 1000:
-        return constant(value, shape=sizes, name=name)
+        return opdef.constant(value, shape=sizes, name=name)
     # One element and a shape, so that a large variable costs the graph nothing.
     with name_scope(name):
-        filled: Tensor = emit.Fill(np.array(sizes, dtype=np.int32), constant(value))
+        filled: Tensor = emit.Fill(np.array(sizes, dtype=np.int32), opdef.constant(value))
     return filled
 
 
@@ -121,7 +122,7 @@ class Constant(Initializer):
                 self.value if chosen.name == "string" else np.asarray(self.value, dtype=chosen.as_numpy_dtype)
             )
             return _full(sizes, value, "Const")
-        return constant(self.value, dtype=chosen, shape=sizes, verify_shape=verify)
+        return opdef.constant(self.value, dtype=chosen, shape=sizes, verify_shape=verify)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -143,7 +144,7 @@ class RandomUniform(Initializer):
         """Returns random numbers of the given shape."""
         chosen = as_dtype(dtype or self.dtype)
         maxval = 1.0 if self.maxval is None and chosen.is_floating else self.maxval
-        return random_uniform(shape, self.minval, maxval, chosen, seed=self.seed)
+        return numbers.random_uniform(shape, self.minval, maxval, chosen, seed=self.seed)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -163,7 +164,9 @@ class RandomNormal(Initializer):
 
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Tensor:
         """Returns random numbers of the given shape."""
-        return random_normal(shape, self.mean, self.stddev, as_dtype(dtype or self.dtype), seed=self.seed)
+        return numbers.random_normal(
+            shape, self.mean, self.stddev, as_dtype(dtype or self.dtype), seed=self.seed
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -175,7 +178,9 @@ class TruncatedNormal(RandomNormal):
 
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Tensor:
         """Returns random numbers of the given shape."""
-        return truncated_normal(shape, self.mean, self.stddev, as_dtype(dtype or self.dtype), seed=self.seed)
+        return numbers.truncated_normal(
+            shape, self.mean, self.stddev, as_dtype(dtype or self.dtype), seed=self.seed
+        )
 
 
 class UniformUnitScaling(Initializer):
@@ -191,7 +196,7 @@ class UniformUnitScaling(Initializer):
         sizes = _sizes(shape if partition_info is None else partition_info.full_shape)
         fan_in = max(float(math.prod(sizes[:-1])), 1.0)
         bound = math.sqrt(3 / fan_in) * self.factor
-        return random_uniform(shape, -bound, bound, as_dtype(dtype or self.dtype), seed=self.seed)
+        return numbers.random_uniform(shape, -bound, bound, as_dtype(dtype or self.dtype), seed=self.seed)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -258,11 +263,13 @@ class VarianceScaling(Initializer):
         scale = self.scale / max(1.0, fan)
         if self.distribution == "uniform":
             limit = math.sqrt(3.0 * scale)
-            return random_uniform(shape, -limit, limit, chosen, seed=self.seed)
+            return numbers.random_uniform(shape, -limit, limit, chosen, seed=self.seed)
         if self.distribution == "untruncated_normal":
-            return random_normal(shape, 0.0, math.sqrt(scale), chosen, seed=self.seed)
+            return numbers.random_normal(shape, 0.0, math.sqrt(scale), chosen, seed=self.seed)
         # The standard deviation of a normal distribution that is cut off at two of its own.
-        return truncated_normal(shape, 0.0, math.sqrt(scale) / 0.87962566103423978, chosen, seed=self.seed)
+        return numbers.truncated_normal(
+            shape, 0.0, math.sqrt(scale) / 0.87962566103423978, chosen, seed=self.seed
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -336,7 +343,7 @@ class Orthogonal(Initializer):
             raise ValueError("The tensor to initialize must be at least two-dimensional")
         rows, columns = math.prod(sizes[:-1]), sizes[-1]
         tall = [max(rows, columns), min(rows, columns)]
-        random = random_normal(tall, dtype=chosen, seed=self.seed)
+        random = numbers.random_normal(tall, dtype=chosen, seed=self.seed)
         q, r = emit.Qr(random, full_matrices=False)
         # Signs are fixed by the diagonal of r, so that the result is uniform over orthogonal matrices.
         signs = emit.Sign(emit.MatrixDiagPart(r))
@@ -344,7 +351,7 @@ class Orthogonal(Initializer):
         if rows < columns:
             q = emit.Transpose(q, np.array([1, 0], dtype=np.int32))
         scaled: Tensor = emit.Mul(
-            constant(np.asarray(self.gain, dtype=chosen.as_numpy_dtype)),
+            opdef.constant(np.asarray(self.gain, dtype=chosen.as_numpy_dtype)),
             emit.Reshape(q, np.array(sizes, dtype=np.int32)),
         )
         return scaled
@@ -374,7 +381,21 @@ class Identity(Initializer):
         return {"gain": self.gain, "dtype": self.dtype.name}
 
 
-# TF1's spellings.
+# TF1's spellings, as `gf.initializers.*` …
+zeros = Zeros
+ones = Ones
+constant = Constant
+random_uniform = RandomUniform
+random_normal = RandomNormal
+truncated_normal = TruncatedNormal
+uniform_unit_scaling = UniformUnitScaling
+variance_scaling = VarianceScaling
+glorot_uniform = GlorotUniform
+glorot_normal = GlorotNormal
+orthogonal = Orthogonal
+identity = Identity
+
+# … and as `gf.*_initializer`.
 zeros_initializer = Zeros
 ones_initializer = Ones
 constant_initializer = Constant
@@ -388,31 +409,11 @@ glorot_normal_initializer = GlorotNormal
 orthogonal_initializer = Orthogonal
 identity_initializer = Identity
 
-# `gf.initializers.*`: the same under TF1's short names.
-NAMES: dict[str, Callable[..., Any]] = {
-    "Initializer": Initializer,
-    "zeros": Zeros,
-    "ones": Ones,
-    "constant": Constant,
-    "random_uniform": RandomUniform,
-    "random_normal": RandomNormal,
-    "truncated_normal": TruncatedNormal,
-    "uniform_unit_scaling": UniformUnitScaling,
-    "variance_scaling": VarianceScaling,
-    "glorot_uniform": GlorotUniform,
-    "glorot_normal": GlorotNormal,
-    "orthogonal": Orthogonal,
-    "identity": Identity,
-    "lecun_normal": lecun_normal,
-    "lecun_uniform": lecun_uniform,
-    "he_normal": he_normal,
-    "he_uniform": he_uniform,
-}  # fmt: skip
-
 __all__ = [
-    "Initializer", "constant_initializer", "glorot_normal_initializer", "glorot_uniform_initializer", "he_normal",
-    "he_uniform", "identity_initializer", "lecun_normal", "lecun_uniform", "ones_initializer",
-    "orthogonal_initializer", "random_normal_initializer", "random_uniform_initializer",
-    "truncated_normal_initializer", "uniform_unit_scaling_initializer", "variance_scaling_initializer",
-    "zeros_initializer",
+    "Initializer", "constant", "constant_initializer", "glorot_normal", "glorot_normal_initializer",
+    "glorot_uniform", "glorot_uniform_initializer", "he_normal", "he_uniform", "identity", "identity_initializer",
+    "lecun_normal", "lecun_uniform", "ones", "ones_initializer", "orthogonal", "orthogonal_initializer",
+    "random_normal", "random_normal_initializer", "random_uniform", "random_uniform_initializer",
+    "truncated_normal", "truncated_normal_initializer", "uniform_unit_scaling", "uniform_unit_scaling_initializer",
+    "variance_scaling", "variance_scaling_initializer", "zeros", "zeros_initializer",
 ]  # fmt: skip
