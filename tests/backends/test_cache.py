@@ -183,3 +183,25 @@ def test_targets_have_keys_of_their_own() -> None:
     targets = [host_target(), *(cross_target(isa) for isa in ("avx512", "avx2", "neon", "generic"))]
     assert len({t.key for t in targets}) == len(targets)
     assert [t.vector_bytes for t in targets[1:]] == [64, 32, 16, 16]
+
+
+def test_text_is_made_only_if_there_is_no_code(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> str:
+        made.append(1)
+        return doubling(4)
+
+    for _ in range(2):
+        jit = Jit(cache=ObjectCache(tmp_path))
+        assert run(jit.compile([("scaled", make)])["scaled"]) == 4
+        jit.compile([("scaled", make)])
+    assert len(made) == 1
+
+
+def test_code_is_dumped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRAPHFLOW_DUMP", "code")
+    Jit(cache=ObjectCache(tmp_path)).compile([("scaled", lambda: doubling(5))])
+    assert "define void @scaled(" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import weakref
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from graphflow.backends.cpu.codegen import kernel_to_llvm
 from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.driver import HEADER_WORDS
 from graphflow.backends.cpu.entry import Call, make_entry
-from graphflow.backends.cpu.jit import Jit
+from graphflow.backends.cpu.jit import Jit, Source
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.threads import driver, process_jit, team_cell
 from graphflow.backends.cpu.tiles import LibraryCode
@@ -74,7 +75,7 @@ class CpuBackend:
 
     def addresses(self, kernels: Sequence[Any]) -> list[int]:
         """The address of each kernel, compiled where it has not been yet. Equal kernels are compiled once."""
-        texts: dict[str, str] = {}
+        texts: dict[str, Source] = {}
         symbols: dict[int, str] = {}
         wanted: list[int | str] = []
         for kernel in kernels:
@@ -94,12 +95,12 @@ class CpuBackend:
         found = self.jit.compile(list(texts.items()))
         return [found[item] if isinstance(item, str) else item for item in wanted]
 
-    def _generate(self, kernel: Kernel, texts: dict[str, str]) -> str:
-        """The kernel's symbol, named by its printed loops but not its name; its text goes to `texts`."""
+    def _generate(self, kernel: Kernel, texts: dict[str, Source]) -> str:
+        """The kernel's symbol, named by its printed loops but not its name; what makes its text goes to `texts`."""
         printed = kernel_text(dataclasses.replace(kernel, name="kernel"))
         symbol = f"k_{digest(printed)[:24]}"
         if symbol not in texts:
-            texts[symbol] = kernel_to_llvm(kernel, self.target, symbol)
+            texts[symbol] = functools.partial(kernel_to_llvm, kernel, self.target, symbol)
         return symbol
 
     def segment(self, table: Array, record: int, count: int, segment: Segment) -> SegmentCall:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import re
+import functools
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 import llvmlite
 from llvmlite import binding
@@ -17,13 +18,18 @@ from graphflow import config
 from graphflow.backends.cache import ObjectCache, default_cache, digest
 from graphflow.backends.cpu.target import Target, host_target
 
-__all__ = ["CompileStats", "Jit", "emit_object"]
+__all__ = ["CompileStats", "Jit", "Source", "emit_object"]
 
 # Code generation level. Level 0 must not be used: its instruction selector aborts the process on AVX-512
 # masks.
 _OPTIMIZATION = 2
 
-_EXTERNAL = re.compile(r"^declare [^\n@]*@([A-Za-z_][A-Za-z0-9_]*)\(", re.MULTILINE)
+# What generated code may ask of the C library.
+_LIBM = tuple(
+    f"{name}{suffix}" for name in ("cos", "fmod", "lgamma", "pow", "sin", "tan") for suffix in ("", "f")
+)
+
+Source = str | Callable[[], str]
 
 _initialized = False
 _lock = threading.RLock()
@@ -37,6 +43,7 @@ def _initialize(everything: bool = False) -> None:
     if not _initialized:
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
+        _resolve(_LIBM)
         _initialized = True
 
 
@@ -93,31 +100,31 @@ class Jit:
         self._objects: list[binding.ObjectFileRef] = []
         self._machine: binding.TargetMachine | None = None
 
-    def compile(self, kernels: Sequence[tuple[str, str]]) -> dict[str, int]:
-        """Addresses by symbol of (symbol, LLVM text) pairs. Two pairs of one symbol must have one text."""
+    def compile(self, kernels: Sequence[tuple[str, Source]]) -> dict[str, int]:
+        """Addresses by symbol of (symbol, LLVM text) pairs. Two pairs of one symbol must have one text.
+
+        In place of its text a kernel may have a function that makes it, called only if the code is nowhere
+        yet; the symbol must then name all that the text depends on besides the target and the generator.
+        """
         with _lock:
             keys: dict[str, str] = {}
-            missing: dict[str, str] = {}
-            for symbol, text in kernels:
-                key = digest(
-                    symbol, text, self.target.key, f"llvmlite {llvmlite.__version__}", str(_OPTIMIZATION)
-                )
+            missing: dict[str, Source] = {}
+            for symbol, source in kernels:
+                origin = source if isinstance(source, str) else _generator_version()
+                key = digest(symbol, origin, self.target.key, llvmlite.__version__, str(_OPTIMIZATION))
                 if keys.setdefault(symbol, key) != key:
                     raise ValueError(f"two different kernels are called {symbol!r}")
                 if key in self._addresses:
                     self.stats.from_memory += 1
                 elif symbol not in missing:
-                    missing[symbol] = text
+                    missing[symbol] = source
             if missing:
                 self._load(missing, keys)
             return {symbol: self._addresses[key] for symbol, key in keys.items()}
 
-    def _load(self, kernels: dict[str, str], keys: dict[str, str]) -> None:
+    def _load(self, kernels: dict[str, Source], keys: dict[str, str]) -> None:
         _initialize()
-        objects: list[bytes] = []
-        for symbol, text in kernels.items():
-            _resolve_externals(text)
-            objects.append(self._object(keys[symbol], text))
+        objects = [self._object(keys[symbol], source) for symbol, source in kernels.items()]
         # One engine for the lot; symbols of another engine may be the same without harm.
         anchor = binding.parse_assembly("")
         anchor.triple = self.target.triple
@@ -134,30 +141,39 @@ class Jit:
                 raise RuntimeError(f"the code for {symbol!r} does not define it")
             self._addresses[keys[symbol]] = address
 
-    def _object(self, key: str, text: str) -> bytes:
+    def _object(self, key: str, source: Source) -> bytes:
         if "code" in config.dump_stages():
-            print(text, file=sys.stderr)
+            print(source if isinstance(source, str) else source(), file=sys.stderr)
         found = self.cache.get(key)
         if found is not None:
             self.stats.from_disk += 1
             return found
         if self._machine is None:
             self._machine = _machine(self.target, jit=True)
+        text = source if isinstance(source, str) else source()
         data = bytes(self._machine.emit_object(_module(text, self.target, self._machine)))
         self.stats.generated += 1
         self.cache.put(key, data)
         return data
 
 
-def _resolve_externals(text: str) -> None:
-    """Makes sure that the C functions a module calls are found; most processes have them loaded anyway."""
-    for name in _EXTERNAL.findall(text):
-        if name.startswith("llvm.") or binding.address_of_symbol(name):
-            continue
+def _resolve(names: Iterable[str]) -> None:
+    """Makes sure that C functions are found; most processes have them loaded anyway."""
+    missing = [name for name in names if not binding.address_of_symbol(name)]
+    if missing:
         library = ctypes.CDLL(ctypes.util.find_library("m") or None)
-        try:
+        for name in missing:
             address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
-        except AttributeError:
-            continue  # Defined by another object of the same engine, or reported by the linker by name.
-        if address:
+            assert address is not None
             binding.add_symbol(name, address)
+
+
+@functools.cache
+def _generator_version() -> str:
+    """The digest of the sources that turn loops into text: other sources, other code."""
+    package = resources.files("graphflow")
+    paths = (
+        "loops/ir.py",
+        *(f"backends/cpu/{name}.py" for name in ("codegen", "instructions", "vector_math")),
+    )
+    return digest(*((package / path).read_bytes() for path in paths))
