@@ -1,0 +1,42 @@
+"""Samples of random ops: their values are tested against TensorFlow's in `tests/test_random.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from graphflow import dtypes
+from tests.samples import Sample, samples, uniform
+
+
+@samples("RandomUniform", "RandomStandardNormal", "TruncatedNormal")
+def filled_samples() -> Iterator[Sample]:
+    for dtype in (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64):
+        yield Sample(
+            [np.array([3, 5], np.int32)], {"seed": 1, "seed2": 2, "dtype": dtype}, constant=(0,), exact=False
+        )
+    yield Sample(
+        [np.zeros(0, np.int32)], {"dtype": dtypes.float32}, constant=(0,), exact=False, name="scalar"
+    )
+    yield Sample(
+        [np.array([0, 4], np.int64)], {"dtype": dtypes.float32}, constant=(0,), exact=False, name="empty"
+    )
+
+
+@samples("RandomUniformInt")
+def integer_samples() -> Iterator[Sample]:
+    for dtype in (np.int32, np.int64):
+        limits = [np.array(-3, dtype), np.array(9, dtype)]
+        yield Sample([np.array([3, 5], np.int32), *limits], {"seed": 1}, constant=(0,), exact=False)
+
+
+@samples("RandomShuffle")
+def shuffle_samples() -> Iterator[Sample]:
+    yield Sample([np.arange(7, dtype=np.int32)], {"seed": 1}, exact=False)
+    yield Sample([uniform(5, 2)], {"seed": 1}, exact=False)
+
+
+@samples("Multinomial")
+def multinomial_samples() -> Iterator[Sample]:
+    yield Sample([uniform(2, 5), np.array(6, np.int32)], {"seed": 1}, constant=(1,), exact=False)
