@@ -80,7 +80,9 @@ def test_two_graphs_share_their_variables(tmp_path: Path) -> None:
     assert load_and_run(tmp_path / "m") == [[2, 3]]
     with gf.Graph().as_default(), gf.Session() as sess:
         assert not gf.saved_model.load(sess, ["train"], str(tmp_path / "m")).signature_def
-        with pytest.raises(RuntimeError, match=r"tags \['gpu', 'serve'\].*available tags \[\['train'\], \['serve'\]\]"):
+        with pytest.raises(
+            RuntimeError, match=r"tags \['gpu', 'serve'\].*available tags \[\['train'\], \['serve'\]\]"
+        ):
             gf.saved_model.load(sess, ["serve", "gpu"], str(tmp_path / "m"))
 
 
@@ -167,7 +169,9 @@ def test_nodes_that_open_files_are_refused(tmp_path: Path) -> None:
         gf.Variable(1.0)
         sess.run(gf.global_variables_initializer())
         gf.saved_model.simple_save(sess, str(tmp_path / "m"), {"x": x}, {"y": y})
-    with pytest.raises(ValueError, match=r"node 'RestoreV2' \(RestoreV2\) could open files outside its folder"):
+    with pytest.raises(
+        ValueError, match=r"node 'RestoreV2' \(RestoreV2\) could open files outside its folder"
+    ):
         load_and_run(tmp_path / "m")
     with gf.Graph().as_default(), gf.Session() as sess:
         x, _, y = build()

@@ -184,7 +184,11 @@ def test_what_cannot_be_restored(tmp_path: Path) -> None:
         assert "scope/b: the variable is float32(), the checkpoint has int64()" in wrong.value.message
         gf.train.Saver({"w": w}, reshape=True).restore(sess, prefix)
         assert sess.run(w).tolist() == [[0, 1], [2, 3], [4, 5]] and sess.run(b) == 1
-        for path, text in ((None, "when it is None"), (prefix + "x", "not a valid checkpoint"), (tmp_path, "folder")):
+        for path, text in (
+            (None, "when it is None"),
+            (prefix + "x", "not a valid checkpoint"),
+            (tmp_path, "folder"),
+        ):
             with pytest.raises(ValueError, match=text):
                 gf.train.Saver({"w": w}).restore(sess, path)
 
@@ -254,7 +258,9 @@ def test_meta_graph_of_a_scope(tmp_path: Path) -> None:
             x = gf.placeholder(gf.float32, [2], name="x")
             gf.add_to_collection("y", gf.square(x, name="y"))
         path = str(tmp_path / "scope.meta")
-        proto = gf.train.export_meta_graph(path, export_scope="tower", clear_devices=True, strip_default_attrs=True)
+        proto = gf.train.export_meta_graph(
+            path, export_scope="tower", clear_devices=True, strip_default_attrs=True
+        )
         assert [node.name for node in proto.graph_def.node] == ["x", "y"]
         assert not any(node.device for node in proto.graph_def.node)
         gf.negative(x, name="other/z")

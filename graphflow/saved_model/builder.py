@@ -139,7 +139,9 @@ class SavedModelBuilder:
         files = self._asset_files(assets or ())
         saver = saver or Saver(sharded=True, allow_empty=True)
         if sess is not None and saver.saver_def is not None:
-            prefix = os.path.join(self._export_dir, constants.VARIABLES_DIRECTORY, constants.VARIABLES_FILENAME)
+            prefix = os.path.join(
+                self._export_dir, constants.VARIABLES_DIRECTORY, constants.VARIABLES_FILENAME
+            )
             saver.save(sess, prefix, write_meta_graph=False, write_state=False)
         proto = saver.export_meta_graph(clear_devices=clear_devices, strip_default_attrs=strip_default_attrs)
         proto.meta_info_def.tags.extend(tags)
@@ -148,9 +150,9 @@ class SavedModelBuilder:
                 saved_model.signature(signature.inputs, signature.outputs, signature.method_name)
             )
         if main_op is not None:
-            proto.signature_def[constants.INIT_OP_SIGNATURE_KEY].outputs[constants.INIT_OP_SIGNATURE_KEY].CopyFrom(
-                build_tensor_info_from_op(main_op)
-            )
+            proto.signature_def[constants.INIT_OP_SIGNATURE_KEY].outputs[
+                constants.INIT_OP_SIGNATURE_KEY
+            ].CopyFrom(build_tensor_info_from_op(main_op))
             proto.collection_def[constants.MAIN_OP_KEY].node_list.value.append(main_op.name)
         for tensor, (name, source) in files.items():
             saved_model.add_asset(proto, tensor, name)

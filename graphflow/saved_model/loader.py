@@ -65,9 +65,7 @@ def load(
     assets = {asset.tensor_info.name: _asset_path(folder, asset.filename) for asset in proto.asset_file_def}
     init_name = _init_op_name(proto)
     roots = _roots(proto, init_name)
-    import_scoped_meta_graph(
-        proto, graph=sess.graph, import_scope=import_scope, roots=roots, **saver_kwargs
-    )
+    import_scoped_meta_graph(proto, graph=sess.graph, import_scope=import_scope, roots=roots, **saver_kwargs)
     scope = f"{import_scope}/" if import_scope else ""
     prefix_name = scope + proto.saver_def.filename_tensor_name if proto.HasField("saver_def") else None
     _check_files(sess.graph, [scope + name for name in roots], prefix_name)
@@ -94,7 +92,9 @@ def _init_op_name(proto: Any) -> str | None:
     if key in proto.signature_def and key in proto.signature_def[key].outputs:
         return str(proto.signature_def[key].outputs[key].name).removesuffix(":0")
     for key in (constants.MAIN_OP_KEY, constants.LEGACY_INIT_OP_KEY):
-        names: Sequence[str] = proto.collection_def[key].node_list.value if key in proto.collection_def else ()
+        names: Sequence[str] = (
+            proto.collection_def[key].node_list.value if key in proto.collection_def else ()
+        )
         if len(names) > 1:
             raise RuntimeError(f"Expected exactly one SavedModel init op. Found: {list(names)}")
         if names:

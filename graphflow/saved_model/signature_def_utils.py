@@ -82,7 +82,9 @@ def classification_signature_def(examples: Any, classes: Any, scores: Any) -> An
         raise ValueError("Classification examples cannot be None.")
     examples = convert_to_tensor(examples)
     if examples.dtype is not dtypes.string:
-        raise ValueError(f"Classification input tensors must be of type string. Found tensor {examples.name}.")
+        raise ValueError(
+            f"Classification input tensors must be of type string. Found tensor {examples.name}."
+        )
     outputs = {}
     for key, value, dtype in (
         (names.CLASSIFY_OUTPUT_CLASSES, classes, dtypes.string),
@@ -91,7 +93,9 @@ def classification_signature_def(examples: Any, classes: Any, scores: Any) -> An
         if value is not None:
             tensor = convert_to_tensor(value)
             if tensor.dtype is not dtype:
-                raise ValueError(f"Classification {key} must be of type {dtype.name}. Found tensor {tensor.name}.")
+                raise ValueError(
+                    f"Classification {key} must be of type {dtype.name}. Found tensor {tensor.name}."
+                )
             outputs[key] = tensor
     return saved_model.signature(
         _infos({names.CLASSIFY_INPUTS: examples}, "Classification inputs"),

@@ -58,7 +58,7 @@ def _kind_of(value: Any) -> str:
         (bool, "bool"), (int, "int"), (float, "float"), ((str, bytes), "string"), (DType, "type"),
         (TensorShape, "shape"), (np.ndarray, "tensor"),
     ):  # fmt: skip
-        if isinstance(value, types):  # type: ignore[arg-type]
+        if isinstance(value, types):
             return kind
     if isinstance(value, list | tuple):
         return f"list({_kind_of(value[0]) if value else 'string'})"

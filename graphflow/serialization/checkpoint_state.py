@@ -75,5 +75,3 @@ def read_state(path: str) -> checkpoint_state_pb2.CheckpointState | None:
     state.model_checkpoint_path = whole(state.model_checkpoint_path)
     state.all_model_checkpoint_paths[:] = [whole(name) for name in state.all_model_checkpoint_paths]
     return state
-
-

@@ -14,7 +14,7 @@ def extend(crc: int, data: bytes | memoryview | np.ndarray[Any, Any]) -> int:
     """Returns the CRC-32C of what `crc` covers followed by `data` (any contiguous buffer)."""
     if not isinstance(data, bytes):
         data = np.frombuffer(data, np.uint8)
-    return int(google_crc32c.extend(crc, data))  # type: ignore[arg-type]
+    return int(google_crc32c.extend(crc, data))
 
 
 def mask(crc: int) -> int:

@@ -155,7 +155,9 @@ class _Inliner:
 
         body: list[node_def_pb2.NodeDef] = []
         if controls:
-            body.append(node_def_pb2.NodeDef(name=prefix + gate, op="NoOp", input=controls, device=node.device))
+            body.append(
+                node_def_pb2.NodeDef(name=prefix + gate, op="NoOp", input=controls, device=node.device)
+            )
         for inner in function.node_def:
             new = node_def_pb2.NodeDef()
             new.CopyFrom(inner)

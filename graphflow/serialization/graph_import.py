@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from pathlib import Path
@@ -41,10 +40,10 @@ def as_message(value: Any, kind: type[Any], what: str) -> Any:
     if isinstance(value, kind):
         return value
     descriptor = getattr(value, "DESCRIPTOR", None)
-    if descriptor is not None and descriptor.name == kind.DESCRIPTOR.name:  # type: ignore[attr-defined]
+    if descriptor is not None and descriptor.name == kind.DESCRIPTOR.name:
         value = value.SerializeToString()
     if not isinstance(value, bytes):
-        raise TypeError(f"{what} must be a {kind.DESCRIPTOR.name}, got {type(value).__name__}")  # type: ignore[attr-defined]
+        raise TypeError(f"{what} must be a {kind.DESCRIPTOR.name}, got {type(value).__name__}")
     return parse_message(value, kind, what)
 
 
@@ -54,7 +53,7 @@ def parse_message(data: bytes, kind: type[Any], what: str) -> Any:
     Raises:
       ValueError: if it holds nothing, or no such message.
     """
-    name = kind.DESCRIPTOR.name  # type: ignore[attr-defined]
+    name = kind.DESCRIPTOR.name
     if not data:
         raise ValueError(f"{what} is empty, not a {name}")
     try:
@@ -185,7 +184,9 @@ class _Importer:
             del graph._by_name[operation.name]
             for tensor in operation.inputs:
                 if tensor.op not in gone:
-                    tensor._consumers[:] = [consumer for consumer in tensor._consumers if consumer not in gone]
+                    tensor._consumers[:] = [
+                        consumer for consumer in tensor._consumers if consumer not in gone
+                    ]
         for name in self.new_names:
             del graph._names_in_use[name]
 
@@ -329,7 +330,9 @@ class _Importer:
             if key in _IGNORED_ATTRS or (attr is None and self.is_producer_default(node.op, key, proto)):
                 continue
             if attr is None and not key.startswith("_"):
-                raise ValueError(f"it has an attribute {key!r} that the op lacks; it has {sorted(definition.attrs)}")
+                raise ValueError(
+                    f"it has an attribute {key!r} that the op lacks; it has {sorted(definition.attrs)}"
+                )
             try:
                 value = attr_from_proto(proto, attr)
             except (TypeError, ValueError) as error:
@@ -369,7 +372,9 @@ class _Importer:
     def check_types(self, definition: OpDef, attrs: dict[str, Any], inputs: list[Tensor]) -> None:
         for arg in definition.inputs:
             if arg.number_attr and attrs[arg.number_attr] > len(inputs):
-                raise ValueError(f"{arg.number_attr} is {attrs[arg.number_attr]}, but it has {len(inputs)} inputs")
+                raise ValueError(
+                    f"{arg.number_attr} is {attrs[arg.number_attr]}, but it has {len(inputs)} inputs"
+                )
         for arg in definition.outputs:
             if arg.number_attr and not 0 <= attrs[arg.number_attr] <= _MOST_OUTPUTS:
                 raise ValueError(f"{arg.number_attr} is {attrs[arg.number_attr]}")

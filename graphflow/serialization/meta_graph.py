@@ -76,7 +76,11 @@ def _export_nodes(
             node.device = ""
         if strip_default_attrs:
             for attr in operation.op_def.attrs.values():
-                if attr.has_default and attr.name in node.attr and _equal(operation.attrs[attr.name], attr.default):
+                if (
+                    attr.has_default
+                    and attr.name in node.attr
+                    and _equal(operation.attrs[attr.name], attr.default)
+                ):
                     del node.attr[attr.name]
         if scope:
             unbound += [text for text in node.input if not _in_scope(parse_input(text)[0], scope)]
@@ -85,11 +89,15 @@ def _export_nodes(
             del node.input[:]
             node.input.extend(inputs)
             if "_class" in node.attr:
-                groups = [_strip_scope(group.decode(), scope).encode() for group in node.attr["_class"].list.s]
+                groups = [
+                    _strip_scope(group.decode(), scope).encode() for group in node.attr["_class"].list.s
+                ]
                 node.attr["_class"].list.s[:] = groups
         proto.node.append(node)
     if unbound:
-        raise ValueError(f"the scope {scope!r} cannot be exported: it has inputs from outside: {unbound[:10]}")
+        raise ValueError(
+            f"the scope {scope!r} cannot be exported: it has inputs from outside: {unbound[:10]}"
+        )
     return proto
 
 
@@ -183,7 +191,9 @@ def export_meta_graph(
     if saver_def is not None:
         proto.saver_def.CopyFrom(as_message(saver_def, saver_pb2.SaverDef, "saver_def"))
     if filename is not None:
-        contents = text_format.MessageToString(proto).encode() if as_text else serialize(proto, "the meta graph")
+        contents = (
+            text_format.MessageToString(proto).encode() if as_text else serialize(proto, "the meta graph")
+        )
         write_file(os.fspath(filename), contents)
     return proto
 
@@ -204,9 +214,7 @@ def read_meta_graph_file(filename: str | os.PathLike[str]) -> meta_graph_pb2.Met
     return message
 
 
-def _without_unknown(
-    nodes: list[node_def_pb2.NodeDef], roots: Iterable[str]
-) -> list[node_def_pb2.NodeDef]:
+def _without_unknown(nodes: list[node_def_pb2.NodeDef], roots: Iterable[str]) -> list[node_def_pb2.NodeDef]:
     """Drops the nodes of unknown types, and what hangs on them, if the roots do without them."""
     unknown = {name for names in unknown_ops(nodes).values() for name in names}
     if not unknown:

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 
 from graphflow.dtypes import resource
 from graphflow.opdef import OpDef, registered_ops
-from graphflow.serialization.proto import node_def_pb2
+from graphflow.serialization.proto import node_def_pb2, types_pb2
+from graphflow.serialization.tensor_proto import dtype_from_enum, enum_from_dtype
 
 _VARIABLES = ("Variable", "VariableV2")
 _ASSIGNS = {
@@ -38,6 +39,11 @@ def is_translated(op_type: str) -> bool:
         return True
     target = "VarIsInitializedOp" if op_type == "IsVariableInitialized" else _resource_form(op_type)
     return target is not None and target in registered_ops()
+
+
+def _base_type(variable: node_def_pb2.NodeDef) -> types_pb2.DataType:
+    """The type of a variable's elements, without the mark of a reference."""
+    return enum_from_dtype(dtype_from_enum(variable.attr["dtype"].type))
 
 
 def _source(reference: str) -> str:
@@ -85,7 +91,9 @@ class _Translator:
             self.write_names[name] = self.unique(f"{name}/write")
         return self.write_names[name]
 
-    def add(self, name: str, op_type: str, inputs: Iterable[str], like: node_def_pb2.NodeDef) -> node_def_pb2.NodeDef:
+    def add(
+        self, name: str, op_type: str, inputs: Iterable[str], like: node_def_pb2.NodeDef
+    ) -> node_def_pb2.NodeDef:
         node = node_def_pb2.NodeDef(name=name, op=op_type, input=inputs, device=like.device)
         for key, value in like.attr.items():
             if key.startswith("_"):
@@ -95,7 +103,7 @@ class _Translator:
 
     def read(self, name: str, variable: str, controls: Iterable[str], like: node_def_pb2.NodeDef) -> None:
         node = self.add(name, "ReadVariableOp", [variable, *dict.fromkeys(controls)], like)
-        node.attr["dtype"].type = self.variables[variable].attr["dtype"].type % 100
+        node.attr["dtype"].type = _base_type(self.variables[variable])
 
     def run(self) -> list[node_def_pb2.NodeDef]:
         for node in self.nodes:
@@ -112,7 +120,9 @@ class _Translator:
                 self.read(node.name, variable, [*self.order_of(data[0]), *controls], node)
             elif node.op == "IsVariableInitialized":
                 variable = self.variable_of(data[0]) or ""
-                self.add(node.name, "VarIsInitializedOp", [variable, *self.order_of(data[0]), *controls], node)
+                self.add(
+                    node.name, "VarIsInitializedOp", [variable, *self.order_of(data[0]), *controls], node
+                )
             else:
                 inputs = self.values(node, data, controls)
                 del node.input[:]
@@ -125,7 +135,7 @@ class _Translator:
         for key in ("container", "shared_name", "shape"):
             if key in node.attr:
                 new.attr[key].CopyFrom(node.attr[key])
-        new.attr["dtype"].type = node.attr["dtype"].type % 100
+        new.attr["dtype"].type = _base_type(node)
         if not node.attr["shared_name"].s:
             new.attr["shared_name"].s = node.name.encode()
 
@@ -160,7 +170,9 @@ class _Translator:
         values = self.values(node, [name for name in plain if name], controls)
         given = iter(values)
         inputs = [name or next(given) for name in inputs]
-        write = self.add(self.write_name(node.name), op_type, [*inputs, *dict.fromkeys(order + controls)], node)
+        write = self.add(
+            self.write_name(node.name), op_type, [*inputs, *dict.fromkeys(order + controls)], node
+        )
         for key, value in node.attr.items():
             key = "dtype" if key == "T" and "dtype" in definition.attrs else key
             if key in definition.attrs:

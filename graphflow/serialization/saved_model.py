@@ -13,7 +13,12 @@ from graphflow.serialization.graph_def import serialize
 from graphflow.serialization.graph_import import as_message, read_message
 from graphflow.serialization.proto import meta_graph_pb2, saved_model_pb2
 from graphflow.serialization.tensor_bundle import write_file
-from graphflow.serialization.tensor_proto import dtype_from_enum, enum_from_dtype, shape_from_proto, shape_to_proto
+from graphflow.serialization.tensor_proto import (
+    dtype_from_enum,
+    enum_from_dtype,
+    shape_from_proto,
+    shape_to_proto,
+)
 from graphflow.shapes import TensorShape
 
 SCHEMA_VERSION = 1
@@ -69,7 +74,9 @@ def element(graph: Graph, info: Any, import_scope: str | None = None) -> Any:
     """
     proto = as_message(info, meta_graph_pb2.TensorInfo, "tensor_info")
     if proto.WhichOneof("encoding") != "name":
-        raise ValueError("the signature names no dense tensor: sparse and composite tensors are not supported")
+        raise ValueError(
+            "the signature names no dense tensor: sparse and composite tensors are not supported"
+        )
     name = f"{import_scope}/{proto.name}" if import_scope else proto.name
     found = graph.as_graph_element(name)
     if isinstance(found, Tensor):
@@ -128,9 +135,7 @@ def read_saved_model(export_dir: str | os.PathLike[str]) -> saved_model_pb2.Save
     raise OSError(f"SavedModel file does not exist at: {folder}/{{{FILE_NAME_PBTXT}|{FILE_NAME_PB}}}")
 
 
-def find_meta_graph(
-    proto: saved_model_pb2.SavedModel, tags: Iterable[str]
-) -> meta_graph_pb2.MetaGraphDef:
+def find_meta_graph(proto: saved_model_pb2.SavedModel, tags: Iterable[str]) -> meta_graph_pb2.MetaGraphDef:
     """Returns the graph with exactly these tags.
 
     Raises:

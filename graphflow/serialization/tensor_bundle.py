@@ -235,10 +235,10 @@ class BundleWriter:
             parts = [varint.write(len(item)) for item in items] + [struct.pack("<I", lengths_crc)]
             body = b"".join(items)
             entry.crc32c = checksum.mask(checksum.extend(crc, body))
-            contents: bytes | memoryview = b"".join(parts) + body
+            contents: bytes | memoryview = b"".join([*parts, body])
         else:
             array = np.ascontiguousarray(array)
-            contents = memoryview(array.reshape(-1).view(np.uint8)) if array.size else b""
+            contents = array.reshape(-1).view(np.uint8).data if array.size else b""
             entry.crc32c = checksum.masked(contents)
         self._file.write(contents)
         entry.size = len(contents)
@@ -508,7 +508,7 @@ class BundleReader:
                     )
                 contents: Array = np.empty(raw.size, np.uint8)
                 file.seek(raw.offset)
-                if raw.size and file.readinto(memoryview(contents)) != raw.size:
+                if raw.size and file.readinto(contents.data) != raw.size:
                     raise self._damaged(entry.name, f"{path} is cut off")
         except FileNotFoundError:
             raise self._damaged(entry.name, f"there is no {path}") from None

@@ -37,7 +37,7 @@ def dtype_from_enum(number: int) -> DType:
         return dtypes.as_dtype(int(number))
     except TypeError:
         names = types_pb2.DataType
-        name = names.Name(number) if number in names.values() else str(number)  # type: ignore[arg-type]
+        name = names.Name(number) if number in names.values() else str(number)
         raise ValueError(f"element type {name} is not supported") from None
 
 
@@ -185,9 +185,10 @@ def make_ndarray(tensor: tensor_pb2.TensorProto) -> Array:
                 f"{len(tensor.tensor_content)}"
             )
         if dtype.is_bool:
-            return (np.frombuffer(tensor.tensor_content, np.uint8) != 0).reshape(sizes)
-        content: Array = np.frombuffer(tensor.tensor_content, dtype.numpy)
-        return (content.byteswap() if sys.byteorder == "big" else content.copy()).reshape(sizes)
+            flags: Array = np.frombuffer(tensor.tensor_content, np.uint8).reshape(sizes) != 0
+            return flags
+        content: Array = np.frombuffer(tensor.tensor_content, dtype.numpy).reshape(sizes)
+        return content.byteswap() if sys.byteorder == "big" else content.copy()
     values = _typed_values(tensor, dtype, field_name)
     if len(values) > count:
         raise ValueError(f"a {dtype.name} tensor of shape {shape} holds {len(values)} values, too many")

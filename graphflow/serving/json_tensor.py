@@ -300,7 +300,9 @@ def _leaf(value: Any, dtype: DType) -> Any:
         if math.isfinite(value) and abs(value) > float(dtype.max):
             raise _lossy(value, dtype)
         return value
-    raise _invalid(f"JSON Value: {_shown(value)} Type: {_kind(value)} is not of expected type: {_type_name(dtype)}")
+    raise _invalid(
+        f"JSON Value: {_shown(value)} Type: {_kind(value)} is not of expected type: {_type_name(dtype)}"
+    )
 
 
 def _lossy(value: Any, dtype: DType) -> InvalidArgumentError:

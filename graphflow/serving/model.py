@@ -148,9 +148,7 @@ class Model:
         except (TypeError, ValueError) as error:
             # What a session refuses to be fed is the request's fault.
             raise InvalidArgumentError(None, None, str(error)) from error
-        return {
-            name: np.asarray(result) for name, result in zip(signature.outputs, results, strict=True)
-        }
+        return {name: np.asarray(result) for name, result in zip(signature.outputs, results, strict=True)}
 
     def close(self) -> None:
         """Frees the model; runs under way are cancelled."""

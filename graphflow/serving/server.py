@@ -20,7 +20,7 @@ from graphflow.serving.rest import Service, make_app
 GRACE = 30
 
 
-class _Server(uvicorn.Server):
+class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked into
     """uvicorn with our ways of ending: readiness turns false at once, and the exit code is 0."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:

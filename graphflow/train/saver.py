@@ -1,4 +1,4 @@
-"""Saver: variables to checkpoints and back, through SaveV2 and RestoreV2 nodes that other readers of the graph run too."""
+"""Saver: variables to checkpoints and back, through SaveV2 and RestoreV2 nodes that TensorFlow runs too."""
 
 from __future__ import annotations
 
@@ -281,7 +281,9 @@ class Saver:
         if not all(name.startswith(prefix) for name in names):
             return None
         return meta_graph.saver_def(
-            *(name.removeprefix(prefix) for name in names),
+            definition.filename_tensor_name.removeprefix(prefix),
+            definition.save_tensor_name.removeprefix(prefix),
+            definition.restore_op_name.removeprefix(prefix),
             definition.max_to_keep,
             definition.sharded,
             definition.keep_checkpoint_every_n_hours,

@@ -65,7 +65,11 @@ def test_bytes_and_text_round_trip(tmp_path: Path) -> None:
 def test_node_def() -> None:
     graph = example()
     node = graph.get_operation_by_name("layer/MatMul").node_def
-    assert (node.op, node.device, list(node.input)) == ("MatMul", "/device:GPU:0", ["x", "layer/MatMul/ReadVariableOp"])
+    assert (node.op, node.device, list(node.input)) == (
+        "MatMul",
+        "/device:GPU:0",
+        ["x", "layer/MatMul/ReadVariableOp"],
+    )
     assert node.attr["T"].type == types_pb2.DT_FLOAT
     assert list(graph.get_operation_by_name("out").node_def.input) == ["layer/add", "^first"]
     shapes = {n.name: n.attr["_output_shapes"].list.shape for n in graph.as_graph_def(add_shapes=True).node}
@@ -73,7 +77,9 @@ def test_node_def() -> None:
 
 
 def test_a_new_process_writes_graphs() -> None:
-    program = "import graphflow as gf; gf.constant(1.0, name='c'); print(gf.get_default_graph().as_graph_def())"
+    program = (
+        "import graphflow as gf; gf.constant(1.0, name='c'); print(gf.get_default_graph().as_graph_def())"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert 'name: "c"' in done.stdout
 
@@ -93,7 +99,9 @@ def test_names_scopes_and_return_elements() -> None:
         assert graph.get_tensor_by_name("x_1:0").op.type == "Placeholder"
         assert gf.constant(1.0, name="x").op.name == "x_2"
         for wanted in ("nothing", "out:7"):
-            with pytest.raises(ValueError, match=f"Requested return_element '{wanted}' not found in graph_def"):
+            with pytest.raises(
+                ValueError, match=f"Requested return_element '{wanted}' not found in graph_def"
+            ):
                 gf.import_graph_def(definition, return_elements=[wanted])
 
 
@@ -101,13 +109,20 @@ def test_input_map() -> None:
     definition = example().as_graph_def()
     with gf.Graph().as_default(), gf.Session() as sess:
         mine = gf.constant(np.ones((2, 3), np.float32))
-        (out,) = gf.import_graph_def(
-            definition, input_map={"x": mine, "layer/b": [1.0, 2.0], "^first": mine.op}, return_elements=["out"]
-        ) or []
+        (out,) = (
+            gf.import_graph_def(
+                definition,
+                input_map={"x": mine, "layer/b": [1.0, 2.0], "^first": mine.op},
+                return_elements=["out"],
+            )
+            or []
+        )
         sess.run("import/w/Assign")
         assert sess.run(out.outputs[0]).tolist() == [[7, 11]] * 2
         assert out.control_inputs == [mine.op]
-        with pytest.raises(ValueError, match=r"Attempted to map inputs that were not found in graph_def: \[u:3\]"):
+        with pytest.raises(
+            ValueError, match=r"Attempted to map inputs that were not found in graph_def: \[u:3\]"
+        ):
             gf.import_graph_def(definition, input_map={"u:3": mine})
         with pytest.raises(TypeError):
             gf.import_graph_def(definition, input_map={mine: mine})
@@ -121,7 +136,10 @@ def test_defaults_of_reader_and_writer() -> None:
         node { name: "y" op: "MatMul" input: "x" input: "x" attr { key: "T" value { type: DT_FLOAT } }
                attr { key: "from_the_future" value { b: false } } }"""
     definition = text_format.Parse(text, gf.GraphDef())
-    with gf.Graph().as_default(), pytest.raises(ValueError, match="attribute 'from_the_future' that the op lacks"):
+    with (
+        gf.Graph().as_default(),
+        pytest.raises(ValueError, match="attribute 'from_the_future' that the op lacks"),
+    ):
         gf.import_graph_def(definition)
     ops = text_format.Parse(
         """op { name: "MatMul" attr { name: "from_the_future" type: "bool" default_value { b: false } }
@@ -131,7 +149,9 @@ def test_defaults_of_reader_and_writer() -> None:
     with gf.Graph().as_default() as graph:
         gf.import_graph_def(definition, name="", producer_op_list=ops)
         attrs = graph.get_operation_by_name("y").attrs
-        assert attrs["transpose_b"] is True and attrs["transpose_a"] is False and "from_the_future" not in attrs
+        assert (
+            attrs["transpose_b"] is True and attrs["transpose_a"] is False and "from_the_future" not in attrs
+        )
 
 
 CONST = """node { name: "%s" op: "Const" attr { key: "dtype" value { type: DT_FLOAT } }
@@ -176,7 +196,8 @@ BAD = {
     ),
     "an empty attr": (CONST % "c" + 'node { name: "a" op: "Neg" input: "c" attr { key: "T" value { } } }', "no value"),
     "a quantized dtype": (
-        'node { name: "a" op: "Placeholder" attr { key: "dtype" value { type: DT_QINT8 } } }', "DT_QINT8 is not supported"
+        'node { name: "a" op: "Placeholder" attr { key: "dtype" value { type: DT_QINT8 } } }',
+        "DT_QINT8 is not supported",
     ),
     "a negative size": (
         'node { name: "a" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } '
@@ -243,7 +264,8 @@ def test_functions_that_unfold_without_end(monkeypatch: pytest.MonkeyPatch) -> N
         + "}"
         for i in range(40)
     ]
-    text = 'node { name: "a" op: "f0" } library { %s function { signature { name: "f40" } } }' % " ".join(library)
+    library.append('function { signature { name: "f40" } }')
+    text = 'node { name: "a" op: "f0" } library { ' + " ".join(library) + "}"
     definition = text_format.Parse(text, gf.GraphDef())
     monkeypatch.setattr(functions, "_MOST_NODES", 2000)
     with gf.Graph().as_default(), pytest.raises(ValueError, match="unfold to more than 2000 nodes"):
@@ -263,7 +285,8 @@ def test_functions_are_put_in_place() -> None:
           signature { name: "f" input_arg { name: "a" type_attr: "T" } output_arg { name: "p" type_attr: "T" }
                       output_arg { name: "q" type_attr: "T" } attr { name: "T" type: "type" } }
           node_def { name: "two" op: "AddV2" input: "a" input: "a" attr { key: "T" value { placeholder: "T" } } }
-          node_def { name: "three" op: "AddV2" input: "two:z:0" input: "a" attr { key: "T" value { placeholder: "T" } } }
+          node_def { name: "three" op: "AddV2" input: "two:z:0" input: "a"
+                     attr { key: "T" value { placeholder: "T" } } }
           ret { key: "p" value: "two:z:0" } ret { key: "q" value: "three:z:0" } } }""",
         gf.GraphDef(),
     )
@@ -311,7 +334,12 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_inputs_of_nodes() -> None:
-    assert [parse_input(text) for text in ("a", "a:2", "^a", "a/b:0")] == [("a", 0), ("a", 2), ("a", -1), ("a/b", 0)]
+    assert [parse_input(text) for text in ("a", "a:2", "^a", "a/b:0")] == [
+        ("a", 0),
+        ("a", 2),
+        ("a", -1),
+        ("a/b", 0),
+    ]
 
 
 def chain(length: int) -> Any:

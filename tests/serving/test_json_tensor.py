@@ -20,7 +20,9 @@ from graphflow.shapes import TensorShape
 
 
 def signature(**inputs: Any) -> Signature:
-    specs = {name: TensorSpec(f"{name}:0", dtype, TensorShape(None)) for name, dtype in sorted(inputs.items())}
+    specs = {
+        name: TensorSpec(f"{name}:0", dtype, TensorShape(None)) for name, dtype in sorted(inputs.items())
+    }
     return Signature(specs, {}, "", lambda: [])
 
 
@@ -85,7 +87,11 @@ def test_bare_tokens_are_numbers() -> None:
         (b'{"inputs": 1}', signature(i=dtypes.bool_), "is not of expected type: bool"),
         (b'{"inputs": {"b64": 3}}', signature(s=dtypes.string), "Missing named input: s"),
         (b'{"inputs": [{"b64": "*"}]}', signature(s=dtypes.string), "Unable to base64 decode"),
-        (b'{"inputs": [{"b65": "aa"}]}', signature(s=dtypes.string), "not formatted correctly for base64 data"),
+        (
+            b'{"inputs": [{"b65": "aa"}]}',
+            signature(s=dtypes.string),
+            "not formatted correctly for base64 data",
+        ),
         (b'{"inputs": [1]}', TWO, "inputs is a plain value/list"),
         (b'{"inputs": {"a": 1}}', TWO, "Missing named input: b in 'inputs' object"),
     ],

@@ -72,7 +72,9 @@ def client(service: Service) -> Iterator[httpx.Client]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False) as client:
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False
+            ) as client:
                 yield client
         finally:
             server.should_exit = True
@@ -155,7 +157,10 @@ def test_status_metadata_and_health(client: httpx.Client, service: Service) -> N
     assert signature["inputs"] == {
         "x": {
             "dtype": "DT_FLOAT",
-            "tensor_shape": {"dim": [{"size": "-1", "name": ""}, {"size": "3", "name": ""}], "unknown_rank": False},
+            "tensor_shape": {
+                "dim": [{"size": "-1", "name": ""}, {"size": "3", "name": ""}],
+                "unknown_rank": False,
+            },
             "name": "x:0",
         }
     }
