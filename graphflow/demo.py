@@ -204,6 +204,15 @@ def _tell_passes(net: Net, console: Console) -> None:
     )
 
 
+def _draw_serving(net: Net, path: Path) -> None:
+    """Draws what is left of the served part after all passes."""
+    model = show.Model(net.images.graph, (net.images,), (net.probabilities, net.digit))
+    reports = show.tell(model).reports
+    final = reports[-1].after
+    assert final is not None
+    write_svg(final, path, title="reading one digit, after all passes")
+
+
 def _trace(session: gf.Session, net: Net, digits: Digits, path: Path) -> None:
     """Runs one step with clocks and writes its timeline."""
     metadata = gf.RunMetadata()
@@ -329,6 +338,7 @@ def _run(output: Path, epochs: int, console: Console) -> int:
             {"probabilities": net.probabilities, "digit": net.digit},
         )
         write_svg(graph, output / "graph.svg", title="the digit reader, training and serving")
+        _draw_serving(net, output / "serving.svg")
         _trace(session, net, digits, output / "timeline.json")
     _plot(losses, accuracies, output / "loss.svg")
     with serving(version.parent) as client:
@@ -347,7 +357,7 @@ def _run(output: Path, epochs: int, console: Console) -> int:
     (output / "summary.json").write_text(
         json.dumps({"accuracy": accuracy, "epochs": epochs, "steps": len(losses), "same_bits": same}) + "\n"
     )
-    files = "graph.svg", "loss.svg", "loss.png", "timeline.json", "model/", "summary.json"
+    files = "graph.svg", "serving.svg", "loss.svg", "loss.png", "timeline.json", "model/", "summary.json"
     console.print(f"in {output}: {', '.join(files)}")
     console.print(f"{time.perf_counter() - began:.1f} s in all")
     if accuracy < GOAL:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from graphflow.dtypes import DType, resource
 from graphflow.graph import Graph
 from graphflow.opdef import OpDef
-from graphflow.program import Program
+from graphflow.program import FEED, Node, Program
 from graphflow.shapes import TensorShape
 
 Scope = tuple[str, ...]
@@ -267,6 +267,7 @@ def _graph_entries(graph: Graph) -> list[_Entry]:
 def _program_entries(program: Program) -> list[_Entry]:
     nodes = program.nodes
     index = {node: at for at, node in enumerate(nodes)}
+    scopes = _scopes_of_users(program)
     entries = []
     for node in nodes:
         incoming = [(index[value.node], _describe(value.shape, value.dtype), False) for value in node.inputs]
@@ -274,5 +275,16 @@ def _program_entries(program: Program) -> list[_Entry]:
         outputs = ", ".join(str(value) for value in node.types)
         tooltip = f"{node.name} = {node.type} -> {outputs}"
         gives = ", ".join(_describe(value.shape, value.dtype) for value in node.outputs[:3])
-        entries.append(_Entry(node.name, node.op_def, tooltip, gives, tuple(incoming)))
+        name = scopes[node] + node.name.rpartition("/")[2] if node in scopes else node.name
+        entries.append(_Entry(name, node.op_def, tooltip, gives, tuple(incoming)))
     return entries
+
+
+def _scopes_of_users(program: Program) -> dict[Node, str]:
+    """Returns the scope in which a variable or constant is used, if it is one only: that is where it is shown."""
+    scopes: dict[Node, set[str]] = {}
+    for node in program.nodes:
+        for value in node.inputs:
+            if not value.node.inputs and value.node.op_def is not FEED:
+                scopes.setdefault(value.node, set()).add(node.name[: node.name.rfind("/") + 1])
+    return {node: next(iter(found)) for node, found in scopes.items() if len(found) == 1}

@@ -220,13 +220,23 @@ def _join(
 
 
 def _levels(items: list[Item], spans: list[_Span]) -> dict[Item, int]:
-    """Sorts items into layers so that links point down; links against the order of making may point up."""
+    """Sorts items into layers so that links point down, but for those that close a circle of frames."""
     order = {item: _first(item) for item in items}
+    links: networkx.DiGraph[Item] = networkx.DiGraph()
+    links.add_nodes_from(items)
+    links.add_edges_from(
+        (span.source, span.target) for span in spans if span.source is not None and span.target is not None
+    )
+    circle = {
+        item: at for at, group in enumerate(networkx.strongly_connected_components(links)) for item in group
+    }
     graph: networkx.DiGraph[Item] = networkx.DiGraph()
     graph.add_nodes_from(sorted(items, key=lambda item: order[item]))
-    for span in spans:
-        if span.source is not None and span.target is not None and order[span.source] < order[span.target]:
-            graph.add_edge(span.source, span.target)
+    graph.add_edges_from(
+        (source, target)
+        for source, target in links.edges
+        if circle[source] != circle[target] or order[source] < order[target]
+    )
     layers = networkx.topological_generations(graph)
     level = {item: at for at, layer in enumerate(layers) for item in layer}
     # Constants and the like stand just above those who need them, not all in the first row.
