@@ -9,7 +9,9 @@ lives where:
   array that is handed out;
 - what is left lives in one arena by lifetime (`memory`), in place where a launch allows it;
 - consecutive launches form one *segment*, a single native call, with a barrier between two launches only
-  where data crosses threads.
+  where data crosses threads;
+- a segment leaves off before it writes a variable if a *check* has found a value that must not be; the run then
+  raises.
 
 The `Plan` is immutable and shared by threads; what a run writes to (arena, bound addresses) is a `Workspace`
 from a pool. This module knows nothing of processors: a `Runtime` compiles kernels and makes the native calls.
@@ -39,6 +41,7 @@ __all__ = [
     "Plan",
     "PlanBuilder",
     "Ref",
+    "Refusal",
     "Runtime",
     "Segment",
     "SegmentCall",
@@ -52,12 +55,13 @@ __all__ = [
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Shape: TypeAlias = tuple[int, ...]
 Access = Literal["r", "w", "rw"]
-SlotKind = Literal["feed", "constant", "variable", "buffer", "dynamic"]
+SlotKind = Literal["feed", "constant", "variable", "buffer", "dynamic", "status"]
 
 # The kernel `(target, source, bytes)` that every runtime brings along.
 COPY = "copy"
 
-# Words of a record: function, address of its arguments, parallel?, barrier after?
+# Words of a record: function, address of its arguments, parallel?, and what comes after: 0, 1 for a barrier, or the
+# address of a word: a barrier, then an end if the word is not zero.
 RECORD_WORDS = 4
 
 # Rough speed of one core, to weigh a launch against the cost of waking threads. Results never depend on them.
@@ -176,6 +180,17 @@ class HostStep:
     frees: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Refusal:
+    """What a run raises if a launch has set the word of `status`: what `blame` raises for the values of `inputs`."""
+
+    status: Slot
+    inputs: tuple[Slot, ...]
+    blame: Callable[..., Any]
+    name: str = ""
+    origin: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Launches `first` to `first + count - 1` as one native call.
@@ -265,7 +280,7 @@ class Runtime(Protocol):
 class _Home:
     """Where a root slot's memory is. `to`: output number, variable or feed slot; `offset`: in the arena."""
 
-    place: Literal["arena", "output", "slot", "constant"]
+    place: Literal["arena", "output", "slot", "constant", "status"]
     number: int = 0
 
 
@@ -301,6 +316,7 @@ class PlanBuilder:
         self._steps: list[Launch | HostStep] = []
         self._fetches: list[Slot] = []
         self._assigns: dict[int, Slot] = {}
+        self._refusals: list[Refusal] = []
 
     @property
     def threads(self) -> int:
@@ -426,6 +442,17 @@ class PlanBuilder:
         self._steps.append(HostStep(function, tuple(inputs), tuple(made), name, origin, with_store))
         return made
 
+    def check(
+        self, inputs: Sequence[Slot], blame: Callable[..., Any], *, name: str = "", origin: Any = None
+    ) -> Slot:
+        """A word (i64) for one launch to set where one of `inputs` is not as it must be.
+
+        The run then ends before the next launch that writes a variable, and raises what `blame(*inputs)` raises.
+        """
+        status = self._slot("status", name, (1,), np.int64)
+        self._refusals.append(Refusal(status, tuple(inputs), blame, name, origin))
+        return status
+
     def assign(self, variable: Slot, value: Slot) -> None:
         """Makes `value` the variable's value after the run (once per variable)."""
         if variable.kind != "variable" or variable.parent is not None:
@@ -517,7 +544,31 @@ class _Build:
                     touch(slot, at, False)
                 for slot in step.outputs:
                     touch(slot, at, True)
+        self.judged = self.judgement(steps)
+        for refusal in self.builder._refusals:
+            for slot in refusal.inputs:
+                touch(slot, self.judged[refusal.status.index], False)
         self.life = lives
+
+    def judgement(self, steps: Sequence[Launch | HostStep]) -> dict[int, int]:
+        """For each check the last step of the segment after which the run looks at it."""
+        ends: dict[int, int] = {}
+        waiting: list[int] = []
+        for at, step in enumerate(steps):
+            if isinstance(step, HostStep):
+                ends.update((index, at - 1) for index in waiting)
+                waiting = []
+                continue
+            for arg in step.args:
+                if isinstance(arg, Ref) and arg.slot.kind == "status":
+                    if arg.slot.index in ends or arg.slot.index in waiting:
+                        raise ValueError(f"{arg.slot} is set by two launches")
+                    waiting.append(arg.slot.index)
+        ends.update((index, len(steps) - 1) for index in waiting)
+        for refusal in self.builder._refusals:
+            if refusal.status.index not in ends:
+                raise ValueError(f'no launch sets the word of check "{refusal.name}"')
+        return ends
 
     def place_fetches(self) -> set[int]:
         """Fetched buffers are written straight into the array handed out; all else is copied."""
@@ -648,6 +699,8 @@ class _Build:
         root = slot.root
         if root.kind == "constant":
             return _Home("constant", root.index)
+        if root.kind == "status":
+            return _Home("status", self.words[root.index])
         if root.kind in ("feed", "variable", "dynamic"):
             return _Home("slot", root.index)
         return self.homes[root.index]
@@ -657,9 +710,12 @@ class _Build:
         launches = [step for step in steps if isinstance(step, Launch)]
         kernels = builder.runtime.addresses([step.kernel for step in launches])
         ordered, parallel = self.segments(steps)
+        looks = self.looks(steps)
         barriers = self.barriers(steps, parallel)
         words: list[int] = []
         base = RECORD_WORDS * len(launches)
+        # The words of the checks stand at the table's end, so that threads of one run share them and no others.
+        status = base + sum(len(step.args) for step in launches)
         records: list[int] = []
         arena_words: list[int] = []
         table_words: list[int] = []
@@ -674,6 +730,9 @@ class _Build:
                 int(parallel[number]),
                 int(barriers[number]),
             )
+            if number in looks:
+                table_words.append(len(records) - 1)
+                records[-1] = (status + looks[number]) * 8
             for arg in step.args:
                 at = base + len(words)
                 if isinstance(arg, Ref):
@@ -684,6 +743,9 @@ class _Build:
                     elif home.place == "arena":
                         arena_words.append(at)
                         words.append(home.number + skip)
+                    elif home.place == "status":
+                        table_words.append(at)
+                        words.append((status + home.number) * 8)
                     else:
                         patches.setdefault((home.place, home.number), []).append((at, skip))
                         words.append(0)
@@ -697,7 +759,7 @@ class _Build:
         pool = aligned_empty(max(1, 16 * len(scalars)))
         for bits, place in scalars.items():
             pool[place : place + len(bits)] = np.frombuffer(bits, np.uint8)
-        template = np.array(records + words, np.int64)
+        template = np.array(records + words + [0] * self.word_count, np.int64)
         pool_address = pool.__array_interface__["data"][0]
         for at, place in scalar_words:
             template[at] = pool_address + place
@@ -717,6 +779,7 @@ class _Build:
         keep = {slot.root.index for slot in self.builder._fetches}
         keep |= {output.number for output in self.outputs if output.kind == "value"}
         keep |= {value.root.index for _, value in self.commits}
+        keep |= {slot.root.index for refusal in self.builder._refusals for slot in refusal.inputs}
         group: list[Launch] = []
 
         def close(park: bool) -> None:
@@ -751,6 +814,38 @@ class _Build:
         close(park=False)
         return ordered, parallel
 
+    def looks(self, steps: list[Launch | HostStep]) -> dict[int, int]:
+        """After which launches the threads look at the word of the checks so far, and leave off if it is set.
+
+        That is before the next launch that writes a variable. Later checks have another word: while one thread looks,
+        another may be ahead.
+        """
+        self.words: dict[int, int] = {}
+        self.word_count = 0
+        looks: dict[int, int] = {}
+        number = -1
+        waiting = False
+        for step in steps:
+            if isinstance(step, HostStep):
+                self.word_count += waiting
+                waiting = False
+                continue
+            number += 1
+            refs = [arg for arg in step.args if isinstance(arg, Ref)]
+            if waiting and any(
+                ref.access != "r" and ref.slot.kind != "status" and self.home(ref.slot).place == "slot"
+                for ref in refs
+            ):
+                looks[number - 1] = self.word_count
+                self.word_count += 1
+                waiting = False
+            for ref in refs:
+                if ref.slot.kind == "status":
+                    self.words[ref.slot.index] = self.word_count
+                    waiting = True
+        self.word_count += waiting
+        return looks
+
     def barriers(self, steps: list[Launch | HostStep], parallel: list[bool]) -> list[bool]:
         """Where all threads must wait: before a launch that touches what another thread may still touch."""
         after = [False] * len(parallel)
@@ -766,7 +861,7 @@ class _Build:
             number += 1
             mine = []
             for arg in step.args:
-                if not isinstance(arg, Ref) or arg.slot.root.kind == "constant":
+                if not isinstance(arg, Ref) or arg.slot.root.kind in ("constant", "status"):
                     continue
                 home = self.home(arg.slot)
                 start = arg.slot.offset + (home.number if home.place == "arena" else 0)
@@ -814,6 +909,7 @@ class Workspace:
     segments: list[SegmentCall | None]
     calls: list[tuple[Callable[[], None] | None, HostStep | None]]
     binders: dict[int, Entry]
+    status: Array
     owners: set[int] = field(default_factory=set)
     variables: list[Array] = field(default_factory=list)
     version: int = 0
@@ -876,6 +972,8 @@ class Plan:
         self._arena_words = np.array(arena_words, np.int64)
         self._table_words = np.array(table_words, np.int64)
         self._patches = patches
+        self._refusals = tuple((refusal, build.words[refusal.status.index]) for refusal in builder._refusals)
+        self._unset = bytes(8 * build.word_count)  # what the words of the checks are when all is well
         self._output_specs = tuple((slot.shape or (), slot.dtype) for slot in build.output_slots)
         self._makers = tuple(
             (np.empty if slot.nbytes < _ALIGNED_OUTPUT else aligned_empty, slot.shape or (), slot.dtype)
@@ -912,6 +1010,8 @@ class Plan:
                 wanted.update((slot.index, slot) for slot in step.inputs)
         for _, index in self._commits:
             wanted[index] = self.slots[index]
+        for refusal, _ in self._refusals:
+            wanted.update((slot.index, slot) for slot in refusal.inputs)
         for output in self.outputs:
             if output.kind == "value":
                 wanted[output.number] = self.slots[output.number]
@@ -968,6 +1068,9 @@ class Plan:
                 if workspace.enter(feeds, outputs) is not None:
                     raise RuntimeError(f"plan {self.name!r} does not take these feeds")
             if self._plain:
+                if self._unset and workspace.status.tobytes() != self._unset:
+                    self._set_values(workspace, feeds, outputs)
+                    self._refuse(workspace)
                 if workspace.pending and store is not None:
                     self._initialized(workspace, store)
                 return outputs
@@ -1001,20 +1104,20 @@ class Plan:
         events: list[TraceEvent] | None,
     ) -> list[Array]:
         values = workspace.values
+        unset = self._unset
         try:
-            for position, slot in self._fed_values:
-                values[slot.index] = feeds[position]
-                if slot.index in self._views:
-                    self._set_views(values, slot.index, feeds[position])
-            for slot, number in self._output_values:
-                values[slot.index] = _view(outputs[number], slot)
+            self._set_values(workspace, feeds, outputs)
             if events is None:
                 if not self._native:
                     for call, host in workspace.calls:
                         if call is not None:
                             call()
+                            if unset and workspace.status.tobytes() != unset:
+                                self._refuse(workspace)
                         elif host is not None:
                             self._host(workspace, host, store)
+                elif unset and workspace.status.tobytes() != unset:
+                    self._refuse(workspace)
             else:
                 self._traced(workspace, store, events)
             fetched = self._fetch(workspace, feeds, outputs)
@@ -1026,6 +1129,32 @@ class Plan:
             return fetched
         finally:
             self._forget(workspace)
+
+    def _set_values(self, workspace: Workspace, feeds: tuple[Array, ...], outputs: list[Array]) -> None:
+        """Puts the feeds and the arrays to hand out where host steps and checks find them."""
+        values = workspace.values
+        for position, slot in self._fed_values:
+            values[slot.index] = feeds[position]
+            if slot.index in self._views:
+                self._set_views(values, slot.index, feeds[position])
+        for slot, number in self._output_values:
+            values[slot.index] = _view(outputs[number], slot)
+
+    def _refuse(self, workspace: Workspace) -> None:
+        """Raises what the checks that found something raise."""
+        found = workspace.status.copy()
+        workspace.status[:] = 0
+        try:
+            for refusal, word in self._refusals:
+                if found[word]:
+                    try:
+                        refusal.blame(*(workspace.values[slot.index] for slot in refusal.inputs))
+                    except BaseException as error:
+                        _mark(error, refusal)
+                        raise
+        finally:
+            self._forget(workspace)
+        raise RuntimeError(f"plan {self.name!r}: a check failed, and nothing is wrong with its operands")
 
     def _host(self, workspace: Workspace, step: HostStep, store: VariableStore | None) -> None:
         if store is not None:
@@ -1119,6 +1248,8 @@ class Plan:
         for segment, step in zip(workspace.segments, self.steps, strict=True):
             if segment is not None and isinstance(step, Segment):
                 times = segment.trace()
+                if self._unset and workspace.status.tobytes() != self._unset:
+                    self._refuse(workspace)
                 for thread in range(times.shape[0]):
                     for number in range(step.count):
                         start, stop = times[thread, number].tolist()
@@ -1213,7 +1344,8 @@ class Plan:
             if index in self._views:
                 self._set_views(values, index, array)
         entry = runtime.entry(table, feeds, outputs, only)
-        workspace = Workspace(table, arena, values, entry, segments, calls, binders)
+        status = table[len(self._template) - len(self._unset) // 8 : len(self._template)]
+        workspace = Workspace(table, arena, values, entry, segments, calls, binders, status)
         workspace.owners.add(id(_owner(arena)))
         return workspace
 
@@ -1287,7 +1419,7 @@ class Plan:
                     f" {launch.bytes} bytes" + (f" {launch.flops:.4g} flops" if launch.flops else "")
                 )
                 if barrier:
-                    lines.append("    ----")
+                    lines.append("    ----" if barrier == 1 else "    ---- ends if a check failed")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -1329,7 +1461,7 @@ def _loose_dtype(value: Any, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     return None if isinstance(value, (np.generic, np.ndarray)) else dtype
 
 
-def _mark(error: BaseException, step: HostStep) -> BaseException:
+def _mark(error: BaseException, step: HostStep | Refusal) -> BaseException:
     """Leaves a note on an error which step it came from: attribute `plan_step`."""
     try:
         error.plan_step = step  # type: ignore[attr-defined]

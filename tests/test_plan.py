@@ -10,6 +10,8 @@ import pytest
 from graphflow import plan as plan_module
 from graphflow.backends.base import device_kind, load
 from graphflow.backends.cpu.backend import CpuBackend
+from graphflow.errors import InvalidArgumentError
+from graphflow.loops.build import Builder
 from graphflow.plan import HostStep, Segment, read, update, write
 from graphflow.variable_store import UninitializedVariableError, VariableShapeError, VariableStore
 from tests.native_kernels import ADD, REVERSE, SCALE
@@ -657,3 +659,76 @@ def test_unknown_devices_are_refused():
     with pytest.raises(ValueError, match="no back end runs"):
         device_kind("/device:TPU:0")
     assert load("/cpu:0", threads=2) is load("cpu", threads=2)
+
+
+def _above(b, x, limit):
+    """A launch that sets a check's word where an element of `x` is above a limit."""
+
+    def blame(values):
+        if (values > limit).any():
+            raise InvalidArgumentError(None, None, f"{values.max():g} is above {limit}")
+
+    status = b.check([x], blame, name="above", origin="the check")
+    k = Builder("above")
+    source, word, n = k.buffer("x", "f32"), k.buffer("status", "i64"), k.int_param("n")
+    with k.loop("turn", 0, n, "parallel") as i:
+        with k.where(k.gt(k.load(source, i), float(limit))):
+            k.store(word, 0, 1)
+    b.launch(k.kernel(), [read(x), write(status), x.shape[0]], parallel=True, name="above")
+
+
+def test_a_check_ends_the_run_before_a_variable_is_written(backend):
+    store = VariableStore()
+    store.set("v", vector())
+    b = backend.builder()
+    x, v = b.feed((N,), F4, "x"), b.variable("v", (N,), F4)
+    _above(b, x, 5)
+    y = scale(b, x, 2)
+    b.assign(v, add(b, v, y))
+    b.fetch(y)
+    plan = b.build()
+    good, bad = vector(1), vector(1)
+    bad[N - 3] = 7
+    for _ in range(3):
+        with pytest.raises(InvalidArgumentError, match="7 is above 5") as caught:
+            plan.run([bad], store)
+        assert caught.value.plan_step.origin == "the check"
+        np.testing.assert_array_equal(store.get("v"), vector())
+    with pytest.raises(InvalidArgumentError):
+        plan.run_traced([bad], store)
+    np.testing.assert_array_equal(plan.run([good], store)[0], 2 * good)
+    np.testing.assert_array_equal(store.get("v"), vector() + 2 * good)
+
+
+def test_checks_before_and_after_writes_and_host_steps(backend):
+    store = VariableStore()
+    for key in "vw":
+        store.set(key, vector())
+    b = backend.builder()
+    x, v, w = b.feed((N,), F4, "x"), b.variable("v", (N,), F4), b.variable("w", (N,), F4)
+    y = scale(b, x, 2)
+    _above(b, y, 5)
+    b.assign(v, add(b, v, y))
+    z = scale(b, y, 2)
+    _above(b, z, 10)  # too late for v, in time for w
+    b.assign(w, add(b, w, z))
+    (h,) = b.host(lambda a: a * np.float32(2), [z], [((N,), F4)])
+    _above(b, h, 15)
+    b.fetch(scale(b, h, 2))
+    plan = b.build()
+    assert "ends if a check failed" in plan.summary()
+
+    def run(most):
+        return plan.run([np.full(N, most, F4)], store)
+
+    np.testing.assert_array_equal(run(1)[0], np.full(N, 16, F4))
+    for key in "vw":
+        store.set(key, vector())
+    for most, message, v_written, w_written in ((3, "6 is above 5", 0, 0), (2.6, "5.2 is above 5", 0, 0)):
+        with pytest.raises(InvalidArgumentError, match=message):
+            run(most)
+        assert (store.get("v") != vector()).any() == v_written
+        assert (store.get("w") != vector()).any() == w_written
+    with pytest.raises(InvalidArgumentError, match="16 is above 15"):
+        run(2)
+    np.testing.assert_array_equal(store.get("w"), vector() + np.float32(8))

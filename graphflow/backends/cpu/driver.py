@@ -1,7 +1,9 @@
 """The native side of a run: a walker of record tables shared by a team of threads, as LLVM text.
 
-A record is four i64: kernel, address of its arguments, 1 if its work is shared among threads, 1 if all threads
-must wait for each other after it. Every thread walks the same records; what is not shared runs on the first.
+A record is four i64: kernel, address of its arguments, 1 if its work is shared among threads, and what comes after
+it: 0 nothing, 1 all threads wait for each other, else they wait and then leave off if the word at this address is not
+zero (nobody writes that word later in the segment, so all see the same). Every thread walks the same records; what is
+not shared runs on the first.
 
 All waiting is one routine: look a while at a word until it changes, then give the core away a while, then sleep.
 Who changes a word looks whether anybody sleeps on it. Sleeping is a futex on Linux, a condition variable elsewhere.
@@ -258,14 +260,22 @@ run:
   $AFTER
   br label %ran
 ran:
-  br i1 %alone, label %tail, label %together
-together:
   %barrier = load i64, ptr %barrier_at
   %must = icmp ne i64 %barrier, 0
-  br i1 %must, label %wait, label %tail
+  br i1 %must, label %together, label %tail
+together:
+  br i1 %alone, label %met, label %wait
 wait:
   call void @barrier(ptr %team, i32 %parts32)
-  br label %tail
+  br label %met
+met:
+  %looks = icmp ugt i64 %barrier, 1
+  br i1 %looks, label %look, label %tail
+look:
+  %word = inttoptr i64 %barrier to ptr
+  %status = load i64, ptr %word
+  %bad = icmp ne i64 %status, 0
+  br i1 %bad, label %done, label %tail
 tail:
   %i1 = add i64 %i, 1
   %more = icmp slt i64 %i1, %count
@@ -426,7 +436,7 @@ define internal void @prepare(ptr %team, i64 %parts) {
   ret void
 }
 
-; A kernel (target, source, bytes): each part copies whole cache lines.
+; A kernel (target, source, bytes): each part copies whole cache lines. In place there is nothing to do.
 define internal void @copy(ptr %args, i64 %part, i64 %parts) {
 entry:
   %source_at = getelementptr i8, ptr %args, i64 8
@@ -447,7 +457,9 @@ entry:
   %end = select i1 %inside, i64 %high2, i64 %bytes
   %size = sub i64 %end, %start
   %some = icmp sgt i64 %size, 0
-  br i1 %some, label %move, label %done
+  %apart = icmp ne ptr %target, %source
+  %needed = and i1 %some, %apart
+  br i1 %needed, label %move, label %done
 move:
   %to = getelementptr i8, ptr %target, i64 %start
   %from = getelementptr i8, ptr %source, i64 %start
