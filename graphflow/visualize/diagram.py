@@ -146,7 +146,13 @@ def diagram_of(source: Graph | Program, most_boxes: int) -> Diagram:
             box.name = box.tooltip = f"{box.size} operations"
         else:
             box = Box(
-                entry.op_def.name, own_name, kind_of(entry.op_def), entry.tooltip, order, 1, entry.gives
+                entry.op_def.name.removeprefix("Graphflow"),
+                own_name,
+                kind_of(entry.op_def),
+                entry.tooltip,
+                order,
+                1,
+                entry.gives,
             )
             _frame(frames, inside).items.append(box)
         shown.append(box)
