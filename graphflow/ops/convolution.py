@@ -433,7 +433,7 @@ def depthwise_conv2d_op(
     )  # fmt: skip
     windows = geometry.windows(x)
     y = np.einsum("nhwcij,ijcm->nhwcm", windows, filter, optimize=True)
-    return _back(y.reshape(*y.shape[:3], -1), data_format)
+    return _back(y.reshape(*y.shape[:3], filter.shape[2] * filter.shape[3]), data_format)
 
 
 @depthwise_conv2d_op.gradient
