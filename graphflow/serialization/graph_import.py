@@ -298,12 +298,16 @@ class _Importer:
                 inputs.append(source.outputs[output])
         attrs = self.attrs_of(node, definition)
         self.check_types(definition, attrs, inputs)
+        full_name = self.full_name(node.name)
+        if node.op == "VarHandleOp" and not attrs["shared_name"]:
+            # What was a reference variable goes by its node's name, which is known only now.
+            attrs["shared_name"] = full_name
         return make_operation(
             self.graph,
             definition,
             inputs,
             attrs,
-            self.full_name(node.name),
+            full_name,
             list(dict.fromkeys(controls)),
             canonical_device(node.device) or None,
         )

@@ -136,8 +136,6 @@ class _Translator:
             if key in node.attr:
                 new.attr[key].CopyFrom(node.attr[key])
         new.attr["dtype"].type = _base_type(node)
-        if not node.attr["shared_name"].s:
-            new.attr["shared_name"].s = node.name.encode()
 
     def values(self, node: node_def_pb2.NodeDef, data: list[str], controls: list[str]) -> list[str]:
         """The inputs of a node, with reads in place of references."""

@@ -1,0 +1,104 @@
+"""Graphs with TF1's reference variables, as they stand in files of the time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+
+import graphflow as gf
+
+FLOAT = 'attr { key: "T" value { type: DT_FLOAT } }'
+
+
+def const(name: str, *values: float) -> str:
+    shape = f"dim {{ size: {len(values)} }}" if len(values) != 1 else ""
+    items = " ".join(f"float_val: {value}" for value in values)
+    return (
+        f'node {{ name: "{name}" op: "Const" attr {{ key: "dtype" value {{ type: DT_FLOAT }} }} attr {{ key: "value" '
+        f"value {{ tensor {{ dtype: DT_FLOAT tensor_shape {{ {shape} }} {items} }} }} }} }}"
+    )
+
+
+GRAPH = "\n".join(
+    [
+        'node { name: "w" op: "VariableV2" device: "/cpu:0" attr { key: "dtype" value { type: DT_FLOAT } }'
+        ' attr { key: "shape" value { shape { dim { size: 2 } } } } attr { key: "shared_name" value { s: "" } } }',
+        const("one", 1, 2),
+        const("lr", 0.5),
+        f'node {{ name: "w/Assign" op: "Assign" input: "w" input: "one" {FLOAT}'
+        ' attr { key: "use_locking" value { b: true } } attr { key: "_class" value { list { s: "loc:@w" } } } }',
+        f'node {{ name: "w/read" op: "Identity" input: "w" {FLOAT} }}',
+        f'node {{ name: "y" op: "Mul" input: "w/read" input: "one" {FLOAT} }}',
+        # An op that takes the reference for its value, after a write.
+        f'node {{ name: "direct" op: "Neg" input: "w" input: "^step" {FLOAT} }}',
+        f'node {{ name: "step" op: "ApplyGradientDescent" input: "w" input: "lr" input: "one" {FLOAT} }}',
+        f'node {{ name: "twice" op: "AssignAdd" input: "step" input: "one" {FLOAT} }}',
+        f'node {{ name: "after" op: "Neg" input: "twice" {FLOAT} }}',
+        'node { name: "ready" op: "IsVariableInitialized" input: "w" attr { key: "dtype" value { type: DT_FLOAT } } }',
+        'node { name: "init" op: "NoOp" input: "^w/Assign" }',
+    ]
+)
+
+
+def imported() -> Any:
+    definition = text_format.Parse(GRAPH, gf.GraphDef())
+    gf.import_graph_def(definition, name="")
+    return gf.get_default_graph()
+
+
+def test_reads_and_writes() -> None:
+    with gf.Graph().as_default(), gf.Session() as sess:
+        graph = imported()
+        types = {op.name: op.type for op in graph.get_operations()}
+        assert types["w"] == "VarHandleOp" and types["w/read"] == "ReadVariableOp"
+        assert types["step/write"] == "ResourceApplyGradientDescent"
+        assert graph.get_operation_by_name("w").device == "/device:CPU:0"
+        assert sess.run("ready:0") == False  # noqa: E712 - an array's element
+        with pytest.raises(gf.errors.FailedPreconditionError, match="uninitialized value w"):
+            sess.run("y:0")
+        sess.run("init")
+        assert sess.run("ready:0") and sess.run("w:0").tolist() == [1, 2]
+        assert sess.run("y:0").tolist() == [1, 4]
+        # As an operation or as a tensor: running a write writes.
+        sess.run("step")
+        assert sess.run("w:0").tolist() == [0.5, 1]
+        assert sess.run("step:0").tolist() == [0, 0]
+        assert sess.run("direct:0").tolist() == [0.5, 1]
+        sess.run("init")
+        assert sess.run("w/Assign:0").tolist() == [1, 2]
+        # A write on what another write hands on comes after it.
+        assert sess.run("after:0").tolist() == [-1.5, -3]
+        assert sess.run("w:0").tolist() == [1.5, 3]
+
+
+def test_under_a_scope_two_copies_are_two_variables() -> None:
+    definition = text_format.Parse(GRAPH, gf.GraphDef())
+    with gf.Graph().as_default(), gf.Session() as sess:
+        gf.import_graph_def(definition, name="a")
+        gf.import_graph_def(definition, name="b")
+        sess.run(["a/init", "b/init"])
+        sess.run("a/step")
+        assert sess.run(["a/w:0", "b/w:0"])[1].tolist() == [1, 2]
+
+
+def test_variables_of_a_collection() -> None:
+    with gf.Graph().as_default(), gf.Session() as sess:
+        imported()
+        from graphflow.serialization.proto import variable_pb2
+
+        definition = variable_pb2.VariableDef(
+            variable_name="w:0", initializer_name="w/Assign", snapshot_name="w/read:0", initial_value_name="one:0",
+            trainable=True,
+        )  # fmt: skip
+        variable = gf.Variable.from_proto(definition)
+        sess.run(variable.initializer)
+        assert sess.run(variable).tolist() == [1, 2]
+        assert sess.run(variable.assign_add([1, 1])).tolist() == [2, 3]
+
+
+def test_what_has_no_resource_form_is_named() -> None:
+    text = GRAPH + f'node {{ name: "odd" op: "ApplyNonsense" input: "w" input: "one" {FLOAT} }}'
+    with gf.Graph().as_default(), pytest.raises(ValueError, match=r"ApplyNonsense \(1: odd\)"):
+        gf.import_graph_def(text_format.Parse(text, gf.GraphDef()))
