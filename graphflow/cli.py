@@ -80,7 +80,7 @@ def show(
         for heading in ("pass", "nodes", "ms", "did"):
             table.add_column(heading, justify="right" if heading in ("nodes", "ms") else "left")
         for report in story.reports:
-            done = ", ".join(f"{name} {count}" for name, count in sorted(report.counts.items()))
+            done = ", ".join(f"{name} {count}" for name, count in sorted(report.counts.items()) if count)
             nodes = f"{report.nodes_before} → {report.nodes_after}"
             table.add_row(report.name, nodes, f"{1e3 * report.seconds:.1f}", done or "nothing")
         console.print()

@@ -103,8 +103,12 @@ def choose(model: Model, feeds: Sequence[str] = (), fetches: Sequence[str] = ())
     def tensors(names: Sequence[str]) -> tuple[Tensor, ...]:
         return tuple(model.graph.get_tensor_by_name(name if ":" in name else f"{name}:0") for name in names)
 
-    chosen = tuple(model.graph.as_graph_element(name) for name in fetches)
-    return Model(model.graph, tensors(feeds) or model.feeds, chosen or model.fetches)
+    chosen: list[Tensor | Operation] = []
+    for name in fetches:
+        found = model.graph.as_graph_element(name)
+        # The name of an operation stands for its outputs: nobody asks what running it for nothing costs.
+        chosen += found.outputs if isinstance(found, Operation) and found.outputs else [found]
+    return Model(model.graph, tensors(feeds) or model.feeds, tuple(chosen) or model.fetches)
 
 
 def tell(model: Model, size: int = 1, options: CompileOptions | None = None) -> Story:
@@ -132,7 +136,9 @@ def write_story(story: Story, path: str | os.PathLike[str]) -> list[Path]:
     base = Path(path)
     drawn = [("frozen", story.frozen)]
     drawn += [
-        (report.name, report.after) for report in story.reports if report.counts and report.after is not None
+        (report.name, report.after)
+        for report in story.reports
+        if any(report.counts.values()) and report.after is not None
     ]
     files = []
     for number, (name, program) in enumerate(drawn):
