@@ -476,16 +476,24 @@ def _checked_axis(input: Array, dimension: Array) -> int:
     return axis
 
 
+def _without_nan(input: Array, instead: float) -> Array:
+    if input.dtype.kind in "iub":
+        return input
+    return np.where(np.isnan(input), input.dtype.type(instead), input)
+
+
 @arg_reducer("ArgMax", "int16|uint16|int32|int64")
 def arg_max_op(input: Array, dimension: Array, *, output_type: DType = dtypes.int64) -> Any:
-    """The position of the greatest along an axis, the first of equals; NaN counts as the greatest."""
-    return np.argmax(input, _checked_axis(input, dimension)).astype(output_type.as_numpy_dtype)
+    """The position of the greatest along an axis, the first of equals; NaN is greater than nothing."""
+    axis = _checked_axis(input, dimension)
+    return np.argmax(_without_nan(input, -np.inf), axis).astype(output_type.as_numpy_dtype)
 
 
 @arg_reducer("ArgMin", "int32|int64")
 def arg_min_op(input: Array, dimension: Array, *, output_type: DType = dtypes.int64) -> Any:
-    """The position of the least along an axis, the first of equals; NaN counts as the least."""
-    return np.argmin(input, _checked_axis(input, dimension)).astype(output_type.as_numpy_dtype)
+    """The position of the least along an axis, the first of equals; NaN is less than nothing."""
+    axis = _checked_axis(input, dimension)
+    return np.argmin(_without_nan(input, np.inf), axis).astype(output_type.as_numpy_dtype)
 
 
 def argmax(
