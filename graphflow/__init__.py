@@ -45,6 +45,21 @@ from graphflow.opdef import (
     convert_to_tensor_or_indexed_slices as convert_to_tensor_or_indexed_slices,
     register_tensor_conversion_function as register_tensor_conversion_function,
 )
+from graphflow.ops.control import (
+    add_check_numerics_ops as add_check_numerics_ops, Assert as Assert, assert_equal as assert_equal,
+    assert_greater as assert_greater, assert_greater_equal as assert_greater_equal,
+    assert_integer as assert_integer, assert_less as assert_less, assert_less_equal as assert_less_equal,
+    assert_near as assert_near, assert_negative as assert_negative,
+    assert_non_negative as assert_non_negative, assert_non_positive as assert_non_positive,
+    assert_none_equal as assert_none_equal, assert_positive as assert_positive,
+    assert_proper_iterable as assert_proper_iterable, assert_rank as assert_rank,
+    assert_rank_at_least as assert_rank_at_least, assert_rank_in as assert_rank_in,
+    assert_scalar as assert_scalar, assert_type as assert_type, check_numerics as check_numerics,
+    group as group, is_non_decreasing as is_non_decreasing, is_numeric_tensor as is_numeric_tensor,
+    is_strictly_increasing as is_strictly_increasing, numpy_function as numpy_function, Print as Print,
+    print as print, py_func as py_func, py_function as py_function, timestamp as timestamp, tuple as tuple,
+    verify_tensor_all_finite as verify_tensor_all_finite,
+)
 from graphflow.ops.elementwise import (
     abs as abs, accumulate_n as accumulate_n, acos as acos, acosh as acosh, add as add, add_n as add_n,
     angle as angle, asin as asin, asinh as asinh, atan as atan, atan2 as atan2, atanh as atanh,
@@ -138,6 +153,7 @@ from graphflow.variables import (
     VariableSynchronization as VariableSynchronization,
 )
 from graphflow import errors as errors
+from graphflow.errors import OpError as OpError
 from graphflow.namespace import lazy
 from graphflow.version import __version__ as __version__
 

@@ -8,6 +8,9 @@ A table: each name stands once where it is defined, and is only passed on here.
 
 from typing import TYPE_CHECKING
 
+from graphflow.ops.control import (
+    is_non_decreasing as is_non_decreasing, is_strictly_increasing as is_strictly_increasing,
+)
 from graphflow.ops.elementwise import (
     abs as abs, accumulate_n as accumulate_n, acos as acos, acosh as acosh, add as add, add_n as add_n,
     angle as angle, approximate_equal as approximate_equal, asin as asin, asinh as asinh, atan as atan,

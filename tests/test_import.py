@@ -27,7 +27,7 @@ HEAVY = (
 )
 # What programs of TensorFlow 1 use most; a sample from every corner.
 COMMON = """
-    AUTO_REUSE AggregationMethod ConfigProto DType Dimension GPUOptions Graph GraphDef GraphKeys IndexedSlices
+    AUTO_REUSE AggregationMethod Assert ConfigProto DType Dimension GPUOptions Graph GraphDef GraphKeys IndexedSlices
     InteractiveSession Operation RegisterGradient RunMetadata RunOptions Session Tensor TensorShape Variable
     VariableScope abs add_n argmax as_dtype assign assign_add bool cast clip_by_global_norm clip_by_value concat
     constant control_dependencies convert_to_tensor custom_gradient device div einsum expand_dims float32 gather

@@ -1001,5 +1001,5 @@ __all__ = [
     "assert_non_positive", "assert_none_equal", "assert_positive", "assert_proper_iterable", "assert_rank",
     "assert_rank_at_least", "assert_rank_in", "assert_scalar", "assert_type", "check_numerics", "group",
     "is_non_decreasing", "is_numeric_tensor", "is_strictly_increasing", "numpy_function", "print", "py_func",
-    "py_function", "string_format", "timestamp", "tuple", "verify_tensor_all_finite", "with_dependencies",
+    "py_function", "timestamp", "tuple", "verify_tensor_all_finite",
 ]  # fmt: skip
