@@ -35,8 +35,10 @@ def interpreter(peer: str) -> str:
 def environment(threads: int) -> dict[str, str]:
     """Returns the environment of a worker: the same number of threads for everyone, no GPU."""
     count = str(threads)
+    # Compiled Python files are kept, as in any ordinary installation.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **inherited,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,

@@ -72,6 +72,7 @@ def _run(peer: str, program: str, threads: int) -> str:
 def import_seconds(peer: str, threads: int, times: int = 5) -> float:
     """Returns the median seconds that `import PEER` takes beyond `import numpy`, files warm."""
     program = _TIME_IMPORT.format(module=IMPORTS[peer])
+    _run(peer, program, threads)
     return median(float(_run(peer, program, threads).split()[-1]) for _ in range(times))
 
 
