@@ -241,7 +241,7 @@ def _without_unknown(nodes: list[node_def_pb2.NodeDef], roots: Iterable[str]) ->
         if name not in dropped:
             dropped.add(name)
             stack.extend(followers.get(name, ()))
-    _log.warning("%d nodes that the signatures do without are left out: their ops are unknown", len(dropped))
+    _log.info("%d nodes that the signatures do without are left out: their ops are unknown", len(dropped))
     return [node for node in nodes if node.name not in dropped]
 
 
