@@ -1,8 +1,7 @@
-"""TensorFlow as referee of what each op means: the samples' operations, saved as one GraphDef, run by TensorFlow."""
+"""TensorFlow as referee of what each op means: the oracle matrix's samples, and their gradients, run by TensorFlow."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,66 +10,35 @@ import numpy as np
 import pytest
 
 import graphflow.ops  # noqa: F401 - registers the ops
+from graphflow import dtypes
 from graphflow.dtypes import as_dtype
-from graphflow.graph import Graph
-from graphflow.opdef import constant, emit_operation, registered_ops
-from tests.samples import Array, Sample, all_samples
+from graphflow.gradients import gradients, indexed_slices_to_tensor
+from graphflow.graph import Graph, IndexedSlices, Operation, Tensor
+from graphflow.opdef import constant, emit, emit_operation, gradient_rule, registered_ops
+from graphflow.session import Session
+from graphflow.shapes import TensorShape
+from tests.referee import Array, Case, Verdict, ask, difference
+from tests.samples import Sample, all_samples
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 OPS = registered_ops()
-TABLE = {
-    op_type: [sample for sample in listed if sample.exact]
-    for op_type, listed in all_samples().items()
-    if not OPS[op_type].effects
-}
 
-# Where graphflow means another thing on purpose, or what TensorFlow leaves open.
+# Ops that are not compared, and why.
 APART = {
-    "Empty": "uninitialised memory",
     "BroadcastGradientArgs": "several answers are right",
-    "Cast": "out of range is undefined in C++",
-    "DeepCopy": "TensorFlow counts it as stateful",
+    "EagerPyFunc": "functions live in their process",
+    "Empty": "uninitialised memory",
+    "MergeV2Checkpoints": "files are compared in tests/serialization",
+    "PyFunc": "functions live in their process",
+    "PyFuncStateless": "functions live in their process",
+    "RestoreV2": "files are compared in tests/serialization",
+    "SaveV2": "files are compared in tests/serialization",
+    "Timestamp": "the time",
+    "VarHandleOp": "a handle is not a value",
 }
-# What TensorFlow gets wrong on a CPU, by op and name of the sample, dtype of its first input, or trait.
-WRONG = {
-    ("DepthwiseConv2dNativeBackpropFilter", "dilated"): "takes no notice of dilations",
-    ("DepthwiseConv2dNativeBackpropInput", "dilated"): "takes no notice of dilations",
-    ("Erf", "special"): "NaN for infinities in float64",
-    ("MaxPool", "NaN"): "loses NaN",
-    ("Round", "int32"): "zeros",
-    ("Round", "int64"): "zeros",
-}
-
-RUN = """
-import json, sys
-import numpy as np
-import tensorflow.compat.v1 as tf
-tf.disable_v2_behavior()
-definition = tf.GraphDef()
-definition.ParseFromString(open(sys.argv[1], "rb").read())
-nodes = {node.name: node for node in definition.node}
-found, failed = {}, {}
-for name in json.load(open(sys.argv[2])):
-    # A graph for each: one operation without a kernel would stop all others of its graph.
-    part = tf.GraphDef(versions=definition.versions)
-    part.node.extend([nodes[name], *(nodes[x.split(":")[0]] for x in dict.fromkeys(nodes[name].input))])
-    try:
-        with tf.Graph().as_default() as graph, tf.Session() as session:
-            tf.import_graph_def(part, name="")
-            results = session.run(list(graph.get_operation_by_name(name).outputs))
-    except (tf.errors.OpError, ValueError) as error:
-        failed[name] = str(error).strip().splitlines()[0]
-        continue
-    for i, value in enumerate(results):
-        value = np.asarray(value, object) if isinstance(value, bytes) else np.asarray(value)
-        if value.dtype == object:
-            value = np.array([v.hex() for v in value.ravel()], "U").reshape(value.shape)
-        elif value.dtype.name == "bfloat16":
-            value = value.astype(np.float32)
-        found[f"{name}:{i}"] = value
-np.savez(sys.argv[3], **found)
-json.dump(failed, open(sys.argv[4], "w"))
-"""
-
+# Single samples in which TensorFlow is odd, by op and the sample's name or the first input's dtype, and why.
+DIFFERENT: dict[tuple[str, str], str] = {}
 TOLERANCE = {
     "float16": 4e-3,
     "bfloat16": 3e-2,
@@ -83,7 +51,7 @@ TOLERANCE = {
 
 def flushed(array: Array) -> Array:
     """TensorFlow takes subnormal numbers for zeros; they are out of the comparison."""
-    if array.dtype.kind != "f" or array.size == 0:
+    if array.dtype.kind != "f":
         return array
     return np.where(np.abs(array) < np.finfo(array.dtype).tiny, np.copysign(0, array), array).astype(
         array.dtype
@@ -94,78 +62,196 @@ def arguments(sample: Sample) -> list[Any]:
     return [[flushed(a) for a in item] if isinstance(item, list) else flushed(item) for item in sample.inputs]
 
 
-def sample_graph() -> tuple[Graph, dict[str, tuple[str, Sample]]]:
-    """A graph with one operation per sample, on constants."""
-    graph = Graph()
-    cases: dict[str, tuple[str, Sample]] = {}
-    with graph.as_default():
-        for op_type, listed in sorted(TABLE.items()):
-            if op_type in APART or not OPS[op_type].outputs:
-                continue
-            for i, sample in enumerate(listed):
-                name = f"{op_type}_{i}"
-                inputs = [
-                    [constant(a, as_dtype(a.dtype)) for a in item] if isinstance(item, list)
-                    else constant(item, as_dtype(item.dtype))
-                    for item in arguments(sample)
-                ]  # fmt: skip
-                emit_operation(OPS[op_type], inputs, dict(sample.attrs), name)
-                cases[name] = (op_type, sample)
-    return graph, cases
+def flat_arguments(sample: Sample) -> list[Array]:
+    return [a for item in arguments(sample) for a in (item if isinstance(item, list) else [item])]
 
 
-def comparable(value: Array) -> Array:
-    if value.dtype == object:
-        return np.array([item.hex() for item in value.ravel()], "U").reshape(value.shape)
-    return value.astype(np.float32) if value.dtype.name == "bfloat16" else value
+CASES = {
+    f"{op_type}-{i}" + (f"-{sample.name}" if sample.name else ""): (op_type, sample)
+    for op_type, listed in sorted(all_samples().items())
+    for i, sample in enumerate(listed)
+    if sample.exact and op_type not in APART and OPS[op_type].effects != "random"
+}
 
 
-def difference(mine: Array, theirs: Array, rtol: float) -> str:
-    if mine.shape != theirs.shape:
-        return f"shape {mine.shape}, TensorFlow's {theirs.shape}"
-    if mine.dtype.kind not in "fc":
-        return "" if np.array_equal(mine, theirs) else f"{mine.ravel()[:8]} not {theirs.ravel()[:8]}"
-    if np.allclose(mine, theirs, rtol=rtol, atol=rtol, equal_nan=True):
-        return ""
-    wrong = np.flatnonzero(~np.isclose(mine, theirs, rtol=rtol, atol=rtol, equal_nan=True))[:4]
-    return f"at {wrong}: {mine.ravel()[wrong]} not {theirs.ravel()[wrong]}"
+def expected_difference(op_type: str, sample: Sample) -> bool:
+    arrays = sample.flat()
+    return bool({(op_type, sample.name), (op_type, arrays[0].dtype.name if arrays else "")} & set(DIFFERENT))
 
 
-def traits(sample: Sample, flat: list[Array]) -> list[str]:
-    dilated = max(sample.attrs.get("dilations", [1])) > 1
-    return [sample.name, flat[0].dtype.name if flat else "", "dilated" if dilated else ""]
+class Built:
+    """A sample as one operation, called "tested", on constants and variables."""
+
+    def __init__(self, op_type: str, sample: Sample) -> None:
+        self.op_def = op_def = OPS[op_type]
+        self.arrays = flat_arguments(sample)
+        self.graph = Graph()
+        self.before: list[Operation] = []
+        self.after: list[Tensor] = []
+        handles = {i for i, arg in enumerate(op_def.inputs) if arg.dtype is dtypes.resource}
+        with self.graph.as_default():
+            inputs: list[Any] = []
+            for i, item in enumerate(arguments(sample)):
+                if isinstance(item, list):
+                    inputs.append([constant(a, as_dtype(a.dtype)) for a in item])
+                else:
+                    value = constant(item, as_dtype(item.dtype))
+                    inputs.append(self._variable(f"v{i}", value) if i in handles else value)
+            emit_operation(op_def, inputs, dict(sample.attrs), "tested")
+            self.operation = self.graph.get_operation_by_name("tested")
+            self.after = [
+                emit.ReadVariableOp(inputs[i], dtype=as_dtype(self.arrays[i].dtype)) for i in op_def.updates
+            ]
+
+    def _variable(self, name: str, value: Tensor) -> Tensor:
+        handle: Tensor = emit.VarHandleOp(dtype=value.dtype, shape=value.shape, shared_name=name, name=name)
+        self.before.append(emit.AssignVariableOp(handle, value))
+        return handle
+
+    def runs(self) -> list[list[str]]:
+        outputs = [t.name for t in self.operation.outputs] or [self.operation.name]
+        return [[op.name for op in self.before], outputs, [t.name for t in self.after]]
+
+    def results(self) -> list[Array]:
+        """The new values of variables, then the outputs: what the NumPy body gives, or a session where order counts."""
+        if not self.op_def.effects:
+            with np.errstate(all="ignore"):
+                return self.op_def.run(self.arrays, self.operation.attrs)
+        with Session(graph=self.graph) as session:
+            _, outputs, after = (session.run(names) for names in self.runs())
+        return [np.asarray(value) for value in (*after, *outputs) if value is not None]
 
 
-@pytest.mark.tensorflow
-@pytest.mark.slow
+def problems_of(
+    name: str, verdict: Verdict, results: list[Array], found: list[Any], rtol: float | None
+) -> list[str]:
+    texts = []
+    for i, (mine, theirs) in enumerate(zip(results, found, strict=True)):
+        text = difference(mine, theirs, max(TOLERANCE.get(mine.dtype.name, 0.0), rtol or 0.0))
+        if text:
+            texts.append(f"{name} output {i}: {text}")
+    return texts
+
+
+def tell(problems: list[str]) -> None:
+    if problems:
+        pytest.fail(f"{len(problems)} differences:\n" + "\n".join(problems), pytrace=False)
+
+
 def test_bodies_mean_what_tensorflow_means(tensorflow: Callable[..., str], tmp_path: Path) -> None:
-    from graphflow.serialization.graph_def import graph_to_graph_def
-
-    graph, cases = sample_graph()
-    files = [tmp_path / name for name in ("graph.pb", "names.json", "values.npz", "failed.json")]
-    files[0].write_bytes(graph_to_graph_def(graph).SerializeToString())
-    files[1].write_text(json.dumps(list(cases)))
-    tensorflow(RUN, *files)
-    values: Any = np.load(files[2])
-    refused: dict[str, str] = json.loads(files[3].read_text())
+    built = {name: Built(*case) for name, case in CASES.items()}
+    cases = {
+        name: Case(b.graph, b.runs(), shapes=[t.name for t in b.operation.outputs])
+        for name, b in built.items()
+    }
+    verdicts = ask(tensorflow, tmp_path, cases)
     problems = []
-    for name, (op_type, sample) in cases.items():
-        if name in refused:
+    lacking = 0
+    for name, (op_type, sample) in CASES.items():
+        verdict, mine = verdicts[name], built[name]
+        if verdict.lacks_kernel:
+            lacking += 1
             continue
-        operation = graph.get_operation_by_name(name)
+        if expected_difference(op_type, sample):
+            continue
+        if verdict.error:
+            problems.append(f"{name}: TensorFlow refuses it: {verdict.message}")
+            continue
+        for output, shape in zip(mine.operation.outputs, verdict.shapes, strict=True):
+            if not output.shape.is_compatible_with(TensorShape(shape)):
+                problems.append(f"{name}: static shape {output.shape}, TensorFlow's {shape}")
+        outputs = verdict.values[1] if mine.operation.outputs else []
+        problems += problems_of(name, verdict, mine.results(), [*verdict.values[2], *outputs], sample.rtol)
+    tell(problems)
+    # TensorFlow has no kernel for some dtypes and layouts on a CPU; it must not be many.
+    assert lacking < len(CASES) // 25
+
+
+DIFFERENTIABLE = {
+    name: (op_type, sample)
+    for name, (op_type, sample) in CASES.items()
+    if sample.differentiable is not False
+    and not OPS[op_type].effects
+    and gradient_rule(op_type) is not None
+    and not any(a.dtype.name in ("float16", "bfloat16") for a in sample.flat())
+}
+
+
+def direction(value: Array, seed: int) -> Array:
+    generator = np.random.default_rng(seed)
+    values = generator.standard_normal(value.shape)
+    if value.dtype.kind == "c":
+        values = values + 1j * generator.standard_normal(value.shape)
+    return values.astype(value.dtype)
+
+
+def gradient_graph(op_type: str, sample: Sample, known: bool) -> tuple[Graph, list[str]]:
+    """The gradient of a sample's outputs, and that gradient's own, on inputs whose shapes are known or not."""
+    op_def = OPS[op_type]
+    arrays = flat_arguments(sample)
+    graph = Graph()
+    with graph.as_default():
+        tensors: list[Any] = []
+        for i, array in enumerate(arrays):
+            tensor = constant(array, as_dtype(array.dtype))
+            if i not in sample.constant:
+                shape = TensorShape(sample.shapes.get(i, array.shape) if known else None)
+                tensor = emit.PlaceholderWithDefault(tensor, shape=shape)
+            tensors.append(tensor)
+        values = iter(tensors)
+        inputs = [
+            [next(values) for _ in item] if isinstance(item, list) else next(values) for item in sample.inputs
+        ]
+        emit_operation(op_def, inputs, dict(sample.attrs), "tested")
+        operation = graph.get_operation_by_name("tested")
         with np.errstate(all="ignore"):
-            flat = [a for item in arguments(sample) for a in (item if isinstance(item, list) else [item])]
-            results = OPS[op_type].run(flat, operation.attrs)
-        if any((op_type, trait) in WRONG for trait in traits(sample, flat)):
+            results = op_def.run(arrays, operation.attrs)
+        chosen = range(len(arrays)) if sample.differentiable is True else sample.differentiable
+        assert not isinstance(chosen, bool)
+        xs = [tensors[i] for i in chosen if arrays[i].dtype.kind in "fc" and i not in sample.constant]
+        pairs = [(y, r) for y, r in zip(operation.outputs, results, strict=True) if r.dtype.kind in "fc"]
+        ys = [y for y, _ in pairs]
+        weights = [
+            emit.PlaceholderWithDefault(
+                constant(direction(r, i)), shape=TensorShape(r.shape if known else None)
+            )
+            for i, (_, r) in enumerate(pairs)
+        ]
+        first = dense(gradients(ys, xs, grad_ys=weights))
+        ones = [emit.OnesLike(t) for t in first]
+        second = dense(gradients(first, [*xs, *weights], grad_ys=ones)) if first and sample.second else []
+    return graph, [t.name for t in (*first, *second)]
+
+
+def dense(grads: list[Any]) -> list[Tensor]:
+    present = [g for g in grads if g is not None]
+    return [indexed_slices_to_tensor(g) if isinstance(g, IndexedSlices) else g for g in present]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["shapes known", "shapes open"])
+def test_gradients_are_graphs_that_tensorflow_runs(
+    known: bool, tensorflow: Callable[..., str], tmp_path: Path
+) -> None:
+    built = {name: gradient_graph(*case, known) for name, case in DIFFERENTIABLE.items()}
+    built = {name: pair for name, pair in built.items() if pair[1]}
+    verdicts = ask(
+        tensorflow, tmp_path, {name: Case(graph, [names]) for name, (graph, names) in built.items()}
+    )
+    problems = []
+    lacking = 0
+    for name, (graph, names) in built.items():
+        op_type, sample = DIFFERENTIABLE[name]
+        verdict = verdicts[name]
+        if verdict.lacks_kernel:
+            lacking += 1
             continue
-        for i, result in enumerate(results):
-            if op_type.startswith("FusedBatchNorm") and i >= 3:
-                continue  # reserved for the device's own gradient
-            rtol = max(TOLERANCE.get(result.dtype.name, 0.0), sample.rtol or 0.0)
-            found = difference(comparable(result), values[f"{name}:{i}"], rtol)
-            if found:
-                problems.append(f"{name} {sample.name!r} output {i}: {found}")
-    # TensorFlow has no kernel for some dtypes on a CPU; it must not be many.
-    print("\n".join(f"refused {name}: {message}" for name, message in refused.items()))
-    assert len(refused) < len(cases) // 8
-    assert not problems, "\n".join(problems)
+        if expected_difference(op_type, sample):
+            continue
+        if verdict.error:
+            problems.append(f"{name}: TensorFlow refuses it: {verdict.message}")
+            continue
+        with Session(graph=graph) as session:
+            mine = session.run(names)
+        problems += problems_of(name, verdict, [np.asarray(v) for v in mine], verdict.values[0], sample.rtol)
+    tell(problems)
+    assert lacking < len(built) // 25

@@ -45,7 +45,9 @@ def unary(
     """Samples of an op of one tensor whose arguments lie between two bounds."""
     if real:
         for dtype in FLOATS:
-            yield Sample([uniform(3, 5, low=low, high=high, dtype=dtype)], differentiable=differentiable, rtol=loose)
+            yield Sample(
+                [uniform(3, 5, low=low, high=high, dtype=dtype)], differentiable=differentiable, rtol=loose
+            )
         yield Sample([uniform(low=low, high=high)], name="scalar", differentiable=differentiable, rtol=loose)
         yield Sample([uniform(0, 4)], name="empty", differentiable=False)
         yield Sample([uniform(67, low=low, high=high, seed=3)], name="odd", differentiable=False, rtol=loose)
@@ -173,7 +175,9 @@ def digamma() -> Iterator[Sample]:
 def zeta() -> Iterator[Sample]:
     x, q = uniform(3, 4, low=1.5, high=5, dtype=np.float64), uniform(4, low=0.5, high=3, dtype=np.float64)
     yield Sample([x, q], differentiable=(1,))
-    yield Sample([np.array([1.0, 2, 0.5], np.float32), np.array([1.0, 0, 2], np.float32)], differentiable=False)
+    yield Sample(
+        [np.array([1.0, 2, 0.5], np.float32), np.array([1.0, 0, 2], np.float32)], differentiable=False
+    )
 
 
 @samples("Polygamma")
@@ -275,14 +279,20 @@ def add_strings() -> Iterator[Sample]:
 @samples("Div", "RealDiv")
 def quotient() -> Iterator[Sample]:
     yield from pairs(second=(0.5, 2), complex_=True, integer=True)
-    yield Sample([np.array([7, -7, 7, -7], np.int32), np.array([2, 2, -2, -2], np.int32)], differentiable=False)
+    yield Sample(
+        [np.array([7, -7, 7, -7], np.int32), np.array([2, 2, -2, -2], np.int32)], differentiable=False
+    )
 
 
 @samples("TruncateDiv", "FloorDiv")
 def whole_quotient() -> Iterator[Sample]:
     yield from pairs(-5, 5, second=(0.5, 2), integer=True, differentiable=False, specials=False)
-    yield Sample([np.array([7, -7, 7, -7], np.int64), np.array([2, 2, -2, -2], np.int64)], differentiable=False)
-    yield Sample([np.array([7, -7, 0], np.int32), np.array(-2, np.int32)], differentiable=False, constant=(1,))
+    yield Sample(
+        [np.array([7, -7, 7, -7], np.int64), np.array([2, 2, -2, -2], np.int64)], differentiable=False
+    )
+    yield Sample(
+        [np.array([7, -7, 0], np.int32), np.array(-2, np.int32)], differentiable=False, constant=(1,)
+    )
 
 
 @samples("FloorMod", "TruncateMod", "Mod")
@@ -291,7 +301,9 @@ def remainder() -> Iterator[Sample]:
     yield Sample([first, np.array([1.9, 2.6])])
     yield Sample([first, np.array([-1.9, -2.6])])
     yield Sample([first.astype(np.float32), np.float32(1.5) * np.ones((), np.float32)], differentiable=False)
-    yield Sample([np.array([7, -7, 7, -7], np.int32), np.array([3, 3, -3, -3], np.int32)], differentiable=False)
+    yield Sample(
+        [np.array([7, -7, 7, -7], np.int32), np.array([3, 3, -3, -3], np.int32)], differentiable=False
+    )
     yield Sample([integers(3, 4, dtype=np.int64), np.array(3, np.int64)], differentiable=False, constant=(1,))
     yield Sample([uniform(0, 3), uniform(3)], differentiable=False, name="empty")
     for dtype in HALVES:
@@ -313,7 +325,9 @@ def mul_no_nan() -> Iterator[Sample]:
 @samples("Pow")
 def power() -> Iterator[Sample]:
     yield from pairs(0.4, 2, second=(-2, 2), specials=False)
-    yield Sample([uniform(3, low=0.5, high=2, dtype=np.complex128), uniform(3, dtype=np.complex128)], rtol=1e-6)
+    yield Sample(
+        [uniform(3, low=0.5, high=2, dtype=np.complex128), uniform(3, dtype=np.complex128)], rtol=1e-6
+    )
     for exponent in (-1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 7.0):
         base = uniform(2, 5, low=0.3, high=2)
         yield Sample(
@@ -436,7 +450,9 @@ def shifts() -> Iterator[Sample]:
         low = 0 if np.dtype(dtype).kind == "u" else -99
         x = integers(4, 5, low=low, high=99, dtype=dtype)
         yield Sample([x, integers(5, low=0, high=7, dtype=dtype, seed=3)], differentiable=False)
-    yield Sample([np.array([5, -5], np.int32), np.array([40, 33], np.int32)], differentiable=False, name="held")
+    yield Sample(
+        [np.array([5, -5], np.int32), np.array([40, 33], np.int32)], differentiable=False, name="held"
+    )
 
 
 # ---------------------------------------------------------------------------- selection, casts
@@ -448,7 +464,9 @@ def select() -> Iterator[Sample]:
     yield Sample([uniform(3, 4, dtype=bool), t, e])
     yield Sample([np.array([True, False, True]), t, e], name="rows")
     yield Sample([np.array(False), t, e], name="scalar")
-    yield Sample([np.array([True, False]), special()[:2], special()[2:4]], differentiable=False, name="special")
+    yield Sample(
+        [np.array([True, False]), special()[:2], special()[2:4]], differentiable=False, name="special"
+    )
     yield Sample([np.array([True, False]), *([np.array([b"a", b"b"], object)] * 2)], differentiable=False)
     yield Sample([uniform(2, 2, dtype=bool), integers(2, 2), integers(2, 2, seed=2)], differentiable=False)
 
@@ -460,7 +478,9 @@ def select_v2() -> Iterator[Sample]:
     yield Sample([uniform(5, dtype=bool), integers(5), integers(5, seed=2)], differentiable=False)
     yield Sample([uniform(0, dtype=bool), uniform(0), uniform(0)], differentiable=False, name="empty")
     for dtype in HALVES:
-        yield Sample([uniform(4, dtype=bool), uniform(4, dtype=dtype), uniform(4, dtype=dtype)], differentiable=False)
+        yield Sample(
+            [uniform(4, dtype=bool), uniform(4, dtype=dtype), uniform(4, dtype=dtype)], differentiable=False
+        )
 
 
 @samples("ClipByValue")
@@ -484,8 +504,12 @@ def cast() -> Iterator[Sample]:
     for source in CASTS:
         for target in CASTS:
             unsigned = "uint" in source + target
-            values = uniform(2, 5, low=0 if unsigned else -5, high=9, dtype=dtypes.as_dtype(source).as_numpy_dtype)
-            both = all(dtypes.as_dtype(t).is_floating and dtypes.as_dtype(t).size >= 4 for t in (source, target))
+            values = uniform(
+                2, 5, low=0 if unsigned else -5, high=9, dtype=dtypes.as_dtype(source).as_numpy_dtype
+            )
+            both = all(
+                dtypes.as_dtype(t).is_floating and dtypes.as_dtype(t).size >= 4 for t in (source, target)
+            )
             yield Sample(
                 [values], attrs={"DstT": dtypes.as_dtype(target)}, differentiable=both and target == "float64",
                 name=f"{source}_{target}",
@@ -518,7 +542,9 @@ def bitcast() -> Iterator[Sample]:
 
 @samples("Complex")
 def complex_() -> Iterator[Sample]:
-    yield Sample([uniform(3, 4, dtype=np.float64), uniform(4, dtype=np.float64)], attrs={"Tout": dtypes.complex128})
+    yield Sample(
+        [uniform(3, 4, dtype=np.float64), uniform(4, dtype=np.float64)], attrs={"Tout": dtypes.complex128}
+    )
     yield Sample([uniform(3), uniform(seed=2)], attrs={"Tout": dtypes.complex64}, differentiable=False)
 
 
@@ -526,7 +552,9 @@ def complex_() -> Iterator[Sample]:
 def parts() -> Iterator[Sample]:
     yield Sample([uniform(3, 4, dtype=np.complex128)], attrs={"Tout": dtypes.float64})
     yield Sample([uniform(3, 4, dtype=np.complex64)], attrs={"Tout": dtypes.float32}, differentiable=False)
-    yield Sample([uniform(0, dtype=np.complex64)], attrs={"Tout": dtypes.float32}, differentiable=False, name="empty")
+    yield Sample(
+        [uniform(0, dtype=np.complex64)], attrs={"Tout": dtypes.float32}, differentiable=False, name="empty"
+    )
 
 
 # ---------------------------------------------------------------------------- activations and gradient ops
@@ -551,7 +579,9 @@ def leaky_relu() -> Iterator[Sample]:
 
 @samples("LeakyReluGrad")
 def leaky_relu_grad() -> Iterator[Sample]:
-    yield Sample([uniform(3, 4), uniform(3, 4, seed=9)], attrs={"alpha": 0.05}, differentiable=(0,), name="alpha")
+    yield Sample(
+        [uniform(3, 4), uniform(3, 4, seed=9)], attrs={"alpha": 0.05}, differentiable=(0,), name="alpha"
+    )
 
 
 def gradient_pairs(first: tuple[int, ...] = (0, 1)) -> Iterator[Sample]:

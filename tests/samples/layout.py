@@ -29,7 +29,9 @@ def moved(
     """An array of each kind, with its further inputs constant, and once more with them fed."""
     yield Sample([array, *rest], constant=constant, differentiable=(0,), name=name, **options)
     yield Sample([array, *rest], differentiable=(0,), name=f"{name}_fed", **options)
-    yield Sample([strided(array), *rest], constant=constant, differentiable=False, name=f"{name}_strided", **options)
+    yield Sample(
+        [strided(array), *rest], constant=constant, differentiable=False, name=f"{name}_strided", **options
+    )
     for dtype in (np.int64, np.bool_, *HALVES, *COMPLEX):
         yield Sample(
             [array.astype(dtype), *rest], constant=constant, differentiable=False,
@@ -42,7 +44,9 @@ def moved(
 @samples("Reshape")
 def reshape() -> Iterator[Sample]:
     yield from moved(uniform(2, 6), ints(3, 4))
-    yield Sample([uniform(2, 6), ints(-1, 3, dtype=np.int64)], constant=(1,), differentiable=(0,), name="rest")
+    yield Sample(
+        [uniform(2, 6), ints(-1, 3, dtype=np.int64)], constant=(1,), differentiable=(0,), name="rest"
+    )
     yield Sample(
         [uniform(2, 6), ints(-1, 3)],
         constant=(1,),
@@ -78,9 +82,13 @@ def transpose() -> Iterator[Sample]:
     for perm in ((0, 1, 2), (2, 1, 0), (1, 0, 2), (0, 2, 1), (-1, 0, 1)):
         yield Sample([x, ints(*perm)], constant=(1,), differentiable=(0,), name=str(perm))
     yield from moved(uniform(3, 4), ints(1, 0))
-    yield Sample([uniform(2, 3, dtype=np.complex128), ints(1, 0)], constant=(1,), differentiable=(0,), name="complex")
+    yield Sample(
+        [uniform(2, 3, dtype=np.complex128), ints(1, 0)], constant=(1,), differentiable=(0,), name="complex"
+    )
     yield Sample([uniform(37, 65), ints(1, 0)], constant=(1,), differentiable=False, name="odd")
-    yield Sample([x, ints(1, 0, 2)], constant=(1,), differentiable=(0,), shapes={0: [None, 3, None]}, name="unknown")
+    yield Sample(
+        [x, ints(1, 0, 2)], constant=(1,), differentiable=(0,), shapes={0: [None, 3, None]}, name="unknown"
+    )
     yield Sample([uniform(0, 3), ints(1, 0)], constant=(1,), differentiable=False, name="empty")
     yield Sample([uniform(), np.zeros(0, np.int32)], constant=(1,), differentiable=(0,), name="scalar")
 
@@ -125,7 +133,9 @@ def concat_v2() -> Iterator[Sample]:
     two = [uniform(2, 3), uniform(2, 3, seed=2)]
     yield Sample([two, axis(1)], name="fed_axis", differentiable=(0, 1))
     yield Sample([two, axis(0)], constant=(2,), shapes={0: [None, 3], 1: None}, name="unknown")
-    yield Sample([two, axis(1)], constant=(2,), shapes={0: [None, None], 1: [None, None]}, name="unknown_sizes")
+    yield Sample(
+        [two, axis(1)], constant=(2,), shapes={0: [None, None], 1: [None, None]}, name="unknown_sizes"
+    )
     yield Sample([[uniform(0, 3), two[0]], axis(0)], constant=(2,), differentiable=False, name="empty")
     yield Sample([[texts(b"a"), texts(b"b")], axis(0)], constant=(2,), differentiable=False, name="string")
     for dtype in (np.int32, np.bool_, *HALVES, *COMPLEX):
@@ -191,7 +201,9 @@ def split_v() -> Iterator[Sample]:
             [x, ints(*parts), axis(at)], attrs={"num_split": len(parts)}, constant=(1, 2), differentiable=(0,),
             name=str(parts),
         )  # fmt: skip
-    yield Sample([x, ints(2, 4, dtype=np.int64), axis(1)], attrs={"num_split": 2}, differentiable=(0,), name="fed")
+    yield Sample(
+        [x, ints(2, 4, dtype=np.int64), axis(1)], attrs={"num_split": 2}, differentiable=(0,), name="fed"
+    )
 
 
 @samples("Slice")
@@ -294,7 +306,9 @@ def pad() -> Iterator[Sample]:
 @samples("PadV2")
 def pad_v2() -> Iterator[Sample]:
     yield Sample([uniform(2, 3), ints((1, 2), (0, 3)), uniform()], constant=(1,), differentiable=(0, 2))
-    yield Sample([uniform(2, 3), ints((1, 2), (0, 3)), uniform()], constant=(1, 2), differentiable=(0,), name="known")
+    yield Sample(
+        [uniform(2, 3), ints((1, 2), (0, 3)), uniform()], constant=(1, 2), differentiable=(0,), name="known"
+    )
     yield Sample([integers(3), ints((1, 2)), integers()], constant=(1, 2), differentiable=False)
 
 
@@ -419,7 +433,9 @@ def one_hot() -> Iterator[Sample]:
         yield Sample(
             [ints((0, 2), (-1, 5)), axis(3), on, off], attrs={"axis": at}, constant=(1,), differentiable=False
         )
-    yield Sample([ints(1, 0, dtype=np.int64), axis(2), axis(7), axis(0)], constant=(1, 2, 3), differentiable=False)
+    yield Sample(
+        [ints(1, 0, dtype=np.int64), axis(2), axis(7), axis(0)], constant=(1, 2, 3), differentiable=False
+    )
     yield Sample(
         [ints(1, 0, dtype=np.uint8), axis(2), np.array(True), np.array(False)],
         constant=(1,),
@@ -529,13 +545,17 @@ def depth_to_space() -> Iterator[Sample]:
 
 @samples("SpaceToBatchND")
 def space_to_batch_nd() -> Iterator[Sample]:
-    yield Sample([uniform(2, 3, 4, 2), ints(2, 2), ints((1, 0), (0, 0))], constant=(1, 2), differentiable=(0,))
+    yield Sample(
+        [uniform(2, 3, 4, 2), ints(2, 2), ints((1, 0), (0, 0))], constant=(1, 2), differentiable=(0,)
+    )
     yield Sample([uniform(2, 4), ints(2), ints((0, 0))], constant=(1, 2), differentiable=(0,), name="one")
 
 
 @samples("BatchToSpaceND")
 def batch_to_space_nd() -> Iterator[Sample]:
-    yield Sample([uniform(8, 2, 2, 2), ints(2, 2), ints((1, 0), (0, 0))], constant=(1, 2), differentiable=(0,))
+    yield Sample(
+        [uniform(8, 2, 2, 2), ints(2, 2), ints((1, 0), (0, 0))], constant=(1, 2), differentiable=(0,)
+    )
     yield Sample([uniform(4, 2), ints(2), ints((0, 1))], constant=(1, 2), differentiable=(0,), name="one")
 
 
@@ -560,7 +580,9 @@ def unsorted_segments() -> Iterator[Sample]:
     yield Sample([apart(5, 2) * 0.2, ids.astype(np.int64), axis(3, np.int64)], differentiable=(0,), shapes={0: None},
                  name="unknown")  # fmt: skip
     yield Sample([integers(5, 2), ids, axis(3)], constant=(2,), differentiable=False)
-    yield Sample([uniform(0, 2), np.zeros(0, np.int32), axis(3)], constant=(2,), differentiable=False, name="empty")
+    yield Sample(
+        [uniform(0, 2), np.zeros(0, np.int32), axis(3)], constant=(2,), differentiable=False, name="empty"
+    )
 
 
 @samples("SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin", "SegmentProd")

@@ -36,7 +36,9 @@ def over_axes(dtype: type = np.float32, differentiable: bool = True) -> Iterator
             )  # fmt: skip
     x = apart(3, 4, 5, dtype=dtype) * 0.1
     yield Sample([x, np.array(1, np.int64)], constant=(1,), differentiable=flag, name="scalar_axis")
-    yield Sample([x, axes(1)], constant=(1,), differentiable=flag, shapes={0: [None, 4, None]}, name="partly_known")
+    yield Sample(
+        [x, axes(1)], constant=(1,), differentiable=flag, shapes={0: [None, 4, None]}, name="partly_known"
+    )
     yield Sample([x, axes(1, 0)], constant=(1,), differentiable=flag, shapes={0: None}, name="unknown_rank")
     yield Sample([x, axes(1)], differentiable=flag, name="fed_axis")
     yield Sample([x, axes(0, 1)], attrs={"keep_dims": True}, differentiable=flag, name="fed_axis_kept")
@@ -73,7 +75,9 @@ def folds() -> Iterator[Sample]:
         yield Sample([uniform(4, 5, dtype=dtype), axes(1)], constant=(1,), differentiable=False)
     for dtype in (*INTEGERS, np.int8, np.uint8):
         low = 0 if np.dtype(dtype).kind == "u" else -9
-        yield Sample([integers(4, 5, low=low, high=20, dtype=dtype), axes(1)], constant=(1,), differentiable=False)
+        yield Sample(
+            [integers(4, 5, low=low, high=20, dtype=dtype), axes(1)], constant=(1,), differentiable=False
+        )
 
 
 @samples("Prod")
@@ -98,7 +102,9 @@ def complex_folds() -> Iterator[Sample]:
 def euclidean_norm() -> Iterator[Sample]:
     for dtype in FLOATS:
         yield Sample([uniform(3, 4, low=0.5, dtype=dtype), axes(1)], constant=(1,), differentiable=(0,))
-    yield Sample([uniform(3, 4, low=0.5), axes(0)], attrs={"keep_dims": True}, constant=(1,), differentiable=(0,))
+    yield Sample(
+        [uniform(3, 4, low=0.5), axes(0)], attrs={"keep_dims": True}, constant=(1,), differentiable=(0,)
+    )
     yield Sample(
         [uniform(3, 4), axes(0, 1)],
         constant=(1,),
@@ -121,7 +127,9 @@ def booleans() -> Iterator[Sample]:
 @samples("ArgMax", "ArgMin")
 def places() -> Iterator[Sample]:
     for axis in (0, 1, -1):
-        yield Sample([apart(3, 4, dtype=np.float32), np.array(axis, np.int32)], constant=(1,), differentiable=False)
+        yield Sample(
+            [apart(3, 4, dtype=np.float32), np.array(axis, np.int32)], constant=(1,), differentiable=False
+        )
     yield Sample(
         [apart(9), np.array(0, np.int64)],
         attrs={"output_type": dtypes.int32},
@@ -154,7 +162,9 @@ def running() -> Iterator[Sample]:
                 attrs={"exclusive": exclusive, "reverse": reverse}, differentiable=(0,), name=f"{exclusive}_{reverse}",
             )  # fmt: skip
     yield Sample([uniform(3, 4), np.array(0, np.int64)], constant=(1,), differentiable=False)
-    yield Sample([uniform(3, 4, 2), np.array(-2, np.int32)], constant=(1,), differentiable=False, name="middle")
+    yield Sample(
+        [uniform(3, 4, 2), np.array(-2, np.int32)], constant=(1,), differentiable=False, name="middle"
+    )
     yield Sample([uniform(0, 2), np.array(0, np.int32)], constant=(1,), differentiable=False, name="empty")
     yield Sample([integers(5), np.array(0, np.int32)], constant=(1,), differentiable=False)
     yield Sample([uniform(3, 4), np.array(1, np.int32)], differentiable=False, name="fed_axis")
@@ -164,4 +174,6 @@ def running() -> Iterator[Sample]:
 
 @samples("Cumsum", "Cumprod")
 def complex_running() -> Iterator[Sample]:
-    yield Sample([uniform(2, 3, dtype=np.complex128), np.array(1, np.int32)], constant=(1,), differentiable=(0,))
+    yield Sample(
+        [uniform(2, 3, dtype=np.complex128), np.array(1, np.int32)], constant=(1,), differentiable=(0,)
+    )
