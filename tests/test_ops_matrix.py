@@ -31,6 +31,9 @@ OPS = registered_ops()
 NOT_IN_THE_MATRIX = {
     "Placeholder": "it is what every other test feeds",
     "PlaceholderV2": "the same under its old name",
+    "GraphflowFeed": "it only stands in programs, and in every one that is fed: tests/test_program.py",
+    "GraphflowVariable": "likewise, in every program that reads a variable",
+    "GraphflowVariableIsInitialized": "it asks the session: tests/test_variables.py",
 }
 CASES = [
     pytest.param(op_type, sample, id=f"{op_type}-{i}-{sample.name}" if sample.name else f"{op_type}-{i}")
