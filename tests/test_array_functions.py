@@ -123,10 +123,15 @@ EXPRESSIONS = (
     "tf.sequence_mask([1, 3], 4, tf.float32)",
 )  # fmt: skip
 
-# Where this TensorFlow (2.x) names the operation otherwise than TensorFlow 1 did, or the static shape differs.
+# Where TensorFlow 2 names the operation otherwise than TensorFlow 1 did, or builds it of more parts than we do.
 OTHER_NAME = {
-    "tf.add(x, y)": "Add", "tf.div_no_nan(x, tf.zeros_like(x))": "div_no_nan",
-}  # fmt: skip
+    "tf.accumulate_n([x, y])": "AccumulateNV2",
+    "tf.linspace(0.0, 1.0, 5)": "LinSpace",
+    "tf.batch_gather(x, [[0, 1], [1, 1], [2, 0], [4, 4]])": "BatchGather/GatherV2",
+    "tf.gather_nd(v, [[[0, 1]], [[2, 0]], [[3, 4]]], batch_dims=1)": "BatchGatherND/GatherNd",
+    "tf.meshgrid(row, x[:, 0])": "meshgrid/BroadcastTo",
+    "tf.meshgrid(row, x[:, 0], indexing='ij')": "meshgrid/BroadcastTo",
+}
 
 REFEREE = r"""
 import json, sys

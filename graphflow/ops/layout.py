@@ -560,9 +560,9 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Tensor:
     if not isinstance(values, list | tuple):
         values = [values]
     if len(values) == 1:
-        with name_scope(name, "concat") as scope:
+        with name_scope(name, "concat"):
             convert_to_tensor(axis, dtypes.int32, name="concat_dim").shape.assert_has_rank(0)
-            return emit.Identity(values[0], name=scope)
+            return emit.Identity(values[0], name=name or "concat")
     return emit.ConcatV2(list(values), axis, name=name or "concat")
 
 
@@ -1796,7 +1796,7 @@ def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: in
     """
     if not batch_dims:
         return emit.GatherNd(params, indices, name=name)
-    with name_scope(name, "BatchGatherNd", [params, indices]):
+    with name_scope(name, "BatchGatherND", [params, indices]):
         params = convert_to_tensor(params, name="params")
         indices = convert_to_tensor(indices, name="indices")
         rank = indices.shape.rank
@@ -2785,7 +2785,7 @@ def unsorted_segment_mean(data: Any, segment_ids: Any, num_segments: Any, name: 
         count = convert_to_tensor(num_segments, None if isinstance(num_segments, Tensor) else dtypes.int32)
         summed = emit.UnsortedSegmentSum(data, ids, count)
         count = emit.Cast(count, DstT=dtypes.int32)
-        return emit.RealDiv(summed, _segment_counts(data, ids, count))
+        return emit.RealDiv(summed, _segment_counts(data, ids, count), name="truediv")
 
 
 def unsorted_segment_sqrt_n(
@@ -2797,7 +2797,7 @@ def unsorted_segment_sqrt_n(
         count = convert_to_tensor(num_segments, None if isinstance(num_segments, Tensor) else dtypes.int32)
         summed = emit.UnsortedSegmentSum(data, ids, count)
         count = emit.Cast(count, DstT=dtypes.int32)
-        return emit.RealDiv(summed, emit.Sqrt(_segment_counts(data, ids, count)))
+        return emit.RealDiv(summed, emit.Sqrt(_segment_counts(data, ids, count)), name="truediv")
 
 
 def _sorted_shape(node: Any) -> TensorShape:

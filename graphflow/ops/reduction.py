@@ -438,7 +438,8 @@ def count_nonzero(
         x = convert_to_tensor(_one_of("input", input, "input_tensor", input_tensor), name="input")
         zero = constant("" if x.dtype is dtypes.string else np.zeros((), x.dtype.as_numpy_dtype), x.dtype)
         marks = emit.Cast(emit.NotEqual(x, zero), DstT=dtypes.int64)
-        return emit.Cast(reduce_sum(marks, axis, keep), DstT=as_dtype(dtype))
+        count, target = reduce_sum(marks, axis, keep), as_dtype(dtype)
+        return count if target is dtypes.int64 else emit.Cast(count, DstT=target)
 
 
 # ---------------------------------------------------------------------------- where extremes stand
