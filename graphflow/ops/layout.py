@@ -1392,8 +1392,8 @@ def boolean_mask(
             TensorShape(sizes[start : start + rank]).assert_is_compatible_with(mask.shape)
             middle = [TensorShape(sizes[start : start + rank]).merge_with(mask.shape).num_elements()]
         shape = shape_tensor(tensor)
-        counted = emit.Prod(shape[start : start + rank], [0], keep_dims=True)  # type: ignore[index]
-        flat_shape = emit.ConcatV2([shape[:start], counted, shape[start + rank :]], 0)  # type: ignore[index]
+        counted = emit.Prod(shape[start : start + rank], [0], keep_dims=True)
+        flat_shape = emit.ConcatV2([shape[:start], counted, shape[start + rank :]], 0)
         flat = emit.Reshape(tensor, flat_shape)
         if sizes is not None:
             flat.set_shape([*sizes[:start], *middle, *sizes[start + rank :]])
@@ -1628,7 +1628,7 @@ def _row_slices(params: Tensor, indices: Tensor, dy: Any) -> IndexedSlices:
     if inner is not None and None not in inner[1:]:
         values_shape: Any = np.array([-1, *inner[1:]], np.int32)
     else:
-        values_shape = emit.ConcatV2([constant([-1]), shape[1:]], 0)  # type: ignore[index]
+        values_shape = emit.ConcatV2([constant([-1]), shape[1:]], 0)
     if indices.shape.rank != 1:
         dy = emit.Reshape(dy, values_shape)
         indices = emit.Reshape(indices, [-1])
@@ -1650,11 +1650,11 @@ def _gather_gradient(params: Tensor, indices: Tensor, axis: Tensor, batch: int, 
     sizes, rows = shape_tensor(params), shape_tensor(indices)
     at = emit.FloorMod(emit.Cast(axis, DstT=dtypes.int32), emit.Rank(params))
     after = emit.AddV2(at, 1)
-    lead = _product(sizes[:batch])  # type: ignore[index]
-    outer = _product(sizes[batch:at])  # type: ignore[index]
-    count = sizes[at]  # type: ignore[index]
-    inner = _product(sizes[after:])  # type: ignore[index]
-    n = _product(rows[batch:])  # type: ignore[index]
+    lead = _product(sizes[:batch])
+    outer = _product(sizes[batch:at])
+    count = sizes[at]
+    inner = _product(sizes[after:])
+    n = _product(rows[batch:])
     spread = emit.Reshape(dy, emit.Pack([lead, outer, n, inner]))
     first = emit.Reshape(emit.Transpose(spread, [0, 2, 1, 3]), emit.Pack([emit.Mul(lead, n), outer, inner]))
     flat = emit.Cast(emit.Reshape(indices, emit.Pack([lead, n])), DstT=dtypes.int32)
@@ -1804,9 +1804,9 @@ def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: in
             raise ValueError(f"batch_dims = {batch_dims} must be less than rank(indices) = {rank}")
         rows = shape_tensor(indices, indices.dtype)
         zero, one = constant(0, rows.dtype), constant(1, rows.dtype)
-        axes = [emit.Range(zero, rows[i], one) for i in range(batch_dims)]  # type: ignore[index]
+        axes = [emit.Range(zero, rows[i], one) for i in range(batch_dims)]
         # Every index is given its place in the batch in front.
-        lead_shape = emit.ConcatV2([rows[:-1], constant([1], rows.dtype)], 0)  # type: ignore[index]
+        lead_shape = emit.ConcatV2([rows[:-1], constant([1], rows.dtype)], 0)
         lead = []
         for i, axis in enumerate(axes):
             placed = emit.Reshape(axis, [-1 if at == i else 1 for at in range(rank)])
