@@ -1,0 +1,136 @@
+"""The race itself: workers answer, wrong results are caught, tables and plots show what was measured."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import race, report, scaling
+from benchmarks.peers import PEERS
+from benchmarks.workloads import BY_NAME, WORKLOADS
+
+
+def quiet(text: str) -> None:
+    """Says nothing."""
+
+
+def cell(*rounds: float, note: str = "") -> race.Cell:
+    return race.Cell(rounds_ms=list(rounds), least_ms=min(rounds, default=0.0), note=note)
+
+
+RESULTS: dict[str, Any] = {
+    "date": "2026-01-31",
+    "machine": {"processor": "abacus", "system": "Linux x86_64", "python": "3.11.7"},
+    "threads": 2,
+    "rounds": 3,
+    "versions": {"graphflow": "0.1.0", "torch": "2.13.0+cpu", "jax": "0.10.2"},
+    "workloads": {
+        "mlp": {
+            "peers": {
+                "graphflow": {"median_ms": 0.7},
+                "jax": {"median_ms": 1.234},
+                "torch": {"median_ms": 123.4},
+            },
+            "best_peer": "jax",
+            "ratio": 0.567,
+        },
+        "softmax": {
+            "peers": {"graphflow": {"median_ms": 0.05}, "jax": {"note": "wrong: far away"}},
+            "best_peer": None,
+            "ratio": None,
+        },
+    },
+    "startup": {
+        "graphflow": {
+            "import_s": 0.0521,
+            "first_step_cold_s": 0.5,
+            "first_step_warm_s": 0.25,
+            "peak_rss_mb": 90.4,
+            "installed_mb": 263.0,
+        }
+    },
+}
+
+
+def test_table_names_the_best_peer_and_the_ratio() -> None:
+    lines = report.table(RESULTS).splitlines()
+    assert lines[0] == "| ms | graphflow 0.1.0 | torch 2.13.0 | jax 0.10.2 | ratio to best peer |"
+    assert lines[2] == "| mlp | 0.700 | 123 | *1.23* | **0.57** |"
+    assert lines[3] == "| softmax | 0.0500 | – | – | – |"
+    assert report.startup_table(RESULTS).splitlines()[2] == "| graphflow | 0.052 | 0.50 | 0.25 | 90 | 263 |"
+    assert "abacus, 2 threads" in report.describe(RESULTS)
+
+
+def test_plot_is_drawn(tmp_path: Path) -> None:
+    report.plot(RESULTS, tmp_path / "race")
+    assert ElementTree.parse(tmp_path / "race.svg").getroot().tag.endswith("}svg")
+    assert (tmp_path / "race.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ratio_is_taken_round_by_round() -> None:
+    # The machine is twice as slow in the second round: the ratio does not notice.
+    outcome = race._ratio(
+        {"graphflow": cell(1.0, 2.0, 1.1), "jax": cell(2.0, 4.0, 2.0), "torch": cell(9.0, 9.0, 9.0)}
+    )
+    assert outcome == {"best_peer": "jax", "ratio": 0.5, "ratio_range": [0.5, 0.55]}
+    assert race._ratio({"graphflow": cell(1.0), "jax": cell(note="wrong")}) == {
+        "best_peer": None,
+        "ratio": None,
+    }
+
+
+def test_a_result_far_from_the_others_is_seen() -> None:
+    good = np.linspace(0.0, 1.0, 5)
+    found = race.deviations(BY_NAME["softmax"], {"a": good, "b": good + 1e-7, "c": good * 2.0})
+    assert found["a"] <= 1e-6 and found["b"] <= 1e-6 and found["c"] > 0.5
+    with pytest.raises(ValueError, match="different sizes"):
+        race.deviations(BY_NAME["softmax"], {"a": good, "b": good[:3]})
+
+
+def test_unknown_peers_are_refused() -> None:
+    assert race.available([]) == list(PEERS)
+    with pytest.raises(ValueError, match="no such peer: theano; there are graphflow, "):
+        race.available(["theano"])
+
+
+def test_a_race_of_one_runs_every_small_workload() -> None:
+    names = ["dispatch_scalar", "dispatch_vector", "softmax_regression"]
+    results = race.race(names, ["graphflow"], threads=1, rounds=2, seconds=0.01, say=quiet)
+    for name in names:
+        found = results["workloads"][name]["peers"]["graphflow"]
+        assert found["median_ms"] > 0 and len(found["rounds_ms"]) == 2, found
+        assert found["deviation"] == 0.0
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_tensorflow_gets_the_same_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    interpreter = os.environ.get("GRAPHFLOW_TF_PYTHON")
+    if not interpreter:
+        pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow; `make test` makes one")
+    monkeypatch.setenv("BENCH_PYTHON", interpreter)
+    names = [workload.name for workload in WORKLOADS if workload.name != "black_scholes"]
+    results = race.race(names, ["graphflow", "tensorflow"], threads=2, rounds=1, seconds=0.0, say=quiet)
+    for name in names:
+        for peer in ("graphflow", "tensorflow"):
+            found = results["workloads"][name]["peers"][peer]
+            assert "note" not in found, f"{name}, {peer}: {found}"
+            assert found["deviation"] <= BY_NAME[name].tolerance
+
+
+def test_scaling_measures_each_stage() -> None:
+    found = scaling.stages(400)
+    assert set(found) >= {
+        "build",
+        "differentiate",
+        "compile and first run",
+        "second run",
+        "save",
+        "operations",
+    }
+    assert 200 < found["operations"] < 800
