@@ -116,10 +116,11 @@ from graphflow.ops.random import (
     random_shuffle as random_shuffle, random_uniform as random_uniform, truncated_normal as truncated_normal,
 )
 from graphflow.ops.reduction import (
-    argmax as argmax, argmin as argmin, count_nonzero as count_nonzero, cumprod as cumprod, cumsum as cumsum,
-    reduce_all as reduce_all, reduce_any as reduce_any, reduce_logsumexp as reduce_logsumexp,
-    reduce_max as reduce_max, reduce_mean as reduce_mean, reduce_min as reduce_min,
-    reduce_prod as reduce_prod, reduce_sum as reduce_sum,
+    arg_max as arg_max, arg_min as arg_min, argmax as argmax, argmin as argmin, argsort as argsort,
+    count_nonzero as count_nonzero, cumprod as cumprod, cumsum as cumsum, reduce_all as reduce_all,
+    reduce_any as reduce_any, reduce_logsumexp as reduce_logsumexp, reduce_max as reduce_max,
+    reduce_mean as reduce_mean, reduce_min as reduce_min, reduce_prod as reduce_prod, reduce_sum as reduce_sum,
+    sort as sort,
 )
 from graphflow.ops.source import (
     broadcast_dynamic_shape as broadcast_dynamic_shape, broadcast_static_shape as broadcast_static_shape,

@@ -83,6 +83,8 @@ EXPRESSIONS = (
     "tf.cumsum(x, exclusive=True, reverse=True)", "tf.cumprod(pos, 1)", "tf.reduce_sum(p)",
     "tf.reduce_sum(p, 0)", "tf.reduce_mean(p, 1)", "tf.reduce_sum(q)", "tf.reduce_max(q, 0)",
     "tf.reduce_sum(v, [-1, 0])", "tf.math.reduce_euclidean_norm(x, 1)",
+    "tf.arg_max(x, 1)", "tf.sort(far, 0)", "tf.sort(i, direction='DESCENDING')", "tf.sort(wide)",
+    "tf.argsort(far)", "tf.argsort(far, axis=0, direction='DESCENDING')",
     # indexing
     "x[0]", "x[1:3]", "x[:, 2]", "x[..., -1]", "x[::2, ::-1]", "x[tf.newaxis, 1]", "v[1, ..., :2]",
     "v[:, None, 0]", "x[k]", "x[k:, 1]", "x[:n]", "p[0]", "p[:, 1:3]", "p[-1, n]", "q[0]", "x[rows]", "wide[0]",
