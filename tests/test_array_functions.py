@@ -131,6 +131,9 @@ OTHER_NAME = {
     "tf.linspace(0.0, 1.0, 5)": "LinSpace",
     "tf.batch_gather(x, [[0, 1], [1, 1], [2, 0], [4, 4]])": "BatchGather/GatherV2",
     "tf.gather_nd(v, [[[0, 1]], [[2, 0]], [[3, 4]]], batch_dims=1)": "BatchGatherND/GatherNd",
+    "tf.sort(far, 0)": "sort/Transpose_1",
+    "tf.sort(wide)": "sort/Invert_1",
+    "tf.argsort(far, axis=0, direction='DESCENDING')": "argsort/Transpose_1",
     "tf.meshgrid(row, x[:, 0])": "meshgrid/BroadcastTo",
     "tf.meshgrid(row, x[:, 0], indexing='ij')": "meshgrid/BroadcastTo",
 }

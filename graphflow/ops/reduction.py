@@ -462,7 +462,7 @@ def arg_reducer(op_type: str, outputs: str) -> Declaration:
     return op(
         op_type, "input:T; dimension:Tidx", "output:output_type",
         f"T:type{{{REALS}|bool}}; Tidx:type{{int16|int32|int64}}=int32; output_type:type{{{outputs}}}=int64",
-        infer=_arg_shape, differentiable=False, lowering="argmax",
+        infer=_arg_shape, differentiable=False,
     )  # fmt: skip
 
 
@@ -495,6 +495,24 @@ def arg_min_op(input: Array, dimension: Array, *, output_type: DType = dtypes.in
     """The position of the least along an axis, the first of equals; NaN is less than nothing."""
     axis = _checked_axis(input, dimension)
     return np.argmin(_without_nan(input, np.inf), axis).astype(output_type.as_numpy_dtype)
+
+
+def _arg_row(b: Builder, x: Expr, instead: Expr, fold: str, output_type: DType) -> Expr:
+    """The first position in the row of its extreme; NaN counts as `instead`."""
+    known = b.select(b.isnan(x), instead, x) if is_float(x.dtype) else x
+    extreme = getattr(b, f"reduce_{fold}")(known)
+    place = b.select(b.eq(known, extreme), b.index(), b.row_size())
+    return b.cast(b.reduce_min(place), output_type.name)
+
+
+@arg_max_op.lower_row_along(1)
+def _arg_max_row(b: Builder, x: Expr, *, output_type: DType = dtypes.int64) -> Expr:
+    return _arg_row(b, x, b.lowest(x.dtype), "max", output_type)
+
+
+@arg_min_op.lower_row_along(1)
+def _arg_min_row(b: Builder, x: Expr, *, output_type: DType = dtypes.int64) -> Expr:
+    return _arg_row(b, x, b.highest(x.dtype), "min", output_type)
 
 
 def argmax(
@@ -639,7 +657,7 @@ def _cumsum_gradient(op: Any, dy: Any) -> list[Any]:
     return [emit.Cumsum(dy, op.inputs[1], exclusive=exclusive, reverse=not reverse), None]
 
 
-@running("Cumprod")
+@running("Cumprod", "cumprod")
 @widened
 def cumprod_op(x: Array, axis: Array, *, exclusive: bool = False, reverse: bool = False) -> Any:
     """The products of all elements up to here along an axis."""
@@ -680,7 +698,7 @@ def cumprod(
 
 
 __all__ = [
-    "arg_max", "arg_min", "argmax", "argmin", "argsort", "sort", "count_nonzero", "cumprod", "cumsum", "reduce_all", "reduce_any", "reduce_euclidean_norm",
-    "reduce_logsumexp", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_std", "reduce_sum",
-    "reduce_variance",
+    "arg_max", "arg_min", "argmax", "argmin", "argsort", "count_nonzero", "cumprod", "cumsum", "reduce_all",
+    "reduce_any", "reduce_euclidean_norm", "reduce_logsumexp", "reduce_max", "reduce_mean", "reduce_min",
+    "reduce_prod", "reduce_std", "reduce_sum", "reduce_variance", "sort",
 ]  # fmt: skip
