@@ -386,20 +386,22 @@ def sparse_softmax_cross_entropy_op(features: Array, labels: Array) -> tuple[Arr
     return np.log(total[:, 0]) - shifted[rows, labels], backprop
 
 
+@sparse_softmax_cross_entropy_op.bounds
+def sparse_softmax_cross_entropy_bounds(node: Any) -> dict[int, tuple[int, int]]:
+    """The labels must name classes."""
+    return {1: (0, node.inputs[0].shape.as_list()[1])}
+
+
 @sparse_softmax_cross_entropy_op.lower_row
 def sparse_softmax_cross_entropy_lower(b: Any, features: Any, labels: Any) -> Any:
-    """Both results of one row; NaN where the label names no class, as compiled code cannot report it."""
+    """Both results of one row."""
     shifted = b.sub(features, b.reduce_max(features))
     grown = b.exp(shifted)
     total = b.reduce_sum(grown)
-    label = b.cast(labels, "i64")
-    hit = b.eq(b.index(), label)
-    valid = b.and_(b.ge(label, 0), b.lt(label, b.row_size()))
-    nan = b.const_like(float("nan"), features)
+    hit = b.eq(b.index(), b.cast(labels, "i64"))
     picked = b.reduce_sum(b.select(hit, shifted, b.const_like(0.0, features)))
-    loss = b.select(valid, b.sub(b.log(total), picked), nan)
     one = b.select(hit, b.const_like(1.0, features), b.const_like(0.0, features))
-    return loss, b.select(valid, b.sub(b.div(grown, total), one), nan)
+    return b.sub(b.log(total), picked), b.sub(b.div(grown, total), one)
 
 
 @sparse_softmax_cross_entropy_op.gradient
@@ -874,7 +876,7 @@ def _fused_shape(node: Any) -> list[TensorShape]:
     )
     x, vector = _channels(node, used, 0)
     shapes = [x, vector, vector, vector, vector]
-    return [*shapes, TensorShape([0])] if len(node.op_def.outputs) == 6 else shapes
+    return [*shapes, TensorShape([])] if len(node.op_def.outputs) == 6 else shapes
 
 
 def _fused_body(
@@ -914,7 +916,7 @@ def _fused_v3_body(
         x, scale, offset, mean, variance, epsilon=epsilon, exponential_avg_factor=exponential_avg_factor,
         data_format=data_format, is_training=is_training,
     )  # fmt: skip
-    return (*results, np.zeros(0, scale.dtype))
+    return (*results, np.zeros((), scale.dtype))
 
 
 def _fused_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
@@ -958,7 +960,7 @@ def _fused_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] |
     y = emit_("AddV2", emit_("Mul", centered, spread(inverse)), spread(offset))
     results = [y, new_mean, new_variance, batch_mean, batch_variance]
     if len(node.outputs) == 6:
-        results.append(builder.constant(np.zeros(0, kind)))
+        results.append(builder.constant(np.zeros((), kind)))
     return results
 
 
