@@ -189,6 +189,7 @@ class OpDef:
       passes_slices: whether the gradient rule takes IndexedSlices; else they are made dense for it.
       lowering: the name of a special lowering in `lowering/`, or "".
       scalar, row, index: the lowering rules, or None.
+      row_axis: the input that names the row body's axis, or None.
     """
 
     def __init__(
@@ -231,9 +232,12 @@ class OpDef:
         self.passes_slices = passes_slices
         self.scalar: Callable[..., Any] | None = None
         self.row: Callable[..., Any] | None = None
+        self.row_axis: int | None = None
         self.index: Callable[..., Any] | None = None
         self.expand_rule: Callable[..., Any] | None = None
         self.constant_rule: Callable[[Any], Any] | None = None
+        self.draw_rule: Callable[..., Any] | None = None
+        self.bounds_rule: Callable[[Any], dict[int, tuple[int, int]]] | None = None
         self.shape_rule: Callable[[Any], TensorShape] | None = None
         self.body_attrs = frozenset(_keyword_only(body))
         self.has_lists = any(arg.is_list for arg in self.inputs)
@@ -272,6 +276,15 @@ class OpDef:
         self.row = rule
         return rule
 
+    def lower_row_along(self, position: int) -> Callable[[F], F]:
+        """Attaches a row body for where input `position` names the last axis; the body is not handed that input."""
+
+        def attach(rule: F) -> F:
+            self.row, self.row_axis = rule, position
+            return rule
+
+        return attach
+
     def lower_index(self, rule: F) -> F:
         """Attaches an affine index map."""
         self.index = rule
@@ -280,6 +293,20 @@ class OpDef:
     def expand(self, rule: F) -> F:
         """Attaches `rule(builder, node, inputs) -> values | None`, which spells the op in primitive ones."""
         self.expand_rule = rule
+        return rule
+
+    def draw(self, rule: F) -> F:
+        """Attaches `rule(builder, words, table, *constants) -> expressions | None`: numbers of one random sample.
+
+        `words` are the sample's four (u32), `table(array, index)` reads a fixed array, `constants` are the values of
+        all inputs but the shape, and None declines.
+        """
+        self.draw_rule = rule
+        return rule
+
+    def bounds(self, rule: F) -> F:
+        """Attaches `rule(node) -> {input: (low, high)}`: the body refuses elements of it outside [low, high)."""
+        self.bounds_rule = rule
         return rule
 
     def constant(self, rule: F) -> F:

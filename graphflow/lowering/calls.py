@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from graphflow.loops.ir import dtype_name
 from graphflow.loops.library import Call, Conv2D, Gemm, Pool2D
-from graphflow.lowering.kernels import Size, value_sizes
+from graphflow.lowering.sizes import Size, value_sizes
 from graphflow.program import Node, Value
 
 _DTYPES = ("f32", "f64")

@@ -12,16 +12,16 @@ folds. From there on ops are forgotten. Three loop forms are enough:
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from graphflow.loops import ir
 from graphflow.loops.build import Builder, RowIndex, RowReduce, RowSize
-from graphflow.lowering.fuse import Form, Group, index_constants, index_source, native
+from graphflow.lowering.forms import Form, index_constants, index_maps, index_source, row_body, rule_attrs
+from graphflow.lowering.fuse import SPLIT_FROM, Fusion, Group
+from graphflow.lowering.reads import read_of
+from graphflow.lowering.sizes import Size, SizeOf, row_major, value_sizes
 from graphflow.program import SPECIALIZED, Node, Value
 
 FLAT_TURN = 4096  # elements that one turn of a flat parallel loop does
@@ -36,24 +36,16 @@ DEAR = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """An extent, stride or offset: its value now, and whether it may differ for other feeds."""
-
-    value: int
-    dynamic: bool = False
-
-    def times(self, other: Size) -> Size:
-        """Returns the product."""
-        return Size(self.value * other.value, self.dynamic or other.dynamic)
-
-
-@dataclass(frozen=True, slots=True)
 class Leaf:
-    """Elements of an operand, addressed by the axes of the space."""
+    """Elements of an operand, addressed by the axes of the space.
 
-    value: Value
+    Without a value it is the address itself, as a number. `gathered`: an index that the body computes is added.
+    """
+
+    value: Value | None
     offset: Size
     strides: tuple[Size, ...]
+    gathered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,115 +102,180 @@ class Lowered:
 # -- from nodes to expressions ---------------------------------------------------------------------------------
 
 
-@functools.cache
-def _asked_for(rule: Callable[..., Any]) -> tuple[str, ...]:
-    parameters = inspect.signature(rule).parameters.items()
-    return tuple(name for name, p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+def view_of(value: Value, forms: dict[Node, Form]) -> tuple[Value, Size, tuple[Size, ...]]:
+    """Returns where a value's elements lie: in the memory of which value, from where, how far apart per axis."""
+    chain: list[Value] = []
+    while forms.get(value.node) is Form.WINDOW:
+        chain.append(value)
+        value = value.node.inputs[index_source(value.node)]
+    offset, sizes = Size(0), value_sizes(value)
+    strides = row_major(sizes)
+    for made in reversed(chain):
+        further, strides = _mapped(made.node, sizes, strides)[made.index]
+        offset, sizes = offset.plus(further), value_sizes(made)
+    return value, offset, strides
 
 
-def rule_attrs(rule: Callable[..., Any], node: Node) -> dict[str, Any]:
-    """Returns the attributes of a node that a lowering rule asks for."""
-    return {name: node.attrs[name] for name in _asked_for(rule) if name in node.attrs}
+def _mapped(node: Node, sizes: Sequence[Size], strides: Sequence[Size]) -> list[tuple[Size, tuple[Size, ...]]]:
+    """Offset and strides of each output of an affine read of memory with these sizes and strides."""
+    found = index_maps(node, [s.value for s in sizes], [s.value for s in strides])
+    # Which of the numbers depend on open sizes can't be seen from outside the rule: all that might.
+    dynamic = any(size.dynamic for size in (*sizes[1:], *strides)) or any(
+        value.node.attrs.get(SPECIALIZED) for value in index_constants(node)
+    )
+    lead = bool(sizes) and sizes[0].dynamic
+
+    def mark(number: int, offset: bool = False) -> Size:
+        return Size(int(number), (dynamic or (lead and offset)) and (offset or abs(number) > 1))
+
+    return [(mark(offset, True), tuple(mark(s) for s in strides)) for offset, strides in found]
 
 
-def value_sizes(value: Value) -> tuple[Size, ...]:
-    """Returns the sizes of a value, marked where they depend on the feeds."""
-    static = value.static_shape.as_tuple()
-    sizes = value.sizes
-    assert sizes is not None
-    return tuple(Size(size, static is None or static[axis] is None) for axis, size in enumerate(sizes))
+class _Leaves:
+    """The leaves of a body while it is put together; what reading rules are handed (`reads.Operands`)."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        self.b = Builder()
+        self.fusion = fusion
+        self.leaves: dict[str, Leaf] = {}
+        self._names: dict[Leaf, str] = {}
+        self._sizes: dict[Size, ir.Expr] = {}
+
+    def name(self, leaf: Leaf) -> str:
+        found = self._names.get(leaf)
+        if found is None:
+            found = self._names[leaf] = f"x{len(self.leaves)}"
+            self.leaves[found] = leaf
+        return found
+
+    def number(self, value: Value) -> ir.Expr | None:
+        """The one number that a value is everywhere, if code may hold it."""
+        known = self.fusion.numbers.get(value.node)
+        if known is not None:
+            return self.b.const(known, value.dtype.name)
+        constant = value.constant
+        if constant is None or constant.size != 1 or SPECIALIZED in value.node.attrs:
+            return None
+        return self.b.const(constant.reshape(-1)[0].item(), value.dtype.name)
+
+    def at(self, value: Value, offset: Size, strides: tuple[Size, ...]) -> ir.Expr:
+        """An element of memory."""
+        return self.b.var(self.name(Leaf(value, offset, strides)), value.dtype.name)
+
+    def view(self, value: Value, axes: Sequence[tuple[int, Size]], rank: int) -> ir.Expr:
+        """An element of a value, whose axes are these of the space; size 1 stretches along the space's."""
+        number = self.number(value)
+        if number is not None:
+            return number
+        base, offset, own = view_of(value, self.fusion.forms)
+        strides = [Size(0)] * rank
+        for (axis, extent), size, stride in zip(axes, value_sizes(value), own, strict=True):
+            # An open size that happens to be 1 does not stretch where the space's is the same one.
+            if size.value != 1 or (size.dynamic and extent.value == 1):
+                strides[axis] = stride
+        return self.at(base, offset, tuple(strides))
+
+    # What reading rules ask for.
+
+    def strides(self, value: Value) -> tuple[Size, ...]:
+        """How far apart a value's elements lie in memory."""
+        return view_of(value, self.fusion.forms)[2]
+
+    def element(self, value: Value, strides: tuple[Size, ...]) -> ir.Expr:
+        """The element at the sum of position times stride."""
+        number = self.number(value)
+        if number is not None:
+            return number
+        base, offset, _ = view_of(value, self.fusion.forms)
+        return self.at(base, offset, strides)
+
+    def gathered(self, value: Value, strides: tuple[Size, ...], index: ir.Expr) -> ir.Expr:
+        """The element `index` further on."""
+        number = self.number(value)
+        if number is not None:
+            return number
+        base, offset, _ = view_of(value, self.fusion.forms)
+        return ir.Load(self.name(Leaf(base, offset, strides, True)), index, ir.dtype_name(value.dtype.name))
+
+    def position(self, strides: tuple[Size, ...]) -> ir.Expr:
+        """The sum of position times stride itself."""
+        return self.b.var(self.name(Leaf(None, Size(0), strides)), "i64")
+
+    def size(self, size: Size) -> ir.Expr:
+        """A size as an i64."""
+        if not size.dynamic:
+            return self.b.const(size.value, "i64")
+        return self._sizes.setdefault(size, SizeOf(size))
 
 
-def row_major(sizes: Sequence[Size]) -> tuple[Size, ...]:
-    """Returns row-major strides."""
-    strides: list[Size] = []
-    stride = Size(1)
-    for size in reversed(sizes):
-        strides.append(stride)
-        stride = stride.times(size)
-    return tuple(reversed(strides))
-
-
-def body_of(group: Group, forms: dict[Node, Form], results: Iterable[Value]) -> Body:
+def body_of(group: Group, fusion: Fusion, results: Iterable[Value]) -> Body:
     """Puts the bodies of a group's members together.
 
     Args:
       group: the group.
-      forms: the form of each node.
+      fusion: the form of each node, and the numbers that uniform ones stand for.
       results: the members' values that are needed outside.
     """
-    builder = Builder()
+    leaves = _Leaves(fusion)
+    builder = leaves.b
     axes = group.axes or ()
+    space = _space(group)
     members = set(group.nodes)
-    exprs: dict[Value, Any] = {}
-    leaves: dict[str, Leaf] = {}
-    names: dict[Leaf, ir.Expr] = {}
-
-    def leaf(value: Value, offset: Size, strides: tuple[Size, ...]) -> ir.Expr:
-        constant = value.constant
-        if constant is not None and constant.size == 1 and SPECIALIZED not in value.node.attrs:
-            return builder.const(constant.reshape(-1)[0].item(), value.dtype.name)
-        key = Leaf(value, offset, strides)
-        found = names.get(key)
-        if found is None:
-            name = f"x{len(leaves)}"
-            leaves[name] = key
-            found = names[key] = builder.var(name, value.dtype.name)
-        return found
+    exprs: dict[Value, ir.Expr] = {}
 
     def space_axes(sizes: tuple[int, ...]) -> tuple[int, ...]:
         """The axis of the space that each axis of a member's result stands for."""
-        if len(sizes) == len(group.space):
+        if len(sizes) == len(space):
             return tuple(range(len(sizes)))
         return group.kept[: len(sizes)] if len(sizes) == len(group.kept) else ()
 
     def operand(value: Value, result_sizes: tuple[int, ...]) -> ir.Expr:
         if value.node in members:
-            expr: ir.Expr = exprs[value]
-            return expr
-        own = value_sizes(value)
-        strides = [Size(0)] * len(group.space)
+            return exprs[value]
         places = space_axes(result_sizes)
-        for axis, (size, stride) in enumerate(zip(own, row_major(own), strict=True)):
-            if size.value != 1:
-                strides[places[axis + len(places) - len(own)]] = stride
-        return leaf(value, Size(0), tuple(strides))
+        lead = len(places) - len(value.sizes or ())
+        found = [(places[i], Size(result_sizes[i])) for i in range(max(lead, 0), len(places))]
+        if lead < 0:  # a single element of higher rank
+            found = [(0, Size(0))] * len(value.sizes or ())
+        return leaves.view(value, found, len(space))
 
     for node in group.nodes:
-        form = forms[node]
-        outputs: Any
-        if form is Form.MAP:
-            sizes = node.outputs[0].sizes
-            assert sizes is not None and node.op_def.scalar is not None
-            args = [operand(value, sizes) for value in node.inputs]
+        form = fusion.forms[node]
+        sizes = node.outputs[0].sizes
+        assert sizes is not None
+        outputs: object
+        if form is Form.UNIFORM:
+            outputs = leaves.number(node.outputs[0])
+        elif form is Form.MAP:
             rule = node.op_def.scalar
+            assert rule is not None
+            args = [operand(value, sizes) for value in node.inputs]
             outputs = rule(builder, *node.op_def.nest(args, node.attrs), **rule_attrs(rule, node))
         elif form is Form.ROW:
-            rule = node.op_def.row
-            assert rule is not None
-            args = []
-            for value in node.inputs:
-                sizes = value.sizes
-                assert sizes is not None
-                args.append(operand(value, group.space if len(sizes) == len(group.space) else group.space[:-1]))
-            outputs = rule(builder, *node.op_def.nest(args, node.attrs), **rule_attrs(rule, node))
+            row = row_body(node)
+            assert row is not None
+            outputs = row.apply(
+                builder,
+                [operand(v, group.space if v.sizes == row.space else group.space[:-1]) for v in row.inputs],
+            )
         elif form is Form.REDUCE:
             outputs = _reduction(builder, node.op_def.reduction, operand(node.inputs[0], group.space))
         elif form is Form.ALIAS:
-            sizes = node.outputs[0].sizes
-            assert sizes is not None
             outputs = exprs[node.inputs[0]]
+        elif form is Form.WINDOW or node.op_def.index is not None:
+            source = node.inputs[index_source(node)]
+            base, offset, strides = view_of(source, fusion.forms)
+            found = _mapped(node, value_sizes(source), strides)
+            outputs = [leaves.at(base, offset.plus(more), own) for more, own in found]
         else:
-            outputs = _index_leaves(node, leaf)
+            read = read_of(node)
+            assert read is not None
+            outputs = read.expr(node, leaves)
         listed = outputs if isinstance(outputs, tuple | list) else (outputs,)
         for value, expr in zip(node.outputs, listed, strict=True):
             exprs[value] = builder.expr(expr, ir.dtype_name(value.dtype.name))
-    found = []
-    for value in results:
-        sizes = value.sizes
-        assert sizes is not None
-        found.append(Result(value, exprs[value], group.is_inner(sizes)))
-    return Body(builder, _space(group), axes, leaves, found)
+    wanted = [Result(value, exprs[value], group.is_inner(value.sizes or ())) for value in results]
+    return Body(builder, space, axes, leaves.leaves, wanted)
 
 
 def _space(group: Group) -> tuple[Size, ...]:
@@ -238,30 +295,6 @@ def _reduction(b: Builder, kind: str, x: ir.Expr) -> ir.Expr:
         return b.div(b.reduce_sum(x), b.cast(b.row_size(), x.dtype))
     rule: Callable[[ir.Expr], ir.Expr] = getattr(b, f"reduce_{kind}")
     return rule(x)
-
-
-def _index_leaves(node: Node, leaf: Callable[[Value, Size, tuple[Size, ...]], ir.Expr]) -> list[ir.Expr]:
-    rule = node.op_def.index
-    assert rule is not None
-    source = node.inputs[index_source(node)]
-    sizes = value_sizes(source)
-    strides = row_major(sizes)
-    constants = [value.constant for value in index_constants(node)]
-    found = rule(
-        tuple(s.value for s in sizes), tuple(s.value for s in strides), *constants, **rule_attrs(rule, node)
-    )
-    if isinstance(found, tuple):
-        found = [found]
-    # Which of the numbers depend on open sizes can't be seen from outside the rule: all that might.
-    dynamic = any(size.dynamic for size in sizes[1:]) or any(
-        value.node.attrs.get(SPECIALIZED) for value in index_constants(node)
-    )
-    lead = bool(sizes) and sizes[0].dynamic
-
-    def mark(number: int, offset: bool = False) -> Size:
-        return Size(int(number), (dynamic or (lead and offset)) and (offset or abs(number) > 1))
-
-    return [leaf(source, mark(offset, True), tuple(mark(s) for s in strides)) for offset, strides in found]
 
 
 # -- looking at expressions ----------------------------------------------------------------------------------------
@@ -291,6 +324,12 @@ def _post_order(roots: Iterable[ir.Expr]) -> list[ir.Expr]:
     return order
 
 
+def leaf_name(expr: ir.Expr, body: Body) -> str | None:
+    """Returns the leaf that an expression reads itself, if any."""
+    name = expr.name if isinstance(expr, ir.Var) else expr.buffer if isinstance(expr, ir.Load) else None
+    return name if name in body.leaves else None
+
+
 class _Analysis:
     """What the loop forms need to know of a body's expressions."""
 
@@ -306,10 +345,9 @@ class _Analysis:
                 continue
             children = _children(expr)
             self.stage[id(expr)] = max((self.stage[id(c)] for c in children), default=0)
-            if isinstance(expr, ir.Var) and expr.name in body.leaves:
-                strides = body.leaves[expr.name].strides
-                if any(strides[axis].value for axis in body.axes):
-                    self.inner.add(id(expr))
+            name = leaf_name(expr, body)
+            if name is not None and any(body.leaves[name].strides[axis].value for axis in body.axes):
+                self.inner.add(id(expr))
             elif isinstance(expr, RowIndex) or any(id(c) in self.inner for c in children):
                 self.inner.add(id(expr))
 
@@ -334,7 +372,7 @@ def _merge(axes: list[_Axis]) -> list[_Axis]:
     """Merges neighbours that every operand walks as one, and drops axes of one turn."""
     result: list[_Axis] = []
     for axis in axes:
-        if axis.extent.value == 1:
+        if axis.extent.value == 1 and not axis.extent.dynamic:
             continue
         if result:
             outer = result[-1]
@@ -370,6 +408,12 @@ class _Kernel:
         self.arguments.append(Argument(kind, value, share=share))
         return buffer
 
+    def operand(self, name: str, share: Callable[[Value, tuple[Size, ...]], Hashable]) -> ir.Buffer:
+        """The buffer of a leaf."""
+        leaf = self.body.leaves[name]
+        assert leaf.value is not None
+        return self.buffer(name, leaf.value, "read", None if leaf.gathered else share(leaf.value, leaf.strides))
+
     def partial(self, name: str, number: int, dtype: str) -> ir.Buffer:
         buffer = self.b.buffer(name, dtype)
         self.arguments.append(Argument("partial", number=number))
@@ -385,10 +429,14 @@ class _Kernel:
         return total
 
 
+# Gives a leaf's element at the present place; an index that was computed is added to the address.
+_Loader = Callable[[str, ir.Expr | None], ir.Expr]
+
+
 class _Writer:
     """Writes expressions into the kernel at one place of the loops."""
 
-    def __init__(self, kernel: _Kernel, analysis: _Analysis, load: Callable[[str], ir.Expr], known: dict[int, ir.Expr]) -> None:
+    def __init__(self, kernel: _Kernel, analysis: _Analysis, load: _Loader, known: dict[int, ir.Expr]) -> None:
         self.kernel = kernel
         self.analysis = analysis
         self.load = load
@@ -414,7 +462,11 @@ class _Writer:
 
     def _one(self, expr: ir.Expr) -> ir.Expr:
         if isinstance(expr, ir.Var):
-            return self.load(expr.name) if expr.name in self.kernel.body.leaves else expr
+            return self.load(expr.name, None) if expr.name in self.kernel.body.leaves else expr
+        if isinstance(expr, ir.Load):
+            return self.load(expr.buffer, self.known[id(expr.index)])
+        if isinstance(expr, SizeOf):
+            return self.kernel.size(expr.size)
         if isinstance(expr, RowIndex):
             assert self.row_index is not None
             return self.row_index
@@ -435,12 +487,12 @@ def lower_group(body: Body, name: str) -> list[Lowered]:
     if rank - 1 in body.axes:
         kept = math.prod(s.value for a, s in enumerate(body.space) if a not in body.axes)
         folded = math.prod(body.space[a].value for a in body.axes)
-        if kept * 16 <= folded and kept * folded >= 1 << 15 and _single_stage(body, analysis) and kept <= 4096:
+        if kept * 16 <= folded and kept * folded >= SPLIT_FROM and _single_stage(body, analysis) and kept <= 4096:
             return _in_shares(body, analysis, name)
         return [_rows(body, analysis, name)]
     kept = math.prod(s.value for a, s in enumerate(body.space) if a not in body.axes)
     folded = math.prod(body.space[a].value for a in body.axes)
-    if kept * 16 <= folded and kept * folded >= 1 << 15 and kept <= 4096 and _single_stage(body, analysis):
+    if kept * 16 <= folded and kept * folded >= SPLIT_FROM and kept <= 4096 and _single_stage(body, analysis):
         return _in_shares(body, analysis, name)
     return [_columns(body, analysis, name)]
 
@@ -484,7 +536,9 @@ def _inplace(body: Body, last_only: set[int]) -> list[tuple[Value, Value]]:
         own = tuple(s.value for s in row_major(value_sizes(result.value)))
         for leaf in body.leaves.values():
             if (
-                leaf.value.dtype is result.value.dtype
+                leaf.value is not None
+                and not leaf.gathered
+                and leaf.value.dtype is result.value.dtype
                 and leaf.value.sizes == result.value.sizes
                 and leaf.offset.value == 0
                 and all(s.value == o or n.value == 1 for s, o, n in zip(leaf.strides, own, body.space, strict=True))
@@ -503,9 +557,10 @@ def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
     count = axes[0].extent.value
     flat = len(axes) == 1
     turn = FLAT_TURN if flat else points // max(count, 1)
-    splits = flat or (count < 8 and len(axes) == 2 and axes[1].extent.value >= 4 * FLAT_TURN)
+    few = count < 8 and not axes[0].extent.dynamic
+    splits = flat or (few and len(axes) == 2 and axes[1].extent.value >= 4 * FLAT_TURN)
     share = _share_of(body, -(-count // FLAT_TURN) if flat else count, turn)
-    loads = [kernel.buffer(n, body.leaves[n].value, "read", share(body.leaves[n].value, strides[i])) for i, n in enumerate(names)]
+    loads = {n: kernel.operand(n, share) for n in names if body.leaves[n].value is not None}
     stores = [
         kernel.buffer(f"y{i}", result.value, "write", share(result.value, strides[len(names) + i]))
         for i, result in enumerate(body.results)
@@ -515,9 +570,10 @@ def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
     def place(position: int, offset: Size) -> ir.Expr:
         return kernel.index(offset, [(axis.strides[position], v) for axis, v in zip(axes, variables, strict=True)])
 
-    def load(leaf_name: str) -> ir.Expr:
-        position = names.index(leaf_name)
-        return b.load(loads[position], place(position, body.leaves[leaf_name].offset))
+    def load(name: str, more: ir.Expr | None) -> ir.Expr:
+        at = place(names.index(name), body.leaves[name].offset)
+        at = at if more is None else b.add(more, at)
+        return at if body.leaves[name].value is None else b.load(loads[name], at)
 
     def store_all() -> None:
         writer = _Writer(kernel, analysis, load, {})
@@ -606,6 +662,8 @@ class _Folded:
         # A row's position is asked for: its axis must stay as it is.
         self.turns = math.prod(axis.extent.value for axis in self.outer)
         self.points = math.prod(size.value for size in body.space)
+        # Open sizes always get the parallel form, so that a new size needs no new code.
+        self.is_open = any(size.dynamic for size in body.space)
 
     def buffers(self, leaves: Iterable[str] | None = None, results: Iterable[int] | None = None) -> None:
         """Adds the parameters: all operands and results, or those given."""
@@ -614,11 +672,9 @@ class _Folded:
         turns = self.outer[0].extent.value if self.outer else 1
         share = _share_of(self.body, turns, self.points // max(1, turns))
         self.loads = {
-            i: self.kernel.buffer(
-                n, self.body.leaves[n].value, "read", share(self.body.leaves[n].value, self.strides[i])
-            )
-            for i, n in enumerate(self.names)
-            if n in wanted
+            n: self.kernel.operand(n, share)
+            for n in self.names
+            if n in wanted and self.body.leaves[n].value is not None
         }
         self.stores = {
             i: self.kernel.buffer(
@@ -631,10 +687,11 @@ class _Folded:
     def place(self, position: int, offset: Size, at: Sequence[tuple[_Axis, ir.Expr]]) -> ir.Expr:
         return self.kernel.index(offset, [(axis.strides[position], variable) for axis, variable in at])
 
-    def loader(self, at: Sequence[tuple[_Axis, ir.Expr]]) -> Callable[[str], ir.Expr]:
-        def load(name: str) -> ir.Expr:
-            position = self.names.index(name)
-            return self.b.load(self.loads[position], self.place(position, self.body.leaves[name].offset, at))
+    def loader(self, at: Sequence[tuple[_Axis, ir.Expr]]) -> _Loader:
+        def load(name: str, more: ir.Expr | None) -> ir.Expr:
+            place = self.place(self.names.index(name), self.body.leaves[name].offset, at)
+            place = place if more is None else self.b.add(more, place)
+            return place if self.body.leaves[name].value is None else self.b.load(self.loads[name], place)
 
         return load
 
@@ -701,7 +758,7 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
             kept.update({key: held for key, held in spilled.items()})
         _store_outer(f, at, outside, [i for i, r in enumerate(body.results) if not r.inner])
 
-    parallel = f.points > FLAT_TURN and bool(f.outer)
+    parallel = bool(f.outer) and (f.points > FLAT_TURN or f.is_open)
     _nest_outer(f, parallel, row)
     inplace = _inplace(body, early)
     return Lowered(b.kernel(), f.kernel.arguments, parallel, inplace, [], analysis.flops(f.points))
@@ -773,9 +830,9 @@ def _hoist(exprs: list[ir.Expr], analysis: _Analysis, outside: _Writer, kept: di
         seen.add(id(expr))
         if id(expr) in analysis.inner:
             stack.extend(ir.children(expr))
-        elif isinstance(expr, ir.Op) or (isinstance(expr, ir.Var) and expr.name in outside.kernel.body.leaves):
+        elif isinstance(expr, ir.Op) or leaf_name(expr, outside.kernel.body) is not None:
             outside.known[id(expr)] = outside.kernel.b.let("row", outside.write(expr))
-        elif isinstance(expr, RowSize):
+        elif isinstance(expr, RowSize | SizeOf):
             outside.write(expr)
 
 
@@ -826,7 +883,7 @@ def _columns(body: Body, analysis: _Analysis, name: str) -> Lowered:
     columns = f.outer[-1] if f.outer else _Axis(Size(1), [Size(0)] * len(f.strides))
     above = f.outer[:-1]
     width = f.kernel.size(columns.extent)
-    parallel = f.points > FLAT_TURN
+    parallel = f.points > FLAT_TURN or f.is_open
 
     def lanes(at: list[tuple[_Axis, ir.Expr]], start: ir.Expr, stop: ir.Expr) -> None:
         with b.loop("j", start, stop, "vector") as j:
@@ -895,8 +952,8 @@ def _in_shares(body: Body, analysis: _Analysis, name: str) -> list[Lowered]:
     The shares depend on the sizes alone, so the result has the same bits on any number of threads.
     """
     f = _Folded(body, analysis, name)
-    points = {e.name for e in _below([fold.value for fold in analysis.folds] + [r.expr for r in body.results if r.inner])
-              if isinstance(e, ir.Var)}  # fmt: skip
+    per_point = [fold.value for fold in analysis.folds] + [r.expr for r in body.results if r.inner]
+    points = {name for e in _below(per_point) if (name := leaf_name(e, body)) is not None}
     f.buffers(points, [i for i, r in enumerate(body.results) if r.inner])
     b = f.b
     kept_count = f.turns
@@ -968,7 +1025,8 @@ def _combine(
     f = _Folded(body, analysis, f"{name}_combine")
     b = f.b
     partials = [f.kernel.partial(f"p{i}", i, fold.dtype) for i, fold in enumerate(analysis.folds)]
-    needed = {e.name for e in _below([body.results[i].expr for i in outer_results]) if isinstance(e, ir.Var)}
+    below = _below([body.results[i].expr for i in outer_results])
+    needed = {name for e in below if (name := leaf_name(e, body)) is not None}
     f.buffers(needed, outer_results)
     columns = f.outer[-1] if f.outer else None
     f.outer = f.outer[:-1]
@@ -1019,4 +1077,4 @@ def _below(roots: Iterable[ir.Expr]) -> list[ir.Expr]:
     return found
 
 
-__all__ = ["Argument", "Body", "Leaf", "Lowered", "Result", "Size", "body_of", "lower_group", "native", "row_major", "value_sizes"]
+__all__ = ["FLAT_TURN", "Argument", "Body", "Leaf", "Lowered", "Result", "body_of", "lower_group", "view_of"]

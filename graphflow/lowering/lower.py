@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,16 +14,21 @@ from graphflow.loops import ir
 from graphflow.loops.build import RowIndex, RowReduce, RowSize
 from graphflow.loops.library import ACCUMULATOR, Call, Epilogue, EpilogueOperand
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
-from graphflow.lowering.fuse import Form, Group, fuse, native
-from graphflow.lowering.kernels import Body, Leaf, Lowered, body_of, lower_group, row_major, value_sizes
+from graphflow.lowering.checks import bounds_kernel
+from graphflow.lowering.forms import Form, bounds_of, native
+from graphflow.lowering.fuse import Group, fuse
+from graphflow.lowering.kernels import Body, Leaf, Lowered, body_of, lower_group, view_of
 from graphflow.lowering.movement import block_kernel, blocks_of
-from graphflow.plan import Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
-from graphflow.program import FEED, VARIABLE, Node, Program, Value
+from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words
+from graphflow.lowering.sizes import row_major, value_sizes
+from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
+from graphflow.program import VARIABLE, Node, Program, Value
 from graphflow.reference import run_node
 
 # What a library call can do to an element on its way to memory.
 _EPILOGUE_FUNCTIONS = frozenset("add sub mul div neg abs max min sqrt select eq ne lt le gt ge fma".split())
 _MOST_EPILOGUE_OPERANDS = 12
+_NO_STATE: Any = None  # bodies without effects ask nothing of the session
 
 
 def lower(program: Program, backend: Backend, name: str = "") -> Plan:
@@ -39,6 +45,8 @@ class _Lowering:
         self.builder: PlanBuilder = backend.builder(name)
         self.slots: dict[Value, Slot] = {}
         self.call_nodes: dict[Node, CallNode] = {}
+        self.nests: dict[Node, Nest] = {}
+        self.checked: set[tuple[Value, int, int]] = set()
 
     def plan(self) -> Plan:
         program, builder = self.program, self.builder
@@ -47,15 +55,20 @@ class _Lowering:
             if sizes is None:
                 raise ValueError(f"the sizes of feed {value.node.name!r} are not known")
             self.slots[value] = builder.feed(sizes, value.dtype.numpy, value.node.name)
-        self.forms, order = fuse(program, self.has_call)
-        self.uses = program.users()
+        self.fusion = fuse(program, self.has_call)
+        self.forms, self.group_of = self.fusion.forms, self.fusion.group_of
+        self.uses = {
+            value: [user for user in users if self.forms[user] is not Form.UNIFORM]
+            for value, users in program.users().items()
+        }
         self.roots = set(program.roots)
-        self.group_of = {node: entry for entry in order if isinstance(entry, Group) for node in entry.nodes}
-        absorbed = self.absorb_calls(order)
-        for entry in order:
+        self.draw()
+        absorbed = self.absorb_calls(self.fusion.order)
+        taken = set(absorbed.values())
+        for entry in self.fusion.order:
             if isinstance(entry, Group):
                 self.group(entry, absorbed.get(entry))
-            elif entry not in absorbed.values():
+            elif entry not in taken:
                 self.single(entry)
         for variable, value in program.commits:
             slot = self.variable(variable, value)
@@ -112,6 +125,10 @@ class _Lowering:
         if found is not None:
             self.call_nodes[node] = found
             return True
+        nest = nest_of(node)
+        if nest is not None:
+            self.nests[node] = nest
+            return True
         return blocks_of(node) is not None
 
     def absorb_calls(self, order: list[Group | Node]) -> dict[Group, Node]:
@@ -135,7 +152,7 @@ class _Lowering:
         }
 
     def body(self, group: Group) -> Body:
-        return body_of(group, self.forms, self.needed(group))
+        return body_of(group, self.fusion, self.needed(group))
 
     def epilogue(self, group: Group, node: Node, body: Body) -> tuple[Call, dict[str, Value], dict[str, Value]] | None:
         """The call with the group as its epilogue, operands and results by name; None where it doesn't fit."""
@@ -149,7 +166,7 @@ class _Lowering:
             return None
         for name, leaf in body.leaves.items():
             over = _over(leaf, body)
-            if ir.dtype_name(leaf.value.dtype.name) != dtype or over is None:
+            if leaf.value is None or ir.dtype_name(leaf.value.dtype.name) != dtype or over is None:
                 return None
             if leaf.value is produced:
                 if over != "element":
@@ -170,8 +187,6 @@ class _Lowering:
                 return None
             results.append((f"result{i}", expr))
             result_values[f"result{i}"] = result.value
-        import dataclasses
-
         call = dataclasses.replace(call_node.call, epilogue=Epilogue(tuple(results), tuple(epilogue_operands)))
         return call, operands, result_values
 
@@ -204,14 +219,14 @@ class _Lowering:
         for position, launch in enumerate(code.launches):
             args: list[Arg] = []
             for argument in launch.arguments:
-                name = getattr(argument, "name", None)
-                if name is None:
+                buffer_name = getattr(argument, "name", None)
+                if buffer_name is None:
                     args.append(argument.size.evaluate(named))
-                elif name not in changes:
-                    args.append(read(bound[name]))
+                elif buffer_name not in changes:
+                    args.append(read(bound[buffer_name]))
                 else:
-                    args.append(update(bound[name]) if name in written else write(bound[name]))
-                    written.add(name)
+                    args.append(update(bound[buffer_name]) if buffer_name in written else write(bound[buffer_name]))
+                    written.add(buffer_name)
             last = position == len(code.launches) - 1
             self.builder.launch(
                 launch,
@@ -235,6 +250,8 @@ class _Lowering:
         results = self.needed(group)
         if not results:
             return
+        for node in group.nodes:
+            self.check(node)
         body = self.body(group)
         if call is not None:
             found = self.epilogue(group, call, body)
@@ -289,13 +306,120 @@ class _Lowering:
             sizes = made.sizes
             assert sizes is not None
             self.slots[made] = self.builder.view(source, sizes, name=node.name)
-        elif form is Form.CALL and node in self.call_nodes:
-            found = self.call_nodes[node]
-            self.library_call(found.call, found.operands, {found.result: node.outputs[0]}, found.sizes, node)
-        elif form is Form.CALL:
-            self.move(node)
-        else:
+        elif form in (Form.UNIFORM, Form.WINDOW):
+            for value in node.outputs:
+                if self.needs_memory(value):
+                    self.place(value)
+        elif form is Form.HOST:
             self.host(node)
+        else:
+            self.check(node)
+            if node in self.call_nodes:
+                found = self.call_nodes[node]
+                self.library_call(found.call, found.operands, {found.result: node.outputs[0]}, found.sizes, node)
+            elif node in self.nests:
+                self.nest(self.nests[node], node)
+            else:
+                self.move(node)
+
+    def needs_memory(self, value: Value) -> bool:
+        """Whether anybody takes a value, whose elements kernels find elsewhere or know, from memory of its own."""
+        if value in self.roots:
+            return True
+        for user in self.uses.get(value, ()):
+            if self.forms[user] is not Form.WINDOW and user not in self.group_of:
+                return True
+            if any(user.inputs[position] is value for position in bounds_of(user)):
+                return True
+        return False
+
+    def place(self, value: Value) -> None:
+        """Puts a value into memory of its own, or finds it in another's."""
+        node = value.node
+        sizes = value.sizes
+        assert sizes is not None
+        if self.forms[node] is Form.WINDOW:
+            base, offset, strides = view_of(value, self.forms)
+            dense = [s.value for s in row_major(value_sizes(value))]
+            if all(s.value == d or n == 1 for s, d, n in zip(strides, dense, sizes, strict=True)):
+                source = self.slot(base)
+                self.slots[value] = self.builder.view(
+                    source, sizes, offset=offset.value * value.dtype.size, name=node.name
+                )
+                return
+        body = body_of(Group(sizes, nodes=[node]), self.fusion, [value])
+        (lowered,) = lower_group(body, "fused")
+        self.slots[value] = self.new_buffer(value)
+        self.launch(lowered, [], node.name, node)
+
+    def nest(self, nest: Nest, node: Node) -> None:
+        """Adds a loop nest of a node's own."""
+        made = node.outputs[0]
+        target = self.slots[made] = self.new_buffer(made)
+        if nest.copied is not None:
+            source = self.slot(nest.copied)
+            self.builder.launch(
+                COPY, [write(target), read(source), target.nbytes], parallel=True, name=node.name, origin=node,
+                bytes=2 * target.nbytes, inplace=[(target, source)],
+            )  # fmt: skip
+        args: list[Arg] = []
+        size = 0
+        for argument in nest.arguments:
+            if isinstance(argument, int):
+                args.append(argument)
+            elif isinstance(argument, np.ndarray):
+                args.append(read(self.builder.constant(argument, node.name)))
+            elif argument is made:
+                args.append(update(target) if nest.copied is not None else write(target))
+                size += target.nbytes
+            elif argument is node:
+                args.append(read(*self.draws[node]))
+            else:
+                assert isinstance(argument, Value)
+                args.append(read(self.slot(argument)))
+                size += bytes_of(argument)
+        self.builder.launch(
+            nest.kernel, args, parallel=nest.parallel, name=node.name, origin=node, flops=nest.flops, bytes=size
+        )
+
+    def draw(self) -> None:
+        """Adds the step that reserves the random numbers of all loop nests that make some."""
+        nodes = [node for node in self.program.nodes if node in self.nests and node in self.nests[node].arguments]
+        self.draws: dict[Node, tuple[Slot, int]] = {}
+        if not nodes:
+            return
+        counts = [math.prod(node.outputs[0].sizes or ()) for node in nodes]
+
+        def reserve(state: Any) -> np.ndarray[Any, Any]:
+            words = []
+            for node, count in zip(nodes, counts, strict=True):
+                key, counter = state.reserve(node, count)
+                words.append(seed_words(key, counter))
+            return np.array(words, np.uint64)
+
+        shape = (len(nodes), SEED_WORDS)
+        (slot,) = self.builder.host(
+            reserve, [], [(shape, np.uint64)], name="random counters", origin=nodes[0], with_store=True
+        )
+        for number, node in enumerate(nodes):
+            self.draws[node] = slot, number * SEED_WORDS * 8
+
+    def check(self, node: Node) -> None:
+        """Adds a check of each operand that must lie within bounds; what the node's body raises, the run will."""
+        for position, (low, high) in bounds_of(node).items():
+            value = node.inputs[position]
+            key = (value, low, high)
+            if value.constant is not None or key in self.checked:
+                continue
+            self.checked.add(key)
+            source = self.slot(value)
+            status = self.builder.check([source], _blame(node, value), name=node.name, origin=node)
+            kernel = bounds_kernel(ir.dtype_name(value.dtype.name))
+            count = math.prod(value.sizes or ())
+            self.builder.launch(
+                kernel, [read(source), write(status), count, low, high], parallel=True, name=f"{node.name}/check",
+                origin=node, bytes=bytes_of(value),
+            )  # fmt: skip
 
     def move(self, node: Node) -> None:
         """Adds the kernels that put a result together from blocks."""
@@ -338,7 +462,7 @@ def _host_function(
 
     def call(*arrays: Any) -> Any:
         given = iter(arrays)
-        state = next(given) if needs_store else None
+        state: Any = next(given) if needs_store else _NO_STATE
         inputs = [next(given) if constant is None else constant for constant in bound]
         results = run_node(node, inputs, state)
         return results[0] if single else results
@@ -346,9 +470,24 @@ def _host_function(
     return call
 
 
+def _blame(node: Node, value: Value) -> Callable[..., Any]:
+    """A function of one operand's value that raises what the node's body raises; nothing else's elements matter."""
+
+    def blame(array: np.ndarray[Any, Any]) -> None:
+        inputs = []
+        for other in node.inputs:
+            blank = other.constant
+            if blank is None:
+                blank = np.broadcast_to(np.zeros((), other.dtype.numpy), other.sizes or ())
+            inputs.append(array if other is value else blank)
+        run_node(node, inputs, _NO_STATE)
+
+    return blame
+
+
 def _over(leaf: Leaf, body: Body) -> str | None:
     """How an operand of an epilogue is addressed, or None if in no way that epilogues know."""
-    if leaf.offset.value:
+    if leaf.value is None or leaf.gathered or leaf.offset.value:
         return None
     rank = len(body.space)
     strides = tuple(s.value if n.value != 1 else 0 for s, n in zip(leaf.strides, body.space, strict=True))
@@ -394,4 +533,4 @@ def _renamed(
     return memo[id(root)]
 
 
-__all__ = ["FEED", "lower", "value_sizes"]
+__all__ = ["lower"]

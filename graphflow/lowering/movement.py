@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from graphflow.loops import ir
 from graphflow.loops.build import Builder
-from graphflow.lowering.kernels import FLAT_TURN, Size, row_major, value_sizes
+from graphflow.lowering.kernels import FLAT_TURN
+from graphflow.lowering.sizes import Size, row_major, value_sizes
 from graphflow.program import SPECIALIZED, Node, Value
 
 

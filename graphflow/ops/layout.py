@@ -1613,6 +1613,12 @@ def gather_v2_op(params: Array, indices: Array, axis: Array, *, batch_dims: int 
     return result
 
 
+@gather_v2_op.bounds
+def _gather_v2_bounds(node: Any) -> dict[int, tuple[int, int]]:
+    axis, sizes = node.constant(2), node.inputs[0].shape.as_list()
+    return {} if axis is None else {1: (0, sizes[int(axis) % max(1, len(sizes))])}
+
+
 @gather_v2_op.gradient
 def _gather_v2_gradient(op: Any, dy: Any) -> list[Any]:
     params, indices, axis = op.inputs
@@ -2686,6 +2692,12 @@ def _gather_or_zero(params: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     shape = emit.ConcatV2([emit.Shape(ids), _inner_ones(rows, ids)], 0)
     valid = emit.Reshape(emit.GreaterEqual(ids, zero), shape)
     return emit.SelectV2(valid, rows, constant(np.zeros((), rows.dtype.as_numpy_dtype))), valid
+
+
+@unsorted_segment_sum_op.bounds
+def _unsorted_segment_sum_bounds(node: Any) -> dict[int, tuple[int, int]]:
+    count = node.constant(2)
+    return {} if count is None else {1: (-(2**63), int(count))}
 
 
 @unsorted_segment_sum_op.gradient

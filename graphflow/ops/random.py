@@ -18,6 +18,8 @@ from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, get_seed, name_scope
+from graphflow.loops.build import Builder
+from graphflow.loops.ir import Expr
 from graphflow.opdef import constant_value, convert_to_tensor, emit, op
 from graphflow.ops.rules import FLOATS, REALS, Array, rank_exactly, same_as_first, shape_input
 from graphflow.shapes import TensorShape
@@ -213,6 +215,72 @@ def _filled(
     return make(philox(key, counter, -(-size // group))).reshape(-1)[:size].reshape(sizes)
 
 
+# ---------------------------------------------------------------------------- the same in compiled code
+
+# Here nothing may be fused into one rounding that NumPy does in two: a product that is added to goes through `_exact`.
+
+
+def _uniform_lower(b: Builder, words: Sequence[Expr], dtype: str) -> list[Expr]:
+    """What `_uniform` makes of one sample."""
+    if dtype == "float64":
+        found = []
+        for high, low in (words[:2], words[2:]):
+            bits = b.or_(b.shl(b.and_(b.cast(high, "u64"), 0xFFFFF), 32), b.cast(low, "u64"))
+            found.append(b.sub(b.bitcast(b.or_(bits, 1023 << 52), "f64"), 1.0))
+        return found
+    word, mask, one = {
+        "float32": ("u32", 0x7FFFFF, 127 << 23),
+        "float16": ("u16", 0x3FF, 15 << 10),
+        "bfloat16": ("u16", 0x7F, 127 << 7),
+    }[dtype]
+    return [b.sub(b.bitcast(b.or_(b.and_(b.cast(w, word), mask), one), dtype), 1.0) for w in words]
+
+
+def _exact(b: Builder, x: Expr, y: Any) -> Expr:
+    """A product in a rounding of its own."""
+    return b.fma(x, y, -0.0)
+
+
+_LOG_INVERSES, _LOG_LOGARITHMS = (np.ascontiguousarray(column) for column in _LOG_TABLE.T)
+
+
+def _log_lower(b: Builder, x: Expr, table: Any) -> Expr:
+    """What `_log` computes."""
+    bits = b.bitcast(x, "u32")
+    above = b.sub(bits, 0x3F330000)
+    exponent = b.cast(b.shr(b.bitcast(above, "i32"), 23), "f64")
+    entry = b.and_(b.shr(above, 19), 15)
+    inverse, logarithm = table(_LOG_INVERSES, entry), table(_LOG_LOGARITHMS, entry)
+    fraction = b.cast(b.bitcast(b.sub(bits, b.and_(above, 0xFF800000)), "f32"), "f64")
+    rest = b.sub(_exact(b, fraction, inverse), 1.0)
+    square = _exact(b, rest, rest)
+    slope = b.add(_exact(b, rest, _LOG_POLYNOMIAL[1]), _LOG_POLYNOMIAL[2])
+    tail = b.add(_exact(b, square, _LOG_POLYNOMIAL[0]), slope)
+    whole = b.add(b.add(logarithm, _exact(b, exponent, _LN2)), rest)
+    return b.cast(b.add(_exact(b, tail, square), whole), "f32")
+
+
+def _sin_cos_lower(b: Builder, x: Expr) -> tuple[Expr, Expr]:
+    """What `_sin_cos` computes."""
+    wide = b.cast(x, "f64")
+    turns = b.floor(b.add(_exact(b, wide, _TWO_OVER_PI), 0.5))
+    quadrant = b.cast(turns, "i32")
+    rest = b.sub(wide, _exact(b, turns, _HALF_PI))
+    square = _exact(b, rest, rest)
+    corner = b.and_(quadrant, 3)
+    signed = b.select(b.or_(b.eq(corner, 1), b.eq(corner, 2)), b.neg(rest), rest)
+    fourth, cube = _exact(b, square, square), _exact(b, square, signed)
+    near = b.add(signed, _exact(b, cube, _SINE[0]))
+    far = b.add(_exact(b, square, _SINE[2]), _SINE[1])
+    sine = b.add(near, _exact(b, _exact(b, cube, square), far))
+    near = b.add(b.add(_exact(b, square, _COSINE[1]), _COSINE[0]), _exact(b, fourth, _COSINE[2]))
+    far = b.add(_exact(b, square, _COSINE[4]), _COSINE[3])
+    cosine = b.add(near, _exact(b, _exact(b, fourth, square), far))
+    cosine = b.select(b.ne(b.and_(quadrant, 2), 0), b.neg(cosine), cosine)
+    swapped = b.eq(b.and_(quadrant, 1), 1)
+    return b.cast(b.select(swapped, cosine, sine), "f32"), b.cast(b.select(swapped, sine, cosine), "f32")
+
+
 # ---------------------------------------------------------------------------- the ops
 
 
@@ -228,6 +296,11 @@ def random_uniform_op(shape: Array, *, dtype: DType, key: tuple[int, int], count
     return _filled(shape, key, counter, _group_size(kind), lambda words: _uniform(words, kind))
 
 
+@random_uniform_op.draw
+def _random_uniform_draw(b: Builder, words: Sequence[Expr], table: Any, *, dtype: DType) -> list[Expr]:
+    return _uniform_lower(b, words, dtype.name)
+
+
 @_shape_op("RandomStandardNormal")
 def random_standard_normal_op(shape: Array, *, dtype: DType, key: tuple[int, int], counter: int) -> Array:
     """Normal numbers of mean 0 and deviation 1."""
@@ -236,6 +309,22 @@ def random_standard_normal_op(shape: Array, *, dtype: DType, key: tuple[int, int
     return _filled(shape, key, counter, _group_size(kind), lambda words: _normal_pairs(words, double)).astype(
         kind
     )
+
+
+@random_standard_normal_op.draw
+def _random_standard_normal_draw(
+    b: Builder, words: Sequence[Expr], table: Any, *, dtype: DType
+) -> list[Expr] | None:
+    if dtype.name == "float64":
+        return None  # NumPy's own logarithm and sine, whose bits are not ours to promise
+    uniform = _uniform_lower(b, words, "float32")
+    found = []
+    for first, second in (uniform[:2], uniform[2:]):
+        angle = b.cast(_exact(b, b.cast(second, "f64"), 2.0 * np.pi), "f32")
+        radius = b.sqrt(b.mul(_log_lower(b, b.max(first, 1.0e-7), table), -2.0))
+        sine, cosine = _sin_cos_lower(b, angle)
+        found += [b.cast(b.mul(part, radius), dtype.name) for part in (sine, cosine)]
+    return found
 
 
 @_shape_op("TruncatedNormal")
@@ -277,7 +366,7 @@ def _uniform_int_shape(node: Any) -> TensorShape:
 
 @op("RandomUniformInt", "shape:T; minval:Tout; maxval:Tout", "output:Tout",
     f"{_SEEDS}; Tout:type{{int32|int64}}; T:type{{int32|int64}}",
-    infer=_uniform_int_shape, effects="random", differentiable=False)  # fmt: skip
+    infer=_uniform_int_shape, effects="random", differentiable=False, lowering="random")  # fmt: skip
 def random_uniform_int_op(
     shape: Array, minval: Array, maxval: Array, *, key: tuple[int, int], counter: int
 ) -> Array:
@@ -296,6 +385,21 @@ def random_uniform_int_op(
         return (both % np.uint64(high - low) + np.uint64(low & _MASK64)).view(np.int64)
 
     return _filled(shape, key, counter, 2, wide)
+
+
+@random_uniform_int_op.draw
+def _random_uniform_int_draw(
+    b: Builder, words: Sequence[Expr], table: Any, low: int, high: int, *, Tout: DType
+) -> list[Expr] | None:
+    if low >= high:
+        return None
+    kind, result, mask = ("u64", "i64", _MASK64) if Tout.name == "int64" else ("u32", "i32", 0xFFFFFFFF)
+    whole = list(words)
+    if kind == "u64":
+        pairs = (words[:2], words[2:])
+        whole = [b.or_(b.cast(first, "u64"), b.shl(b.cast(second, "u64"), 32)) for first, second in pairs]
+    span, start = b.const(high - low, kind), b.const(low & mask, kind)
+    return [b.bitcast(b.add(b.floormod(number, span), start), result) for number in whole]
 
 
 @op("RandomShuffle", "value:T", "output:T", f"{_SEEDS}; T:type", infer=same_as_first, effects="random",

@@ -10,6 +10,8 @@ from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import InvalidArgumentError
 from graphflow.graph import Tensor, name_scope
+from graphflow.loops.build import Builder
+from graphflow.loops.ir import Expr, is_float
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op
 from graphflow.ops.rules import (
     NUMBERS,

@@ -176,7 +176,7 @@ def _gathered(node: Any) -> TensorShape:
 
 @op("ResourceGather", "resource:resource; indices:Tindices", "output:dtype",
     "batch_dims:int=0; validate_indices:bool=true; dtype:type; Tindices:type{int32|int64}",
-    infer=_gathered, effects="reads", reads=(0,), lowering="gather_rows")  # fmt: skip
+    infer=_gathered, effects="reads", reads=(0,), lowering="gather")  # fmt: skip
 def resource_gather(state: Array, indices: Array, *, batch_dims: int = 0) -> Array:
     """Rows of a variable at `indices`."""
     check_rows(indices, state.shape[batch_dims])
@@ -187,6 +187,13 @@ def resource_gather(state: Array, indices: Array, *, batch_dims: int = 0) -> Arr
     rows = indices.reshape(flat.shape[0], -1)
     taken = np.stack([flat[i][rows[i]] for i in range(len(flat))]) if len(flat) else flat[:, :0]
     return taken.reshape(*lead, *indices.shape[batch_dims:], *state.shape[batch_dims + 1 :])
+
+
+@resource_gather.bounds
+def resource_gather_bounds(node: Any) -> dict[int, tuple[int, int]]:
+    """The indices must name rows."""
+    batch = node.attrs["batch_dims"]
+    return {1: (0, node.inputs[0].handle_shape.as_list()[batch])}
 
 
 @resource_gather.gradient
@@ -311,10 +318,12 @@ def _scatter_op(name: str, meaning: str, attrs: str, write: Callable[[Array, Arr
         return result
 
     body.__doc__ = meaning
-    tag = "scatter_rows" if name in ("ResourceScatterAdd", "ResourceScatterSub") else ""
+    tags = {"ResourceScatterAdd": "scatter_add", "ResourceScatterSub": "scatter_sub"}
     signature = "resource:resource; indices:Tindices; updates:dtype"
-    return op(name, signature, "", attrs, infer=_scattered, effects="writes", updates=(0,), differentiable=False,
-              lowering=tag)(body)  # fmt: skip
+    definition = op(name, signature, "", attrs, infer=_scattered, effects="writes", updates=(0,),
+                    differentiable=False, lowering=tags.get(name, ""))(body)  # fmt: skip
+    definition.bounds(lambda node: {1: (0, node.inputs[0].handle_shape.as_list()[0])})
+    return definition
 
 
 def _set_rows(state: Array, indices: Array, updates: Array) -> None:

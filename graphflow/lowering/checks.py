@@ -1,0 +1,29 @@
+"""The kernel that looks whether the elements of an operand lie within bounds."""
+
+from __future__ import annotations
+
+import functools
+
+from graphflow.loops import ir
+from graphflow.loops.build import Builder
+
+_TURN = 4096  # elements that one turn looks at
+
+
+@functools.cache
+def bounds_kernel(dtype: str) -> ir.Kernel:
+    """Returns the kernel (values, status, count, low, high) that sets the status word if a value is not in [low, high)."""
+    b = Builder("bounds")
+    values, status = b.buffer("x", dtype), b.buffer("status", "i64")
+    count, low, high = b.int_param("count"), b.int_param("low"), b.int_param("high")
+    turns = b.floordiv(b.add(count, _TURN - 1), b.const(_TURN, "i64"))
+    with b.loop("turn", 0, turns, "parallel") as turn:
+        start = b.let("start", b.mul(turn, b.const(_TURN, "i64")))
+        stop = b.let("stop", b.min(b.add(start, b.const(_TURN, "i64")), count))
+        outside = b.carry("outside", b.const(0, "i64"), "max")
+        with b.loop("i", start, stop, "vector", [outside]) as i:
+            value = b.cast(b.load(values, i), "i64")
+            b.update(outside, b.cast(b.or_(b.lt(value, low), b.ge(value, high)), "i64"))
+        with b.where(b.ne(outside, 0)):
+            b.store(status, 0, 1)
+    return b.kernel()

@@ -1,0 +1,122 @@
+"""Ops whose results are expressions over any elements of their operands: slices, gathers, one-hot rows, fills.
+
+Nothing is computed here twice and nothing carries over, so what uses such a result can share its kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from graphflow.loops.build import Builder
+from graphflow.loops.ir import Expr
+from graphflow.lowering.sizes import Size, value_sizes
+from graphflow.program import Node, Value
+
+Strides = tuple[Size, ...]
+
+
+class Operands(Protocol):
+    """What a rule builds its expressions from."""
+
+    @property
+    def b(self) -> Builder:
+        """The builder of the expressions."""
+
+    def strides(self, value: Value) -> Strides:
+        """How far apart a value's elements lie in memory, per axis of its own."""
+
+    def element(self, value: Value, strides: Strides) -> Expr:
+        """The element at the sum of position times stride over the axes of the result."""
+
+    def gathered(self, value: Value, strides: Strides, index: Expr) -> Expr:
+        """The element `index` further on; the index is inside whatever happens."""
+
+    def position(self, strides: Strides) -> Expr:
+        """The sum of position times stride itself, an i64."""
+
+    def size(self, size: Size) -> Expr:
+        """A size as an i64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Whether a node has the form, and its one result."""
+
+    takes: Callable[[Node], bool]
+    expr: Callable[[Node, Operands], Expr]
+
+
+def _is_scalar(value: Value) -> bool:
+    return value.sizes == ()
+
+
+def _fill(node: Node, operands: Operands) -> Expr:
+    """`Fill(dims, value)`."""
+    return operands.element(node.inputs[1], _nowhere(node))
+
+
+def _nowhere(node: Node) -> Strides:
+    return (Size(0),) * len(node.outputs[0].sizes or ())
+
+
+def _one_hot(node: Node, operands: Operands) -> Expr:
+    """`OneHot(indices, depth, on_value, off_value, axis=)`."""
+    indices, _, on, off = node.inputs
+    own = operands.strides(indices)
+    axis = int(node.attrs["axis"]) % (len(own) + 1)
+    place = operands.position(tuple(Size(int(i == axis)) for i in range(len(own) + 1)))
+    index = operands.element(indices, (*own[:axis], Size(0), *own[axis:]))
+    b = operands.b
+    hit = b.eq(b.cast(index, "i64"), place)
+    return b.select(hit, operands.element(on, _nowhere(node)), operands.element(off, _nowhere(node)))
+
+
+def _batch_dims(node: Node) -> int:
+    batch = int(node.attrs.get("batch_dims", 0))
+    return batch + len(node.inputs[1].sizes or ()) if batch < 0 else batch
+
+
+def _gather_axis(node: Node) -> int | None:
+    if len(node.inputs) < 3:
+        return _batch_dims(node)
+    axis = node.inputs[2].constant
+    return None if axis is None else int(axis) % max(1, len(node.inputs[0].sizes or ()))
+
+
+def _gather(node: Node, operands: Operands) -> Expr:
+    """`GatherV2(params, indices, axis, batch_dims=)` and `ResourceGather(state, indices, batch_dims=)`."""
+    params, indices = node.inputs[:2]
+    axis, batch = _gather_axis(node), _batch_dims(node)
+    assert axis is not None
+    sizes = value_sizes(params)
+    across, along = operands.strides(params), operands.strides(indices)
+    nothing = (Size(0),)
+    count = len(along) - batch
+    from_params = (*across[:axis], *nothing * count, *across[axis + 1 :])
+    from_indices = (
+        *along[:batch],
+        *nothing * (axis - batch),
+        *along[batch:],
+        *nothing * (len(sizes) - axis - 1),
+    )
+    b = operands.b
+    index = b.cast(operands.element(indices, from_indices), "i64")
+    # A wrong index is reported by a check of its own; here it only must not read outside.
+    index = b.max(b.min(index, b.sub(operands.size(sizes[axis]), 1)), 0)
+    return operands.gathered(params, from_params, b.mul(index, operands.size(across[axis])))
+
+
+READS: dict[str, Read] = {
+    "fill": Read(lambda node: _is_scalar(node.inputs[1]), _fill),
+    "one_hot": Read(lambda node: _is_scalar(node.inputs[2]) and _is_scalar(node.inputs[3]), _one_hot),
+    "gather": Read(lambda node: _gather_axis(node) is not None, _gather),
+}
+
+
+def read_of(node: Node) -> Read | None:
+    """Returns how a node's result is read, or None if it has no such form."""
+    rule = READS.get(node.op_def.lowering)
+    return rule if rule is not None and rule.takes(node) else None
+
