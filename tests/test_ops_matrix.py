@@ -18,10 +18,10 @@ from graphflow import dtypes, reference
 from graphflow.dtypes import as_dtype
 from graphflow.gradients import gradients, indexed_slices_to_tensor
 from graphflow.graph import Graph, IndexedSlices, Operation, Tensor
-from graphflow.opdef import OpDef, constant, emit_operation, gradient_rule, registered_ops
+from graphflow.opdef import OpDef, constant, emit, emit_operation, gradient_rule, registered_ops
 from graphflow.program import freeze
+from graphflow.session import Session, SessionState
 from graphflow.shapes import TensorShape
-from graphflow.variable_store import VariableStore
 from tests.samples import Array, Sample, all_samples
 
 TABLE = all_samples()
@@ -40,6 +40,8 @@ CASES = [
     for op_type, listed in sorted(TABLE.items())
     for i, sample in enumerate(listed)
 ]
+STATEFUL = [case for case in CASES if OPS[case.values[0]].reads]
+RANDOM = [case for case in CASES if OPS[case.values[0]].effects == "random"]
 PURE = [case for case in CASES if OPS[case.values[0]].effects == ""]
 DIFFERENTIABLE = [
     case
@@ -73,13 +75,14 @@ def nested(op: OpDef, flat: Sequence[Any], sample: Sample) -> list[Any]:
 
 
 class Built:
-    """A sample as one operation of a graph of its own."""
+    """A sample as one operation of a graph of its own; values at the places of handles are those of `variables`."""
 
     def __init__(self, op_type: str, sample: Sample, *, known: bool = True) -> None:
         self.op_def = OPS[op_type]
         self.arrays = sample.flat()
         self.graph = Graph()
         self.feeds: dict[Tensor, Array] = {}
+        self.variables: dict[str, Array] = {}
         with self.graph.as_default():
             tensors = [self._input(i, array, sample, known) for i, array in enumerate(self.arrays)]
             emit_operation(self.op_def, nested(self.op_def, tensors, sample), dict(sample.attrs), "tested")
@@ -87,6 +90,12 @@ class Built:
         self.tensors = tensors
 
     def _input(self, i: int, array: Array, sample: Sample, known: bool) -> Tensor:
+        if i in self.op_def.reads:
+            self.variables[f"v{i}"] = array
+            handle: Tensor = emit.VarHandleOp(
+                dtype=as_dtype(array.dtype), shape=TensorShape(array.shape), shared_name=f"v{i}", name=f"v{i}"
+            )
+            return handle
         if known and i in sample.constant:
             return constant(array, as_dtype(array.dtype))
         shape = TensorShape(sample.shapes.get(i, array.shape)) if known else TensorShape(None)
@@ -134,7 +143,7 @@ def test_shape_rule(op_type: str, sample: Sample) -> None:
 def run_reference(built: Built, fetches: Sequence[Tensor]) -> list[Array]:
     feeds = list(built.feeds)
     program = freeze(fetches or [built.operation], feeds)
-    return reference.run(program, [built.feeds[t] for t in feeds], VariableStore())
+    return reference.run(program, [built.feeds[t] for t in feeds], SessionState())
 
 
 @pytest.mark.parametrize(("op_type", "sample"), PURE)
@@ -148,8 +157,6 @@ def test_reference(op_type: str, sample: Sample) -> None:
 
 @pytest.mark.parametrize(("op_type", "sample"), PURE)
 def test_compiled(op_type: str, sample: Sample) -> None:
-    from graphflow.session import Session
-
     expected = body_results(op_type, sample)
     for known in (True, False):
         built = Built(op_type, sample, known=known)
@@ -186,6 +193,70 @@ def test_protobuf_round_trip(op_type: str, sample: Sample) -> None:
             np.testing.assert_array_equal(mine.attrs[name], value)
         else:
             assert mine.attrs[name] == value, name
+
+
+@pytest.mark.parametrize(("op_type", "sample"), STATEFUL)
+def test_variables(op_type: str, sample: Sample) -> None:
+    built = Built(op_type, sample)
+    op_def, operation = built.op_def, built.operation
+    with np.errstate(all="ignore"):
+        expected = op_def.run(sample.flat(), operation.attrs)
+    states = {f"v{i}": value for i, value in zip(op_def.updates, expected, strict=False)}
+    states = {**built.variables, **states}
+    outputs = expected[len(op_def.updates) :]
+
+    store = SessionState()
+    for name, array in built.variables.items():
+        store.set(name, array)
+    feeds = list(built.feeds)
+    program = freeze(operation.outputs or [operation], feeds)
+    actual = reference.run(program, [built.feeds[t] for t in feeds], store)
+    for mine, body in zip(actual, outputs, strict=False):
+        np.testing.assert_array_equal(mine, body)
+    for name, body in states.items():
+        np.testing.assert_array_equal(store.get(name), body, err_msg=f"reference: {name}")
+
+    handles = {t.op.name: t for t in built.tensors if t.op.type == "VarHandleOp"}
+    with built.graph.as_default():
+        assigns = [emit.AssignVariableOp(handles[name], array) for name, array in built.variables.items()]
+        reads = {
+            name: emit.ReadVariableOp(handles[name], dtype=handles[name].handle_dtype) for name in states
+        }
+    with Session(graph=built.graph) as session:
+        session.run(assigns)
+        if operation.outputs:
+            actual = session.run(list(operation.outputs), built.feeds)
+        else:
+            session.run(operation, built.feeds)
+        values = session.run(reads)
+    for i, body in enumerate(outputs):
+        assert_same(as_array(actual[i], body), body, sample, f"output {i}")
+    for name, body in states.items():
+        assert_same(values[name], body, sample, name)
+
+
+@pytest.mark.parametrize(("op_type", "sample"), RANDOM)
+def test_random_numbers(op_type: str, sample: Sample) -> None:
+    built = Built(op_type, sample)
+    outputs = list(built.operation.outputs)
+    feeds = list(built.feeds)
+    state = SessionState()
+    program = freeze(outputs, feeds)
+    with Session(graph=built.graph) as session:
+        for turn in range(2):
+            expected = reference.run(program, [built.feeds[t] for t in feeds], state)
+            actual = session.run(outputs, built.feeds)
+            for output, mine, body in zip(outputs, actual, expected, strict=True):
+                assert output.shape.is_compatible_with(mine.shape)
+                assert (mine.shape, mine.dtype) == (body.shape, body.dtype)
+                if sample.attrs.get("seed") or sample.attrs.get("seed2"):
+                    np.testing.assert_allclose(
+                        mine.astype(np.float64),
+                        body.astype(np.float64),
+                        rtol=1e-5,
+                        atol=1e-6,
+                        err_msg=f"turn {turn}",
+                    )
 
 
 # ---------------------------------------------------------------------------- gradients
