@@ -15,7 +15,7 @@ from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
-from graphflow.ops.rules import FLOATS, REALS, Array, rank_exactly, shape_tensor, widened
+from graphflow.ops.rules import FLOATS, REALS, SIGNED, Array, rank_exactly, shape_tensor, widened
 from graphflow.shapes import TensorShape
 
 Pair = tuple[int, int]
@@ -596,12 +596,14 @@ class _Pool:
 
 
 def _lowest(dtype: Any) -> Any:
-    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+    """What no window prefers to an element."""
+    kind = np.dtype(getattr(dtype, "as_numpy_dtype", dtype))
+    return np.iinfo(kind).min if kind.kind in "iu" else -np.inf
 
 
 @op("MaxPool", "input:T", "output:T",
-    f"T:type{{{REALS}}}=float32; {_POOL}; {_EXPLICIT}; data_format:string{{NHWC|NCHW|NCHW_VECT_C}}=NHWC",
-    infer=_pool_shape, lowering="max_pool")  # fmt: skip
+    f"T:type{{{FLOATS}|{SIGNED}|uint8|uint16}}=float32; {_POOL}; {_EXPLICIT}; "
+    "data_format:string{NHWC|NCHW|NCHW_VECT_C}=NHWC", infer=_pool_shape, lowering="max_pool")  # fmt: skip
 @widened
 def max_pool_op(
     input: Array,
@@ -654,7 +656,16 @@ def max_pool_grad_op(
 @max_pool_grad_op.gradient
 def max_pool_grad_gradient(op: Any, dy: Tensor) -> list[Any]:
     """The gradient picked up where it was put."""
-    return [None, None, emit.MaxPoolGradGrad(op.inputs[0], op.inputs[1], dy, **_pool_attributes(op))]
+    x, y = op.inputs[:2]
+    attrs = _pool_attributes(op)
+    explicit = attrs.pop("explicit_paddings")
+    if attrs["padding"] == "EXPLICIT":
+        # TensorFlow's op knows no explicit padding: pad beforehand, with what no window chooses.
+        margins = np.array(explicit, np.int32).reshape(4, 2)
+        x = emit.PadV2(x, margins, np.asarray(_lowest(x.dtype), x.dtype.as_numpy_dtype))
+        dy = emit.Pad(dy, margins)
+        attrs["padding"] = "VALID"
+    return [None, None, emit.MaxPoolGradGrad(x, y, dy, **attrs)]
 
 
 def _max_pool_grad_grad_shape(node: Any) -> TensorShape:
@@ -665,14 +676,14 @@ def _max_pool_grad_grad_shape(node: Any) -> TensorShape:
 
 
 @op("MaxPoolGradGrad", "orig_input:T; orig_output:T; grad:T", "output:T",
-    f"{_POOL}; {_EXPLICIT}; {_FORMAT}; T:type{{{REALS}}}", infer=_max_pool_grad_grad_shape)  # fmt: skip
+    f"{_POOL}; padding:string{{SAME|VALID}}; {_FORMAT}; T:type{{{REALS}}}",
+    infer=_max_pool_grad_grad_shape)  # fmt: skip
 @widened
 def max_pool_grad_grad_op(
     orig_input: Array, orig_output: Array, grad: Array, *, ksize: Sequence[int], strides: Sequence[int], padding: str,
-    explicit_paddings: Sequence[int] = (),
 ) -> Array:  # fmt: skip
     """The elements of `grad` that stand where each window has its largest element."""
-    pool = _Pool(orig_input.shape, ksize, strides, padding, explicit_paddings)
+    pool = _Pool(orig_input.shape, ksize, strides, padding, ())
     chosen = np.argmax(pool.windows(orig_input, _lowest(orig_input.dtype)), axis=-1)
     return np.take_along_axis(pool.windows(grad, 0), chosen[..., None], axis=-1)[..., 0]
 
