@@ -227,6 +227,12 @@ def no_op(name: str | None = None) -> Operation:
     return emit.NoOp(name=name)
 
 
+@op("ControlTrigger", infer=no_output, differentiable=False)
+def control_trigger_op() -> Any:
+    """Nothing; as NoOp, in graphs of old."""
+    return None
+
+
 def _ensured_shape(node: Any) -> TensorShape:
     return attr_shape(node).merge_with(node.inputs[0].shape)
 

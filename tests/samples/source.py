@@ -66,7 +66,7 @@ def ensure_shape() -> Iterator[Sample]:
     yield Sample([uniform(2, 3)], attrs={"shape": TensorShape([2, None])}, shapes={0: None}, name="unknown")
 
 
-@samples("NoOp")
+@samples("NoOp", "ControlTrigger")
 def no_op() -> Iterator[Sample]:
     yield Sample(differentiable=False)
 
