@@ -62,7 +62,9 @@ def matmul(node: Node) -> CallNode | None:
     for sizes in (a_sizes[:-2], b_sizes[:-2]):
         lead = len(batch) - len(sizes)
         has.append(
-            tuple(i >= lead and (sizes[i - lead].value != 1 or batch[i].value == 1) for i in range(len(batch)))
+            tuple(
+                i >= lead and (sizes[i - lead].value != 1 or batch[i].value == 1) for i in range(len(batch))
+            )
         )
     call = Gemm(
         dtype=dtype,
@@ -98,7 +100,9 @@ def _padding(
     return pads[0], pads[1]
 
 
-def _convolution(node: Node, direction: str, x: Value, w: Value, y: Value, depthwise: bool) -> CallNode | None:
+def _convolution(
+    node: Node, direction: str, x: Value, w: Value, y: Value, depthwise: bool
+) -> CallNode | None:
     """One of the directions; x, w and y stand for images, filters and results, wherever each comes from."""
     operands = {"forward": (x, w), "input": (y, w), "filter": (x, y)}[direction]
     dtype = _dtype(node, *operands)

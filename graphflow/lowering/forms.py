@@ -129,7 +129,9 @@ def uniform_number(node: Node) -> Number | None:
     if node.op_def.lowering == "fill":
         constant = node.inputs[1].constant
         fixed = constant is not None and SPECIALIZED not in node.inputs[1].node.attrs
-        return constant.reshape(-1)[0].item() if fixed and constant is not None and constant.size == 1 else None
+        return (
+            constant.reshape(-1)[0].item() if fixed and constant is not None and constant.size == 1 else None
+        )
     if node.op_def.scalar is None:
         return None
     tried = _tried(node)
@@ -153,7 +155,11 @@ def _tried(node: Node) -> Any:
     # Integers by value: a body may refuse a divisor that could be zero, which code has no way to report.
     operands = tuple((value.dtype.name, _single_integer(value)) for value in node.inputs)
     op_def = node.op_def
-    asked = op_def.body_attrs | {arg.number_attr for arg in op_def.inputs} | set(asked_for(op_def.scalar or _tried))
+    asked = (
+        op_def.body_attrs
+        | {arg.number_attr for arg in op_def.inputs}
+        | set(asked_for(op_def.scalar or _tried))
+    )
     attrs = tuple((name, node.attrs[name]) for name in sorted(asked) if name in node.attrs)
     return _trial(op_def, operands, attrs)
 

@@ -116,7 +116,9 @@ def view_of(value: Value, forms: dict[Node, Form]) -> tuple[Value, Size, tuple[S
     return value, offset, strides
 
 
-def _mapped(node: Node, sizes: Sequence[Size], strides: Sequence[Size]) -> list[tuple[Size, tuple[Size, ...]]]:
+def _mapped(
+    node: Node, sizes: Sequence[Size], strides: Sequence[Size]
+) -> list[tuple[Size, tuple[Size, ...]]]:
     """Offset and strides of each output of an affine read of memory with these sizes and strides."""
     found = index_maps(node, [s.value for s in sizes], [s.value for s in strides])
     # Which of the numbers depend on open sizes can't be seen from outside the rule: all that might.
@@ -376,7 +378,10 @@ def _merge(axes: list[_Axis]) -> list[_Axis]:
             continue
         if result:
             outer = result[-1]
-            if all(o.value == i.value * axis.extent.value for o, i in zip(outer.strides, axis.strides, strict=True)):
+            if all(
+                o.value == i.value * axis.extent.value
+                for o, i in zip(outer.strides, axis.strides, strict=True)
+            ):
                 result[-1] = _Axis(outer.extent.times(axis.extent), axis.strides)
                 continue
         result.append(axis)
@@ -412,7 +417,9 @@ class _Kernel:
         """The buffer of a leaf."""
         leaf = self.body.leaves[name]
         assert leaf.value is not None
-        return self.buffer(name, leaf.value, "read", None if leaf.gathered else share(leaf.value, leaf.strides))
+        return self.buffer(
+            name, leaf.value, "read", None if leaf.gathered else share(leaf.value, leaf.strides)
+        )
 
     def partial(self, name: str, number: int, dtype: str) -> ir.Buffer:
         buffer = self.b.buffer(name, dtype)
@@ -436,7 +443,9 @@ _Loader = Callable[[str, ir.Expr | None], ir.Expr]
 class _Writer:
     """Writes expressions into the kernel at one place of the loops."""
 
-    def __init__(self, kernel: _Kernel, analysis: _Analysis, load: _Loader, known: dict[int, ir.Expr]) -> None:
+    def __init__(
+        self, kernel: _Kernel, analysis: _Analysis, load: _Loader, known: dict[int, ir.Expr]
+    ) -> None:
         self.kernel = kernel
         self.analysis = analysis
         self.load = load
@@ -487,7 +496,12 @@ def lower_group(body: Body, name: str) -> list[Lowered]:
     if rank - 1 in body.axes:
         kept = math.prod(s.value for a, s in enumerate(body.space) if a not in body.axes)
         folded = math.prod(body.space[a].value for a in body.axes)
-        if kept * 16 <= folded and kept * folded >= SPLIT_FROM and _single_stage(body, analysis) and kept <= 4096:
+        if (
+            kept * 16 <= folded
+            and kept * folded >= SPLIT_FROM
+            and _single_stage(body, analysis)
+            and kept <= 4096
+        ):
             return _in_shares(body, analysis, name)
         return [_rows(body, analysis, name)]
     kept = math.prod(s.value for a, s in enumerate(body.space) if a not in body.axes)
@@ -541,7 +555,10 @@ def _inplace(body: Body, last_only: set[int]) -> list[tuple[Value, Value]]:
                 and leaf.value.dtype is result.value.dtype
                 and leaf.value.sizes == result.value.sizes
                 and leaf.offset.value == 0
-                and all(s.value == o or n.value == 1 for s, o, n in zip(leaf.strides, own, body.space, strict=True))
+                and all(
+                    s.value == o or n.value == 1
+                    for s, o, n in zip(leaf.strides, own, body.space, strict=True)
+                )
             ):
                 pairs.append((result.value, leaf.value))
     return pairs
@@ -568,7 +585,9 @@ def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
     variables: list[ir.Expr] = []
 
     def place(position: int, offset: Size) -> ir.Expr:
-        return kernel.index(offset, [(axis.strides[position], v) for axis, v in zip(axes, variables, strict=True)])
+        return kernel.index(
+            offset, [(axis.strides[position], v) for axis, v in zip(axes, variables, strict=True)]
+        )
 
     def load(name: str, more: ir.Expr | None) -> ir.Expr:
         at = place(names.index(name), body.leaves[name].offset)
@@ -590,7 +609,9 @@ def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
             with b.loop("i", 0, last, "vector") as i:
                 variables.append(i)
                 store_all()
-            return Lowered(b.kernel(), kernel.arguments, False, _inplace(body, set()), [], analysis.flops(points))
+            return Lowered(
+                b.kernel(), kernel.arguments, False, _inplace(body, set()), [], analysis.flops(points)
+            )
         chunks = b.floordiv(b.add(last, FLAT_TURN - 1), b.const(FLAT_TURN, "i64"))
         with b.loop("turn", 0, chunks, "parallel") as t:
             start = b.let("start", b.mul(t, b.const(FLAT_TURN, "i64")))
@@ -658,7 +679,9 @@ class _Folded:
         self.b = self.kernel.b
         kept = [axis for axis in range(len(body.space)) if axis not in body.axes]
         self.outer = _axes_of(body, self.strides, kept)
-        self.inner = _axes_of(body, self.strides, body.axes) or [_Axis(Size(1), [Size(0)] * len(self.strides))]
+        self.inner = _axes_of(body, self.strides, body.axes) or [
+            _Axis(Size(1), [Size(0)] * len(self.strides))
+        ]
         # A row's position is asked for: its axis must stay as it is.
         self.turns = math.prod(axis.extent.value for axis in self.outer)
         self.points = math.prod(size.value for size in body.space)
@@ -678,7 +701,10 @@ class _Folded:
         }
         self.stores = {
             i: self.kernel.buffer(
-                f"y{i}", r.value, "write", share(r.value, self.strides[len(self.names) + i]) if r.inner else None
+                f"y{i}",
+                r.value,
+                "write",
+                share(r.value, self.strides[len(self.names) + i]) if r.inner else None,
             )
             for i, r in enumerate(self.body.results)
             if i in chosen
@@ -799,7 +825,9 @@ def _nest_inner(
 
     def nest(depth: int, outer: list[ir.Carry]) -> None:
         axis = f.inner[depth]
-        start, stop = first if depth == 0 and first is not None else (f.b.const(0, "i64"), f.kernel.size(axis.extent))
+        start, stop = (
+            first if depth == 0 and first is not None else (f.b.const(0, "i64"), f.kernel.size(axis.extent))
+        )
         last = depth == len(f.inner) - 1
         # Each level folds into carries of its own, which the level above takes in.
         own = outer if last else [f.b.carry("part", c.init, c.op) for c in outer]
@@ -839,7 +867,9 @@ def _hoist(exprs: list[ir.Expr], analysis: _Analysis, outside: _Writer, kept: di
 def _spills(body: Body, analysis: _Analysis, passes: int) -> dict[int, tuple[int, int]]:
     """Dear expressions that several passes use: id -> (pass that computes it, result whose memory keeps it)."""
     free = [
-        i for i, r in enumerate(body.results) if r.inner and analysis.stage[id(r.expr)] == passes - 1 and passes > 1
+        i
+        for i, r in enumerate(body.results)
+        if r.inner and analysis.stage[id(r.expr)] == passes - 1 and passes > 1
     ]
     if not free:
         return {}
@@ -917,7 +947,9 @@ def _column(
 
     def nest(depth: int, inside: list[tuple[_Axis, ir.Expr]]) -> None:
         axis = f.inner[depth]
-        start, stop = bounds if depth == 0 and bounds is not None else (b.const(0, "i64"), f.kernel.size(axis.extent))
+        start, stop = (
+            bounds if depth == 0 and bounds is not None else (b.const(0, "i64"), f.kernel.size(axis.extent))
+        )
         outermost = depth == 0
         own = carries if outermost else levels[depth]
         with b.loop("c", start, stop, "serial", own) as c:
@@ -928,7 +960,11 @@ def _column(
                 for fold, carry in zip(analysis.folds, own, strict=True):
                     b.update(carry, writer.write(fold.value))
                 for i in inner_results:
-                    b.store(f.stores[i], f.place(len(f.names) + i, Size(0), now), writer.write(body.results[i].expr))
+                    b.store(
+                        f.stores[i],
+                        f.place(len(f.names) + i, Size(0), now),
+                        writer.write(body.results[i].expr),
+                    )
             else:
                 levels[depth + 1] = [b.carry("part", carry.init, carry.op) for carry in own]
                 nest(depth + 1, now)
@@ -953,7 +989,7 @@ def _in_shares(body: Body, analysis: _Analysis, name: str) -> list[Lowered]:
     """
     f = _Folded(body, analysis, name)
     per_point = [fold.value for fold in analysis.folds] + [r.expr for r in body.results if r.inner]
-    points = {name for e in _below(per_point) if (name := leaf_name(e, body)) is not None}
+    points = {leaf for e in _below(per_point) if (leaf := leaf_name(e, body)) is not None}
     f.buffers(points, [i for i, r in enumerate(body.results) if r.inner])
     b = f.b
     kept_count = f.turns
@@ -993,10 +1029,18 @@ def _in_shares(body: Body, analysis: _Analysis, name: str) -> list[Lowered]:
                     b.update(carry, writer.write(fold.value))
                 for i, result in enumerate(body.results):
                     if result.inner:
-                        b.store(f.stores[i], f.place(len(f.names) + i, Size(0), inside), writer.write(result.expr))
+                        b.store(
+                            f.stores[i], f.place(len(f.names) + i, Size(0), inside), writer.write(result.expr)
+                        )
 
             _nest_inner(f, carries, at, turn, (start, stop))
-            keep({id(fold): b.var(c.name, fold.dtype) for fold, c in zip(analysis.folds, carries, strict=True)}, at)
+            keep(
+                {
+                    id(fold): b.var(c.name, fold.dtype)
+                    for fold, c in zip(analysis.folds, carries, strict=True)
+                },
+                at,
+            )
 
         if row_form:
             _nest_outer(f, False, rows)
@@ -1026,7 +1070,7 @@ def _combine(
     b = f.b
     partials = [f.kernel.partial(f"p{i}", i, fold.dtype) for i, fold in enumerate(analysis.folds)]
     below = _below([body.results[i].expr for i in outer_results])
-    needed = {name for e in below if (name := leaf_name(e, body)) is not None}
+    needed = {leaf for e in below if (leaf := leaf_name(e, body)) is not None}
     f.buffers(needed, outer_results)
     columns = f.outer[-1] if f.outer else None
     f.outer = f.outer[:-1]

@@ -92,7 +92,9 @@ class _Lowering:
                 slot = self.builder.constant(value.constant, node.name)
             elif value.constant is not None:
                 constant = value.constant
-                (slot,) = self.builder.host(lambda: constant, (), [(constant.shape, constant.dtype)], name=node.name)
+                (slot,) = self.builder.host(
+                    lambda: constant, (), [(constant.shape, constant.dtype)], name=node.name
+                )
             else:
                 raise AssertionError(f"{value!r} is not in memory")
             self.slots[value] = slot
@@ -142,19 +144,27 @@ class _Lowering:
             if value in self.roots or not users:
                 continue
             group = self.group_of.get(users[0])
-            if group is None or group.axes is not None or any(self.group_of.get(u) is not group for u in users):
+            if (
+                group is None
+                or group.axes is not None
+                or any(self.group_of.get(u) is not group for u in users)
+            ):
                 continue
             if group.space != value.sizes or any(self.forms[node] is not Form.MAP for node in group.nodes):
                 continue
             taken[group] = entry  # the last call that feeds the group wins: the others are its operands
         return {
-            group: node for group, node in taken.items() if self.epilogue(group, node, self.body(group)) is not None
+            group: node
+            for group, node in taken.items()
+            if self.epilogue(group, node, self.body(group)) is not None
         }
 
     def body(self, group: Group) -> Body:
         return body_of(group, self.fusion, self.needed(group))
 
-    def epilogue(self, group: Group, node: Node, body: Body) -> tuple[Call, dict[str, Value], dict[str, Value]] | None:
+    def epilogue(
+        self, group: Group, node: Node, body: Body
+    ) -> tuple[Call, dict[str, Value], dict[str, Value]] | None:
         """The call with the group as its epilogue, operands and results by name; None where it doesn't fit."""
         call_node = self.call_nodes[node]
         produced = node.outputs[0]
@@ -187,7 +197,9 @@ class _Lowering:
                 return None
             results.append((f"result{i}", expr))
             result_values[f"result{i}"] = result.value
-        call = dataclasses.replace(call_node.call, epilogue=Epilogue(tuple(results), tuple(epilogue_operands)))
+        call = dataclasses.replace(
+            call_node.call, epilogue=Epilogue(tuple(results), tuple(epilogue_operands))
+        )
         return call, operands, result_values
 
     def library_call(
@@ -204,12 +216,16 @@ class _Lowering:
             bound[name] = self.slots[value] = self.new_buffer(value)
         named = {**sizes, "parts": self.builder.threads}
         for workspace in code.workspaces:
-            bound[workspace.name] = self.builder.scratch(max(64, workspace.bytes.evaluate(named)), workspace.name)
+            bound[workspace.name] = self.builder.scratch(
+                max(64, workspace.bytes.evaluate(named)), workspace.name
+            )
         written: set[str] = set()
         changes = set(results) | {workspace.name for workspace in code.workspaces}
         # Only what the epilogue reads element by element may be overwritten: `a`, `b`, images and filters may not.
         epilogue = getattr(call, "epilogue", None)
-        element = [operand.name for operand in epilogue.operands if operand.over == "element"] if epilogue else []
+        element = (
+            [operand.name for operand in epilogue.operands if operand.over == "element"] if epilogue else []
+        )
         pairs = [
             (bound[result], bound[operand])
             for result, made in results.items()
@@ -225,7 +241,9 @@ class _Lowering:
                 elif buffer_name not in changes:
                     args.append(read(bound[buffer_name]))
                 else:
-                    args.append(update(bound[buffer_name]) if buffer_name in written else write(bound[buffer_name]))
+                    args.append(
+                        update(bound[buffer_name]) if buffer_name in written else write(bound[buffer_name])
+                    )
                     written.add(buffer_name)
             last = position == len(code.launches) - 1
             self.builder.launch(
@@ -316,7 +334,9 @@ class _Lowering:
             self.check(node)
             if node in self.call_nodes:
                 found = self.call_nodes[node]
-                self.library_call(found.call, found.operands, {found.result: node.outputs[0]}, found.sizes, node)
+                self.library_call(
+                    found.call, found.operands, {found.result: node.outputs[0]}, found.sizes, node
+                )
             elif node in self.nests:
                 self.nest(self.nests[node], node)
             else:
@@ -379,12 +399,22 @@ class _Lowering:
                 args.append(read(self.slot(argument)))
                 size += bytes_of(argument)
         self.builder.launch(
-            nest.kernel, args, parallel=nest.parallel, name=node.name, origin=node, flops=nest.flops, bytes=size
+            nest.kernel,
+            args,
+            parallel=nest.parallel,
+            name=node.name,
+            origin=node,
+            flops=nest.flops,
+            bytes=size,
         )
 
     def draw(self) -> None:
         """Adds the step that reserves the random numbers of all loop nests that make some."""
-        nodes = [node for node in self.program.nodes if node in self.nests and node in self.nests[node].arguments]
+        nodes = [
+            node
+            for node in self.program.nodes
+            if node in self.nests and any(argument is node for argument in self.nests[node].arguments)
+        ]
         self.draws: dict[Node, tuple[Slot, int]] = {}
         if not nodes:
             return

@@ -102,7 +102,12 @@ def tile(node: Node) -> list[Block] | None:
     return [Block(source, tuple(extents), tuple(out_of), tuple(into), Size(0))]
 
 
-MOVES: dict[str, Callable[[Node], list[Block] | None]] = {"concat": concat, "pack": pack, "pad": pad, "tile": tile}
+MOVES: dict[str, Callable[[Node], list[Block] | None]] = {
+    "concat": concat,
+    "pack": pack,
+    "pad": pad,
+    "tile": tile,
+}
 
 
 def blocks_of(node: Node) -> list[Block] | None:
@@ -175,7 +180,10 @@ def _merged(block: Block) -> list[tuple[Size, Size, Size]]:
             continue
         if result:
             before = result[-1]
-            if before[1].value == out_of.value * extent.value and before[2].value == into.value * extent.value:
+            if (
+                before[1].value == out_of.value * extent.value
+                and before[2].value == into.value * extent.value
+            ):
                 result[-1] = (before[0].times(extent), out_of, into)
                 continue
         result.append((extent, out_of, into))

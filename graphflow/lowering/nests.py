@@ -6,7 +6,6 @@ where there is no such nest (an odd dtype, sizes only known in the run); the nod
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -226,7 +225,13 @@ def random(node: Node) -> Nest | None:
     made = node.outputs[0]
     w = _Writer("random")
     b = w.b
-    trial = rule(b, tuple(b.var(f"w{i}", "u32") for i in range(4)), lambda t, i: b.const(0, t.dtype), *constants, **attrs)
+    trial = rule(
+        b,
+        tuple(b.var(f"w{i}", "u32") for i in range(4)),
+        lambda t, i: b.const(0, t.dtype),
+        *constants,
+        **attrs,
+    )
     if trial is None:
         return None
     per_sample = len(trial)
@@ -248,7 +253,10 @@ def random(node: Node) -> Nest | None:
         low, high = b.let("low", b.load(seeds, 1)), b.let("high", b.load(seeds, 2))
         halves = [b.cast(key, "u32"), b.cast(b.shr(key, b.const(32, "u64")), "u32")]
         keys = [
-            [b.let("k", b.add(k, b.const(step * i & 0xFFFFFFFF, "u32"))) for k, step in zip(halves, _WEYL, strict=True)]
+            [
+                b.let("k", b.add(k, b.const(step * i & 0xFFFFFFFF, "u32")))
+                for k, step in zip(halves, _WEYL, strict=True)
+            ]
             for i in range(_ROUNDS)
         ]
         start = b.let("start", b.mul(turn, b.const(BLOCK_TURN, "i64")))
@@ -276,13 +284,17 @@ def _philox(b: Builder, sample: ir.Expr, low: ir.Expr, high: ir.Expr, keys: list
     half = b.const(32, "u64")
     c0, c1 = b.let("c", b.cast(at, "u32")), b.let("c", b.cast(b.shr(at, half), "u32"))
     c2, c3 = b.let("c", b.cast(top, "u32")), b.let("c", b.cast(b.shr(top, half), "u32"))
-    first, second = (b.const(m, "u32") for m in _MULTIPLIERS)
     for k0, k1 in keys:
+        # One wide product gives both halves.
+        first, second = (
+            b.let("p", b.mul(b.cast(c, "u64"), b.const(m, "u64")))
+            for c, m in zip((c0, c2), _MULTIPLIERS, strict=True)
+        )
         c0, c1, c2, c3 = (
-            b.let("c", b.xor(b.xor(b.mulhi(c2, second), c1), k0)),
-            b.let("c", b.mul(c2, second)),
-            b.let("c", b.xor(b.xor(b.mulhi(c0, first), c3), k1)),
-            b.let("c", b.mul(c0, first)),
+            b.let("c", b.xor(b.xor(b.cast(b.shr(second, half), "u32"), c1), k0)),
+            b.let("c", b.cast(second, "u32")),
+            b.let("c", b.xor(b.xor(b.cast(b.shr(first, half), "u32"), c3), k1)),
+            b.let("c", b.cast(first, "u32")),
         )
     return c0, c1, c2, c3
 

@@ -119,4 +119,3 @@ def read_of(node: Node) -> Read | None:
     """Returns how a node's result is read, or None if it has no such form."""
     rule = READS.get(node.op_def.lowering)
     return rule if rule is not None and rule.takes(node) else None
-

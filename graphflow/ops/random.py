@@ -20,7 +20,7 @@ from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, get_seed, name_scope
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr
-from graphflow.opdef import constant_value, convert_to_tensor, emit, op
+from graphflow.opdef import OpDef, constant_value, convert_to_tensor, emit, op
 from graphflow.ops.rules import FLOATS, REALS, Array, rank_exactly, same_as_first, shape_input
 from graphflow.shapes import TensorShape
 
@@ -284,7 +284,7 @@ def _sin_cos_lower(b: Builder, x: Expr) -> tuple[Expr, Expr]:
 # ---------------------------------------------------------------------------- the ops
 
 
-def _shape_op(op_type: str) -> Callable[[Any], Any]:
+def _shape_op(op_type: str) -> Callable[[Callable[..., Any]], OpDef]:
     return op(op_type, "shape:T", "output:dtype", _SHAPED, infer=shape_input(0), effects="random",
               differentiable=False, lowering="random")  # fmt: skip
 

@@ -403,3 +403,23 @@ def test_loops_may_begin_below_zero_and_blocks_know_their_length(target: Target)
     np.testing.assert_array_equal(got, 2 * data)
     if target.masked_memory:
         assert "masked" not in kernel_to_llvm(b.kernel(), target, "below")
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64", "u8", "bf16"])
+@pytest.mark.parametrize("count", [2, 3, 4])
+@TARGETS
+def test_stores_side_by_side_are_stores_of_whole_vectors(dtype, count, target):
+    b = Builder("interleave")
+    x, y = b.buffer("x", dtype), b.buffer("y", dtype)
+    n = b.int_param("n")
+    with b.loop("i", 0, n, "vector") as i:
+        value = b.let("v", b.load(x, i))
+        for number in range(count):
+            b.store(y, b.add(b.mul(i, count), number), b.add(value, number))
+    kernel = b.kernel()
+    for size in (1, 37):
+        given = np.arange(size).astype(numpy_dtype(dtype))
+        got = np.zeros(count * size, numpy_dtype(dtype))
+        run_kernel(kernel, [given, got, size], target)
+        wanted = np.stack([given + numpy_dtype(dtype).type(number) for number in range(count)], axis=1)
+        np.testing.assert_array_equal(got, wanted.reshape(-1))

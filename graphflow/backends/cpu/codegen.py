@@ -168,8 +168,15 @@ class _Generator:
     # ----------------------------------------------------------------------------------------- statements
 
     def _body(self, body: Sequence[Stmt]) -> None:
-        for stmt in body:
+        done = 0
+        for position, stmt in enumerate(body):
+            if position < done:
+                continue
             self.memo.clear()
+            run = self._neighbours(body, position)
+            if len(run) > 1 and self._store_interleaved(run):
+                done = position + len(run)
+                continue
             if isinstance(stmt, Let):
                 self.env[stmt.name] = self.eval(stmt.value)
             elif isinstance(stmt, Store):
@@ -630,6 +637,39 @@ class _Generator:
         e.declarations.add(f"declare {full} @{name}(<{lanes} x ptr>, i32, <{lanes} x i1>, {full})")
         text = f"call {full} @{name}({at.typed}, i32 {size}, {on.typed}, {full} zeroinitializer)"
         return self._from_memory(e.load(expr.buffer, text, memory, lanes, (at, on)), dtype)
+
+    def _neighbours(self, body: Sequence[Stmt], position: int) -> list[Store]:
+        """The stores from here on that write one element after the other, as many as a lane moves on by."""
+        first = body[position]
+        if not isinstance(first, Store) or self.lanes is None or self.lanes.mask is not None:
+            return []
+        run = [first]
+        for stmt in body[position + 1 :]:
+            if not isinstance(stmt, Store) or stmt.buffer != first.buffer:
+                break
+            index = stmt.index
+            if not (isinstance(index, Op) and index.name == "add" and index.args[0] is first.index):
+                break
+            if not (isinstance(index.args[1], Const) and index.args[1].value == len(run)):
+                break
+            run.append(stmt)
+        return run
+
+    def _store_interleaved(self, run: list[Store]) -> bool:
+        """Stores whole vectors where single stores would be that many elements apart from lane to lane."""
+        e, lanes = self.e, self.lanes
+        index = self.eval(run[0].index)
+        count = len(run)
+        if lanes is None or not isinstance(index, _Affine) or index.stride != count or count & (count - 1):
+            return False
+        dtype = self.buffers[run[0].buffer].dtype
+        memory = _MEMORY[dtype]
+        values = [e.splat(self._to_memory(self.value(s.value), dtype), lanes.count) for s in run]
+        for number, value in enumerate(e.interleaved(values)):
+            at = self._address(run[0].buffer, e.integer("add", index.base, number * lanes.count))
+            e.line(f"store {value.typed}, ptr {at.text}, align {ELEMENT_BYTES[memory]}")
+        e.forget_loads({run[0].buffer})
+        return True
 
     def _store(self, stmt: Store) -> None:
         e = self.e

@@ -406,6 +406,18 @@ class Emitter:
             values = pairs
         return values[0]
 
+    def interleaved(self, parts: Sequence[Value]) -> list[Value]:
+        """Vectors (a power of two of them) lane by lane in turn, cut into vectors of the same length."""
+        lanes, count = parts[0].lanes, len(parts)
+        whole = self.joined(parts)
+        result = []
+        for part in range(count):
+            places = range(part * lanes, (part + 1) * lanes)
+            indices = ", ".join(f"i32 {k % count * lanes + k // count}" for k in places)
+            text = f"shufflevector {whole.typed}, {whole.full_type} poison, <{lanes} x i32> <{indices}>"
+            result.append(self.instruction(text, whole.type, lanes, (whole,)))
+        return result
+
     def reversed(self, x: Value) -> Value:
         """A vector's lanes from last to first."""
         if x.lanes == 1:
