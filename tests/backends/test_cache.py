@@ -156,6 +156,26 @@ def test_the_jit_generates_once(tmp_path: Path) -> None:
     assert (second.stats.generated, second.stats.from_disk) == (0, 1)
 
 
+def test_kernels_loaded_together_keep_their_own_constants(tmp_path: Path) -> None:
+    def module(name: str, term: float) -> str:
+        b = Builder(name)
+        x, n = b.buffer("x", "f32"), b.int_param("n")
+        with b.loop("i", 0, n, "vector") as i:
+            value = b.load(x, i)
+            b.store(x, i, b.add(b.tan(value) if term % 2 else b.exp(value), term))
+        return kernel_to_llvm(b.kernel(), host_target(), name)
+
+    terms = {f"k{turn}": turn + 0.125 * turn for turn in range(24)}
+    jit = Jit(cache=ObjectCache(tmp_path))
+    found = jit.compile([(name, module(name, term)) for name, term in terms.items()])
+    for name, term in terms.items():
+        data = np.zeros(20, np.float32)
+        args = np.array([data.ctypes.data, 20], np.int64)
+        function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(found[name])
+        function(args.ctypes.data, 0, 1)
+        np.testing.assert_allclose(data, term + (0 if term % 2 else 1))
+
+
 def test_one_name_may_have_another_meaning_later(tmp_path: Path) -> None:
     jit = Jit(cache=ObjectCache(tmp_path))
     two = jit.compile([("scaled", doubling(2))])["scaled"]

@@ -47,12 +47,18 @@ def _initialize(everything: bool = False) -> None:
         _initialized = True
 
 
+def _relocation(target: Target) -> str:
+    # Not "pic" on x86: LLVM's loader computes the constants' addresses of every object of an engine from the
+    # offset table of the first, so that all others would read their constants from elsewhere.
+    return "static" if target.triple.startswith("x86_64") else "pic"
+
+
 def _machine(target: Target, jit: bool) -> binding.TargetMachine:
     return binding.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu,
         features=target.features,
         opt=_OPTIMIZATION,
-        reloc="pic",
+        reloc=_relocation(target) if jit else "pic",
         codemodel="jitdefault" if jit else "default",
         jit=jit,
     )
@@ -111,7 +117,14 @@ class Jit:
             missing: dict[str, Source] = {}
             for symbol, source in kernels:
                 origin = source if isinstance(source, str) else _generator_version()
-                key = digest(symbol, origin, self.target.key, llvmlite.__version__, str(_OPTIMIZATION))
+                key = digest(
+                    symbol,
+                    origin,
+                    self.target.key,
+                    llvmlite.__version__,
+                    str(_OPTIMIZATION),
+                    _relocation(self.target),
+                )
                 if keys.setdefault(symbol, key) != key:
                     raise ValueError(f"two different kernels are called {symbol!r}")
                 if key in self._addresses:
