@@ -17,7 +17,7 @@ assert ops
 
 TABLE = all_samples()
 WRITERS = [
-    *DENSE, *SPARSE, "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp",
+    *DENSE, *SPARSE, "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceStridedSliceAssign",
     *(f"ResourceScatter{kind}" for kind in ("Update", "Add", "Sub", "Mul", "Div", "Min", "Max")),
     *(f"ResourceScatterNd{kind}" for kind in ("Update", "Add", "Sub", "Min", "Max")),
 ]  # fmt: skip

@@ -564,8 +564,10 @@ def _contract_pair(
     if output and not batch and sorted(free_a + free_b) == sorted(output) and output == free_b + free_a:
         # The product comes out in the order that is asked for if the factors change places.
         a, b, term_a, term_b, free_a, free_b = b, a, term_b, term_a, free_b, free_a
-    if not inner:
-        return _multiplied(a, term_a, b, term_b, batch, free_a, free_b)
+    if not inner or not (free_a or free_b):
+        # Nothing that a matrix product would share: multiply, and add up what is left over.
+        product, term = _multiplied(a, term_a, b, term_b, batch + inner, free_a, free_b)
+        return _summed(product, term, keep)
     left, transpose_left = _arranged(a, term_a, batch, free_a, inner)
     right, transpose_right = _arranged(b, term_b, batch, inner, free_b)
     if batch:
@@ -865,7 +867,9 @@ def clip_by_global_norm(
     items = list(t_list)
     if use_norm is None:
         use_norm = global_norm(items, name)
-    with name_scope(name, "clip_by_global_norm", [_values(t) for t in items if t is not None] + [clip_norm]):
+    with name_scope(
+        name, "clip_by_global_norm", [_values(t) for t in items if t is not None] + [clip_norm]
+    ) as scope:
         use_norm = convert_to_tensor(use_norm)
         bound: Any = convert_to_tensor(clip_norm, use_norm.dtype)
         # The two terms differ only where the norm is not finite: then this is NaN, as it should be.
@@ -880,9 +884,7 @@ def clip_by_global_norm(
             if id(item) not in done:
                 values = convert_to_tensor(_values(item))
                 factor = cast(scale, values.dtype)
-                done[id(item)] = _with_values(
-                    item, emit.Identity(values * factor, name=f"clip_by_global_norm_{i}")
-                )
+                done[id(item)] = _with_values(item, emit.Identity(values * factor, name=f"{scope}_{i}"))
             clipped.append(done[id(item)])
         return clipped, use_norm
 

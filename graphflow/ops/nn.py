@@ -525,7 +525,7 @@ def sparse_softmax_cross_entropy_with_logits(
       ValueError: if the shapes do not fit.
     """
     _named_only("sparse_softmax_cross_entropy_with_logits", _sentinel, labels, logits)
-    with name_scope(name, "SparseSoftmaxCrossEntropyWithLogits", [labels, logits]) as scope:
+    with name_scope(name, "SparseSoftmaxCrossEntropyWithLogits", [labels, logits]):
         labels = convert_to_tensor(labels)
         logits = convert_to_tensor(logits)
         precise = cast(logits, dtypes.float32) if logits.dtype.name in ("float16", "bfloat16") else logits
@@ -543,10 +543,10 @@ def sparse_softmax_cross_entropy_with_logits(
                 f" except for the last dimension (received {logits.shape})."
             )
         if rank == 2:
-            loss, _ = emit.SparseSoftmaxCrossEntropyWithLogits(precise, labels, name=scope)
+            loss, _ = emit.SparseSoftmaxCrossEntropyWithLogits(precise, labels, name=name)
             return cast(loss, logits.dtype)
         flat = emit.Reshape(labels, np.array([-1], np.int32))
-        loss, _ = emit.SparseSoftmaxCrossEntropyWithLogits(_flat_rows(precise), flat, name=scope)
+        loss, _ = emit.SparseSoftmaxCrossEntropyWithLogits(_flat_rows(precise), flat, name=name)
         loss = emit.Reshape(loss, shape_tensor(labels))
         loss.set_shape(labels.shape)
         return cast(loss, logits.dtype)
@@ -1371,9 +1371,9 @@ def relu_layer(x: Any, weights: Any, biases: Any, name: str | None = None) -> Te
 
 def crelu(features: Any, name: str | None = None, axis: int = -1) -> Tensor:
     """Returns the positive and the negative parts side by side along an axis."""
-    with name_scope(name, "CRelu", [features]) as scope:
+    with name_scope(name, "CRelu", [features]):
         features = convert_to_tensor(features, name="features")
-        return relu(concat([features, -features], axis), name=scope)
+        return relu(concat([features, -features], axis))
 
 
 def swish(features: Any, name: str | None = None) -> Tensor:

@@ -15,7 +15,8 @@ from graphflow.dtypes import DType
 from graphflow.errors import DTypeError, InvalidArgumentError, ShapeError
 from graphflow.graph import IndexedSlices, Tensor
 from graphflow.opdef import OpDef, emit, op
-from graphflow.ops.rules import NUMBERS, Array, scalar
+from graphflow.ops.layout import strided_slice_op
+from graphflow.ops.rules import NUMBERS, Array, rank_exactly, scalar
 from graphflow.shapes import UNKNOWN, TensorShape
 
 _ROW_ATTRS = "dtype:type; Tindices:type{int32|int64}"
@@ -415,5 +416,36 @@ resource_scatter_nd_min = _scatter_nd_op(
 resource_scatter_nd_max = _scatter_nd_op(
     "ResourceScatterNdMax", "Takes the maximum into slices of a variable.", np.maximum.at
 )
+
+_MASKS = "begin_mask:int=0; end_mask:int=0; ellipsis_mask:int=0; new_axis_mask:int=0; shrink_axis_mask:int=0"
+
+
+def _slice_assigned(node: Any) -> list[TensorShape]:
+    _check_dtype(node, "T")
+    for position, name in ((1, "begin"), (2, "end"), (3, "strides")):
+        rank_exactly(node, position, 1, name)
+    return []
+
+
+@op("ResourceStridedSliceAssign", "ref:resource; begin:Index; end:Index; strides:Index; value:T", "",
+    f"T:type; Index:type{{int32|int64}}; {_MASKS}", infer=_slice_assigned, effects="writes", updates=(0,),
+    differentiable=False)  # fmt: skip
+def resource_strided_slice_assign(
+    state: Array, begin: Array, end: Array, strides: Array, value: Array, *, begin_mask: int = 0, end_mask: int = 0,
+    ellipsis_mask: int = 0, new_axis_mask: int = 0, shrink_axis_mask: int = 0,
+) -> Array:  # fmt: skip
+    """Sets what a strided slice of a variable reads."""
+    places = strided_slice_op.body(
+        np.arange(state.size).reshape(state.shape), begin, end, strides, begin_mask=begin_mask, end_mask=end_mask,
+        ellipsis_mask=ellipsis_mask, new_axis_mask=new_axis_mask, shrink_axis_mask=shrink_axis_mask,
+    )  # fmt: skip
+    if np.shape(places) != value.shape:
+        raise InvalidArgumentError(
+            None, None, f"the slice has shape {list(np.shape(places))}, the value {list(value.shape)}"
+        )
+    result = np.array(state)
+    result.reshape(-1)[places] = value
+    return result
+
 
 __all__: list[str] = []

@@ -70,3 +70,12 @@ def scatter_samples() -> Iterator[Sample]:
 def scatter_nd_samples() -> Iterator[Sample]:
     yield Sample([uniform(5, 2), np.array([[4, 1], [0, 0]], np.int32), uniform(2, seed=8)])
     yield Sample([uniform(5, 2), np.array([[4], [1]], np.int64), uniform(2, 2, seed=8)])
+
+
+@samples("ResourceStridedSliceAssign")
+def slice_assign_samples() -> Iterator[Sample]:
+    ends = [np.array(v, np.int32) for v in ([1, 0], [4, 2], [2, 1])]
+    yield Sample([uniform(5, 2), *ends, uniform(2, 2, seed=8)])
+    one = [np.array(v, np.int32) for v in ([3], [4], [1])]
+    yield Sample([uniform(5, 2), *one, uniform(2, seed=8)], {"shrink_axis_mask": 1})
+    yield Sample([uniform(5), *one, uniform(seed=8)], {"shrink_axis_mask": 1}, name="one element")
