@@ -15,7 +15,7 @@ import contextlib
 import gc
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,20 +57,27 @@ class CompileOptions:
 
 @dataclass(slots=True)
 class BoundPlan:
-    """A plan for feeds of known shapes."""
+    """A plan for feeds of known shapes.
+
+    Attributes:
+      run: runs once; returns one array per fetched tensor, which belongs to the caller.
+      run_traced: runs once with clocks; returns the arrays and one event per step and thread.
+      direct: see `Plan.direct`.
+    """
 
     plan: Plan
     reports: list[PassReport] = field(default_factory=list)
+    run: Callable[[Sequence[Array], VariableStore], list[Array]] = field(init=False)
+    run_traced: Callable[[Sequence[Array], VariableStore], tuple[list[Array], list[TraceEvent]]] = field(
+        init=False
+    )
+    direct: Callable[[Sequence[object] | None], Callable[..., Any] | None] = field(init=False)
 
-    def run(self, feeds: Sequence[Array], state: VariableStore) -> list[Array]:
-        """Runs once; returns one array per fetched tensor, which belongs to the caller."""
-        return self.plan.run(feeds, state)
-
-    def run_traced(
-        self, feeds: Sequence[Array], state: VariableStore
-    ) -> tuple[list[Array], list[TraceEvent]]:
-        """Runs once with clocks; returns the arrays and one event per step and thread."""
-        return self.plan.run_traced(feeds, state)
+    def __post_init__(self) -> None:
+        # The plan's own methods: a call in between would cost what a small graph takes.
+        self.run = self.plan.run
+        self.run_traced = self.plan.run_traced
+        self.direct = self.plan.direct
 
 
 @contextlib.contextmanager

@@ -126,6 +126,7 @@ class Fetches:
       elements: the distinct tensors and operations, in the order met.
       tensors: those of them that are tensors: what a run returns.
       pack: from the values of `tensors` to the user's structure; None where their list is that structure.
+      single: whether the structure is one tensor by itself, which the user gets as an array or scalar.
     """
 
     def __init__(self, graph: Graph, structure: Any) -> None:
@@ -136,6 +137,7 @@ class Fetches:
         self.tensors: tuple[Tensor, ...] = tuple(self._positions)
         self.elements: tuple[Element, ...] = (*self._positions, *self._operations)
         self.pack: Pack | None = self._simplified(structure, build)
+        self.single = isinstance(structure, Tensor) and structure.dtype is not dtypes.resource
 
     def _simplified(self, structure: Any, build: Pack) -> Pack | None:
         """The shortest function that does what `build` does; a run's time is counted in hundreds of nanoseconds."""

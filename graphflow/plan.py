@@ -269,6 +269,20 @@ class Runtime(Protocol):
         It returns None, or the position of the first array that is not as it should be (feeds, then outputs),
         and then has made no call. It takes a tuple and a list and trusts neither."""
 
+    def direct(
+        self,
+        table: Array,
+        feeds: Sequence[Check],
+        output: Check,
+        call: SegmentCall | None,
+        keys: Sequence[object] | None = None,
+    ) -> Callable[..., Any] | None:
+        """A function of the feeds that makes the output, binds, calls and returns it: a scalar where it has rank 0.
+
+        With `keys` it takes a dict instead, with the very objects as keys in this order. It returns NotImplemented,
+        and has made no call, if the feeds are not as they should be. No other Python thread runs
+        meanwhile. None where there is no such way."""
+
     def watch(self, plan: Plan) -> None:
         """Sees to it that `plan.drop_workspaces()` is called when threads are gone (after a fork)."""
 
@@ -906,6 +920,7 @@ class Workspace:
     arena: Array
     values: list[Any]
     enter: Entry
+    only: SegmentCall | None
     segments: list[SegmentCall | None]
     calls: list[tuple[Callable[[], None] | None, HostStep | None]]
     binders: dict[int, Entry]
@@ -1001,6 +1016,10 @@ class Plan:
             make, shape, dtype = self._makers[0]
             self._make_one = functools.partial(make, shape, dtype)
         self._pool: list[Workspace] = []
+        self._direct_workspace: Workspace | None = None
+        small = self._make_one is not None and self._makers[0][0] is np.empty
+        held = not any(isinstance(step, Segment) and (step.release or step.team) for step in steps)
+        self._short = small and held and self._plain and not (self._stateful or self._unset)
 
     def _host_values(self, build: _Build) -> None:
         """What must be in `values` for host steps, fetches and commits: by where its memory is."""
@@ -1037,6 +1056,22 @@ class Plan:
             if slot.kind == "dynamic" or (slot.kind == "feed" and slot.parent is not None):
                 transient.append(slot.index)
         self._transient = tuple(transient)
+
+    def direct(self, keys: Sequence[object] | None = None) -> Callable[..., Any] | None:
+        """The shortest way to run a small plan without state that has one output; None for other plans.
+
+        It is a function of the feeds that returns what `run` has in its list, as a scalar where it has rank 0; or
+        NotImplemented where a feed is not a row-major array of the planned shape and dtype. With `keys`, it is a
+        function of a dict that has exactly these objects as keys, in this order.
+        """
+        if not self._short:
+            return None
+        # Nobody can come in between, so that one workspace does for all.
+        workspace = self._direct_workspace = self._direct_workspace or self._workspace()
+        shape, dtype = self._output_specs[0]
+        output = Check(shape, dtype, True, self._patches.get(("output", 0), _NO_PATCHES))
+        feeds = [self._check(slot, "slot", slot.index, False) for slot in self.feeds]
+        return self._runtime.direct(workspace.table, feeds, output, workspace.only, keys)
 
     # running
 
@@ -1345,7 +1380,7 @@ class Plan:
                 self._set_views(values, index, array)
         entry = runtime.entry(table, feeds, outputs, only)
         status = table[len(self._template) - len(self._unset) // 8 : len(self._template)]
-        workspace = Workspace(table, arena, values, entry, segments, calls, binders, status)
+        workspace = Workspace(table, arena, values, entry, only, segments, calls, binders, status)
         workspace.owners.add(id(_owner(arena)))
         return workspace
 

@@ -61,6 +61,9 @@ class BoundPlan(Protocol):
     def run_traced(self, feeds: Sequence[Array], state: SessionState) -> tuple[list[Array], Sequence[Any]]:
         """Runs once with clocks; returns the arrays and events, see `timeline.record`."""
 
+    def direct(self, keys: Sequence[object] | None) -> Callable[..., Any] | None:
+        """Returns a shorter way to run, from feeds to the one fetched tensor, or None; see `Plan.direct`."""
+
 
 class Executable(Protocol):
     """A compiled slice of a graph."""
@@ -195,11 +198,13 @@ class _Runner:
     Attributes:
       executable: the compiled slice.
       used: when it was last run, on the clock of the session's misses.
+      direct: a shorter way to do the same for feeds of the shapes bound last; None if there is none.
+      direct_by_key: the same, from a dict whose keys are `keep[1]`.
     """
 
     __slots__ = (
-        "_bound", "_dtype", "_dtypes", "_gate", "_lock", "_pack", "_reads", "_state", "_writes", "executable",
-        "feeds", "fetches", "handles", "keep", "used",
+        "_bound", "_dtype", "_dtypes", "_gate", "_lock", "_pack", "_reads", "_single", "_state", "_writes", "direct",
+        "direct_by_key", "executable", "feeds", "fetches", "handles", "keep", "used",
     )  # fmt: skip
 
     def __init__(
@@ -225,6 +230,9 @@ class _Runner:
         # With a single feed, its dtype; plans are then kept by its shape alone.
         self._dtype = self._dtypes[0] if feeds.plain and len(self._dtypes) == 1 else None
         self._pack = fetches.pack
+        self._single = feeds.plain and fetches.single
+        self.direct: Callable[..., Any] | None = None
+        self.direct_by_key: Callable[[Any], Any] | None = None
         self._reads = bool(executable.reads)
         self._writes = bool(executable.writes)
         self._bound: dict[Any, BoundPlan] = {}
@@ -342,6 +350,9 @@ class _Runner:
             while len(self._bound) >= _MOST_SHAPES:
                 del self._bound[next(iter(self._bound))]
             self._bound[key] = bound
+            if self._single and not (self._reads or self._writes):
+                self.direct = bound.direct(None)
+                self.direct_by_key = bound.direct(self.keep[1])
             return bound
 
     def _explained(self, error: Exception) -> Exception:
@@ -428,6 +439,8 @@ class Session:
         self._gate = _Gate()
         self._closed = False
         self._warm: dict[Any, _Runner] = {}
+        # Shorter ways, by tensor: functions of a feed_dict that answer NotImplemented if it does not fit.
+        self._direct: dict[Any, Callable[[Any], Any]] = {}
         self._executables: dict[tuple[tuple[Element, ...], tuple[Tensor, ...]], Executable] = {}
         self._lock = threading.RLock()
         self._clock = 0
@@ -475,6 +488,12 @@ class Session:
           FailedPreconditionError: for uninitialized variables.
         """
         kind = fetches.__class__
+        if kind is Tensor and options is None and run_metadata is None:
+            direct = self._direct.get(fetches)
+            if direct is not None:
+                result = direct(feed_dict)
+                if result is not NotImplemented:
+                    return result
         key: Any
         try:
             if kind is list or kind is tuple:
@@ -493,7 +512,13 @@ class Session:
             return self._run_with_options(
                 runner, tuple(feed_dict.values()) if feed_dict else (), options, run_metadata
             )
-        return runner.run(tuple(feed_dict.values()) if feed_dict else ())
+        result = runner.run(tuple(feed_dict.values()) if feed_dict else ())
+        direct = runner.direct_by_key
+        if direct is not None and kind is Tensor and self._direct.get(fetches) is not direct:
+            with self._lock:
+                if not self._closed:
+                    self._direct[fetches] = direct
+        return result
 
     def _run_with_options(
         self, runner: _Runner, values: Sequence[Any], options: Any, run_metadata: Any
@@ -528,9 +553,14 @@ class Session:
         keys = tuple(feed_list or ())
         runner = self._prepared(fetches, keys)
         count = len(keys)
-        run = runner.run
+        run, state = runner.run, self._state
 
         def call(*args: Any) -> Any:
+            direct = runner.direct
+            if direct is not None and not state.closed:
+                result = direct(*args)
+                if result is not NotImplemented:
+                    return result
             if len(args) != count:
                 raise ValueError(f"the callable takes {count} feeds, got {len(args)}")
             return run(args)
@@ -596,6 +626,12 @@ class Session:
         """Lets go of the plans of fetch sets that were not run for the longest time."""
         if len(self._warm) < _MOST_RUNNERS:
             return
+        # Who goes the short way is not seen running: that counts as a run, and has to be earned anew.
+        short = {id(direct) for direct in self._direct.values()}
+        for runner in self._warm.values():
+            if id(runner.direct_by_key) in short:
+                runner.used = self._clock
+        self._direct.clear()
         by_age = sorted(self._warm.items(), key=lambda item: item[1].used)
         for key, _ in by_age[: _MOST_RUNNERS // 4]:
             del self._warm[key]
@@ -709,6 +745,7 @@ class Session:
             self._closed = True
             self._state.closed = True
             self._warm.clear()
+            self._direct.clear()
             self._executables.clear()
         self._state.clear()
 
@@ -950,6 +987,9 @@ def _made(operation: Any) -> str:
 
 class _Interpreted:
     """A program run by the reference executor, whatever the shapes; both `Executable` and `BoundPlan`."""
+
+    def direct(self, keys: Sequence[object] | None) -> None:
+        """Returns None: there is no shorter way."""
 
     def __init__(self, program: Program) -> None:
         self.program = program

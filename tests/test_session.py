@@ -367,3 +367,35 @@ def test_validate_shape_false_lets_a_variable_change_its_shape() -> None:
         assert sess.run(twice).tolist() == [[2.0, 4.0], [6.0, 8.0]]
         sess.run(change, {x: 5})
         assert sess.run(twice) == 10.0
+
+
+def test_the_short_way_gives_what_the_long_way_gives() -> None:
+    x, other = placeholder(dtypes.float32, [None]), placeholder(dtypes.float32, [None])
+    y = x * 2.0 + other
+    a, b = np.arange(3, dtype=np.float32), np.ones(3, np.float32)
+    session = Session()
+    for _ in range(3):
+        np.testing.assert_array_equal(session.run(y, {x: a, other: b}), a * 2 + b)
+    assert y in session._direct
+    # Another order of keys, another shape, dtype, layout or kind of value: the long way.
+    np.testing.assert_array_equal(session.run(y, {other: b, x: a}), a * 2 + b)
+    np.testing.assert_array_equal(session.run(y, {x: a[:2], other: b[:2]}), a[:2] * 2 + b[:2])
+    np.testing.assert_array_equal(session.run(y, {x: a.astype(np.int64), other: b}), a * 2 + b)
+    np.testing.assert_array_equal(session.run(y, {x: a[::-1], other: b}), a[::-1] * 2 + b)
+    np.testing.assert_array_equal(session.run(y, {x: [1.0, 2.0, 3.0], other: b}), [3, 5, 7])
+    np.testing.assert_array_equal(session.run(y, {x: a, y: b}), b)
+    kept = session.run(y, {x: a, other: b})
+    session.run(y, {x: b, other: b})
+    np.testing.assert_array_equal(kept, a * 2 + b)  # results are the caller's own
+    with pytest.raises(errors.InvalidArgumentError, match="must feed a value"):
+        session.run(y, {x: a})
+    call = session.make_callable(y, [x, other])
+    np.testing.assert_array_equal(call(a, b), a * 2 + b)
+    np.testing.assert_array_equal(call(a, b), a * 2 + b)
+    with pytest.raises(ValueError, match="takes 2 feeds"):
+        call(a)
+    session.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        session.run(y, {x: a, other: b})
+    with pytest.raises(RuntimeError, match="closed"):
+        call(a, b)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from graphflow.backends.cache import digest
 from graphflow.backends.cpu.codegen import kernel_to_llvm
 from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.driver import HEADER_WORDS
-from graphflow.backends.cpu.entry import Call, make_entry
+from graphflow.backends.cpu.entry import Call, make_direct, make_entry
 from graphflow.backends.cpu.jit import Jit, Source
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.threads import driver, process_jit, team_cell
@@ -121,6 +121,18 @@ class CpuBackend:
         """The way from Python into a bound plan."""
         assert call is None or isinstance(call, Call)
         return make_entry(table, feeds, outputs, call)
+
+    def direct(
+        self,
+        table: Array,
+        feeds: Sequence[Check],
+        output: Check,
+        call: SegmentCall | None,
+        keys: Sequence[object] | None = None,
+    ) -> Callable[..., Any] | None:
+        """The shortest way into a small plan."""
+        assert call is None or isinstance(call, Call)
+        return make_direct(table, feeds, output, call, keys)
 
     def watch(self, plan: Plan) -> None:
         """Remembers a plan whose workspaces a fork would leave without threads."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import platform
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from graphflow.backends.cpu.driver import HEADER_WORDS
 from graphflow.backends.cpu.threads import driver, process_jit
 from graphflow.plan import Check, Entry
 
-__all__ = ["Call", "builtin_available", "make_entry"]
+__all__ = ["Call", "builtin_available", "make_direct", "make_entry"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,8 +35,10 @@ _LENGTH, _ITEMS = 16, 24
 _C_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
 
 # Control block words: None, array type, tuple type, list type, feeds, outputs, specs, header, segment routine,
-# release the interpreter lock?
-_CONTROL_WORDS = 10
+# release the interpreter lock?, NotImplemented, PyArray_NewFromDescr, PyArray_Return, dict type, keys.
+_CONTROL_WORDS = 15
+# Where NumPy's table of C functions has the two.
+_NEW_FROM_DESCR, _RETURN = 94, 76
 # Words of a spec: dtype, rank, address of sizes, flags, address of patches, patches.
 _SPEC_WORDS = 6
 
@@ -44,6 +47,8 @@ declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare ptr @PyLong_FromLongLong(i64)
 declare void @Py_IncRef(ptr)
+declare i64 @PyDict_Size(ptr)
+declare i32 @PyDict_Next(ptr, ptr, ptr, ptr)
 
 define internal i64 @word(ptr %block, i64 %i) alwaysinline {{
   %at = getelementptr i64, ptr %block, i64 %i
@@ -222,6 +227,125 @@ run:
   ret ptr %result
 }}
 
+; Makes the output, calls, and returns it as an array, or as a scalar where it has rank 0.
+define internal ptr @made(ptr %control, ptr %spec) {{
+entry:
+  %type64 = call i64 @word(ptr %control, i64 1)
+  %type = inttoptr i64 %type64 to ptr
+  %descr = load ptr, ptr %spec
+  %rank64 = call i64 @word(ptr %spec, i64 1)
+  %rank = trunc i64 %rank64 to i32
+  %sizes64 = call i64 @word(ptr %spec, i64 2)
+  %sizes = inttoptr i64 %sizes64 to ptr
+  %new64 = call i64 @word(ptr %control, i64 11)
+  %new = inttoptr i64 %new64 to ptr
+  call void @Py_IncRef(ptr %descr)
+  %array = call ptr %new(ptr %type, ptr %descr, i32 %rank, ptr %sizes, ptr null, ptr null, i32 0, ptr null)
+  %failed = icmp eq ptr %array, null
+  br i1 %failed, label %error, label %run
+error:
+  ret ptr null
+run:
+  %fits = call i1 @bind(ptr %control, ptr %spec, ptr %array)
+  call void @launch(ptr %control)
+  %return64 = call i64 @word(ptr %control, i64 12)
+  %return = inttoptr i64 %return64 to ptr
+  %result = call ptr %return(ptr %array)
+  ret ptr %result
+}}
+
+define internal ptr @not_implemented(ptr %control) {{
+  %not64 = call i64 @word(ptr %control, i64 10)
+  %not = inttoptr i64 %not64 to ptr
+  call void @Py_IncRef(ptr %not)
+  ret ptr %not
+}}
+
+; (feeds...) -> what the call has made of them; NotImplemented where they do not fit.
+define internal ptr @direct(ptr %self, ptr %args, i64 %nargs) {{
+entry:
+  %control_at = getelementptr i8, ptr %self, i64 {_DATA}
+  %control = load ptr, ptr %control_at
+  %feeds = call i64 @word(ptr %control, i64 4)
+  %specs64 = call i64 @word(ptr %control, i64 6)
+  %specs = inttoptr i64 %specs64 to ptr
+  %right = icmp eq i64 %nargs, %feeds
+  br i1 %right, label %loop, label %other
+loop:
+  %i = phi i64 [0, %entry], [%i1, %bound]
+  %spec_offset = mul i64 %i, {8 * _SPEC_WORDS}
+  %spec = getelementptr i8, ptr %specs, i64 %spec_offset
+  %more = icmp slt i64 %i, %feeds
+  br i1 %more, label %feed, label %make
+feed:
+  %item_at = getelementptr i64, ptr %args, i64 %i
+  %item = load ptr, ptr %item_at
+  %ok = call i1 @bind(ptr %control, ptr %spec, ptr %item)
+  br i1 %ok, label %bound, label %other
+bound:
+  %i1 = add i64 %i, 1
+  br label %loop
+make:
+  %result = call ptr @made(ptr %control, ptr %spec)
+  ret ptr %result
+other:
+  %not = call ptr @not_implemented(ptr %control)
+  ret ptr %not
+}}
+
+; (dict) -> the same; its keys have to be the very objects of the control block, in their order.
+define internal ptr @direct_by_key(ptr %self, ptr %dict) {{
+entry:
+  %control_at = getelementptr i8, ptr %self, i64 {_DATA}
+  %control = load ptr, ptr %control_at
+  %feeds = call i64 @word(ptr %control, i64 4)
+  %specs64 = call i64 @word(ptr %control, i64 6)
+  %specs = inttoptr i64 %specs64 to ptr
+  %keys64 = call i64 @word(ptr %control, i64 14)
+  %keys = inttoptr i64 %keys64 to ptr
+  %position = alloca i64
+  %key_at = alloca ptr
+  %value_at = alloca ptr
+  store i64 0, ptr %position
+  %type_at = getelementptr i8, ptr %dict, i64 {_TYPE}
+  %type = load i64, ptr %type_at
+  %wanted_type = call i64 @word(ptr %control, i64 13)
+  %is_dict = icmp eq i64 %type, %wanted_type
+  br i1 %is_dict, label %length, label %other
+length:
+  %items = call i64 @PyDict_Size(ptr %dict)
+  %right = icmp eq i64 %items, %feeds
+  br i1 %right, label %loop, label %other
+loop:
+  %i = phi i64 [0, %length], [%i1, %bound]
+  %spec_offset = mul i64 %i, {8 * _SPEC_WORDS}
+  %spec = getelementptr i8, ptr %specs, i64 %spec_offset
+  %more = icmp slt i64 %i, %feeds
+  br i1 %more, label %feed, label %make
+feed:
+  %got = call i32 @PyDict_Next(ptr %dict, ptr %position, ptr %key_at, ptr %value_at)
+  %some = icmp ne i32 %got, 0
+  br i1 %some, label %compare, label %other
+compare:
+  %key = load i64, ptr %key_at
+  %wanted = call i64 @word(ptr %keys, i64 %i)
+  %same = icmp eq i64 %key, %wanted
+  br i1 %same, label %value, label %other
+value:
+  %item = load ptr, ptr %value_at
+  %ok = call i1 @bind(ptr %control, ptr %spec, ptr %item)
+  br i1 %ok, label %bound, label %other
+bound:
+  %i1 = add i64 %i, 1
+  br label %loop
+make:
+  %result = call ptr @made(ptr %control, ptr %spec)
+  ret ptr %result
+other:
+  %not = call ptr @not_implemented(ptr %control)
+  ret ptr %not
+}}
+
 ; () -> None: the native call alone.
 define internal ptr @again(ptr %self, ptr %unused) {{
   %control_at = getelementptr i8, ptr %self, i64 {_DATA}
@@ -235,6 +359,10 @@ define void @{_SYMBOL}(ptr %table) {{
   store ptr @enter, ptr %table
   %second = getelementptr i8, ptr %table, i64 8
   store ptr @again, ptr %second
+  %third = getelementptr i8, ptr %table, i64 16
+  store ptr @direct, ptr %third
+  %fourth = getelementptr i8, ptr %table, i64 24
+  store ptr @direct_by_key, ptr %fourth
   ret void
 }}
 """
@@ -250,14 +378,16 @@ class _Method(ctypes.Structure):
 
 
 class _Builtins:
-    """The two method definitions; they live as long as the process, as the functions made from them may."""
+    """The method definitions; they live as long as the process, as the functions made from them may."""
 
     def __init__(self) -> None:
         address = process_jit().compile([(_SYMBOL, _TEXT)])[_SYMBOL]
-        table = (ctypes.c_int64 * 2)()
+        table = (ctypes.c_int64 * 4)()
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(ctypes.addressof(table))
         self._enter = _Method(b"enter", table[0], 0x80, None)  # METH_FASTCALL
         self._again = _Method(b"again", table[1], 0x4, None)  # METH_NOARGS
+        self._direct = _Method(b"direct", table[2], 0x80, None)
+        self._direct_by_key = _Method(b"direct_by_key", table[3], 0x8, None)  # METH_O
         self._make = ctypes.pythonapi.PyCFunction_NewEx
         self._make.restype = ctypes.py_object
         self._make.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
@@ -271,6 +401,23 @@ class _Builtins:
         """A function () over a control block."""
         function: Callable[[], None] = self._make(ctypes.addressof(self._again), control, None)
         return function
+
+    def direct(self, control: Array, by_key: bool) -> Callable[..., Any]:
+        """A function of the feeds, or of a dict of them, over a control block."""
+        method = self._direct_by_key if by_key else self._direct
+        function: Callable[..., Any] = self._make(ctypes.addressof(method), control, None)
+        return function
+
+
+@functools.cache
+def _numpy_functions() -> tuple[int, int]:
+    """The addresses of NumPy's `PyArray_NewFromDescr` and `PyArray_Return`."""
+    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer_of.restype = ctypes.c_void_p
+    pointer_of.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    capsule = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
+    functions = ctypes.cast(pointer_of(capsule, None), ctypes.POINTER(ctypes.c_int64))
+    return functions[_NEW_FROM_DESCR], functions[_RETURN]
 
 
 def _address(array: Array) -> int:
@@ -353,6 +500,14 @@ def _builtins() -> _Builtins | None:
         return None
     if any(enter((array,), []) != 0 for array in bad) or enter((), []) != -1:
         return None
+    key = object()
+    for by_key in (False, True):
+        direct = builtins.direct(_control(table, [check], [check], None, (key,)), by_key)
+        if any(direct({key: array} if by_key else array) is not NotImplemented for array in bad):
+            return None
+        made = direct({key: good} if by_key else good)
+        if type(made) is not np.ndarray or (made.shape, made.dtype) != ((3, 2), np.float32):
+            return None
     return builtins
 
 
@@ -398,8 +553,15 @@ class _Control(np.ndarray[Any, np.dtype[Any]]):
     keeps: tuple[object, ...]
 
 
-def _control(table: Array, feeds: Sequence[Check], outputs: Sequence[Check], call: Call | None) -> Array:
+def _control(
+    table: Array,
+    feeds: Sequence[Check],
+    outputs: Sequence[Check],
+    call: Call | None,
+    keys: Sequence[object] = (),
+) -> Array:
     checks = [*feeds, *outputs]
+    key_addresses = np.array([id(key) for key in keys] or [0], np.int64)
     sizes = np.array([n for check in checks for n in check.shape] or [0], np.int64)
     patches = np.concatenate([np.empty((0, 2), np.int64), *(check.patches for check in checks)]).astype(
         np.int64
@@ -410,6 +572,7 @@ def _control(table: Array, feeds: Sequence[Check], outputs: Sequence[Check], cal
     control[:_CONTROL_WORDS] = (
         id(None), id(np.ndarray), id(tuple), id(list), len(feeds), len(outputs), base + 8 * _CONTROL_WORDS,
         0 if call is None else _address(call.header), driver().segment, int(call is not None and call.release),
+        id(NotImplemented), *_numpy_functions(), id(dict), _address(key_addresses),
     )  # fmt: skip
     size_at, patch_at = _address(sizes), _address(patches)
     for number, check in enumerate(checks):
@@ -425,6 +588,8 @@ def _control(table: Array, feeds: Sequence[Check], outputs: Sequence[Check], cal
         sizes,
         patches,
         tuple(check.dtype for check in checks),
+        key_addresses,
+        tuple(keys),
         None if call is None else call.header,
     )
     return control
@@ -442,6 +607,20 @@ def make_entry(
     if builtins is not None:
         return builtins.enter(_control(table, feeds, outputs, call))
     return _twin(table, feeds, outputs, call)
+
+
+def make_direct(
+    table: Array,
+    feeds: Sequence[Check],
+    output: Check,
+    call: Call | None,
+    keys: Sequence[object] | None = None,
+) -> Callable[..., Any] | None:
+    """The way in of `plan.Runtime.direct`, or None where there is no builtin or the call may let others in."""
+    builtins = _builtins()
+    if builtins is None or (call is not None and call.release):
+        return None
+    return builtins.direct(_control(table, feeds, [output], call, keys or ()), keys is not None)
 
 
 def _twin(table: Array, feeds: Sequence[Check], outputs: Sequence[Check], call: Call | None) -> Entry:
