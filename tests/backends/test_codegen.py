@@ -219,6 +219,21 @@ def test_column_reduction_keeps_vectors_in_a_serial_loop(target: Target) -> None
 
 
 @TARGETS
+def test_a_carry_of_an_inner_loop_does_not_outlive_the_turn_of_an_unrolled_one(target: Target) -> None:
+    x = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    out = np.zeros((4, 6), np.float32)
+    b = Builder("middle")
+    xs, out_buffer = b.buffer("x", "f32"), b.buffer("out", "f32")
+    with b.loop("r", 0, 4) as r, b.loop("j", 0, 6, "vector") as j:
+        total = b.carry("total", 0.0, "add", "f32")
+        with b.loop("c", 0, 5, carries=[total]) as c:
+            b.update(total, b.load(xs, b.add(b.mul(r, 30), b.add(j, b.mul(c, 6)))))
+        b.store(out_buffer, b.add(b.mul(r, 6), j), total)
+    run_kernel(b.kernel(), [x, out], target)
+    np.testing.assert_array_equal(out, x.sum(1))
+
+
+@TARGETS
 def test_ragged_rows_run_each_lane_to_its_own_end(target: Target) -> None:
     b = Builder("ragged")
     x, starts, out = b.buffer("x", "f32"), b.buffer("starts", "i64"), b.buffer("out", "f32")

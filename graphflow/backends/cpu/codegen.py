@@ -1019,8 +1019,10 @@ class _Generator:
 
 
 def _updated(body: Sequence[Stmt]) -> list[str]:
-    """The carries updated in a body, once each, in order."""
-    return list(dict.fromkeys(s.name for s in walk_statements(tuple(body)) if isinstance(s, Update)))
+    """The carries updated in a body, once each, in order, but for those of its own loops."""
+    inside = list(walk_statements(tuple(body)))
+    own = {carry.name for s in inside if isinstance(s, For) for carry in s.carries}
+    return list(dict.fromkeys(s.name for s in inside if isinstance(s, Update) and s.name not in own))
 
 
 def _written(body: Sequence[Stmt]) -> frozenset[str]:
