@@ -50,6 +50,9 @@ class Difference:
     outputs: tuple[int, ...] | None = None
     """Which outputs are not compared; None: all of them."""
 
+    def applies(self, op_type: str, sample: Sample) -> bool:
+        return op_type in self.op_types.split() and self.when(sample)
+
 
 def dilated(sample: Sample) -> bool:
     return max(sample.attrs.get("dilations", [1])) > 1
@@ -89,6 +92,11 @@ DIFFERENT_GRADIENTS = [
         "MaxPool MaxPoolGrad", "knows no second derivative", lambda s: s.attrs["padding"] == "EXPLICIT"
     ),
 ]
+# Gradients that are only defined where the shapes are known.
+NEED_SHAPES = [
+    Difference("Einsum", "puts the diagonal back by a mask", lambda s: s.name in ("diagonal", "trace")),
+    Difference("Qr", "depends on which side is longer"),
+]
 TOLERANCE = {
     "float16": 4e-3,
     "bfloat16": 3e-2,
@@ -126,7 +134,7 @@ CASES = {
 
 def not_compared(listed: list[Difference], op_type: str, sample: Sample, count: int) -> set[int]:
     """Which of so many outputs are not held against TensorFlow's."""
-    found = [d for d in listed if op_type in d.op_types.split() and d.when(sample)]
+    found = [d for d in listed if d.applies(op_type, sample)]
     return {i for d in found for i in (range(count) if d.outputs is None else d.outputs)}
 
 
@@ -288,7 +296,11 @@ def dense(grad: Any) -> Tensor:
 def test_gradients_are_graphs_that_tensorflow_runs(
     known: bool, tensorflow: Callable[..., str], tmp_path: Path
 ) -> None:
-    built = {name: gradient_graph(*case, known) for name, case in DIFFERENTIABLE.items()}
+    built = {
+        name: gradient_graph(op_type, sample, known)
+        for name, (op_type, sample) in DIFFERENTIABLE.items()
+        if known or not any(d.applies(op_type, sample) for d in NEED_SHAPES)
+    }
     built = {name: pair for name, pair in built.items() if pair[1]}
     verdicts = ask(
         tensorflow, tmp_path, {name: Case(graph, [names]) for name, (graph, names) in built.items()}
