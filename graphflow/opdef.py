@@ -277,7 +277,7 @@ class OpDef:
         return rule
 
     def lower_row_along(self, position: int) -> Callable[[F], F]:
-        """Attaches a row body for where input `position` names the last axis; the body is not handed that input."""
+        """Attaches a row body along the axis that input `position` names; the body is not handed that input."""
 
         def attach(rule: F) -> F:
             self.row, self.row_axis = rule, position
@@ -670,8 +670,10 @@ def to_array(value: Any, dtype: DType | None = None) -> Array:
 
     Raises:
       TypeError: if the value does not fit the dtype (a fraction or a string for an integer, say).
-      ValueError: for a ragged list.
+      ValueError: for a ragged list, and for None.
     """
+    if value is None:
+        raise ValueError("None values not supported.")
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         if dtype is None:
@@ -782,13 +784,13 @@ def constant(
             raise TypeError(f"Expected Tensor's shape: {sizes}, got {array.shape}.")
         if array.shape != sizes:
             count = int(np.prod(sizes, dtype=np.int64))
-            if array.size > count:
+            if array.size > max(count, 1):
                 raise ValueError(
                     f"Too many elements provided. Needed at most {count}, but received {array.size}"
                 )
             if array.size == 0 and count:
                 raise ValueError(f"Cannot fill shape {sizes} from a value without elements")
-            flat = array.reshape(-1)
+            flat = array.reshape(-1)[:count]
             if array.size < count:
                 flat = np.concatenate([flat, np.repeat(flat[-1:], count - array.size)])
             array = flat.reshape(sizes)

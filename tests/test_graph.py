@@ -188,6 +188,15 @@ def test_tensors_of_two_graphs_do_not_mix():
         gf.add_n([a, b])
 
 
+def test_constants_take_their_shape_as_in_tf1():
+    assert gf.constant(0, shape=[2, 0, 3]).shape.as_list() == [2, 0, 3]
+    assert gf.zeros([2, 0]).shape.as_list() == [2, 0]
+    with pytest.raises(ValueError, match="Too many elements"):
+        gf.constant([1, 2], shape=[0])
+    with pytest.raises(ValueError, match="None values not supported"):
+        gf.constant(None)
+
+
 def test_shapes_are_as_in_tf1():
     shape = gf.TensorShape([None, 3])
     assert shape.as_list() == [None, 3] and shape.ndims == 2 and shape[1].value == 3

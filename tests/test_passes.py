@@ -122,6 +122,15 @@ def test_equal_nodes_merge():
     )
 
 
+def test_strings_are_joined_in_their_order():
+    later = gf.placeholder(gf.string, [2])
+    joined = [later + "x", gf.constant("x") + later]
+    with gf.Session() as session:
+        first, second = session.run(joined, {later: ["a", "b"]})
+    assert first.tolist() == [b"ax", b"bx"]
+    assert second.tolist() == [b"xa", b"xb"]
+
+
 def test_constants_of_other_bits_do_not_merge():
     text = X + "%1 = Const(value=0.0) -> float32[]\n%2 = Const(value=-0.0) -> float32[]\nfetch %1, %2"
     check_rewrite(merge_common, text, text, [VALUES])

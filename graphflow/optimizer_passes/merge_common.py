@@ -6,7 +6,7 @@ from collections import Counter
 
 from graphflow.program import Node, Program, ProgramBuilder, Replacement, Value, rebuild
 
-# Operations for which `f(a, b)` and `f(b, a)` have the same bits.
+# Operations for which `f(a, b)` and `f(b, a)` have the same bits; but for strings, whose sum joins them.
 _COMMUTATIVE = frozenset(
     "Add AddV2 Mul Equal NotEqual LogicalAnd LogicalOr BitwiseAnd BitwiseOr BitwiseXor SquaredDifference".split()
 )
@@ -21,6 +21,8 @@ def merge_common(program: Program, counts: Counter[str]) -> Program:
         if node.type not in _COMMUTATIVE or controls or node.outputs[0].dtype is not inputs[0].dtype:
             return None
         a, b = inputs
+        if a.dtype.name == "string":
+            return None
         if (a.node.serial, a.index) <= (b.node.serial, b.index):
             return None
         counts["commuted"] += 1
