@@ -12,7 +12,7 @@ _TURN = 4096  # elements that one turn looks at
 
 @functools.cache
 def bounds_kernel(dtype: str) -> ir.Kernel:
-    """Returns the kernel (values, status, count, low, high) that sets the status word if a value is not in [low, high)."""
+    """Returns the kernel (values, status, count, low, high) that sets the word if a value is not in [low, high)."""
     b = Builder("bounds")
     values, status = b.buffer("x", dtype), b.buffer("status", "i64")
     count, low, high = b.int_param("count"), b.int_param("low"), b.int_param("high")

@@ -208,11 +208,24 @@ def reduced_axes(node: Node) -> tuple[int, ...] | None:
 
 @dataclass(frozen=True, slots=True)
 class RowBody:
-    """A body over the last axis: the space it walks, its operands, and what makes expressions of them."""
+    """A body over the last axis of a space.
+
+    Attributes:
+      space: the sizes of the space.
+      order: which axis of an operand each axis of the space is.
+      inputs: the operands.
+      apply: makes expressions of the operands' elements.
+    """
 
     space: tuple[int, ...]
+    order: tuple[int, ...]
     inputs: tuple[Value, ...]
     apply: Callable[[Builder, Sequence[ir.Expr]], Any]
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the operands' axes are those of the space."""
+        return self.order == tuple(range(len(self.order)))
 
 
 def row_body(node: Node) -> RowBody | None:
@@ -221,20 +234,26 @@ def row_body(node: Node) -> RowBody | None:
     rule = op_def.row
     if rule is None:
         return None
-    inputs = node.inputs
-    if op_def.row_axis is not None:
-        axis = node.inputs[op_def.row_axis].constant
-        rank = len(node.inputs[0].sizes or ())
-        if axis is None or not rank or int(axis) % rank != rank - 1:
-            return None
-        inputs = tuple(value for i, value in enumerate(inputs) if i != op_def.row_axis)
-    space = _row_space((*inputs, *node.outputs))
-    if space is None:
-        return None
     attrs = rule_attrs(rule, node)
     if op_def.row_axis is None:
-        return RowBody(space, inputs, lambda b, args: rule(b, *op_def.nest(list(args), node.attrs), **attrs))
-    return RowBody(space, inputs, lambda b, args: rule(b, *args, **attrs))
+        space = _row_space((*node.inputs, *node.outputs))
+        if space is None:
+            return None
+        order = tuple(range(len(space)))
+        nest = op_def.nest
+        return RowBody(
+            space, order, node.inputs, lambda b, args: rule(b, *nest(list(args), node.attrs), **attrs)
+        )
+    axis = node.inputs[op_def.row_axis].constant
+    inputs = tuple(value for i, value in enumerate(node.inputs) if i != op_def.row_axis)
+    sizes = inputs[0].sizes
+    if axis is None or not sizes or any(value.sizes != sizes for value in inputs):
+        return None
+    order = (*(i for i in range(len(sizes)) if i != int(axis) % len(sizes)), int(axis) % len(sizes))
+    space = tuple(sizes[i] for i in order)
+    if any(value.sizes != space[:-1] for value in node.outputs):
+        return None
+    return RowBody(space, order, inputs, lambda b, args: rule(b, *args, **attrs))
 
 
 def _row_space(values: Sequence[Value]) -> tuple[int, ...] | None:
@@ -258,6 +277,11 @@ def index_source(node: Node) -> int:
         if arg.type_attr and arg.type_attr == node.op_def.outputs[0].type_attr:
             return i
     return 0
+
+
+def window_source(node: Node) -> Value:
+    """The operand that a window, or an affine index map, reads."""
+    return node.inputs[0 if node.op_def.view else index_source(node)]
 
 
 def index_constants(node: Node) -> list[Value]:
@@ -288,5 +312,5 @@ def _reads_runs(node: Node) -> bool:
 
 __all__ = [
     "NATIVE_DTYPES", "Form", "Number", "RowBody", "asked_for", "bounds_of", "form_of", "index_constants", "index_maps",
-    "index_source", "native", "reduced_axes", "row_body", "rule_attrs", "uniform_number",
+    "index_source", "native", "reduced_axes", "row_body", "rule_attrs", "uniform_number", "window_source",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from graphflow.lowering.forms import Form, Number, bounds_of, form_of, reduced_axes, row_body, uniform_number
+from graphflow.lowering.windows import is_window
 from graphflow.program import Node, Program, Value
 
 MOST_NODES = 96  # larger groups spill registers and compile slowly
@@ -132,6 +133,8 @@ def _form(node: Node, calls: Callable[[Node], bool], fusion: Fusion) -> Form:
         number = uniform_number(node)
     elif form is Form.ALIAS:
         number = fusion.numbers.get(node.inputs[0].node)
+        if is_window(node, fusion.forms):
+            return Form.WINDOW
     else:
         return form
     if number is None:
@@ -229,7 +232,12 @@ def _fits(node: Node, form: Form, group: Group, group_of: dict[Node, Group]) -> 
         return not no_more or not any(value.node in group.after_fold for value in inside)
     if form is Form.ROW:
         body = row_body(node)
-        if body is None or body.space != group.space or group.axes not in (None, (len(group.space) - 1,)):
+        if (
+            body is None
+            or not body.in_order
+            or body.space != group.space
+            or group.axes not in (None, (len(group.space) - 1,))
+        ):
             return False
         if group.folds_in_shares and any(value.node in group.after_fold for value in inside):
             return False

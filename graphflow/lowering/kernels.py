@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 
 from graphflow.loops import ir
 from graphflow.loops.build import Builder, RowIndex, RowReduce, RowSize
-from graphflow.lowering.forms import Form, index_constants, index_maps, index_source, row_body, rule_attrs
+from graphflow.lowering.forms import Form, row_body, rule_attrs, window_source
 from graphflow.lowering.fuse import SPLIT_FROM, Fusion, Group
 from graphflow.lowering.reads import read_of
 from graphflow.lowering.sizes import Size, SizeOf, row_major, value_sizes
+from graphflow.lowering.windows import mapped, view_of
 from graphflow.program import SPECIALIZED, Node, Value
 
 FLAT_TURN = 4096  # elements that one turn of a flat parallel loop does
@@ -102,37 +103,6 @@ class Lowered:
 # -- from nodes to expressions ---------------------------------------------------------------------------------
 
 
-def view_of(value: Value, forms: dict[Node, Form]) -> tuple[Value, Size, tuple[Size, ...]]:
-    """Returns where a value's elements lie: in the memory of which value, from where, how far apart per axis."""
-    chain: list[Value] = []
-    while forms.get(value.node) is Form.WINDOW:
-        chain.append(value)
-        value = value.node.inputs[index_source(value.node)]
-    offset, sizes = Size(0), value_sizes(value)
-    strides = row_major(sizes)
-    for made in reversed(chain):
-        further, strides = _mapped(made.node, sizes, strides)[made.index]
-        offset, sizes = offset.plus(further), value_sizes(made)
-    return value, offset, strides
-
-
-def _mapped(
-    node: Node, sizes: Sequence[Size], strides: Sequence[Size]
-) -> list[tuple[Size, tuple[Size, ...]]]:
-    """Offset and strides of each output of an affine read of memory with these sizes and strides."""
-    found = index_maps(node, [s.value for s in sizes], [s.value for s in strides])
-    # Which of the numbers depend on open sizes can't be seen from outside the rule: all that might.
-    dynamic = any(size.dynamic for size in (*sizes[1:], *strides)) or any(
-        value.node.attrs.get(SPECIALIZED) for value in index_constants(node)
-    )
-    lead = bool(sizes) and sizes[0].dynamic
-
-    def mark(number: int, offset: bool = False) -> Size:
-        return Size(int(number), (dynamic or (lead and offset)) and (offset or abs(number) > 1))
-
-    return [(mark(offset, True), tuple(mark(s) for s in strides)) for offset, strides in found]
-
-
 class _Leaves:
     """The leaves of a body while it is put together; what reading rules are handed (`reads.Operands`)."""
 
@@ -176,6 +146,12 @@ class _Leaves:
             if size.value != 1 or (size.dynamic and extent.value == 1):
                 strides[axis] = stride
         return self.at(base, offset, tuple(strides))
+
+    def turned(self, value: Value, order: Sequence[int]) -> ir.Expr:
+        """An element of a value whose axes stand in another order in the space."""
+        base, offset, strides = view_of(value, self.fusion.forms)
+        number = self.number(value)
+        return self.at(base, offset, tuple(strides[i] for i in order)) if number is None else number
 
     # What reading rules ask for.
 
@@ -256,18 +232,19 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value]) -> Body:
         elif form is Form.ROW:
             row = row_body(node)
             assert row is not None
-            outputs = row.apply(
-                builder,
-                [operand(v, group.space if v.sizes == row.space else group.space[:-1]) for v in row.inputs],
-            )
+            if row.in_order:
+                args = [operand(v, row.space if v.sizes == row.space else row.space[:-1]) for v in row.inputs]
+            else:
+                args = [leaves.turned(value, row.order) for value in row.inputs]
+            outputs = row.apply(builder, args)
         elif form is Form.REDUCE:
             outputs = _reduction(builder, node.op_def.reduction, operand(node.inputs[0], group.space))
         elif form is Form.ALIAS:
             outputs = exprs[node.inputs[0]]
         elif form is Form.WINDOW or node.op_def.index is not None:
-            source = node.inputs[index_source(node)]
+            source = window_source(node)
             base, offset, strides = view_of(source, fusion.forms)
-            found = _mapped(node, value_sizes(source), strides)
+            found = mapped(node, value_sizes(source), strides)
             outputs = [leaves.at(base, offset.plus(more), own) for more, own in found]
         else:
             read = read_of(node)
@@ -564,6 +541,29 @@ def _inplace(body: Body, last_only: set[int]) -> list[tuple[Value, Value]]:
     return pairs
 
 
+def _inplace_outer(body: Body, which: Iterable[int]) -> list[tuple[Value, Value]]:
+    """Pairs (result per fold, operand) of equal layout: each turn reads its elements of the operand before it stores."""
+    names, strides = _accesses(body)
+    pairs = []
+    for number in which:
+        result = body.results[number].value
+        own = strides[len(names) + number]
+        for leaf in body.leaves.values():
+            if (
+                leaf.value is not None
+                and not leaf.gathered
+                and leaf.value.dtype is result.dtype
+                and leaf.value.sizes == result.sizes
+                and leaf.offset.value == 0
+                and all(
+                    s.value == o.value or n.value == 1
+                    for s, o, n in zip(leaf.strides, own, body.space, strict=True)
+                )
+            ):
+                pairs.append((result, leaf.value))
+    return pairs
+
+
 def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
     """No fold: loops over the space, the innermost one in vectors."""
     names, strides = _accesses(body)
@@ -784,9 +784,10 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
             kept.update({key: held for key, held in spilled.items()})
         _store_outer(f, at, outside, [i for i, r in enumerate(body.results) if not r.inner])
 
+    outer_results = [i for i, r in enumerate(body.results) if not r.inner]
     parallel = bool(f.outer) and (f.points > FLAT_TURN or f.is_open)
     _nest_outer(f, parallel, row)
-    inplace = _inplace(body, early)
+    inplace = _inplace(body, early) + _inplace_outer(body, outer_results)
     return Lowered(b.kernel(), f.kernel.arguments, parallel, inplace, [], analysis.flops(f.points))
 
 
@@ -933,7 +934,8 @@ def _columns(body: Body, analysis: _Analysis, name: str) -> Lowered:
 
     f.outer = above
     _nest_outer(f, parallel and bool(above), body_at)
-    return Lowered(b.kernel(), f.kernel.arguments, parallel, [], [], analysis.flops(f.points))
+    inplace = _inplace_outer(body, [i for i, r in enumerate(body.results) if not r.inner])
+    return Lowered(b.kernel(), f.kernel.arguments, parallel, inplace, [], analysis.flops(f.points))
 
 
 def _column(
@@ -1102,7 +1104,7 @@ def _combine(
             one([*at, (columns, j)])
 
     _nest_outer(f, False, body_at)
-    return Lowered(b.kernel(), f.kernel.arguments, False)
+    return Lowered(b.kernel(), f.kernel.arguments, False, _inplace_outer(body, outer_results))
 
 
 def _below(roots: Iterable[ir.Expr]) -> list[ir.Expr]:
@@ -1121,4 +1123,4 @@ def _below(roots: Iterable[ir.Expr]) -> list[ir.Expr]:
     return found
 
 
-__all__ = ["FLAT_TURN", "Argument", "Body", "Leaf", "Lowered", "Result", "body_of", "lower_group", "view_of"]
+__all__ = ["FLAT_TURN", "Argument", "Body", "Leaf", "Lowered", "Result", "body_of", "lower_group"]

@@ -17,10 +17,11 @@ from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel
 from graphflow.lowering.forms import Form, bounds_of, native
 from graphflow.lowering.fuse import Group, fuse
-from graphflow.lowering.kernels import Body, Leaf, Lowered, body_of, lower_group, view_of
+from graphflow.lowering.kernels import Body, Leaf, Lowered, body_of, lower_group
 from graphflow.lowering.movement import block_kernel, blocks_of
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words
 from graphflow.lowering.sizes import row_major, value_sizes
+from graphflow.lowering.windows import view_of
 from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
 from graphflow.program import VARIABLE, Node, Program, Value
 from graphflow.reference import run_node
@@ -62,10 +63,13 @@ class _Lowering:
             for value, users in program.users().items()
         }
         self.roots = set(program.roots)
+        self.fetched = set(program.fetches)
         self.draw()
         absorbed = self.absorb_calls(self.fusion.order)
         taken = set(absorbed.values())
-        for entry in self.fusion.order:
+        late = [entry for entry in self.fusion.order if self.can_wait(entry)]
+        waiting = {id(entry) for entry in late}
+        for entry in [entry for entry in self.fusion.order if id(entry) not in waiting] + late:
             if isinstance(entry, Group):
                 self.group(entry, absorbed.get(entry))
             elif entry not in taken:
@@ -158,6 +162,21 @@ class _Lowering:
             for group, node in taken.items()
             if self.epilogue(group, node, self.body(group)) is not None
         }
+
+    def can_wait(self, entry: Group | Node) -> bool:
+        """Whether an entry makes new states of variables, of what is there all the time, and nobody else takes them.
+
+        Then it runs last: what else reads the variables is done, and they can be written in place.
+        """
+        if not isinstance(entry, Group):
+            return False
+        if any(self.forms[value.node] is not Form.SOURCE for value in entry.reads):
+            return False
+        members = set(entry.nodes)
+        made = [value for node in entry.nodes for value in node.outputs]
+        return not any(value in self.fetched for value in made) and not any(
+            user not in members for value in made for user in self.uses.get(value, ())
+        )
 
     def body(self, group: Group) -> Body:
         return body_of(group, self.fusion, self.needed(group))
@@ -437,11 +456,12 @@ class _Lowering:
     def check(self, node: Node) -> None:
         """Adds a check of each operand that must lie within bounds; what the node's body raises, the run will."""
         for position, (low, high) in bounds_of(node).items():
-            value = node.inputs[position]
-            key = (value, low, high)
-            if value.constant is not None or key in self.checked:
+            value = base = node.inputs[position]
+            while self.forms[base.node] is Form.ALIAS:
+                base = base.node.inputs[0]
+            if value.constant is not None or (base, low, high) in self.checked:
                 continue
-            self.checked.add(key)
+            self.checked.add((base, low, high))
             source = self.slot(value)
             status = self.builder.check([source], _blame(node, value), name=node.name, origin=node)
             kernel = bounds_kernel(ir.dtype_name(value.dtype.name))

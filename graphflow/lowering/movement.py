@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from graphflow.loops import ir
 from graphflow.loops.build import Builder
 from graphflow.lowering.kernels import FLAT_TURN
-from graphflow.lowering.sizes import Size, row_major, value_sizes
+from graphflow.lowering.forms import rule_attrs
+from graphflow.lowering.sizes import Size, affine, row_major, value_sizes
+from graphflow.opdef import get_op
 from graphflow.program import SPECIALIZED, Node, Value
 
 
@@ -76,9 +78,8 @@ def pad(node: Node) -> list[Block] | None:
         step = Size(before).times(stride)
         offset = Size(offset.value + step.value, offset.dynamic or (step.dynamic and step.value != 0))
     source = node.inputs[0]
-    total = Size(math.prod(s.value for s in sizes), any(s.dynamic for s in sizes))
     return [
-        Block(fill, (total,), (Size(0),), (Size(1),), Size(0)),
+        _filled(result, fill),
         Block(source, value_sizes(source), row_major(value_sizes(source)), strides, offset),
     ]
 
@@ -102,11 +103,34 @@ def tile(node: Node) -> list[Block] | None:
     return [Block(source, tuple(extents), tuple(out_of), tuple(into), Size(0))]
 
 
+def strided_slice_grad(node: Node) -> list[Block] | None:
+    """`StridedSliceGrad(shape, begin, end, strides, dy)`: zeros, and `dy` where the slice reads."""
+    bounds = [value.constant for value in node.inputs[1:4]]
+    rule = get_op("StridedSlice").index
+    if rule is None or any(bound is None for bound in bounds):
+        return None
+    result, source = node.outputs[0], node.inputs[4]
+    sizes = value_sizes(result)
+    strides = row_major(sizes)
+    found = rule([s.value for s in sizes], [s.value for s in strides], *bounds, **rule_attrs(rule, node))
+    fixed = not any(SPECIALIZED in value.node.attrs for value in node.inputs[1:4])
+    offset, into = affine(found, sizes, strides, fixed)
+    own = value_sizes(source)
+    return [_filled(result, 0), Block(source, own, row_major(own), into, offset)]
+
+
+def _filled(result: Value, number: float) -> Block:
+    sizes = value_sizes(result)
+    total = Size(math.prod(s.value for s in sizes), any(s.dynamic for s in sizes))
+    return Block(number, (total,), (Size(0),), (Size(1),), Size(0))
+
+
 MOVES: dict[str, Callable[[Node], list[Block] | None]] = {
     "concat": concat,
     "pack": pack,
     "pad": pad,
     "tile": tile,
+    "strided_slice_grad": strided_slice_grad,
 }
 
 

@@ -108,9 +108,21 @@ def _gather(node: Node, operands: Operands) -> Expr:
     return operands.gathered(params, from_params, b.mul(index, operands.size(across[axis])))
 
 
+def _takes_range(node: Node) -> bool:
+    return node.inputs[0].dtype.is_integer and all(_is_scalar(value) for value in node.inputs)
+
+
+def _range(node: Node, operands: Operands) -> Expr:
+    """`Range(start, limit, delta)` of integers."""
+    start, _, delta = (operands.element(value, (Size(0),)) for value in node.inputs)
+    b = operands.b
+    return b.add(start, b.mul(b.cast(operands.position((Size(1),)), start.dtype), delta))
+
+
 READS: dict[str, Read] = {
     "fill": Read(lambda node: _is_scalar(node.inputs[1]), _fill),
     "one_hot": Read(lambda node: _is_scalar(node.inputs[2]) and _is_scalar(node.inputs[3]), _one_hot),
+    "range": Read(_takes_range, _range),
     "gather": Read(lambda node: _gather_axis(node) is not None, _gather),
 }
 

@@ -41,6 +41,56 @@ def value_sizes(value: Value) -> tuple[Size, ...]:
     return tuple(Size(size, static is None or static[axis] is None) for axis, size in enumerate(sizes))
 
 
+def affine(
+    found: tuple[int, Sequence[int]], sizes: Sequence[Size], strides: Sequence[Size], fixed: bool
+) -> tuple[Size, tuple[Size, ...]]:
+    """Returns an offset and strides that a rule has worked out from sizes and strides, with their marks.
+
+    Which of the numbers depend on open sizes can't be seen from outside the rule: all that might are marked.
+
+    Args:
+      found: the offset and the strides.
+      sizes: the sizes that the rule was given.
+      strides: the strides that the rule was given.
+      fixed: whether all else that it was given holds for any feeds.
+    """
+    offset, moves = found
+    inside = not fixed or any(size.dynamic for size in (*sizes[1:], *strides))
+    everywhere = inside or any(size.dynamic for size in sizes)
+    return Size(int(offset), everywhere), tuple(Size(int(s), inside and abs(s) > 1) for s in moves)
+
+
+def reshaped(
+    sizes: Sequence[Size], strides: Sequence[Size], wanted: Sequence[Size]
+) -> tuple[Size, ...] | None:
+    """Returns the strides of the same elements under other sizes, or None where no strides reach them in order."""
+    # Runs of axes that are walked as one, innermost first: how many elements each has, and the stride inside.
+    runs: list[tuple[int, Size]] = []
+    for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
+        if size.value == 1:
+            continue
+        if runs and stride.value == runs[-1][0] * runs[-1][1].value:
+            runs[-1] = (runs[-1][0] * size.value, runs[-1][1])
+        else:
+            runs.append((size.value, stride))
+    result: list[Size] = []
+    left, step = 1, Size(0)
+    for size in reversed(wanted):
+        if size.value == 1:
+            result.append(Size(0))
+            continue
+        if left == 1:
+            if not runs:
+                return None
+            left, step = runs.pop(0)
+        if left % size.value:
+            return None
+        result.append(step)
+        left //= size.value
+        step = step.times(size)
+    return tuple(reversed(result)) if left == 1 and not runs else None
+
+
 def row_major(sizes: Sequence[Size]) -> tuple[Size, ...]:
     """Returns row-major strides."""
     strides: list[Size] = []

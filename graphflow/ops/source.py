@@ -431,7 +431,7 @@ def _range_shape(node: Any) -> TensorShape:
 
 @op(
     "Range", "start:Tidx; limit:Tidx; delta:Tidx", "output:Tidx", f"Tidx:type{{{FLOATS}|{INTEGERS}}}=int32",
-    infer=_range_shape, differentiable=False,
+    infer=_range_shape, differentiable=False, lowering="range",
 )  # fmt: skip
 def range_op(start: Array, limit: Array, delta: Array) -> Any:
     """start, start + delta, … up to but without limit."""
