@@ -131,7 +131,10 @@ class _Leaves:
         return self.b.const(constant.reshape(-1)[0].item(), value.dtype.name)
 
     def at(self, value: Value, offset: Size, strides: tuple[Size, ...]) -> ir.Expr:
-        """An element of memory."""
+        """An element of memory, or the number that is the same everywhere and takes none."""
+        number = self.number(value)
+        if number is not None:
+            return number
         return self.b.var(self.name(Leaf(value, offset, strides)), value.dtype.name)
 
     def view(self, value: Value, axes: Sequence[tuple[int, Size]], rank: int) -> ir.Expr:
@@ -149,9 +152,11 @@ class _Leaves:
 
     def turned(self, value: Value, order: Sequence[int]) -> ir.Expr:
         """An element of a value whose axes stand in another order in the space."""
-        base, offset, strides = view_of(value, self.fusion.forms)
         number = self.number(value)
-        return self.at(base, offset, tuple(strides[i] for i in order)) if number is None else number
+        if number is not None:
+            return number
+        base, offset, strides = view_of(value, self.fusion.forms)
+        return self.at(base, offset, tuple(strides[i] for i in order))
 
     # What reading rules ask for.
 
