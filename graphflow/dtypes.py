@@ -40,7 +40,8 @@ class DType:
     @property
     def numpy(self) -> np.dtype[Any]:
         """The NumPy dtype instance."""
-        return np.dtype(self._numpy)
+        dtype: np.dtype[Any] = np.dtype(self._numpy)
+        return dtype
 
     @property
     def base_dtype(self) -> DType:

@@ -283,14 +283,14 @@ class TensorShape:
 
     def merge_with(self, other: Any) -> TensorShape:
         """Returns what both shapes say together; raises ValueError if they disagree."""
-        other = as_shape(other)
+        theirs = as_shape(other)
         if self._dims is None:
-            return other
-        if other._dims is None or other._dims == self._dims:
+            return theirs
+        if theirs._dims is None or theirs._dims == self._dims:
             return self
-        if not self.is_compatible_with(other):
-            raise ShapeError(f"Shapes {self} and {other} are not compatible")
-        return TensorShape([b if a is None else a for a, b in zip(self._dims, other._dims, strict=True)])
+        if not self.is_compatible_with(theirs):
+            raise ShapeError(f"Shapes {self} and {theirs} are not compatible")
+        return TensorShape([b if a is None else a for a, b in zip(self._dims, theirs._dims, strict=True)])
 
     def concatenate(self, other: Any) -> TensorShape:
         """Returns the dimensions of this shape followed by the other's."""
