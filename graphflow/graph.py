@@ -467,6 +467,7 @@ class Graph:
         self._version = 0
         self._seed: int | None = None
         self._seed_rule = "name"
+        self._seeds_counted = 0
         self._unfeedable: set[Tensor] = set()
         self._unfetchable: set[Operation] = set()
         self._forward_op: Operation | None = None
@@ -923,7 +924,7 @@ class Graph:
         Args:
           seed: the seed, or None.
           rule: where only the graph has a seed, an op's seed comes from its name ("name"), so that unrelated
-            operations change nothing, or from how many operations there are ("counter"), as in TensorFlow.
+            operations change nothing, or counts those that asked before it ("counter"), as in TensorFlow.
         """
         if rule not in ("name", "counter"):
             raise ValueError(f"rule must be 'name' or 'counter', got {rule!r}")
@@ -943,7 +944,8 @@ class Graph:
         if self._seed is not None:
             if op_seed is None:
                 if self._seed_rule == "counter":
-                    op_seed = self._last_id
+                    op_seed = self._seeds_counted
+                    self._seeds_counted += 1
                 else:
                     op_seed = zlib.crc32(self.unique_name(name, mark_as_used=False).encode()) & _MAX_INT32
             seeds: tuple[int | None, int | None] = self._seed % _MAX_INT32, op_seed % _MAX_INT32

@@ -110,7 +110,7 @@ def test_seeds_follow_tensorflows_rules():
     assert graph.get_seed(None, "u") == by_name
     assert graph.get_seed(None, "v") != by_name
     graph.set_seed(5, rule="counter")
-    assert graph.get_seed(None, "u") == (5, 1)
+    assert [graph.get_seed(None, "u") for _ in range(3)] == [(5, 0), (5, 1), (5, 2)]
     gf.set_random_seed(0)
     assert graph.get_seed(0) == (0, 2**31 - 1)
 

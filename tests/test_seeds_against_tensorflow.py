@@ -1,0 +1,148 @@
+"""The same program with the same op seeds starts from the same numbers in TensorFlow, and goes on with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+
+pytestmark = pytest.mark.tensorflow
+
+RUNS = 3
+# Expressions over `tf`, run three times each in one session.
+DRAWS = (
+    "tf.random_uniform([7, 3], seed=1)",
+    "tf.random_uniform([5], -3.0, 2.5, seed=2)",
+    "tf.random_uniform([2, 9], maxval=1000, dtype=tf.int32, seed=3)",
+    "tf.random_uniform([4], 1.0, 2.0, dtype=tf.float64, seed=4)",
+    "tf.random_normal([6, 5], seed=5)",
+    "tf.random_normal([6], mean=3.0, stddev=0.5, seed=6)",
+    "tf.random_normal([3, 0, 2], seed=7)",
+    "tf.truncated_normal([1000], seed=8)",
+    "tf.truncated_normal([4, 4], 1.0, 0.1, seed=9)",
+    "tf.random_shuffle(tf.reshape(tf.range(30), [10, 3]), seed=10)",
+    "tf.random_shuffle([b'one', b'two', b'three'], seed=11)",
+    "tf.random_crop(tf.reshape(tf.range(60), [5, 4, 3]), [2, 3, 3], seed=12)",
+    "tf.multinomial([[0.5, 2.0, -1.0], [0.0, 0.0, 3.0]], 9, seed=13)",
+    "tf.nn.dropout(tf.ones([9, 11]), keep_prob=0.6, seed=14)",
+    "tf.nn.dropout(tf.ones([9, 11]), rate=0.25, seed=15)",
+    "tf.nn.dropout(tf.ones([6, 5, 4]), rate=0.5, noise_shape=[6, 1, 4], seed=16)",
+    "tf.nn.dropout(tf.cast(tf.ones([12]), tf.float64), rate=0.5, seed=17)",
+    "[tf.random_uniform([3], seed=18), tf.random_normal([4], seed=18), tf.random_uniform([3], seed=18)]",
+    "tf.random_uniform(tf.shape(tf.random_normal([2, 4], seed=19)), seed=20)",
+)
+# Initializers of variables of these shapes.
+INITIALIZERS = (
+    "tf.zeros_initializer()",
+    "tf.ones_initializer()",
+    "tf.constant_initializer(0.5)",
+    "tf.random_uniform_initializer(-0.1, 0.3, seed=21)",
+    "tf.random_normal_initializer(1.0, 0.2, seed=22)",
+    "tf.truncated_normal_initializer(stddev=0.05, seed=23)",
+    "tf.uniform_unit_scaling_initializer(1.5, seed=24)",
+    "tf.variance_scaling_initializer(2.0, seed=25)",
+    "tf.variance_scaling_initializer(mode='fan_out', distribution='uniform', seed=26)",
+    "tf.variance_scaling_initializer(mode='fan_avg', distribution='untruncated_normal', seed=27)",
+    "tf.glorot_uniform_initializer(seed=28)",
+    "tf.glorot_normal_initializer(seed=29)",
+    "tf.orthogonal_initializer(0.7, seed=30)",
+    "tf.initializers.he_normal(seed=31)",
+    "tf.initializers.he_uniform(seed=32)",
+    "tf.initializers.lecun_normal(seed=33)",
+    "tf.initializers.lecun_uniform(seed=34)",
+)
+SHAPES = ([6, 4], [3, 3, 2, 8])
+
+# The same text for both libraries: it fills `results` from `tf`, the numbers of every draw and weight.
+PROGRAM = """
+results, failed = {}, {}
+for graph_seed in (None, 1234):
+    for kind, texts in (("draw", draws), ("initializer", initializers)):
+        for text in texts:
+            for shape in ([None] if kind == "draw" else shapes):
+                key = f"{text} {shape} {graph_seed}"
+                with tf.Graph().as_default(), tf.Session() as session:
+                    if graph_seed is not None:
+                        tf.set_random_seed(graph_seed)
+                    try:
+                        if kind == "draw":
+                            made = eval(text)
+                        else:
+                            made = tf.get_variable("w", shape, initializer=eval(text), use_resource=True)
+                            session.run(tf.global_variables_initializer())
+                        for run in range(runs if kind == "draw" else 1):
+                            found = session.run(made)
+                            for i, value in enumerate(found if isinstance(found, list) else [found]):
+                                value = np.asarray(value)
+                                results[f"{key} run {run} part {i}"] = (
+                                    value.astype("S") if value.dtype == object else value
+                                )
+                    except Exception as error:
+                        failed[key] = repr(error)
+"""
+REFEREE = (
+    """
+import json, sys
+import numpy as np
+import tensorflow.compat.v1 as tf
+tf.disable_v2_behavior()
+draws, initializers, shapes, runs = json.loads(sys.argv[1])
+"""
+    + PROGRAM
+    + """
+np.savez(sys.argv[2], **results)
+print("FAILED" + json.dumps(failed))
+"""
+)
+
+
+def test_numbers_with_op_seeds_are_tensorflows(tensorflow: Callable[..., str], tmp_path: Path) -> None:
+    given = (DRAWS, INITIALIZERS, SHAPES, RUNS)
+    printed = tensorflow(REFEREE, json.dumps(given), tmp_path / "results.npz")
+    assert json.loads(printed.split("FAILED")[1]) == {}, "TensorFlow refuses some of the expressions"
+    scope: dict[str, Any] = dict(zip(("draws", "initializers", "shapes", "runs"), given, strict=True))
+    scope |= {"tf": gf, "np": np}
+    exec(PROGRAM, scope)
+    assert scope["failed"] == {}
+    mine: dict[str, Any] = scope["results"]
+    problems = []
+    with np.load(tmp_path / "results.npz") as theirs:
+        assert set(mine) == set(theirs.files)
+        for key, value in mine.items():
+            wanted = theirs[key]
+            assert value.shape == wanted.shape and value.dtype == wanted.dtype, key
+            # Scaling may be rounded twice or once; the orthogonal one is a factor of a matrix.
+            close = 1e-4 if "orthogonal" in key else 3e-7
+            if value.dtype.kind != "f":
+                if not np.array_equal(value, wanted):
+                    problems.append(f"{key}: {value.ravel()[:6]} not {wanted.ravel()[:6]}")
+            elif not np.allclose(value, wanted, rtol=close, atol=close):
+                wrong = np.flatnonzero(~np.isclose(value, wanted, rtol=close, atol=close))[:4]
+                problems.append(f"{key}: {value.ravel()[wrong]} not {wanted.ravel()[wrong]} at {wrong}")
+    assert not problems, "\n".join(problems)
+
+
+COUNTED = """
+with tf.Graph().as_default() as graph, tf.Session() as session:
+    set_seed(graph)
+    a = tf.random_uniform([3])
+    b = tf.random_normal([4]) + tf.reduce_sum(a)
+    c = tf.truncated_normal([2])
+    found = [value.tolist() for value in session.run([a, b, c])]
+"""
+
+
+def test_tensorflows_counting_of_ops_is_an_option(tensorflow: Callable[..., str]) -> None:
+    start = "import json\nimport tensorflow.compat.v1 as tf\ntf.disable_v2_behavior()\n"
+    setting = "set_seed = lambda graph: tf.set_random_seed(99)\n"
+    printed = tensorflow(start + setting + COUNTED + "print('FOUND' + json.dumps(found))")
+    scope: dict[str, Any] = {"tf": gf, "set_seed": lambda graph: graph.set_seed(99, rule="counter")}
+    exec(COUNTED, scope)
+    for mine, theirs in zip(scope["found"], json.loads(printed.split("FOUND")[1]), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-6)
