@@ -314,7 +314,7 @@ def feed_array(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
 
     Raises:
       TypeError: if the value is a tensor, or cannot be converted.
-      ValueError: if the value is not rectangular.
+      ValueError: if the value is not rectangular, or has fractions or numbers too large for an integer tensor.
     """
     if isinstance(value, Tensor) or (hasattr(value, "_as_graph_element") and hasattr(value, "dtype")):
         raise TypeError(
@@ -344,13 +344,19 @@ def feed_array(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
             # Lists of odd numbers come as objects; what is a number converts below, the rest is refused.
             try:
                 return array.astype(wanted)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise ValueError(f"Cannot feed {tensor.name!r} of dtype {dtype.name}: {error}") from None
         raise ValueError(
             f"Cannot feed a value of dtype {array.dtype} for Tensor {tensor.name!r}, which has dtype {dtype.name}"
         )
     with np.errstate(all="ignore"):
-        return array.astype(wanted)
+        result = array.astype(wanted)
+        if wanted.kind in "iu" and array.dtype.kind in "iuf" and not (same := result == array).all():
+            lost = array[~same].reshape(-1)[0]
+            raise ValueError(
+                f"Cannot feed {tensor.name!r} of dtype {dtype.name}: the value has {lost}, which no {dtype.name} holds"
+            )
+        return result
 
 
 def _holds(dtype: np.dtype[Any], value: int) -> bool:

@@ -90,6 +90,17 @@ def test_any_tensor_is_fed_and_feeds_are_converted() -> None:
         assert sess.run(y, {(x,): ([[0, 0]],)}).tolist() == [[1.0, 1.0]]
 
 
+@pytest.mark.parametrize(
+    "value", [[1.5, 2.0], [np.nan, 0.0], np.array([1, 2**40]), [2**70, 0], [-(2.0**33), 0.0]]
+)
+def test_feeds_of_integers_keep_their_values_or_are_refused(value: Any) -> None:
+    x = placeholder(dtypes.int32, [2], name="x")
+    with Session() as sess:
+        assert sess.run(emit.Identity(x), {x: np.array([1.0, -2.0])}).tolist() == [1, -2]
+        with pytest.raises(ValueError, match="Cannot feed 'x:0' of dtype int32"):
+            sess.run(emit.Identity(x), {x: value})
+
+
 def test_fetched_arrays_belong_to_the_caller() -> None:
     x = placeholder(dtypes.float32, [2])
     v = Variable(constant([1.0, 2.0]))
