@@ -837,13 +837,14 @@ def convert_to_tensor(
     """
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(value, Tensor):
-        if wanted is not None and value.dtype is not wanted:
-            made = f"; made at {value.op.user_line}" if value.op.user_line else ""
+        tensor = _value_of_handle(value, wanted)
+        if wanted is not None and tensor.dtype is not wanted:
+            made = f"; made at {tensor.op.user_line}" if tensor.op.user_line else ""
             raise ValueError(
-                f"Tensor conversion requested dtype {wanted.name} for Tensor with dtype {value.dtype.name}: "
-                f"{value!r}{made}"
+                f"Tensor conversion requested dtype {wanted.name} for Tensor with dtype {tensor.dtype.name}: "
+                f"{tensor!r}{made}"
             )
-        return value
+        return tensor
     preferred = preferred_dtype if preferred_dtype is not None else dtype_hint
     for _, base, function in _CONVERSIONS:
         if isinstance(value, base):
@@ -912,6 +913,14 @@ def convert_n_to_tensor(values: Iterable[Any], dtype: Any = None, name: str | No
         convert_to_tensor(value, dtype, None if name is None else f"{name}_{i}")
         for i, value in enumerate(values)
     ]
+
+
+def _value_of_handle(tensor: Tensor, wanted: DType | None) -> Tensor:
+    """Reads a variable whose handle stands where a value is wanted: `graph.get_tensor_by_name("w:0") * 2`."""
+    if tensor.dtype is not dtypes.resource or wanted is dtypes.resource or tensor.op.type != "VarHandleOp":
+        return tensor
+    result: Tensor = emit.ReadVariableOp(tensor, dtype=tensor.handle_dtype)
+    return result
 
 
 def convert_to_tensor_or_indexed_slices(
@@ -1153,6 +1162,11 @@ def _convert_inputs(
     graph: Graph, definition: OpDef, inputs: Sequence[Any], attrs: dict[str, Any], name: str
 ) -> list[Tensor]:
     """Converts the inputs to tensors and sets the attributes that they decide."""
+    if any(_holds_handle(value) for value in inputs):
+        inputs = [
+            _with_values(value) if arg.dtype is not dtypes.resource else value
+            for arg, value in zip(definition.inputs, inputs, strict=True)
+        ]
     # Tensors decide dtypes first, so that `x + 1` gives the 1 the dtype of x.
     for arg, value in zip(definition.inputs, inputs, strict=True):
         if arg.number_attr or arg.type_list_attr:
@@ -1208,6 +1222,24 @@ def _convert_inputs(
                 attrs[arg.type_attr] = tensor.dtype
             flat.append(tensor)
     return flat
+
+
+def _holds_handle(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.dtype is dtypes.resource
+    return isinstance(value, list | tuple) and any(
+        isinstance(v, Tensor) and v.dtype is dtypes.resource for v in value
+    )
+
+
+def _with_values(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return _value_of_handle(value, None)
+    return (
+        [_with_values(v) if isinstance(v, Tensor) else v for v in value]
+        if isinstance(value, list | tuple)
+        else value
+    )
 
 
 def _convert_one(

@@ -22,7 +22,7 @@ from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import ShapeError
 from graphflow.graph import Operation, Tensor
-from graphflow.opdef import InferContext, OpDef, get_op, op, run_infer
+from graphflow.opdef import InferContext, OpDef, describe, get_op, op, run_infer
 from graphflow.shapes import UNKNOWN, TensorShape
 
 if TYPE_CHECKING:
@@ -839,7 +839,7 @@ def specialize(
                 else ""
             )
             raise ShapeError(
-                f'{node.type} "{node.name}": {error}; operands {", ".join(str(v.type) for v in inputs)}{made}'
+                f'{node.type} "{node.name}": {error}; operands {", ".join(map(describe, inputs))}{made}'
             ) from None
 
     return rebuild(program, replace, specialized=True)

@@ -962,7 +962,7 @@ def _blamed(cause: Exception, origin: Any, inputs: Sequence[Any]) -> Exception:
     if not name:
         return kind(None, None, text)
     operands = ", ".join(
-        f"{value.dtype.name}[{','.join(map(str, value.shape))}]"
+        f"{'string' if value.dtype == object else value.dtype.name}[{','.join(map(str, value.shape))}]"
         for value in inputs
         if isinstance(value, np.ndarray)
     )

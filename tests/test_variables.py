@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import graphflow as gf
 from graphflow import dtypes, errors, initializers, ops
 from graphflow.graph import GraphKeys, IndexedSlices, control_dependencies, get_default_graph, name_scope
 from graphflow.opdef import constant, convert_to_tensor, emit
@@ -274,3 +275,26 @@ def test_a_definition_describes_a_variable() -> None:
         assert sess.run(again + 1.0).tolist() == [2.0, 3.0]
     with pytest.raises(ValueError, match="mutually exclusive"):
         Variable(1.0, variable_def=definition)
+
+
+def test_a_handle_by_name_stands_for_its_value() -> None:
+    """Programs that restore a graph fetch their variables as `graph.get_tensor_by_name("w:0")`."""
+    gf.Variable([1.0, 2.0], name="w")
+    w = gf.get_default_graph().get_tensor_by_name("w:0")
+    results = [
+        w * 2,
+        2 - w,
+        gf.shape(w),
+        gf.concat([w, [3.0]], 0),
+        -w,
+        w[1],
+        gf.py_func(lambda a: a * 3, [w], gf.float32),
+    ]
+    (slope,) = gf.gradients(gf.reduce_sum(w * w), w)
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        values = [value.tolist() for value in session.run(results)]
+        assert values == [[2, 4], [1, 0], [2], [1, 2, 3], [-1, -2], 2, [3, 6]]
+        assert session.run(slope).tolist() == [2, 4]
+        session.run(gf.assign(w, [5.0, 6.0]))
+        assert session.run(w).tolist() == [5, 6]

@@ -2819,7 +2819,10 @@ def _binary_operator(symbol: str, function: Operator, label: str) -> None:
 
     def forward(x: Tensor, y: Any) -> Any:
         with name_scope(None, label, [x, y]) as scope:
-            if not isinstance(y, Tensor):
+            x = convert_to_tensor(x)
+            if isinstance(y, Tensor):
+                y = convert_to_tensor(y)
+            else:
                 try:
                     y = convert_to_tensor(y, preferred_dtype=x.dtype, name="y")
                 except TypeError:
@@ -2831,6 +2834,7 @@ def _binary_operator(symbol: str, function: Operator, label: str) -> None:
 
     def reflected(y: Tensor, x: Any) -> Any:
         with name_scope(None, label, [x, y]) as scope:
+            y = convert_to_tensor(y)
             return function(convert_to_tensor(x, dtype=y.dtype, name="x"), y, name=scope)
 
     override_operator(f"__{symbol}__", forward)
