@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from tests.referee import Referee
 
 SEED = 20151109
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,6 +79,19 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(), f"{path.name} differs; if that is meant, use --update-golden"
 
     return check
+
+
+@pytest.fixture(scope="session")
+def referee(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Referee]:
+    """A TensorFlow process for all tests that have it run graphs of ours, see `tests/referee.py`."""
+    interpreter = os.environ.get("GRAPHFLOW_TF_PYTHON")
+    if not interpreter:
+        pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow; `make test` makes one")
+    from tests.referee import Referee
+
+    process = Referee(interpreter, tmp_path_factory.mktemp("referee"))
+    yield process
+    process.close()
 
 
 @pytest.fixture

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,12 @@ Array = np.ndarray[Any, Any]
 # operation without a kernel would stop all others of its graph. Rewriting by TensorFlow's own optimizer is off:
 # kernels are compared, and hundreds of graphs take seconds.
 PROGRAM = """
-import json, sys
+import json, os, sys
 import numpy as np
 import tensorflow.compat.v1 as tf
 tf.disable_v2_behavior()
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what operations print is no answer
 config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
 config.graph_options.rewrite_options.disable_meta_optimizer = True
 config.graph_options.optimizer_options.opt_level = -1
@@ -37,28 +42,33 @@ def encoded(value):
         value = value.astype(np.float32)
     return kind, value
 
-arrays, verdicts, feeds = {}, {}, np.load(sys.argv[2])
-with open(sys.argv[1], "rb") as file:
-    while header := file.readline():
-        case = json.loads(header)
-        definition = tf.GraphDef.FromString(file.read(case["bytes"]))
-        try:
-            with tf.Graph().as_default() as graph, tf.Session(config=config) as session:
-                tf.import_graph_def(definition, name="")
-                ranks = [graph.as_graph_element(name).shape for name in case["shapes"]]
-                kinds = []
-                for i, names in enumerate(case["runs"]):
-                    fed = {name: feeds[key] for name, key in case["feeds"][i].items()}
-                    values = [encoded(v) if v is not None else None for v in session.run(names, fed)]
-                    for j, found in enumerate(values):
-                        if found is not None:
-                            arrays[f"{case['id']}/{i}/{j}/{found[0]}"] = found[1]
-            shapes = [None if shape.rank is None else shape.as_list() for shape in ranks]
-            verdicts[case["id"]] = {"shapes": shapes}
-        except (tf.errors.OpError, ValueError) as error:
-            verdicts[case["id"]] = {"error": getattr(error, "message", str(error))}
-np.savez(sys.argv[3], **arrays)
-json.dump(verdicts, open(sys.argv[4], "w"))
+def judge(case, definition, feeds, arrays):
+    with tf.Graph().as_default() as graph, tf.Session(config=config) as session:
+        tf.import_graph_def(tf.GraphDef.FromString(definition), name="")
+        shapes = [graph.as_graph_element(name).shape for name in case["shapes"]]
+        for i, names in enumerate(case["runs"]):
+            fed = {name: feeds[key] for name, key in case["feeds"][i].items()}
+            for j, value in enumerate(session.run(names, fed)):
+                if value is not None:
+                    kind, array = encoded(value)
+                    arrays[f"{case['id']}/{i}/{j}/{kind}"] = array
+    return {"shapes": [None if shape.rank is None else shape.as_list() for shape in shapes]}
+
+for line in sys.stdin:
+    paths = json.loads(line)
+    arrays, verdicts = {}, {}
+    with open(paths[0], "rb") as file, np.load(paths[1]) as feeds:
+        while header := file.readline():
+            case = json.loads(header)
+            definition = file.read(case["bytes"])
+            try:
+                verdicts[case["id"]] = judge(case, definition, feeds, arrays)
+            except (tf.errors.OpError, ValueError) as error:
+                verdicts[case["id"]] = {"error": getattr(error, "message", str(error))}
+    np.savez(paths[2], **arrays)
+    with open(paths[3], "w") as file:
+        json.dump(verdicts, file)
+    print("done", file=answers, flush=True)
 """
 
 
@@ -128,39 +138,75 @@ def decoded(kind: str, value: Array) -> Array:
     return value.astype(ml_dtypes.bfloat16) if kind == "bfloat16" else value
 
 
-def ask(tensorflow: Callable[..., str], folder: Path, cases: Mapping[str, Case]) -> dict[str, Verdict]:
-    """Has TensorFlow run every case; `tensorflow` is the fixture."""
-    paths = [folder / name for name in ("cases.bin", "feeds.npz", "values.npz", "verdicts.json")]
-    feeds: dict[str, Any] = {}
-    ids = {name: str(i) for i, name in enumerate(cases)}
-    with paths[0].open("wb") as file:
+class Referee:
+    """A TensorFlow process that judges cases until it is closed."""
+
+    def __init__(self, interpreter: str, folder: Path, timeout: float = 300.0) -> None:
+        self._paths = [folder / name for name in ("cases.bin", "feeds.npz", "values.npz", "verdicts.json")]
+        self._timeout = timeout
+        self._said = folder / "stderr.txt"
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment |= {
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_ENABLE_ONEDNN_OPTS": "0",
+        }
+        with self._said.open("w") as said:
+            self._process = subprocess.Popen(
+                [interpreter, "-c", PROGRAM],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate(timeout=30)
+
+    def ask(self, cases: Mapping[str, Case]) -> dict[str, Verdict]:
+        """Returns TensorFlow's verdict on every case."""
+        ids = {name: str(i) for i, name in enumerate(cases)}
+        self._write({ids[name]: case for name, case in cases.items()})
+        assert self._process.stdin is not None and self._process.stdout is not None
+        watchdog = threading.Timer(self._timeout, self._process.kill)
+        watchdog.start()
+        try:
+            print(json.dumps([str(path) for path in self._paths]), file=self._process.stdin, flush=True)
+            answer = self._process.stdout.readline()
+        finally:
+            watchdog.cancel()
+        assert answer == "done\n", f"the referee failed:\n{self._said.read_text()[-4000:]}"
+        found: dict[str, dict[tuple[int, int], Array]] = {}
+        with np.load(self._paths[2]) as values:
+            for key in values.files:
+                case_id, run, position, kind = key.split("/")
+                found.setdefault(case_id, {})[int(run), int(position)] = decoded(kind, values[key])
+        told = json.loads(self._paths[3].read_text())
+        result = {}
         for name, case in cases.items():
-            keys: list[dict[str, str]] = [{} for _ in case.runs]
-            for run, fed in enumerate(case.feeds):
-                for tensor, array in fed.items():
-                    key = keys[run][tensor] = f"f{len(feeds)}"
-                    feeds[key] = array
-            definition = graph_to_graph_def(case.graph).SerializeToString()
-            header = {"id": ids[name], "bytes": len(definition), "runs": [list(run) for run in case.runs],
-                      "feeds": keys, "shapes": list(case.shapes)}  # fmt: skip
-            file.write(json.dumps(header).encode() + b"\n" + definition)
-    np.savez(paths[1], **feeds)
-    tensorflow(PROGRAM, *paths)
-    found: dict[str, dict[tuple[int, int], Array]] = {}
-    with np.load(paths[2]) as values:
-        for key in values.files:
-            case_id, run, position, kind = key.split("/")
-            found.setdefault(case_id, {})[int(run), int(position)] = decoded(kind, values[key])
-    verdicts = {}
-    for name, told in json.loads(paths[3].read_text()).items():
-        verdicts[name] = Verdict(told.get("error", ""), [], told.get("shapes", []))
-    result = {}
-    for name, case in cases.items():
-        verdict = result[name] = verdicts[ids[name]]
-        if not verdict.error:
-            own = found.get(ids[name], {})
-            verdict.values = [[own.get((i, j)) for j in range(len(run))] for i, run in enumerate(case.runs)]
-    return result
+            words, own = told[ids[name]], found.get(ids[name], {})
+            runs = [[own.get((i, j)) for j in range(len(run))] for i, run in enumerate(case.runs)]
+            error = words.get("error", "")
+            result[name] = Verdict(error, [] if error else runs, words.get("shapes", []))
+        return result
+
+    def _write(self, cases: Mapping[str, Case]) -> None:
+        feeds: dict[str, Any] = {}
+        with self._paths[0].open("wb") as file:
+            for case_id, case in cases.items():
+                keys: list[dict[str, str]] = [{} for _ in case.runs]
+                for run, fed in enumerate(case.feeds):
+                    for tensor, array in fed.items():
+                        key = keys[run][tensor] = f"f{len(feeds)}"
+                        feeds[key] = array
+                definition = graph_to_graph_def(case.graph).SerializeToString()
+                header = {"id": case_id, "bytes": len(definition), "runs": [list(run) for run in case.runs],
+                          "feeds": keys, "shapes": list(case.shapes)}  # fmt: skip
+                file.write(json.dumps(header).encode() + b"\n" + definition)
+        np.savez(self._paths[1], **feeds)
 
 
 def difference(mine: Array, theirs: Array, rtol: float, atol: float | None = None) -> str:

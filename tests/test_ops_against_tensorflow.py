@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from graphflow.graph import Graph, IndexedSlices, Operation, Tensor
 from graphflow.opdef import constant, emit, emit_operation, gradient_rule, registered_ops
 from graphflow.session import Session
 from graphflow.shapes import TensorShape
-from tests.referee import Array, Case, ask, difference
+from tests.referee import Array, Case, Referee, difference
 from tests.samples import Sample, all_samples
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -197,13 +196,13 @@ def tell(problems: list[str]) -> None:
         pytest.fail(f"{len(problems)} differences:\n" + "\n".join(problems), pytrace=False)
 
 
-def test_bodies_mean_what_tensorflow_means(tensorflow: Callable[..., str], tmp_path: Path) -> None:
+def test_bodies_mean_what_tensorflow_means(referee: Referee) -> None:
     built = {name: Built(*case) for name, case in CASES.items()}
     cases = {
         name: Case(b.graph, b.runs(), shapes=[t.name for t in b.operation.outputs])
         for name, b in built.items()
     }
-    verdicts = ask(tensorflow, tmp_path, cases)
+    verdicts = referee.ask(cases)
     problems = []
     lacking = 0
     for name, (op_type, sample) in CASES.items():
@@ -293,18 +292,14 @@ def dense(grad: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["shapes known", "shapes open"])
-def test_gradients_are_graphs_that_tensorflow_runs(
-    known: bool, tensorflow: Callable[..., str], tmp_path: Path
-) -> None:
+def test_gradients_are_graphs_that_tensorflow_runs(known: bool, referee: Referee) -> None:
     built = {
         name: gradient_graph(op_type, sample, known)
         for name, (op_type, sample) in DIFFERENTIABLE.items()
         if known or not any(d.applies(op_type, sample) for d in NEED_SHAPES)
     }
     built = {name: pair for name, pair in built.items() if pair[1]}
-    verdicts = ask(
-        tensorflow, tmp_path, {name: Case(graph, [names]) for name, (graph, names) in built.items()}
-    )
+    verdicts = referee.ask({name: Case(graph, [names]) for name, (graph, names) in built.items()})
     problems = []
     lacking = 0
     for name, (graph, names) in built.items():
