@@ -675,7 +675,7 @@ def moments(
 
     Args:
       x: a tensor.
-      axes: the axes to average over.
+      axes: the axes to average over; None: all.
       shift: accepted; not used, as in TensorFlow.
       name: a name.
       keep_dims: whether the axes stay with size one.
@@ -693,7 +693,7 @@ def moments(
             squared_difference(y, emit.StopGradient(mean)), axes, keepdims=True, name="variance"
         )
         if not keep:
-            chosen = _list_of_axes(axes, x)
+            chosen = None if axes is None else _list_of_axes(axes, x)
             mean, variance = _squeezed(mean, chosen), _squeezed(variance, chosen)
         return cast(mean, x.dtype), cast(variance, x.dtype)
 
@@ -769,7 +769,7 @@ def weighted_moments(
         )
         variance = emit.Mul(distances, divisor)
         if not keep:
-            chosen = _list_of_axes(axes, x)
+            chosen = None if axes is None else _list_of_axes(axes, x)
             mean, variance = _squeezed(mean, chosen), _squeezed(variance, chosen)
         return cast(mean, x.dtype), cast(variance, x.dtype)
 
