@@ -137,16 +137,16 @@ class _Leaves:
             return number
         return self.b.var(self.name(Leaf(value, offset, strides)), value.dtype.name)
 
-    def view(self, value: Value, axes: Sequence[tuple[int, Size]], rank: int) -> ir.Expr:
-        """An element of a value, whose axes are these of the space; size 1 stretches along the space's."""
+    def view(self, value: Value, axes: Sequence[int | None], space: tuple[int, ...]) -> ir.Expr:
+        """An element of a value, whose axes are these of the space; an axis of size 1 stretches along the space's."""
         number = self.number(value)
         if number is not None:
             return number
         base, offset, own = view_of(value, self.fusion.forms)
-        strides = [Size(0)] * rank
-        for (axis, extent), size, stride in zip(axes, value_sizes(value), own, strict=True):
+        strides = [Size(0)] * len(space)
+        for axis, size, stride in zip(axes, value_sizes(value), own, strict=True):
             # An open size that happens to be 1 does not stretch where the space's is the same one.
-            if size.value != 1 or (size.dynamic and extent.value == 1):
+            if axis is not None and (size.value != 1 or (size.dynamic and space[axis] == 1)):
                 strides[axis] = stride
         return self.at(base, offset, tuple(strides))
 
@@ -217,10 +217,10 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value]) -> Body:
             return exprs[value]
         places = space_axes(result_sizes)
         lead = len(places) - len(value.sizes or ())
-        found = [(places[i], Size(result_sizes[i])) for i in range(max(lead, 0), len(places))]
-        if lead < 0:  # a single element of higher rank
-            found = [(0, Size(0))] * len(value.sizes or ())
-        return leaves.view(value, found, len(space))
+        own_axes = (
+            places[lead:] if lead >= 0 else [None] * len(value.sizes or ())
+        )  # a single element of any rank
+        return leaves.view(value, own_axes, group.space)
 
     for node in group.nodes:
         form = fusion.forms[node]
