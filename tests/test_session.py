@@ -101,6 +101,19 @@ def test_feeds_of_integers_keep_their_values_or_are_refused(value: Any) -> None:
             sess.run(emit.Identity(x), {x: value})
 
 
+@pytest.mark.parametrize("sizes", [[4], [-2], [-1, -1], [2, -5], [3, 1]])
+def test_a_fed_shape_that_does_not_fit_is_refused(sizes: list[int]) -> None:
+    """Inference takes the one size that is open for what is left over; the run has to look."""
+    x, shape = placeholder(dtypes.float32, [2]), placeholder(dtypes.int32, [len(sizes)])
+    y = emit.Reshape(x, shape)
+    with Session() as sess:
+        for fetch in (y, emit.Mul(y, 2.0), emit.Reshape(y, [2])):
+            with pytest.raises(errors.InvalidArgumentError, match="shape"):
+                sess.run(fetch, {x: [1, 2], shape: sizes})
+        fits = [-1] + [1] * (len(sizes) - 1)
+        assert sess.run(emit.Mul(y, 2.0), {x: [1, 2], shape: fits}).ravel().tolist() == [2.0, 4.0]
+
+
 def test_fetched_arrays_belong_to_the_caller() -> None:
     x = placeholder(dtypes.float32, [2])
     v = Variable(constant([1.0, 2.0]))

@@ -61,7 +61,8 @@ def form_of(node: Node, calls: Callable[[Node], bool]) -> Form:
     if op_def.effects not in ("", "reads", "writes") or node.controls or not _in_bounds(node):
         return Form.HOST
     if op_def.view:
-        return Form.ALIAS
+        # A shape that only the run knows may be wrong: the NumPy body looks.
+        return Form.ALIAS if all(value.constant is not None for value in node.inputs[1:]) else Form.HOST
     if uniform_number(node) is not None:
         return Form.UNIFORM
     if op_def.scalar is not None:

@@ -59,9 +59,13 @@ def drop_ensured_shape(b: ProgramBuilder, node: Node) -> Value | None:
 
 @rules.rule("Reshape")
 def drop_reshape(b: ProgramBuilder, node: Node) -> Value | None:
-    """A reshape to the shape a value has is that value."""
-    x = node.inputs[0]
-    return x if x.shape.is_fully_defined() and x.shape == node.outputs[0].shape else None
+    """A reshape to the shape a value has is that value; a shape that only the run knows has to be looked at."""
+    x, shape = node.inputs
+    return (
+        x
+        if shape.constant is not None and x.shape.is_fully_defined() and x.shape == node.outputs[0].shape
+        else None
+    )
 
 
 @rules.rule("Reshape")
@@ -70,7 +74,12 @@ def merge_reshapes(b: ProgramBuilder, node: Node) -> Value | None:
     x, shape = node.inputs
     inner = x.node
     wanted = shape.constant
-    if inner.type != "Reshape" or wanted is None or (np.asarray(wanted) < 0).any():
+    if (
+        inner.type != "Reshape"
+        or wanted is None
+        or inner.inputs[1].constant is None
+        or (np.asarray(wanted) < 0).any()
+    ):
         return None
     return b.node(node.op_def, (inner.inputs[0], shape), node.attrs).outputs[0]
 
