@@ -10,8 +10,6 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 INSTALL := $(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt
-# PyPI's torch brings CUDA along; the CPU wheel lives on PyTorch's own index.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test lint format bench protos clean help
 .DEFAULT_GOAL := help
@@ -47,7 +45,7 @@ $(VENV_TF)/.ready: benchmarks/constraints.txt
 $(VENV_BENCH)/.ready: benchmarks/constraints.txt
 	$(PYTHON) -m venv $(VENV_BENCH)
 	$(VENV_BENCH)/bin/python -m pip install $(PIP_FLAGS) --constraint benchmarks/constraints.txt \
-	  --extra-index-url $(TORCH_INDEX) -r benchmarks/requirements.txt
+	  -r benchmarks/requirements.txt
 	@touch $@
 
 demo: $(VENV)/.demo
