@@ -54,7 +54,9 @@ def _elementwise(draw: st.DrawFn, builder: ProgramBuilder, values: list[Value]) 
 
 def _fold(draw: st.DrawFn, builder: ProgramBuilder, x: Value, dims: Dims) -> Value:
     axes = draw(st.lists(st.integers(0, len(dims) - 1), min_size=1, unique=True))
-    return builder.emit(draw(st.sampled_from(FOLDS)), x, _ints(builder, sorted(axes)), keep_dims=draw(st.booleans()))
+    return builder.emit(
+        draw(st.sampled_from(FOLDS)), x, _ints(builder, sorted(axes)), keep_dims=draw(st.booleans())
+    )
 
 
 def _row(draw: st.DrawFn, builder: ProgramBuilder, x: Value, dims: Dims) -> Value:
@@ -69,7 +71,9 @@ def _row(draw: st.DrawFn, builder: ProgramBuilder, x: Value, dims: Dims) -> Valu
 
 def _layout(draw: st.DrawFn, builder: ProgramBuilder, x: Value, dims: Dims) -> Value:
     rank = len(dims)
-    kind = draw(st.sampled_from(["Transpose", "ReverseV2", "Tile", "Pad", "ExpandDims", "Reshape", "BroadcastTo"]))
+    kind = draw(
+        st.sampled_from(["Transpose", "ReverseV2", "Tile", "Pad", "ExpandDims", "Reshape", "BroadcastTo"])
+    )
     if kind == "Transpose":
         return builder.emit(kind, x, _ints(builder, draw(st.permutations(range(rank)))))
     if kind == "ReverseV2":
@@ -77,12 +81,18 @@ def _layout(draw: st.DrawFn, builder: ProgramBuilder, x: Value, dims: Dims) -> V
     if kind == "Tile":
         return builder.emit(kind, x, _ints(builder, draw(st.tuples(*[st.integers(1, 2)] * rank))))
     if kind == "Pad":
-        return builder.emit(kind, x, _ints(builder, [draw(st.tuples(*[st.integers(0, 2)] * 2)) for _ in dims]))
+        return builder.emit(
+            kind, x, _ints(builder, [draw(st.tuples(*[st.integers(0, 2)] * 2)) for _ in dims])
+        )
     if kind == "ExpandDims":
         return builder.emit(kind, x, _ints(builder, draw(st.integers(0, rank))))
     if kind == "Reshape":
-        return builder.emit(kind, x, _ints(builder, [-1, *([d for d in dims[1:]] if draw(st.booleans()) else [])]))
-    return builder.emit(kind, x, _ints(builder, [2, *[draw(st.integers(1, 3)) if d is None else d for d in dims]]))
+        return builder.emit(
+            kind, x, _ints(builder, [-1, *([d for d in dims[1:]] if draw(st.booleans()) else [])])
+        )
+    return builder.emit(
+        kind, x, _ints(builder, [2, *[draw(st.integers(1, 3)) if d is None else d for d in dims]])
+    )
 
 
 def _slice(draw: st.DrawFn, builder: ProgramBuilder, x: Value, dims: Dims) -> Value:
@@ -115,7 +125,9 @@ def _parts(draw: st.DrawFn, builder: ProgramBuilder, x: Value, dims: Dims) -> li
     return list(node.outputs)[:3]
 
 
-def _joined(draw: st.DrawFn, builder: ProgramBuilder, values: list[Value], x: Value, dims: Dims) -> Value | None:
+def _joined(
+    draw: st.DrawFn, builder: ProgramBuilder, values: list[Value], x: Value, dims: Dims
+) -> Value | None:
     y = draw(st.sampled_from(values))
     if y.shape.as_tuple() != dims:
         return None
@@ -134,7 +146,9 @@ def _by_index(draw: st.DrawFn, builder: ProgramBuilder, indices: list[Value], x:
         return builder.emit(kind, x, index, axis, Taxis=dtypes.int32)
     if kind == "OneHot":
         on, off = builder.constant(np.float32(2)), builder.constant(np.float32(-1))
-        return builder.emit(kind, index, _ints(builder, LARGEST_INDEX), on, off, axis=draw(st.sampled_from([-1, 0])))
+        return builder.emit(
+            kind, index, _ints(builder, LARGEST_INDEX), on, off, axis=draw(st.sampled_from([-1, 0]))
+        )
     if kind == "UnsortedSegmentSum":
         return builder.emit(kind, x, index, _ints(builder, LARGEST_INDEX + 1))
     node = builder.emit("SparseSoftmaxCrossEntropyWithLogits", x, index).node
@@ -164,7 +178,9 @@ def programs(draw: st.DrawFn) -> tuple[Program, list[np.ndarray]]:
     sizes = [draw(st.sampled_from([1, 2, 3, 5, 17, 40])) for _ in range(rank)]
     for i in range(draw(st.integers(1, 3))):
         # Feeds are the full shape or stretch along some axes.
-        own = [1 if draw(st.integers(0, 4)) == 0 else size for size in sizes][draw(st.integers(0, rank - 1)) :]
+        own = [1 if draw(st.integers(0, 4)) == 0 else size for size in sizes][
+            draw(st.integers(0, rank - 1)) :
+        ]
         rng = np.random.default_rng(draw(st.integers(0, 1000)))
         arrays.append(rng.uniform(-2, 2, own).astype(np.float32))
         values.append(_feed(draw, builder, f"x{i}", own, arrays[-1]))

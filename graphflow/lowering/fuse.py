@@ -8,17 +8,31 @@ place of its last member, whatever the rest of the program looks like, and the w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from graphflow.lowering.forms import Form, Number, bounds_of, form_of, reduced_axes, row_body, uniform_number
+from graphflow.lowering.sizes import Size, value_sizes
 from graphflow.lowering.windows import is_window
 from graphflow.program import Node, Program, Value
 
 MOST_NODES = 96  # larger groups spill registers and compile slowly
 MOST_BUFFERS = 40
-# A fold of everything into one value is cut into shares from here on; then nothing may follow in the same kernel.
+# A fold of so many elements into few is cut into shares; then nothing may follow it in the same kernel.
 SPLIT_FROM = 1 << 15
+MOST_SPLIT = 4096  # results of a fold that is cut
+# What an open size counts as while this is decided, so that a new one needs no new code; unless it is worth it.
+NOMINAL = 64
+HUGE = 1 << 20
+
+
+def folds_in_shares(space: Sequence[Size], axes: Sequence[int]) -> bool:
+    """Whether a fold is cut into shares of fixed size that a second kernel combines."""
+    huge = math.prod(size.value for size in space) >= HUGE
+    sizes = [NOMINAL if size.dynamic and not huge else size.value for size in space]
+    kept = math.prod(size for axis, size in enumerate(sizes) if axis not in axes)
+    folded = math.prod(sizes[axis] for axis in axes)
+    return kept * 16 <= folded and kept * folded >= SPLIT_FROM and kept <= MOST_SPLIT
 
 
 @dataclass(eq=False, slots=True)
@@ -26,7 +40,7 @@ class Group:
     """Nodes that share a kernel.
 
     Attributes:
-      space: the sizes that the kernel's loops walk.
+      extents: the sizes that the kernel's loops walk; one is open if it is so in every value that has it.
       axes: the axes that are folded, None while nothing is.
       nodes: the members in program order.
       is_open: whether nodes may still join.
@@ -34,12 +48,17 @@ class Group:
       after_fold: the members whose values need a fold.
     """
 
-    space: tuple[int, ...]
+    extents: tuple[Size, ...]
     axes: tuple[int, ...] | None = None
     nodes: list[Node] = field(default_factory=list)
     is_open: bool = True
     reads: set[Value] = field(default_factory=set)
     after_fold: set[Node] = field(default_factory=set)
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """The sizes that the kernel's loops walk."""
+        return tuple(size.value for size in self.extents)
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -48,12 +67,8 @@ class Group:
 
     @property
     def folds_in_shares(self) -> bool:
-        """Whether the fold is cut into shares of fixed size that a second kernel combines."""
-        if self.axes is None:
-            return False
-        kept = math.prod(self.space[axis] for axis in self.kept)
-        folded = math.prod(self.space[axis] for axis in self.axes)
-        return kept * 16 <= folded and kept * folded >= SPLIT_FROM and kept <= 4096
+        """Whether the fold is cut into shares."""
+        return self.axes is not None and folds_in_shares(self.extents, self.axes)
 
     @property
     def buffers(self) -> int:
@@ -175,17 +190,26 @@ def _own_group(node: Node, form: Form) -> Group:
         assert body is not None
         sizes, axes = body.space, (len(body.space) - 1,)
     assert sizes is not None
-    group = Group(sizes, axes)
+    group = Group(tuple(Size(size, True) for size in sizes), axes)
     _add(node, form, group, {})
     return group
 
 
 def _add(node: Node, form: Form, group: Group, group_of: dict[Node, Group]) -> None:
     group.nodes.append(node)
+    space = group.space
+    for value in (*node.outputs, *node.inputs):
+        if value.sizes == space:
+            group.extents = _narrowed(group.extents, value_sizes(value))
     inside = [value.node for value in node.inputs if group_of.get(value.node) is group]
     group.reads.update(value for value in node.inputs if group_of.get(value.node) is not group)
     if form in (Form.REDUCE, Form.ROW) or any(other in group.after_fold for other in inside):
         group.after_fold.add(node)
+
+
+def _narrowed(a: tuple[Size, ...], b: tuple[Size, ...]) -> tuple[Size, ...]:
+    """Equal sizes, open where both are."""
+    return tuple(x if not x.dynamic else y for x, y in zip(a, b, strict=True))
 
 
 def _mergeable(a: Group, b: Group) -> bool:
@@ -202,6 +226,7 @@ def _merge(first: Group, other: Group, group_of: dict[Node, Group]) -> None:
     for member in other.nodes:
         group_of[member] = first
     first.nodes = sorted([*first.nodes, *other.nodes], key=lambda n: n.serial)
+    first.extents = _narrowed(first.extents, other.extents)
     first.reads |= other.reads
     first.after_fold |= other.after_fold
     other.is_open = False
@@ -273,4 +298,4 @@ def _fits(node: Node, form: Form, group: Group, group_of: dict[Node, Group]) -> 
     return True
 
 
-__all__ = ["MOST_BUFFERS", "MOST_NODES", "SPLIT_FROM", "Fusion", "Group", "fuse"]
+__all__ = ["MOST_BUFFERS", "MOST_NODES", "Fusion", "Group", "folds_in_shares", "fuse"]

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from graphflow.loops import ir
 from graphflow.loops.build import Builder, RowIndex, RowReduce, RowSize
 from graphflow.lowering.forms import Form, row_body, rule_attrs, window_source
-from graphflow.lowering.fuse import SPLIT_FROM, Fusion, Group
+from graphflow.lowering.fuse import Fusion, Group, folds_in_shares
 from graphflow.lowering.reads import read_of
 from graphflow.lowering.sizes import Size, SizeOf, row_major, value_sizes
 from graphflow.lowering.windows import mapped, view_of
-from graphflow.program import SPECIALIZED, Node, Value
+from graphflow.program import SPECIALIZED, Value
 
 FLAT_TURN = 4096  # elements that one turn of a flat parallel loop does
 COLUMN_TURN = 64  # columns that one turn of a parallel column loop does
@@ -202,7 +202,7 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value]) -> Body:
     leaves = _Leaves(fusion)
     builder = leaves.b
     axes = group.axes or ()
-    space = _space(group)
+    space = group.extents
     members = set(group.nodes)
     exprs: dict[Value, ir.Expr] = {}
 
@@ -260,18 +260,6 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value]) -> Body:
             exprs[value] = builder.expr(expr, ir.dtype_name(value.dtype.name))
     wanted = [Result(value, exprs[value], group.is_inner(value.sizes or ())) for value in results]
     return Body(builder, space, axes, leaves.leaves, wanted)
-
-
-def _space(group: Group) -> tuple[Size, ...]:
-    """The extents of the space; one is dynamic if it is so in every value that has it."""
-    known: list[Size | None] = [None] * len(group.space)
-    for node in group.nodes:
-        for value in (*node.outputs, *node.inputs):
-            if value.sizes == group.space:
-                for axis, size in enumerate(value_sizes(value)):
-                    if known[axis] is None or not size.dynamic:
-                        known[axis] = size
-    return tuple(size or Size(group.space[axis], True) for axis, size in enumerate(known))
 
 
 def _reduction(b: Builder, kind: str, x: ir.Expr) -> ir.Expr:
@@ -472,25 +460,12 @@ class _Writer:
 def lower_group(body: Body, name: str) -> list[Lowered]:
     """Returns the kernels of a body, in the order in which they run."""
     analysis = _Analysis(body)
-    rank = len(body.space)
     if not body.axes:
         return [_elements(body, analysis, name)]
-    if rank - 1 in body.axes:
-        kept = math.prod(s.value for a, s in enumerate(body.space) if a not in body.axes)
-        folded = math.prod(body.space[a].value for a in body.axes)
-        if (
-            kept * 16 <= folded
-            and kept * folded >= SPLIT_FROM
-            and _single_stage(body, analysis)
-            and kept <= 4096
-        ):
-            return _in_shares(body, analysis, name)
-        return [_rows(body, analysis, name)]
-    kept = math.prod(s.value for a, s in enumerate(body.space) if a not in body.axes)
-    folded = math.prod(body.space[a].value for a in body.axes)
-    if kept * 16 <= folded and kept * folded >= SPLIT_FROM and kept <= 4096 and _single_stage(body, analysis):
+    if folds_in_shares(body.space, body.axes) and _single_stage(body, analysis):
         return _in_shares(body, analysis, name)
-    return [_columns(body, analysis, name)]
+    in_rows = len(body.space) - 1 in body.axes
+    return [_rows(body, analysis, name) if in_rows else _columns(body, analysis, name)]
 
 
 def _single_stage(body: Body, analysis: _Analysis) -> bool:

@@ -386,7 +386,7 @@ class _Lowering:
                     source, sizes, offset=offset.value * value.dtype.size, name=node.name
                 )
                 return
-        body = body_of(Group(sizes, nodes=[node]), self.fusion, [value])
+        body = body_of(Group(value_sizes(value), nodes=[node]), self.fusion, [value])
         (lowered,) = lower_group(body, "fused")
         self.slots[value] = self.new_buffer(value)
         self.launch(lowered, [], node.name, node)

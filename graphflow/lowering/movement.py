@@ -169,7 +169,8 @@ def block_kernel(block: Block, dtype: str) -> Move:
 
     axes = _merged(block)
     points = math.prod(extent.value for extent, _, _ in axes)
-    parallel = points > FLAT_TURN and len(axes) > 1
+    # Open sizes always get the parallel form, so that a new size needs no new code.
+    parallel = points > FLAT_TURN or any(extent.dynamic for extent, _, _ in axes)
     variables: list[ir.Expr] = []
 
     def index(offset: Size, which: int) -> ir.Expr:
@@ -180,19 +181,33 @@ def block_kernel(block: Block, dtype: str) -> Move:
                 total = b.add(total, variable if stride.value == 1 else b.mul(variable, size(stride)))
         return total
 
-    def nest(depth: int) -> None:
-        kind = "vector" if depth == len(axes) - 1 else "parallel" if depth == 0 and parallel else "serial"
-        with b.loop("i", 0, size(axes[depth][0]), kind) as i:  # type: ignore[arg-type]
+    def row(start: ir.Expr | int, stop: ir.Expr) -> None:
+        with b.loop("i", start, stop, "vector") as i:
             variables.append(i)
-            if depth < len(axes) - 1:
-                nest(depth + 1)
-            elif source is not None:
+            if source is not None:
                 b.store(target, index(block.offset, 2), b.load(source, index(Size(0), 1)))
             else:
                 assert not isinstance(block.source, Value)
                 b.store(target, index(block.offset, 2), b.const(block.source, dtype))
+            variables.pop()
 
-    nest(0)
+    def nest(depth: int) -> None:
+        extent = size(axes[depth][0])
+        if depth == len(axes) - 1:
+            row(0, extent)
+            return
+        with b.loop("i", 0, extent, "parallel" if depth == 0 and parallel else "serial") as i:
+            variables.append(i)
+            nest(depth + 1)
+            variables.pop()
+
+    if len(axes) == 1 and parallel:
+        extent, turn = size(axes[0][0]), b.const(FLAT_TURN, "i64")
+        with b.loop("turn", 0, b.floordiv(b.add(extent, FLAT_TURN - 1), turn), "parallel") as number:
+            start = b.let("start", b.mul(number, turn))
+            row(start, b.let("stop", b.min(b.add(start, turn), extent)))
+    else:
+        nest(0)
     return Move(b.kernel(), ints, parallel)
 
 
@@ -200,7 +215,7 @@ def _merged(block: Block) -> list[tuple[Size, Size, Size]]:
     """The axes (extent, source stride, result stride) with neighbours merged where both walk on."""
     result: list[tuple[Size, Size, Size]] = []
     for extent, out_of, into in zip(block.extents, block.out_of, block.into, strict=True):
-        if extent.value == 1:
+        if extent.value == 1 and not extent.dynamic:
             continue
         if result:
             before = result[-1]

@@ -364,6 +364,12 @@ def _sparse_cross_entropy_shape(node: Any) -> list[TensorShape]:
 def sparse_softmax_cross_entropy_op(features: Array, labels: Array) -> tuple[Array, Array]:
     """Loss -log_softmax(features)[label] per row, and its gradient."""
     count, classes = features.shape
+    if labels.shape != (count,):
+        raise InvalidArgumentError(
+            None, None,
+            "logits and labels must have the same first dimension, got logits shape "
+            f"{list(features.shape)} and labels shape {list(labels.shape)}",
+        )  # fmt: skip
     if count and not classes:
         raise InvalidArgumentError(
             None, None, f"Must have at least one class, but got logits shape {features.shape}"

@@ -1,0 +1,548 @@
+"""Lowering: the form of each node, which nodes share a kernel, checks, places in memory, and no needless compiling."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow import reference
+from graphflow.backends.base import load
+from graphflow.compiler import CompileOptions, compile_graph
+from graphflow.errors import InvalidArgumentError
+from graphflow.loops.text import kernel_text
+from graphflow.loops.verify import verify as verify_kernel
+from graphflow.lowering.calls import call_of
+from graphflow.lowering.forms import Form
+from graphflow.lowering.fuse import Fusion, Group, fuse
+from graphflow.lowering.kernels import body_of, lower_group
+from graphflow.lowering.movement import blocks_of
+from graphflow.lowering.nests import nest_of
+from graphflow.lowering.sizes import Size, reshaped
+from graphflow.opdef import emit
+from graphflow.optimizer_passes.manager import run_passes
+from graphflow.optimizer_passes.pipeline import SPECIALIZED
+from graphflow.plan import HostStep, Plan
+from graphflow.program import Node, Program, specialize
+from graphflow.testing import TestState, check_same, run_reference
+
+
+def has_call(node: Node) -> bool:
+    return call_of(node) is not None or nest_of(node) is not None or blocks_of(node) is not None
+
+
+def specialized(fetches: Sequence[Any], feeds: Sequence[Any] = (), arrays: Sequence[Any] = ()) -> Program:
+    """The program of some tensors for these arrays, after all passes."""
+    program = specialize(compile_graph(fetches, feeds).program, [np.shape(a) for a in arrays], {})
+    return run_passes(program, SPECIALIZED, frozenset(), frozenset(), [])
+
+
+def fused(fetches: Sequence[Any], feeds: Sequence[Any] = (), arrays: Sequence[Any] = ()) -> Fusion:
+    return fuse(specialized(fetches, feeds, arrays), has_call)
+
+
+def form(tensor: Any, feeds: Sequence[Any] = (), arrays: Sequence[Any] = ()) -> Form:
+    """The form of the node that a tensor has become."""
+    program = specialized([tensor], feeds, arrays)
+    return fuse(program, has_call).forms[program.fetches[0].node]
+
+
+def plan_of(fetches: Sequence[Any], feeds: Sequence[Any] = (), arrays: Sequence[Any] = ()) -> Plan:
+    state = TestState()
+    return compile_graph(fetches, feeds).bind(tuple(np.shape(a) for a in arrays), state).plan
+
+
+def hosts(plan: Plan) -> list[str]:
+    """The types of the nodes that run as Python."""
+    return [step.origin.type for step in plan.steps if isinstance(step, HostStep)]
+
+
+def check_run(
+    fetches: Sequence[Any], feeds: Sequence[Any] = (), arrays: Sequence[Any] = (), tolerance: float = 0
+) -> Plan:
+    """Runs compiled and with the NumPy bodies, compares, and returns the plan, which must be all native."""
+    executable = compile_graph(fetches, feeds)
+    bound = executable.bind(tuple(np.shape(a) for a in arrays), TestState())
+    got = bound.run(tuple(arrays), TestState())
+    check_same(got, run_reference(executable.program, arrays), tolerance)
+    return bound.plan
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+X = numbers(30, 40)
+INDEX = np.random.default_rng(1).integers(0, 10, 30).astype(np.int32)
+
+
+@pytest.fixture
+def x() -> Any:
+    return gf.placeholder("float32", [None, 40], name="x")
+
+
+@pytest.fixture
+def index() -> Any:
+    return gf.placeholder("int32", [None], name="index")
+
+
+# -- forms -----------------------------------------------------------------------------------------------------
+
+
+def test_forms_of_nodes(x: Any) -> None:
+    def of(tensor: Any) -> Form:
+        return form(tensor, [x], [X])
+
+    assert of(gf.tanh(x)) is Form.MAP
+    assert of(gf.nn.softmax(x)) is Form.ROW
+    assert of(gf.argmax(x, 0)) is of(gf.argmax(x, 1)) is Form.ROW
+    assert of(gf.reduce_sum(x, 0)) is Form.REDUCE
+    assert of(gf.matmul(x, x, transpose_b=True)) is Form.CALL
+    assert of(gf.concat([x, x], 0)) is Form.CALL
+    assert of(gf.cumsum(x, 1)) is Form.CALL
+    assert of(gf.random_uniform([4], seed=1)) is Form.MAP
+    assert of(gf.reshape(x, [-1, 4])) is Form.ALIAS
+    assert of(gf.gather(x, [1, 2])) is Form.READ
+    assert of(gf.one_hot([1, 2], 3)) in (Form.READ, Form.SOURCE)
+    assert of(gf.transpose(x)) is Form.READ
+    assert of(x[1:5, 2:4]) is Form.WINDOW
+    assert of(gf.expand_dims(x[:, 3:5], 1)) is Form.WINDOW
+    assert of(gf.broadcast_to(x[:1], [7, 40])) is Form.WINDOW
+    assert of(gf.split(x, 4, 1)[2]) is Form.WINDOW
+    assert of(gf.reverse(x, [1])) is Form.WINDOW
+    assert of(gf.zeros_like(x)) is of(gf.ones_like(x)) is Form.UNIFORM
+    assert of(gf.reshape(gf.fill([gf.shape(x)[0], 2], 3.0), [-1])) is Form.UNIFORM
+    assert of(gf.nn.top_k(x, 3)[0]) is Form.HOST
+    assert of(gf.cast(x, "complex64")) is Form.HOST
+
+
+def test_reshapes_of_strided_memory() -> None:
+    def through(sizes: Sequence[int], strides: Sequence[int], wanted: Sequence[int]) -> list[int] | None:
+        found = reshaped(*([Size(n) for n in numbers_] for numbers_ in (sizes, strides, wanted)))
+        return None if found is None else [size.value for size in found]
+
+    assert through([3, 4], [4, 1], [12]) == [1]
+    assert through([12], [1], [3, 1, 4]) == [4, 0, 1]
+    assert through([3, 4], [8, 1], [3, 2, 2]) == [8, 2, 1]
+    assert through([3, 4], [8, 1], [12]) is None
+    assert through([3, 4], [8, 1], [4, 3]) is None
+    assert through([5, 4], [0, 0], [20]) == [0]
+    assert through([1, 1], [9, 9], []) == []
+    assert through([], [], [1]) == [0]
+
+
+# -- everything hot runs natively, with the reference's numbers -----------------------------------------------------
+
+
+def _layouts(x: Any, index: Any) -> list[Any]:
+    return [
+        x[1:5, 3:9] * 2.0, x[::2], x[:, ::-1] + 1.0, x[:, 3], x[gf.newaxis, ..., 2:30:3],
+        gf.reverse(x, [0, 1]), gf.transpose(x) + 1.0, *gf.split(x, [10, 10, 20], 1), *gf.unstack(x, axis=1)[:3],
+        gf.expand_dims(x[:, 2:4], 0) * 2.0, gf.reshape(x[:, 3], [1, -1]) * 2.0, gf.squeeze(x[:, 3:4], [1]) * 2.0,
+    ]  # fmt: skip
+
+
+def _made(x: Any, index: Any) -> list[Any]:
+    rows = gf.shape(x)[0]
+    return [
+        gf.fill([3, 4], 2.0) + 1.0, gf.zeros_like(x), gf.ones_like(x) * x, gf.fill([rows, 40], 5.0) * x,
+        gf.broadcast_to(x[:1], [5, 40]) * 2.0, gf.range(rows), gf.range(3, rows, 4) * 2,
+        gf.where(x > 0, x, gf.zeros_like(x)), gf.one_hot(index, 10), gf.one_hot(index, 7, 3.0, -1.0, axis=0),
+    ]  # fmt: skip
+
+
+def _moved(x: Any, index: Any) -> list[Any]:
+    return [
+        gf.concat([x, x * 2.0], 1), gf.stack([x, x], 1), gf.pad(x, [[1, 2], [0, 3]]), gf.tile(x, [2, 3]),
+        *(gf.gradients(y, x)[0] for y in (x[1:5, 3:9:2] * 2.0, x[:, ::-1] ** 2, x[:, 3] ** 2, x[::-3, gf.newaxis])),
+    ]  # fmt: skip
+
+
+def _indexed(x: Any, index: Any) -> list[Any]:
+    table = gf.constant(numbers(10, 7))
+    return [
+        gf.gather(table, index) * 2.0, gf.gather(table, [1, 3, 3], axis=1) + 1.0, gf.gather(x, [[1, 3], [2, 0]]),
+        gf.gather(x, index, axis=1), gf.gather(x, gf.reshape(index, [-1, 1]), axis=1, batch_dims=1),
+        gf.gather(x[:, 3:20], index, axis=1), gf.gather(table[:, 2], index), gf.unsorted_segment_sum(x, index, 12),
+        gf.unsorted_segment_sum(x, index - 3, 12), gf.argmax(x, 1), gf.argmin(x, -1, output_type="int32"),
+        gf.argmax(x, 0), gf.cast(gf.equal(gf.argmax(x, 1), gf.cast(index, "int64")), "float32"),
+    ]  # fmt: skip
+
+
+def _running(x: Any, index: Any) -> list[Any]:
+    return [
+        fold(x, axis, exclusive=exclusive, reverse=reverse)
+        for fold in (gf.cumsum, gf.cumprod)
+        for axis in (0, 1)
+        for exclusive in (False, True)
+        for reverse in (False, True)
+    ]
+
+
+def _drawn(x: Any, index: Any) -> list[Any]:
+    found = [
+        gf.random_uniform([1003], seed=7, dtype=d) for d in ("float16", "bfloat16", "float32", "float64")
+    ]
+    found += [gf.random_normal([5001], seed=7, dtype=d) for d in ("float16", "bfloat16", "float32")]
+    found += [gf.random_uniform([37, 11], -5, 1000, seed=7, dtype="int32")]
+    found += [gf.random_uniform([6], -5, 10**12, seed=3, dtype="int64"), gf.nn.dropout(x, 0.5, seed=1)]
+    return found
+
+
+@pytest.mark.parametrize("made", [_layouts, _made, _moved, _indexed, _running, _drawn])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_runs_natively_with_the_bits_of_the_bodies(
+    made: Callable[..., list[Any]], threads: int, x: Any, index: Any
+) -> None:
+    fetches = made(x, index)
+    executable = compile_graph(fetches, [x, index], CompileOptions(threads=threads))
+    for rows in (30, 1, 7):
+        arrays = (np.resize(X, (rows, 40)), np.resize(INDEX, rows))
+        if rows != 30 and made in (_layouts, _moved, _indexed, _made):
+            continue  # these cut out parts that fewer rows do not have
+        bound = executable.bind(tuple(a.shape for a in arrays), TestState())
+        wanted = run_reference(executable.program, arrays)
+        for got, want, tensor in zip(bound.run(arrays, TestState()), wanted, fetches, strict=True):
+            assert got.dtype == want.dtype and got.tobytes() == want.tobytes(), tensor
+        steps = [step for step in bound.plan.steps if isinstance(step, HostStep)]
+        assert [step.name for step in steps] == (["random counters"] if made is _drawn else [])
+
+
+def test_random_numbers_go_on_from_run_to_run() -> None:
+    drawn = gf.random_uniform([300_001], seed=3)
+    executable = compile_graph([drawn])
+    state, other = TestState(), TestState()
+    bound = executable.bind((), state)
+    runs = [bound.run((), state)[0] for _ in range(3)]
+    for got in runs:
+        (want,) = reference.run(executable.program, (), other)
+        assert got.tobytes() == want.tobytes()
+    assert runs[0].tobytes() != runs[1].tobytes()
+
+
+def test_argmax_of_rows_with_nan_and_equal_elements(x: Any) -> None:
+    array = np.zeros((4, 40), np.float32)
+    array[1, 3] = np.nan
+    array[2] = np.nan
+    array[3, [5, 9]] = 2
+    check_run([gf.argmax(x, 1), gf.argmin(x, 1), gf.argmax(x, 0), gf.argmin(-x, 0)], [x], [array])
+    flags = gf.constant(array[:, :7] > 1)
+    check_run([gf.argmax(gf.logical_or(flags, x[:, :7] > 5), 1)], [x], [array])
+
+
+# -- groups ------------------------------------------------------------------------------------------------------------
+
+
+def kernels(fusion: Fusion) -> list[list[str]]:
+    """The op types of each group that is a kernel."""
+    return [[node.type for node in entry.nodes] for entry in fusion.order if isinstance(entry, Group)]
+
+
+def launches(plan: Plan) -> Counter[str]:
+    return Counter(step.origin.type for step in plan.launches if step.origin is not None)
+
+
+def test_softmax_layer_norm_and_cross_entropy_are_one_kernel_each(x: Any, index: Any) -> None:
+    assert len(kernels(fused([gf.nn.softmax(x * 2.0) + 1.0], [x], [X]))) == 1
+    exps = gf.exp(x - gf.reduce_max(x, 1, keepdims=True))
+    spelled = exps / gf.reduce_sum(exps, 1, keepdims=True)
+    assert len(kernels(fused([spelled], [x], [X]))) == 1
+    mean, variance = gf.nn.moments(x, [1], keep_dims=True)
+    scale, offset = gf.constant(numbers(40)), gf.constant(numbers(40))
+    normal = gf.nn.batch_normalization(x, mean, variance, offset, scale, 1e-5)
+    assert len(plan_of([normal], [x], [X]).launches) == 1
+    loss = gf.nn.sparse_softmax_cross_entropy_with_logits(labels=index, logits=x)
+    plan = plan_of([gf.reduce_mean(loss)], [x, index], [X, INDEX])
+    assert [step.name.rpartition("/")[2] for step in plan.launches] == [
+        "check", "SparseSoftmaxCrossEntropyWithLogits", "Mean",
+    ]  # fmt: skip
+    hot = gf.nn.softmax_cross_entropy_with_logits(labels=gf.one_hot(index, 40), logits=x)
+    assert len(kernels(fused([hot], [x, index], [X, INDEX]))) <= 2
+
+
+def test_batch_norm_takes_statistics_and_normalises() -> None:
+    image = gf.placeholder("float32", [None, 8, 8, 16])
+    scale, offset = gf.constant(numbers(16)), gf.constant(numbers(16))
+    array = numbers(32, 8, 8, 16)
+    y, mean, variance = gf.nn.fused_batch_norm(image, scale, offset)
+    plan = check_run([gf.nn.relu(y), mean, variance], [image], [array], 2e-4)
+    # Mean, and deviation from it: each a fold in shares and its combination; then one kernel for the rest.
+    assert len(plan.launches) <= 5
+    two = [gf.reduce_sum(image, [0, 1, 2]), gf.reduce_sum(gf.square(image), [0, 1, 2])]
+    assert len(kernels(fused([two[0] + two[1]], [image], [array]))) == 1
+
+
+def test_a_cell_of_an_lstm_is_one_kernel_behind_its_product() -> None:
+    z, c = gf.placeholder("float32", [None, 80]), gf.placeholder("float32", [None, 20])
+    i, j, f, o = gf.split(z, 4, 1)
+    c_new = c * gf.sigmoid(f + 1.0) + gf.sigmoid(i) * gf.tanh(j)
+    h = gf.tanh(c_new) * gf.sigmoid(o)
+    arrays = [numbers(8, 80), numbers(8, 20)]
+    plan = check_run([c_new, h], [z, c], arrays, 1e-5)
+    assert len(plan.launches) == 1
+
+
+def test_uniform_values_take_no_memory_and_close_no_group(x: Any) -> None:
+    y = gf.tanh(x)
+    zeros = gf.zeros_like(y)
+    plan = check_run([gf.where(y > zeros, y, zeros) + gf.ones_like(y)], [x], [X], 1e-6)
+    assert len(plan.launches) == 1
+
+
+def test_a_part_that_is_one_stretch_is_no_step(x: Any) -> None:
+    y = gf.matmul(x[2:20], gf.constant(numbers(40, 8)))
+    plan = check_run([y], [x], [X], 1e-4)
+    assert len(plan.launches) == 1
+
+
+def test_a_training_step_with_dropout_is_one_segment(x: Any, index: Any) -> None:
+    weights, bias = gf.Variable(numbers(40, 16)), gf.Variable(numbers(16))
+    hidden = gf.nn.dropout(gf.nn.relu(gf.matmul(x, weights) + bias), 0.5, seed=2)
+    last = gf.Variable(numbers(16, 10))
+    losses = gf.nn.sparse_softmax_cross_entropy_with_logits(labels=index, logits=gf.matmul(hidden, last))
+    loss = gf.reduce_mean(losses)
+    train = gf.train.AdamOptimizer(0.01).minimize(loss)
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        first = session.run([loss, train], {x: X, index: INDEX})[0]
+        for _ in range(60):
+            again = session.run([loss, train], {x: X, index: INDEX})[0]
+        assert again < first
+    plan = plan_of([loss, train], [x, index], [X, INDEX])
+    assert [type(step).__name__ for step in plan.steps] == ["HostStep", "Segment"]
+    assert hosts(plan) == ["RandomUniform"]
+    assert not any(step.name.startswith("copy") for step in plan.launches)
+
+
+def test_an_embedding_learns_natively(index: Any) -> None:
+    table = gf.Variable(numbers(10, 6), name="table")
+    wanted = gf.constant(numbers(30, 6, seed=3))
+    loss = gf.reduce_sum(gf.square(gf.nn.embedding_lookup(table, index) - wanted))
+    train = gf.train.GradientDescentOptimizer(0.1).minimize(loss)
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        start = session.run(table)
+        session.run(train, {index: INDEX})
+        got = session.run(table)
+    gradient = np.zeros((10, 6), np.float32)
+    np.add.at(gradient, INDEX, 2 * (start[INDEX] - numbers(30, 6, seed=3)))
+    np.testing.assert_allclose(got, start - 0.1 * gradient, rtol=1e-5, atol=1e-5)
+    assert hosts(plan_of([loss, train], [index], [INDEX])) == []
+
+
+# -- checks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [10, -1])
+def test_indices_that_name_nothing_are_refused_before_anything_is_written(
+    bad: int, x: Any, index: Any
+) -> None:
+    table = gf.Variable(numbers(10, 40), name="table")
+    rows = gf.gather(table, index)
+    labels = gf.nn.sparse_softmax_cross_entropy_with_logits(labels=index, logits=x[:, :10])
+    step = gf.train.MomentumOptimizer(0.1, 0.9).minimize(gf.reduce_sum(rows) + gf.reduce_sum(labels))
+    wrong = INDEX.copy()
+    wrong[7] = bad
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        before = session.run(table)
+        for fetches, message in (
+            (rows, rf"indices\[7\] = {bad} is not in \[0, 10\)"),
+            (labels, f"Received a label value of {bad} which is outside"),
+            (step, rf"= {bad} is not in|label value of {bad}"),
+            (gf.scatter_add(table, index, x), rf"= {bad} is not in"),
+        ):
+            with pytest.raises(InvalidArgumentError, match=message) as caught:
+                session.run(fetches, {x: X, index: wrong})
+            assert caught.value.op is not None
+            np.testing.assert_array_equal(session.run(table), before)
+        session.run([rows, step], {x: X, index: INDEX})
+        assert (session.run(table) != before).any()
+
+
+def test_constant_indices_are_checked_while_compiling(x: Any) -> None:
+    plan = check_run([gf.gather(x, [0, 3], axis=1)], [x], [X])
+    assert len(plan.launches) == 1
+    wrong = gf.gather(x, [0, 40], axis=1)
+    assert form(wrong, [x], [X]) is Form.HOST
+    with (
+        gf.Session() as session,
+        pytest.raises(InvalidArgumentError, match=r"indices\[1\] = 40 is not in \[0, 40\)"),
+    ):
+        session.run(wrong, {x: X})
+
+
+def test_an_operand_is_checked_once(x: Any, index: Any) -> None:
+    both = gf.gather(x, index) + gf.gather(x * 2.0, index)
+    plan = check_run([both], [x, index], [X, INDEX])
+    assert sum(step.name.endswith("/check") for step in plan.launches) == 1
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def _run_twice(fetches: Sequence[Any], feeds: dict[Any, Any], variables: Sequence[Any]) -> list[np.ndarray]:
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        session.run(fetches, feeds)
+        session.run(fetches, feeds)
+        return session.run(list(variables))
+
+
+def test_variables_are_updated_in_place(x: Any) -> None:
+    v, w = gf.Variable(numbers(40), name="v"), gf.Variable(numbers(40, seed=1), name="w")
+    column = gf.reduce_sum(x, 0)
+    train = gf.group(gf.assign_add(v, column), gf.assign_sub(w, 2.0 * column))
+    plan = plan_of([train], [x], [X])
+    assert not any(step.name.startswith("copy") for step in plan.launches)
+    got = _run_twice([train], {x: X}, [v, w])
+    np.testing.assert_allclose(got[0], numbers(40) + 2 * X.sum(0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got[1], numbers(40, seed=1) - 4 * X.sum(0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_variable_that_is_read_later_keeps_its_value_until_then(x: Any) -> None:
+    v = gf.Variable(numbers(40, 40), name="v")
+    old = gf.matmul(x, v)
+    with gf.control_dependencies([old]):
+        bump = gf.assign(v, gf.transpose(v) + 1.0)
+    value = v.read_value()
+    (after,) = _run_twice([bump.op, old, value], {x: X}, [v])
+    np.testing.assert_allclose(after, numbers(40, 40) + 2.0, rtol=1e-6)
+
+
+def test_two_results_over_one_operand(x: Any) -> None:
+    y = gf.matmul(x, gf.constant(numbers(40, 40)))
+    check_run([gf.exp(-gf.square(y)), gf.tanh(y), y[:, ::-1] + y], [x], [X], 1e-4)
+
+
+def test_gathers_and_turned_reads_do_not_run_over_what_they_read(x: Any) -> None:
+    y = gf.matmul(x, gf.constant(numbers(40, 40)))
+    square = gf.matmul(y, y, transpose_a=True)
+    chain = square + gf.transpose(square) + gf.gather(square, np.arange(39, -1, -1))
+    check_run([chain * 2.0], [x], [X], 1e-3)
+    check_run([gf.cumsum(square, 0, reverse=True) + square], [x], [X], 1e-3)
+
+
+def test_a_chain_of_square_products_with_epilogues(x: Any) -> None:
+    weights = [gf.constant(numbers(40, 40, seed=i) * 0.2) for i in range(4)]
+    value = x
+    for weight in weights:
+        value = gf.nn.relu(gf.matmul(value, weight) + value)
+    last = gf.matmul(value, value, transpose_b=True)
+    plan = check_run([last + gf.transpose(last), value], [x], [X], 1e-3)
+    assert hosts(plan) == []
+
+
+def test_swapping_two_variables() -> None:
+    v, w = gf.Variable(numbers(9), name="v"), gf.Variable(numbers(9, seed=1), name="w")
+    old_v, old_w = v.read_value(), w.read_value()
+    with gf.control_dependencies([old_v, old_w]):
+        swap = gf.group(gf.assign(v, old_w), gf.assign(w, old_v))
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        session.run(swap)
+        got = session.run([v, w])
+    np.testing.assert_array_equal(got[0], numbers(9, seed=1))
+    np.testing.assert_array_equal(got[1], numbers(9))
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def _model(x: Any, index: Any) -> list[Any]:
+    weights, bias = gf.Variable(numbers(40, 16)), gf.Variable(numbers(16))
+    hidden = gf.nn.dropout(gf.nn.relu(gf.matmul(x, weights) + bias), 0.5, seed=2)
+    mean, variance = gf.nn.moments(hidden, [0])
+    hidden = (hidden - mean) * gf.rsqrt(variance + 1e-3) + gf.gather(gf.Variable(numbers(10, 16)), index)
+    logits = gf.concat([gf.matmul(hidden, gf.Variable(numbers(16, 5))), hidden[:, :5]], 1)
+    loss = gf.reduce_mean(gf.nn.sparse_softmax_cross_entropy_with_logits(labels=index, logits=logits))
+    right = gf.reduce_mean(gf.cast(gf.equal(gf.argmax(logits, 1, output_type="int32"), index), "float32"))
+    return [loss, right, gf.train.AdamOptimizer(0.01).minimize(loss)]
+
+
+def test_a_new_batch_size_compiles_nothing(x: Any, index: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    jit = load("cpu").jit  # type: ignore[attr-defined]
+    compiled: list[str] = []
+    original = jit.compile
+
+    def counting(texts: Sequence[tuple[str, str]]) -> dict[str, int]:
+        compiled.extend(symbol for symbol, _ in texts if symbol not in known)
+        known.update(symbol for symbol, _ in texts)
+        found: dict[str, int] = original(texts)
+        return found
+
+    known: set[str] = set()
+    monkeypatch.setattr(jit, "compile", counting)
+    executable = compile_graph(_model(x, index), [x, index])
+    executable.bind(((32, 40), (32,)), TestState())
+    assert compiled
+    compiled.clear()
+    for rows in (33, 100, 128, 7, 1000):
+        executable.bind(((rows, 40), (rows,)), TestState())
+        assert compiled == [], f"{rows} rows"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 33, 500])
+def test_open_sizes_give_the_right_numbers(rows: int, x: Any, index: Any) -> None:
+    mean, variance = gf.nn.moments(x, [0])
+    logits = gf.nn.softmax((x - mean) * gf.rsqrt(variance + 1e-3))
+    fetches = [
+        logits,
+        gf.reduce_sum(logits, 0),
+        gf.one_hot(index, 10),
+        gf.concat([x, logits], 0),
+        logits[:, 3:9],
+    ]
+    check_run(fetches, [x, index], [np.resize(X, (rows, 40)), np.resize(INDEX, rows)], 1e-4)
+
+
+# -- golden loops ------------------------------------------------------------------------------------------------------
+
+
+def group_texts(fetches: Sequence[Any], feeds: Sequence[Any], arrays: Sequence[Any]) -> str:
+    """The loops of all groups, in print."""
+    program = specialized(fetches, feeds, arrays)
+    fusion = fuse(program, has_call)
+    users = program.users()
+    texts = []
+    for entry in fusion.order:
+        if isinstance(entry, Group):
+            members = set(entry.nodes)
+            results = [
+                value
+                for node in entry.nodes
+                for value in node.outputs
+                if value in program.roots or any(user not in members for user in users.get(value, ()))
+            ]
+            for lowered in lower_group(body_of(entry, fusion, results), "fused"):
+                verify_kernel(lowered.kernel)
+                texts.append(kernel_text(lowered.kernel))
+    return "\n".join(texts)
+
+
+def test_loops_of_typical_groups(x: Any, index: Any, golden: Callable[[str, str], None]) -> None:
+    static = gf.placeholder("float32", [6, 10])
+    six = numbers(6, 10)
+    golden("lowering/elements.txt", group_texts([gf.nn.relu(x * 2.0 + 1.0)], [x], [X]))
+    golden("lowering/softmax.txt", group_texts([gf.nn.softmax(static)], [static], [six]))
+    golden("lowering/column_sum.txt", group_texts([gf.reduce_sum(static * 2.0, 0)], [static], [six]))
+    golden("lowering/gather.txt", group_texts([gf.gather(x, index) + 1.0], [x, index], [X, INDEX]))
+    golden("lowering/one_hot.txt", group_texts([gf.one_hot(index, 10)], [x, index], [X, INDEX]))
+    golden("lowering/windows.txt", group_texts([static[:, 1:4] * static[:, ::-1][:, :3]], [static], [six]))
+
+
+def test_loops_of_nests(x: Any, index: Any, golden: Callable[[str, str], None]) -> None:
+    def text(tensor: Any) -> str:
+        program = specialized([tensor], [x, index], [X, INDEX])
+        (nest,) = (found for node in program.nodes if (found := nest_of(node)) is not None)
+        verify_kernel(nest.kernel)
+        return kernel_text(nest.kernel)
+
+    golden("lowering/cumsum.txt", text(gf.cumsum(x, 1, exclusive=True)))
+    golden("lowering/segment_sum.txt", text(gf.unsorted_segment_sum(x, index, 12)))
+    shape = np.array([30, 7], np.int32)
+    golden("lowering/random_uniform.txt", text(emit.RandomUniform(shape, dtype="float32", seed=1, seed2=2)))
