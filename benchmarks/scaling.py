@@ -38,8 +38,8 @@ def stages(operations: int) -> dict[str, float]:
     def build() -> Any:
         y: Any = x
         shared = gf.identity(weights)
-        # Half of the operations are the forward graph; the gradient makes about as many again.
-        while len(gf.get_default_graph().get_operations()) < operations // 2:
+        # Six operations a layer, half of all; the gradient makes about as many again.
+        for _ in range(operations // 12):
             y = gf.tanh(gf.matmul(y, shared) + y * 0.5) - y * 0.25
         return gf.reduce_sum(y)
 

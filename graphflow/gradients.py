@@ -14,7 +14,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphflow import dtypes
-from graphflow.graph import Graph, IndexedSlices, Operation, Tensor, get_default_graph, name_scope
+from graphflow.graph import (
+    Graph,
+    IndexedSlices,
+    Operation,
+    Tensor,
+    get_default_graph,
+    name_scope,
+    without_collector,
+)
 from graphflow.opdef import (
     OpDef,
     constant,
@@ -124,7 +132,7 @@ def gradients(
     if len(grad_list) != len(ys):
         raise ValueError(f"Passed {len(grad_list)} grad_ys for {len(ys)} ys")
     all_values = [v for v in (*ys, *xs, *grad_list) if v is not None]
-    with name_scope(name, "gradients", all_values):
+    with without_collector(), name_scope(name, "gradients", all_values):
         y_tensors = [y.values if isinstance(y, IndexedSlices) else convert_to_tensor(y) for y in ys]
         sources = [_source(x) for x in xs]
         stops = {_source(t) for t in _as_list(stop_gradients)} if stop_gradients is not None else set()

@@ -637,6 +637,10 @@ def _sum_list(inputs: Sequence[Array]) -> Any:
     return total
 
 
+# Addends of one kernel: each is a buffer of its own, and code for thousands takes more than linear time.
+_MOST_ADDENDS = 16
+
+
 @op("AddN", "inputs:N*T", "sum:T", f"N:int>=1; T:type{{{NUMBERS}|variant}}", infer=merged)
 def add_n_op(inputs: list[Array]) -> Any:
     """The sum of tensors of one shape, from left to right."""
@@ -646,6 +650,18 @@ def add_n_op(inputs: list[Array]) -> Any:
 @add_n_op.gradient
 def _add_n_gradient(op: Any, dy: Any) -> list[Any]:
     return [dy] * len(op.inputs)
+
+
+@add_n_op.expand
+def _add_n_expand(b: Any, node: Any, inputs: Any) -> list[Any] | None:
+    """More addends than a kernel holds well become sums of a few, in the same order."""
+    if len(inputs) <= _MOST_ADDENDS:
+        return None
+    total = inputs[0]
+    for start in range(1, len(inputs), _MOST_ADDENDS - 1):
+        addends = (total, *inputs[start : start + _MOST_ADDENDS - 1])
+        total = b.emit("AddN", *addends, N=len(addends))
+    return [total]
 
 
 @add_n_op.lower

@@ -26,6 +26,7 @@ from graphflow.loops.ir import Kernel
 from graphflow.loops.library import Call as LibraryCall
 from graphflow.loops.library import digest as digest_of_call
 from graphflow.loops.text import kernel_text
+from graphflow.loops.verify import verify
 from graphflow.plan import COPY, Check, Entry, Plan, PlanBuilder, Segment, SegmentCall
 
 __all__ = ["CpuBackend"]
@@ -100,6 +101,8 @@ class CpuBackend:
         printed = kernel_text(dataclasses.replace(kernel, name="kernel"))
         symbol = f"k_{digest(printed)[:24]}"
         if symbol not in texts:
+            if config.verify_passes():
+                verify(kernel)
             texts[symbol] = functools.partial(kernel_to_llvm, kernel, self.target, symbol)
         return symbol
 
