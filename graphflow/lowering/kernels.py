@@ -728,7 +728,8 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
         outside = _Writer(f.kernel, analysis, f.loader(at), known)
         outside.row_size = f.row_size()
         kept: dict[int, int] = {}  # id of a spilled expression -> the result that holds it
-        for number in range(passes):
+
+        def one_pass(number: int) -> None:
             folds = [fold for fold in analysis.folds if analysis.stage[id(fold.value)] == number]
             results = [
                 i for i, r in enumerate(body.results) if r.inner and analysis.stage[id(r.expr)] == number
@@ -762,7 +763,10 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
             for fold, carry in zip(folds, carries, strict=True):
                 known[id(fold)] = b.var(carry.name, fold.dtype)
             kept.update({key: held for key, held in spilled.items()})
-        _store_outer(f, at, outside, [i for i, r in enumerate(body.results) if not r.inner])
+
+        for number in range(passes):
+            one_pass(number)
+        _store_outer(f, at, outside, outer_results)
 
     outer_results = [i for i, r in enumerate(body.results) if not r.inner]
     parallel = bool(f.outer) and (f.points > FLAT_TURN or f.is_open)
@@ -1024,7 +1028,8 @@ def _in_shares(body: Body, analysis: _Analysis, name: str) -> list[Lowered]:
                 at,
             )
 
-        if row_form:
+        # An axis of one element that is kept leaves no loop.
+        if row_form or not f.outer:
             _nest_outer(f, False, rows)
         else:
             columns = f.outer[-1]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from graphflow.loops import ir
 from graphflow.loops.build import Builder
-from graphflow.lowering.kernels import FLAT_TURN
 from graphflow.lowering.forms import rule_attrs
+from graphflow.lowering.kernels import FLAT_TURN
 from graphflow.lowering.sizes import Size, affine, row_major, value_sizes
 from graphflow.opdef import get_op
 from graphflow.program import SPECIALIZED, Node, Value
@@ -72,7 +72,7 @@ def pad(node: Node) -> list[Block] | None:
             return None
         fill = value.reshape(-1)[0].item()
     result = node.outputs[0]
-    sizes, strides = value_sizes(result), row_major(value_sizes(result))
+    strides = row_major(value_sizes(result))
     offset = Size(0)
     for (before, _), stride in zip(paddings.tolist(), strides, strict=True):
         step = Size(before).times(stride)
