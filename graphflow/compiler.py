@@ -23,8 +23,10 @@ import numpy as np
 
 from graphflow import config
 from graphflow.backends.base import load
+from graphflow.errors import ResourceExhaustedError
 from graphflow.graph import Operation, Tensor
 from graphflow.lowering.lower import lower
+from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
 from graphflow.optimizer_passes.pipeline import OPEN, SPECIALIZED
 from graphflow.plan import Plan, TraceEvent
@@ -146,9 +148,28 @@ class Executable:
         program = specialize(self.program, feed_shapes, variables)
         program = run_passes(program, SPECIALIZED, options.disabled_passes, options.enabled_passes, reports)
         plan = lower(program, load(options.device, options.threads), self.name)
+        _refuse_what_does_not_fit(plan)
         if "plan" in config.dump_stages():
             print(f"# plan\n{plan.summary()}", file=sys.stderr)
         return BoundPlan(plan, reports)
+
+
+def _refuse_what_does_not_fit(plan: Plan) -> None:
+    """Raises ResourceExhaustedError for a plan that needs more memory than there is, before it asks for any."""
+    slots = [slot for slot in plan.slots if slot.parent is None]
+    needed = plan.peak_bytes + sum(slot.nbytes for slot in slots if slot.kind == "variable")
+    # What host steps make comes and goes: the largest of it is there at some time.
+    needed += max((slot.nbytes for slot in slots if slot.kind == "dynamic"), default=0)
+    there = machine_bytes()
+    if there and needed > there:
+        largest = max(slots, key=lambda slot: slot.nbytes)
+        raise ResourceExhaustedError(
+            None,
+            None,
+            f"The run needs {needed / 2**30:.1f} GiB of memory at once, this machine has {there / 2**30:.1f}."
+            f" The largest tensor is that of {largest.name!r}, {largest.dtype.name}"
+            f"[{','.join(map(str, largest.shape or ()))}].",
+        )
 
 
 def compile_graph(

@@ -7,15 +7,18 @@ one step), so that anyone can see how far from perfect the packing is.
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["ALIGNMENT", "Layout", "Request", "align", "aligned_empty", "plan_arena"]
+__all__ = ["ALIGNMENT", "Layout", "Request", "align", "aligned_empty", "machine_bytes", "plan_arena"]
 
 ALIGNMENT = 64
 
@@ -54,6 +57,24 @@ def aligned_empty(shape: int | Sequence[int], dtype: Any = np.uint8) -> np.ndarr
     size = math.prod(dims) * dtype.itemsize
     raw = np.empty(size + ALIGNMENT, np.uint8)
     return np.ndarray(dims, dtype, raw, -raw.__array_interface__["data"][0] % ALIGNMENT)
+
+
+@functools.cache
+def machine_bytes() -> int:
+    """The memory of this machine, or of the container that we run in; 0 if nobody says."""
+    found = []
+    try:
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        pass  # not on every system
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            text = (Path("/sys/fs/cgroup") / limit).read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            found.append(int(text))
+    return min(found, default=0)
 
 
 def plan_arena(requests: Iterable[Request]) -> Layout:

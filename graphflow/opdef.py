@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -475,6 +476,10 @@ def gradient_rule(name: str) -> Callable[..., Any] | None:
     return _GRADIENTS.get(name)
 
 
+_MOST_ELEMENTS = 2**59  # whose bytes can still be counted in 63 bits
+_MOST_FILLED_BYTES = 2**31  # of a constant that repeats its last element
+
+
 # -- what is known while building ---------------------------------------------------------------------
 
 
@@ -521,10 +526,15 @@ def run_infer(context: InferContext) -> list[TensorShape]:
     """Runs a shape rule; returns one shape per flat output.
 
     Raises:
-      ShapeError: if the inputs do not fit; names no op yet.
+      ShapeError: if the inputs do not fit, or a result could have no place in any memory; names no op yet.
     """
     result = context.op_def.infer(context)
-    return [result] if isinstance(result, TensorShape) else list(result)
+    shapes = [result] if isinstance(result, TensorShape) else list(result)
+    for shape in shapes:
+        dims = shape.as_tuple()
+        if dims and None not in dims and math.prod(dims) > _MOST_ELEMENTS:
+            raise ShapeError(f"the result would have shape {shape}, {math.prod(dims)} elements")
+    return shapes
 
 
 def describe(value: Any) -> str:
@@ -783,13 +793,17 @@ def constant(
         if verify_shape and array.shape != sizes:
             raise TypeError(f"Expected Tensor's shape: {sizes}, got {array.shape}.")
         if array.shape != sizes:
-            count = int(np.prod(sizes, dtype=np.int64))
+            count = math.prod(sizes)
             if array.size > max(count, 1):
                 raise ValueError(
                     f"Too many elements provided. Needed at most {count}, but received {array.size}"
                 )
             if array.size == 0 and count:
                 raise ValueError(f"Cannot fill shape {sizes} from a value without elements")
+            if count * array.dtype.itemsize > _MOST_FILLED_BYTES:
+                raise ValueError(
+                    f"Constant {name!r} of shape {sizes} would be larger than 2 GB; gf.fill makes it in the run"
+                )
             flat = array.reshape(-1)[:count]
             if array.size < count:
                 flat = np.concatenate([flat, np.repeat(flat[-1:], count - array.size)])

@@ -32,6 +32,7 @@ from graphflow.graph import (
     get_default_graph,
     get_default_session,
 )
+from graphflow.memory import machine_bytes
 from graphflow.ops.random import samples_reserved
 from graphflow.plan import TraceEvent
 from graphflow.program import Node, Program, freeze, variable_name
@@ -368,6 +369,8 @@ class _Runner:
             return _blamed(error, step.origin, getattr(error, "plan_inputs", ()))
         if isinstance(error, ShapeError):
             return errors.InvalidArgumentError(None, None, str(error))
+        if isinstance(error, MemoryError):
+            return errors.ResourceExhaustedError(None, None, str(error) or "Out of memory")
         return error
 
     def _uninitialized(self, error: UninitializedVariableError) -> Exception:
@@ -769,7 +772,7 @@ class Session:
         """Returns the devices that this session can use; nothing is allocated."""
         if self._closed:
             raise RuntimeError("Attempted to use a closed Session.")
-        return [DeviceAttributes(_CPU, "CPU", _memory_bytes(), 1)]
+        return [DeviceAttributes(_CPU, "CPU", machine_bytes(), 1)]
 
     @staticmethod
     def reset(target: str, containers: Any = None, config: Any = None) -> None:
@@ -927,13 +930,6 @@ def _fed_dtype(tensor: Tensor) -> np.dtype[Any]:
     # Strings are checked one by one: an object array may hold anything.
     never: np.dtype[Any] = _NEVER
     return never if dtype.name == "string" else dtype.numpy
-
-
-def _memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return 0
 
 
 _BY_CAUSE: tuple[tuple[tuple[type[Exception], ...], type[errors.OpError]], ...] = (

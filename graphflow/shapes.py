@@ -136,6 +136,8 @@ def _as_size(value: Any) -> int | None:
         return None
     if size < 0:
         raise ValueError(f"Dimension {size} must be >= 0")
+    if size >= 2**63:
+        raise ValueError(f"Dimension {size} must be < 2**63")
     return size
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import graphflow as gf
 from graphflow import dtypes, errors, ops
 from graphflow.compiler import CompileOptions
 from graphflow.graph import Graph, IndexedSlices, get_default_graph, get_default_session
@@ -112,6 +113,48 @@ def test_a_fed_shape_that_does_not_fit_is_refused(sizes: list[int]) -> None:
                 sess.run(fetch, {x: [1, 2], shape: sizes})
         fits = [-1] + [1] * (len(sizes) - 1)
         assert sess.run(emit.Mul(y, 2.0), {x: [1, 2], shape: fits}).ravel().tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "axes"), [((200, 1, 300, 1), (0, 2)), ((70000, 1, 2, 1), (0, 2)), ((1, 5000, 1), (1,))]
+)
+def test_long_folds_that_keep_axes_of_one_element(sizes: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    x = placeholder(dtypes.float32, sizes)
+    given = np.random.default_rng(0).random(sizes, np.float32)
+    with Session() as sess:
+        got = sess.run(emit.Max(x, np.array(axes, np.int32)), {x: given})
+    np.testing.assert_array_equal(got, given.max(axes))
+
+
+def test_absurd_shapes_are_refused_before_anything_is_allocated() -> None:
+    with pytest.raises(ValueError, match='Fill "zeros": the result would have shape'):
+        gf.zeros([100000] * 4)
+    with pytest.raises(ValueError, match="larger than 2 GB"):
+        gf.constant(1.0, shape=[10**6, 10**6])
+    with pytest.raises(ValueError, match="must be < 2\\*\\*63"):
+        placeholder(dtypes.float32, [2**70])
+    x = placeholder(dtypes.float32, [None])
+    sizes = placeholder(dtypes.int32, [2])
+    outer = gf.multiply(x[:, None], x[None, :], name="outer")
+    with Session() as sess:
+        for fetch in (
+            gf.ones([10**6, 10**6], name="outer") + 1,
+            gf.eye(10**6),
+            gf.Variable(gf.zeros([10**6, 10**6])).op,
+        ):
+            with pytest.raises(errors.ResourceExhaustedError, match="GiB of memory at once"):
+                sess.run(
+                    fetch
+                    if fetch.name != "Variable"
+                    else fetch.graph.get_operation_by_name("Variable/Assign")
+                )
+        with pytest.raises(
+            errors.ResourceExhaustedError,
+            match=r"largest tensor is that of 'outer', float32\[3000000,3000000\]",
+        ):
+            sess.run(outer, {x: np.ones(3_000_000, np.float32)})
+        with pytest.raises(errors.ResourceExhaustedError, match="random_uniform"):
+            sess.run(gf.random_uniform(sizes, name="random_uniform"), {sizes: [10**6, 10**6]})
 
 
 def test_fetched_arrays_belong_to_the_caller() -> None:

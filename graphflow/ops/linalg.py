@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -639,6 +640,11 @@ def trace(x: Any, name: str | None = None) -> Tensor:
         return result
 
 
+_MOST_IDENTITY = (
+    2**20
+)  # elements of an identity matrix that is a constant of the graph; larger ones are made in the run
+
+
 def eye(
     num_rows: Any, num_columns: Any = None, batch_shape: Any = None, dtype: Any = dtypes.float32,
     name: str | None = None,
@@ -659,7 +665,8 @@ def eye(
         kind = as_dtype(dtype)
         rows, columns = _size(num_rows), _size(num_rows if num_columns is None else num_columns)
         batch = _size(batch_shape) if batch_shape is not None else []
-        if all(not isinstance(size, Tensor) for size in (rows, columns, batch)):
+        known = all(not isinstance(size, Tensor) for size in (rows, columns, batch))
+        if known and math.prod([*batch, int(rows), int(columns)]) <= _MOST_IDENTITY:
             matrix = np.eye(int(rows), int(columns), dtype=kind.as_numpy_dtype)
             return constant(np.broadcast_to(matrix, (*batch, int(rows), int(columns))), name=scope)
         ones = emit.Fill(
