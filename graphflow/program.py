@@ -370,11 +370,22 @@ class ProgramBuilder:
         return node
 
     def again(self, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]) -> Node:
-        """Returns a node of another program on new inputs: the very node if they are its own, and none equals it."""
+        """Returns a node of another program on new inputs: the very node if they are its own, and none equals it.
+
+        Raises:
+          ShapeError: if the sizes of the new inputs do not fit together, naming the node.
+        """
         if inputs == node.inputs and controls == node.controls:
             return node if node.key is None else self._interned.setdefault(node.key, node)
         types = node.types if unchanged(inputs, node) else None
-        return self.node(node.op_def, inputs, node.attrs, controls, types, node.origin, node.name)
+        try:
+            return self.node(node.op_def, inputs, node.attrs, controls, types, node.origin, node.name)
+        except ShapeError as error:
+            line = node.origin.user_line if node.origin is not None else ""
+            raise ShapeError(
+                f'{node.type} "{node.name}": {error}; operands {", ".join(map(describe, inputs))}'
+                + (f"; made at {line}" if line else "")
+            ) from None
 
     def emit(self, op_type: str, *inputs: Value, **attrs: Any) -> Value:
         """Returns the first output of a node of the registry; attributes the inputs decide are filled in.
@@ -828,19 +839,7 @@ def specialize(
             shape = TensorShape(known)
             kind = TensorType(declared.dtype, shape, shape if declared.shape == shape else declared.shape)
             return builder.node(node.op_def, (), node.attrs, (), (kind,), node.origin, node.name)
-        if unchanged(inputs, node):
-            return None
-        try:
-            return builder.node(node.op_def, inputs, node.attrs, controls, None, node.origin, node.name)
-        except ShapeError as error:
-            made = (
-                f"; made at {node.origin.user_line}"
-                if node.origin is not None and node.origin.user_line
-                else ""
-            )
-            raise ShapeError(
-                f'{node.type} "{node.name}": {error}; operands {", ".join(map(describe, inputs))}{made}'
-            ) from None
+        return None
 
     return rebuild(program, replace, specialized=True)
 

@@ -158,6 +158,17 @@ def test_shapes_that_clash_only_in_a_run() -> None:
     assert HERE in str(caught.value)
 
 
+def test_shapes_that_clash_only_once_shapes_are_folded() -> None:
+    x = placeholder(dtypes.float32, [None], name="x")
+    y = emit.Add(x, emit.OnesLike(x))
+    parts = emit.Split(0, emit.Tanh(y), num_split=2, name="parts")
+    with Session() as sess, pytest.raises(errors.InvalidArgumentError) as caught:
+        sess.run(parts[1], {x: [1.0]})
+    assert "parts" in str(caught.value)
+    assert "2 equal parts" in str(caught.value)
+    assert HERE in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("raised", "kind"),
     [

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from graphflow import config
-from graphflow.errors import PassError
+from graphflow.errors import PassError, ShapeError
 from graphflow.program import Program, verify
 from graphflow.text import program_text
 
@@ -68,6 +68,7 @@ def run_passes(
       reports: if given, gets one report per pass, with the programs before and after.
 
     Raises:
+      ShapeError: if sizes that only now are known do not fit together.
       PassError: if a pass fails or its result does not verify; names the pass and those that ran before.
     """
     check = config.verify_passes()
@@ -82,6 +83,8 @@ def run_passes(
             result = step.run(program, counts)
             if check:
                 verify(result)
+        except ShapeError:
+            raise  # what became known of the sizes contradicts the graph: no fault of the pass
         except Exception as error:
             before = f" (after {', '.join(done)})" if done else ""
             raise PassError(f"pass {step.name}{before} failed: {error}") from error
