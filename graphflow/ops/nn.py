@@ -204,7 +204,8 @@ def softmax_op(logits: Array) -> Array:
 def softmax_lower(b: Any, x: Any) -> Any:
     """One row, shifted by its largest element so that nothing overflows."""
     grown = b.exp(b.sub(x, b.reduce_max(x)))
-    return b.div(grown, b.reduce_sum(grown))
+    # One division a row: dividing each element costs as much as all else.
+    return b.mul(grown, b.div(b.const_like(1.0, x), b.reduce_sum(grown)))
 
 
 @softmax_op.gradient
@@ -320,7 +321,7 @@ def softmax_cross_entropy_lower(b: Any, features: Any, labels: Any) -> Any:
     grown = b.exp(shifted)
     total = b.reduce_sum(grown)
     loss = b.reduce_sum(b.mul(labels, b.sub(b.log(total), shifted)))
-    return loss, b.sub(b.div(grown, total), labels)
+    return loss, b.sub(b.mul(grown, b.div(b.const_like(1.0, total), total)), labels)
 
 
 def _second_softmax(grad_grad: Tensor, logits: Tensor) -> Tensor:
@@ -407,7 +408,8 @@ def sparse_softmax_cross_entropy_lower(b: Any, features: Any, labels: Any) -> An
     hit = b.eq(b.index(), b.cast(labels, "i64"))
     picked = b.reduce_sum(b.select(hit, shifted, b.const_like(0.0, features)))
     one = b.select(hit, b.const_like(1.0, features), b.const_like(0.0, features))
-    return b.sub(b.log(total), picked), b.sub(b.div(grown, total), one)
+    share = b.mul(grown, b.div(b.const_like(1.0, total), total))
+    return b.sub(b.log(total), picked), b.sub(share, one)
 
 
 @sparse_softmax_cross_entropy_op.gradient
