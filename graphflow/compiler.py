@@ -25,6 +25,8 @@ from graphflow import config
 from graphflow.backends.base import load
 from graphflow.errors import ResourceExhaustedError
 from graphflow.graph import Operation, Tensor
+from graphflow.loops.ir import Kernel
+from graphflow.loops.text import kernel_text
 from graphflow.lowering.lower import lower
 from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
@@ -149,6 +151,10 @@ class Executable:
         program = run_passes(program, SPECIALIZED, options.disabled_passes, options.enabled_passes, reports)
         plan = lower(program, load(options.device, options.threads), self.name)
         _refuse_what_does_not_fit(plan)
+        if "loops" in config.dump_stages():
+            for launch in plan.launches:
+                if isinstance(launch.kernel, Kernel):
+                    print(f"# {launch.name}\n{kernel_text(launch.kernel)}", file=sys.stderr)
         if "plan" in config.dump_stages():
             print(f"# plan\n{plan.summary()}", file=sys.stderr)
         return BoundPlan(plan, reports)

@@ -522,7 +522,7 @@ def _inplace(body: Body, last_only: set[int]) -> list[tuple[Value, Value]]:
 
 
 def _inplace_outer(body: Body, which: Iterable[int]) -> list[tuple[Value, Value]]:
-    """Pairs (result per fold, operand) of equal layout: each turn reads its elements of the operand before it stores."""
+    """Pairs (result per fold, operand) of equal layout: each turn reads its elements of both before it stores."""
     names, strides = _accesses(body)
     pairs = []
     for number in which:
