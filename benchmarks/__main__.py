@@ -75,7 +75,15 @@ def run(arguments: argparse.Namespace) -> None:
         "threads": threads,
         "rounds": arguments.rounds,
         "seconds_per_round": arguments.seconds,
-        **race.race(arguments.workloads, peers, threads, arguments.rounds, arguments.seconds, say),
+        **race.race(
+            arguments.workloads,
+            peers,
+            threads,
+            arguments.rounds,
+            arguments.seconds,
+            arguments.patience,
+            say,
+        ),
     }
     if not arguments.no_startup:
         results["startup"] = startup.measure(
@@ -107,6 +115,9 @@ def main() -> None:
     runs.add_argument("--threads", type=int, default=0, help="threads for everyone (default: the cores)")
     runs.add_argument("--rounds", type=int, default=7)
     runs.add_argument("--seconds", type=float, default=0.5, help="per peer, workload and round")
+    runs.add_argument(
+        "--patience", type=float, default=3.0, help="seconds a turn may wait for a quiet machine"
+    )
     runs.add_argument("--name", default="first_light", help="of the files under benchmarks/results/")
     runs.add_argument("--no-startup", action="store_true", help="leave import, size and first step out")
     reports = commands.add_parser("report", help="table and plot from results")

@@ -1,7 +1,8 @@
 """Interleaved rounds: every peer waits in a process of its own, and the parent lets them run in turn.
 
 All peers see the same minutes of the machine, in changing order, so that a slow minute hurts nobody alone. A
-ratio is the median over rounds of graphflow's median over the best peer's median in the same round.
+measurement waits a while for the machine to be quiet, and is repeated where other jobs disturbed it. A ratio is the
+median over rounds of graphflow's median over the best peer's median in the same round.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import QUIET, wait_until_quiet
 from benchmarks.peers import PEERS
 from benchmarks.workloads import BY_NAME, Array, Workload
 
@@ -141,9 +143,23 @@ def deviations(workload: Workload, results: dict[str, Array]) -> dict[str, float
 
 
 def race(
-    workloads: Sequence[str], peers: Sequence[str], threads: int, rounds: int, seconds: float, say: Say
+    workloads: Sequence[str],
+    peers: Sequence[str],
+    threads: int,
+    rounds: int,
+    seconds: float,
+    patience: float,
+    say: Say,
 ) -> dict[str, Any]:
     """Races peers over workloads.
+
+    Args:
+      workloads, peers: names.
+      threads: how many each peer may use.
+      rounds: how often the peers take turns.
+      seconds: how long a peer's turn takes.
+      patience: how many more seconds a turn may wait for a quiet machine, or be repeated.
+      say: prints a line.
 
     Returns:
       {"versions": {peer: version}, "workloads": {name: {"peers": {peer: cell}, "best_peer", "ratio", …}}}.
@@ -160,7 +176,9 @@ def race(
             running.append(peer)
             versions[name] = peer.hello["version"]
             say(f"{name} {versions[name]}")
-        outcomes = {name: _race_one(BY_NAME[name], running, rounds, seconds, say) for name in workloads}
+        outcomes = {
+            name: _race_one(BY_NAME[name], running, rounds, seconds, patience, say) for name in workloads
+        }
     finally:
         for peer in running:
             peer.close()
@@ -168,7 +186,7 @@ def race(
 
 
 def _race_one(
-    workload: Workload, running: list[Peer], rounds: int, seconds: float, say: Say
+    workload: Workload, running: list[Peer], rounds: int, seconds: float, patience: float, say: Say
 ) -> dict[str, Any]:
     cells: dict[str, Cell] = {}
     results: dict[str, Array] = {}
@@ -189,8 +207,8 @@ def _race_one(
     for turn in range(rounds):
         shift = turn % max(1, len(racing))
         for peer in racing[shift:] + racing[:shift]:
-            answer = peer.ask("time", seconds=seconds)
             cell = cells[peer.name]
+            answer = _undisturbed(peer, seconds, patience)
             if "error" in answer:
                 cell.note = answer["error"]
                 continue
@@ -208,6 +226,21 @@ def _race_one(
         shown = cell.note or f"{cell.median_ms:.4f} ms (first {cell.first_s:.2f} s)"
         say(f"  {workload.name:20} {name:14} {shown}")
     return outcome
+
+
+def _undisturbed(peer: Peer, seconds: float, patience: float) -> dict[str, Any]:
+    """Times a peer when the machine is quiet; the least disturbed of a few tries where `patience` seconds allow."""
+    best: dict[str, Any] | None = None
+    while True:
+        patience -= wait_until_quiet(patience)
+        answer = peer.ask("time", seconds=seconds)
+        if "error" in answer or answer["other_cpus"] <= QUIET:
+            return answer
+        if best is None or answer["other_cpus"] < best["other_cpus"]:
+            best = answer
+        patience -= seconds
+        if patience <= 0:
+            return best
 
 
 def _ratio(cells: dict[str, Cell]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import busy
 from benchmarks.peers import PEERS
 from benchmarks.workloads import BY_NAME, Array, Step
 
@@ -34,17 +35,6 @@ def digest(results: list[Any]) -> Array:
             values = np.asarray(item, dtype=np.float64).ravel()
             parts.append(values[:: max(1, values.size // MOST_SAMPLES)])
     return np.concatenate(parts)
-
-
-def busy() -> tuple[float, float]:
-    """Returns CPU seconds of the whole machine and of this process, or zeros where nobody tells."""
-    try:
-        with open("/proc/stat") as file:
-            fields = [int(field) for field in file.readline().split()[1:9]]
-    except OSError:
-        return 0.0, 0.0
-    mine = os.times()
-    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK"), mine.user + mine.system
 
 
 def time_calls(step: Step, seconds: float) -> dict[str, Any]:
