@@ -82,7 +82,7 @@ class Program:
         try:
             with self.graph.as_default():
                 value = gf.convert_to_tensor(eval(text, self.scope))
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, gf.errors.InvalidArgumentError):
             return  # what was made before that turned out is left over, for both
         if (value.shape.num_elements() or 0) > 5000 or (value.shape.rank or 0) > 5:
             return
