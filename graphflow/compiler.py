@@ -11,11 +11,9 @@ build         places in memory, machine code, the plan                    plan.p
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +22,7 @@ import numpy as np
 from graphflow import config
 from graphflow.backends.base import load
 from graphflow.errors import ResourceExhaustedError
-from graphflow.graph import Operation, Tensor
+from graphflow.graph import Operation, Tensor, without_collector
 from graphflow.loops.ir import Kernel
 from graphflow.loops.text import kernel_text
 from graphflow.lowering.lower import lower
@@ -84,18 +82,6 @@ class BoundPlan:
         self.direct = self.plan.direct
 
 
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """Holds back the garbage collector: it would walk all that is being built, again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 class Executable:
     """A compiled slice of a graph.
 
@@ -112,7 +98,7 @@ class Executable:
         self.options = options
         self.name = name
         self.reports: list[PassReport] = []
-        with _without_collector():
+        with without_collector():
             self.program = run_passes(
                 frozen, OPEN, options.disabled_passes, options.enabled_passes, self.reports
             )
@@ -138,7 +124,7 @@ class Executable:
             if described is not None:
                 variables[variable] = described[0]
         key = (feed_shapes, tuple(variables.items()))
-        with self._lock, _without_collector():
+        with self._lock, without_collector():
             bound = self._bound.get(key)
             if bound is None:
                 bound = self._bound[key] = self._bind(feed_shapes, variables)

@@ -26,8 +26,6 @@ from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update
 from graphflow.program import VARIABLE, Node, Program, Value
 from graphflow.reference import run_node
 
-# What a library call can do to an element on its way to memory.
-_EPILOGUE_FUNCTIONS = frozenset("add sub mul div neg abs max min sqrt select eq ne lt le gt ge fma".split())
 _MOST_EPILOGUE_OPERANDS = 12
 _NO_STATE: Any = None  # bodies without effects ask nothing of the session
 
@@ -569,7 +567,7 @@ def _renamed(
         if isinstance(expr, RowReduce | RowIndex | RowSize | ir.Load):
             return None
         if isinstance(expr, ir.Op):
-            if expr.name not in _EPILOGUE_FUNCTIONS or expr.dtype not in (dtype, "i1"):
+            if expr.dtype not in (dtype, "i1"):
                 return None
             if not ready:
                 stack.append((expr, True))
