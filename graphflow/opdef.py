@@ -528,7 +528,12 @@ def run_infer(context: InferContext) -> list[TensorShape]:
     Raises:
       ShapeError: if the inputs do not fit, or a result could have no place in any memory; names no op yet.
     """
-    result = context.op_def.infer(context)
+    try:
+        result = context.op_def.infer(context)
+    except ShapeError:
+        raise
+    except ValueError as error:  # of a size or a number
+        raise ShapeError(str(error)) from error
     shapes = [result] if isinstance(result, TensorShape) else list(result)
     for shape in shapes:
         dims = shape.as_tuple()

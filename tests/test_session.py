@@ -150,6 +150,21 @@ def test_absurd_shapes_are_refused_before_anything_is_allocated() -> None:
             sess.run(gf.random_uniform(sizes, name="random_uniform"), {sizes: [10**6, 10**6]})
 
 
+def test_what_only_the_feeds_sizes_make_wrong_names_the_operation() -> None:
+    x = placeholder(dtypes.float32, [None])
+    size = gf.shape(x)[0]
+    with Session() as sess:
+        for name, fetch in {
+            "steps": gf.range(size, 0, name="steps"),
+            "still": gf.range(0, size, size - size, name="still"),
+            "sized": gf.fill([size - 5], 1.0, name="sized"),
+            "split": gf.split(x, [size, size], name="split")[0],
+            "rows": gf.one_hot([1], size - 9, name="rows"),
+        }.items():
+            with pytest.raises(errors.InvalidArgumentError, match=name):
+                sess.run(fetch, {x: [1, 2, 3]})
+
+
 def test_fetched_arrays_belong_to_the_caller() -> None:
     x = placeholder(dtypes.float32, [2])
     v = Variable(constant([1.0, 2.0]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphflow.errors import ShapeError
 from graphflow.program import (
     SPECIALIZED,
     Node,
@@ -50,7 +51,11 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
         given = sum(array.nbytes for array in arrays)
         made = 0
         mark = any(SPECIALIZED in value.node.attrs for value in inputs)
-        for kind in node.types if unchanged(inputs, node) else infer_types(op_def, inputs, node.attrs):
+        try:
+            kinds = node.types if unchanged(inputs, node) else infer_types(op_def, inputs, node.attrs)
+        except ShapeError:
+            return None  # raised again, with names, where the node is
+        for kind in kinds:
             dims = kind.shape.as_tuple()
             sizes = None if dims is None or None in dims else dims
             if not kind.dtype.is_numpy_compatible or (sizes is None and given > _FREE_BYTES):
