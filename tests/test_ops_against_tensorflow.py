@@ -226,6 +226,46 @@ def test_bodies_mean_what_tensorflow_means(referee: Referee) -> None:
     assert lacking < len(CASES) // 25
 
 
+def open_graph(op_type: str, sample: Sample, ranks_known: bool) -> Graph:
+    """A sample as one operation on inputs of open shape, but for those that stand in graphs as constants."""
+    graph = Graph()
+    with graph.as_default():
+        tensors = []
+        for i, array in enumerate(flat_arguments(sample)):
+            tensor = constant(array, as_dtype(array.dtype))
+            if i not in sample.constant:
+                shape = TensorShape([None] * array.ndim if ranks_known else None)
+                tensor = emit.PlaceholderWithDefault(tensor, shape=shape)
+            tensors.append(tensor)
+        emit_operation(OPS[op_type], grouped(sample, tensors), dict(sample.attrs), "tested")
+    return graph
+
+
+def grouped(sample: Sample, flat: list[Tensor]) -> list[Any]:
+    values = iter(flat)
+    return [
+        [next(values) for _ in item] if isinstance(item, list) else next(values) for item in sample.inputs
+    ]
+
+
+@pytest.mark.parametrize("ranks_known", [True, False], ids=["sizes open", "ranks open"])
+def test_shape_rules_say_no_less_than_tensorflows(ranks_known: bool, referee: Referee) -> None:
+    graphs = {
+        name: open_graph(*case, ranks_known) for name, case in CASES.items() if not OPS[case[0]].effects
+    }
+    outputs = {name: graph.get_operation_by_name("tested").outputs for name, graph in graphs.items()}
+    verdicts = referee.ask(
+        {name: Case(graph, [], shapes=[t.name for t in outputs[name]]) for name, graph in graphs.items()}
+    )
+    problems = []
+    for name, verdict in verdicts.items():
+        for tensor, told in zip(outputs[name], verdict.shapes, strict=bool(not verdict.error)):
+            mine, theirs = tensor.shape, TensorShape(told)
+            if not mine.is_compatible_with(theirs) or mine.merge_with(theirs).as_tuple() != mine.as_tuple():
+                problems.append(f"{name}: {tensor.name} has shape {mine}, TensorFlow says {theirs}")
+    tell(problems)
+
+
 DIFFERENTIABLE = {
     name: (op_type, sample)
     for name, (op_type, sample) in CASES.items()
@@ -257,11 +297,7 @@ def gradient_graph(op_type: str, sample: Sample, known: bool) -> tuple[Graph, li
                 shape = TensorShape(sample.shapes.get(i, array.shape) if known else [None] * array.ndim)
                 tensor = emit.PlaceholderWithDefault(tensor, shape=shape)
             tensors.append(tensor)
-        values = iter(tensors)
-        inputs = [
-            [next(values) for _ in item] if isinstance(item, list) else next(values) for item in sample.inputs
-        ]
-        emit_operation(op_def, inputs, dict(sample.attrs), "tested")
+        emit_operation(op_def, grouped(sample, tensors), dict(sample.attrs), "tested")
         operation = graph.get_operation_by_name("tested")
         with np.errstate(all="ignore"):
             results = op_def.run(arrays, operation.attrs)

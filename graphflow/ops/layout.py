@@ -321,7 +321,13 @@ def matrix_transpose(a: Any, name: str | None = "matrix_transpose", conjugate: b
         return transpose(a, perm, conjugate=conjugate)
 
 
-@op("InvertPermutation", "x:T", "y:T", "T:type{int32|int64}=int32", infer=same_as_first, differentiable=False)
+def _permutation_shape(node: Any) -> TensorShape:
+    return rank_exactly(node, 0, 1)
+
+
+@op(
+    "InvertPermutation", "x:T", "y:T", "T:type{int32|int64}=int32", infer=_permutation_shape, differentiable=False,
+)  # fmt: skip
 def invert_permutation_op(x: Array) -> Any:
     """The permutation that undoes a permutation."""
     if sorted(x.tolist()) != list(range(x.size)):
@@ -401,7 +407,10 @@ def _tile_shape(node: Any) -> TensorShape:
     if len(sizes) != len(times):
         raise ShapeError(f"multiples has {len(times)} entries, the input rank {len(sizes)}")
     return TensorShape(
-        [None if size is None or n is None else size * n for size, n in zip(sizes, times, strict=True)]
+        [
+            0 if 0 in (size, n) else None if size is None or n is None else size * n
+            for size, n in zip(sizes, times, strict=True)
+        ]
     )
 
 
@@ -1495,8 +1504,9 @@ def _mirror_pad_gradient(op: Any, dy: Any) -> list[Any]:
 
 
 def _mirror_pad_grad_shape(node: Any) -> TensorShape:
-    sizes, paddings = node.inputs[0].shape.as_tuple(), node.constant(1)
-    rank_exactly(node, 1, 2, "paddings")
+    pairs = rank_exactly(node, 1, 2, "paddings").as_list()
+    shape = node.inputs[0].shape if pairs[0] is None else rank_exactly(node, 0, pairs[0])
+    sizes, paddings = shape.as_tuple(), node.constant(1)
     if sizes is None or paddings is None:
         return UNKNOWN if sizes is None else TensorShape([None] * len(sizes))
     totals = paddings.sum(1).tolist()
@@ -2070,7 +2080,12 @@ def reverse(tensor: Any, axis: Any, name: str | None = None) -> Tensor:
 reverse_v2 = reverse
 
 
-@op("Reverse", "tensor:T; dims:bool", "output:T", f"T:type{{{_REVERSIBLE}}}", infer=same_as_first)
+def _reverse_shape(node: Any) -> TensorShape:
+    (rank,) = rank_exactly(node, 1, 1, "dims").as_list()
+    return node.inputs[0].shape if rank is None else rank_exactly(node, 0, rank)
+
+
+@op("Reverse", "tensor:T; dims:bool", "output:T", f"T:type{{{_REVERSIBLE}}}", infer=_reverse_shape)
 def reverse_op(tensor: Array, dims: Array) -> Any:
     """The tensor turned round along the dimensions that are marked."""
     if dims.shape != (tensor.ndim,):

@@ -26,7 +26,6 @@ from graphflow.ops.rules import (
     is_half,
     rank_at_least,
     rank_exactly,
-    same_as_first,
     scalar,
     shape_tensor,
     widened,
@@ -1233,9 +1232,16 @@ def fused_batch_norm(
     return y, running_mean, running_variance
 
 
+def _image_shape(node: Any) -> TensorShape:
+    shape = TensorShape([None] * 4)
+    for i in range(len(node.inputs)):
+        shape = shape.merge_with(rank_exactly(node, i, 4))
+    return shape
+
+
 @op("LRN", "input:T", "output:T",
     "depth_radius:int=5; bias:float=1.0; alpha:float=1.0; beta:float=0.5; T:type{float16|bfloat16|float32}=float32",
-    infer=same_as_first)  # fmt: skip
+    infer=_image_shape)  # fmt: skip
 @widened
 def lrn_op(
     input: Array, *, depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0, beta: float = 0.5
@@ -1260,7 +1266,7 @@ def _window_sum(x: Array, radius: int) -> Array:
 
 @op("LRNGrad", "input_grads:T; input_image:T; output_image:T", "output:T",
     "depth_radius:int=5; bias:float=1.0; alpha:float=1.0; beta:float=0.5; T:type{float16|bfloat16|float32}=float32",
-    infer=same_as_first, differentiable=False)  # fmt: skip
+    infer=_image_shape, differentiable=False)  # fmt: skip
 @widened
 def lrn_grad_op(
     input_grads: Array, input_image: Array, output_image: Array, *, depth_radius: int = 5, bias: float = 1.0,
