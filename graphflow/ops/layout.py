@@ -402,8 +402,10 @@ def _tile_shape(node: Any) -> TensorShape:
     multiples: TensorShape = node.constant_shape(1)
     rank_exactly(node, 1, 1, "multiples")
     times = multiples.as_tuple()
-    if sizes is None or times is None:
-        return UNKNOWN if sizes is None and times is None else TensorShape([None] * len(sizes or times or ()))
+    if sizes is None and times is None:
+        return UNKNOWN
+    sizes = (None,) * len(times or ()) if sizes is None else sizes
+    times = (None,) * len(sizes) if times is None else times
     if len(sizes) != len(times):
         raise ShapeError(f"multiples has {len(times)} entries, the input rank {len(sizes)}")
     return TensorShape(
