@@ -27,13 +27,19 @@ BACKEND = EnvironmentVariable(
     "GRAPHFLOW_BACKEND", "cpu", "`cpu` runs compiled code, `reference` runs each op's NumPy body"
 )
 CACHE_DIR = EnvironmentVariable(
-    "GRAPHFLOW_CACHE_DIR", "", "where compiled code is kept; default: the user's cache directory; `off` keeps none"
+    "GRAPHFLOW_CACHE_DIR",
+    "",
+    "where compiled code is kept; default: the user's cache directory; `off` keeps none",
 )
 DUMP = EnvironmentVariable(
-    "GRAPHFLOW_DUMP", "", "comma-separated stages to print to stderr: `program`, `passes`, `loops`, `code`, `plan`"
+    "GRAPHFLOW_DUMP",
+    "",
+    "comma-separated stages to print to stderr: `program`, `passes`, `loops`, `code`, `plan`",
 )
 NUM_THREADS = EnvironmentVariable(
-    "GRAPHFLOW_NUM_THREADS", "0", "threads inside one run where ConfigProto says nothing; 0: the cores we may use"
+    "GRAPHFLOW_NUM_THREADS",
+    "0",
+    "threads inside one run where ConfigProto says nothing; 0: the cores we may use",
 )
 VERIFY = EnvironmentVariable("GRAPHFLOW_VERIFY", "0", "`1` verifies the program after every pass")
 
