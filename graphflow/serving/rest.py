@@ -148,14 +148,19 @@ def metadata_of(model: Model) -> dict[str, Any]:
 async def _body(request: Request) -> bytes:
     parts: list[bytes] = []
     size = 0
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > LARGEST_BODY:
+        raise _too_large()  # before any of it is read
     async for part in request.stream():
         size += len(part)
         if size > LARGEST_BODY:
-            raise errors.InvalidArgumentError(
-                None, None, f"the request's body is larger than {LARGEST_BODY} bytes"
-            )
+            raise _too_large()
         parts.append(part)
     return b"".join(parts)
+
+
+def _too_large() -> errors.InvalidArgumentError:
+    return errors.InvalidArgumentError(None, None, f"the request's body is larger than {LARGEST_BODY} bytes")
 
 
 async def _answer(service: Service, request: Request) -> Response:

@@ -114,6 +114,15 @@ def test_predict(client: httpx.Client, service: Service) -> None:
     assert several.json()["outputs"].keys() == {"total", "y"}
 
 
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(client: httpx.Client) -> None:
+    with socket.create_connection(
+        (client.base_url.host, client.base_url.port or 80), timeout=10
+    ) as connection:
+        head = "POST /v1/models/m:predict HTTP/1.1\r\nHost: m\r\nContent-Length: 99999999999\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "text"),
     [
