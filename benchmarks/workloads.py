@@ -113,16 +113,16 @@ def layer_norm_parameters() -> tuple[Array, Array]:
     return random.rand(ROWS[1]).astype(np.float32), random.randn(ROWS[1]).astype(np.float32)
 
 
-def scalars() -> list[Array]:
-    """Returns inputs for `dispatch_scalar`, float32 of shape []."""
-    return [np.asarray(value, np.float32) for value in _random(8).rand(8)]
+def scalar() -> Array:
+    """Returns the input of `dispatch_scalar`, float32 of shape []: always the same, so that only the call counts."""
+    return np.asarray(0.75, np.float32)
 
 
-def vectors() -> tuple[list[Array], Array, Array]:
-    """Returns inputs, factor and offset for `dispatch_vector`, float32 of shape [10]."""
+def vectors() -> tuple[Array, Array, Array]:
+    """Returns input, factor and offset of `dispatch_vector`, float32 of shape [10]."""
     random = _random(9)
     return (
-        [random.randn(10).astype(np.float32) for _ in range(8)],
+        random.randn(10).astype(np.float32),
         random.randn(10).astype(np.float32),
         random.randn(10).astype(np.float32),
     )

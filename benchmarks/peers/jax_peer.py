@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import workloads as data
-from benchmarks.workloads import Step
+from benchmarks.workloads import Array, Step
 
 
 def _inference(function: Any, arguments: Callable[[], tuple[Any, ...]]) -> Step:
@@ -22,6 +22,11 @@ def _inference(function: Any, arguments: Callable[[], tuple[Any, ...]]) -> Step:
         return [np.asarray(item) for item in result] if isinstance(result, tuple) else np.asarray(result)
 
     return step
+
+
+def _call(function: Any, value: Array) -> Step:
+    compiled = jax.jit(function)
+    return lambda: np.asarray(compiled(value))
 
 
 def _cross_entropy(logits: Any, labels: Any) -> Any:
@@ -68,11 +73,11 @@ class Programs:
     """The workloads."""
 
     def dispatch_scalar(self) -> Step:
-        return _inference(lambda x: x * 2.0 + 1.0, data.Cycle(data.scalars()))
+        return _call(lambda x: x * 2.0 + 1.0, data.scalar())
 
     def dispatch_vector(self) -> Step:
-        inputs, factor, offset = data.vectors()
-        return _inference(lambda x: jax.nn.relu(x * factor + offset), data.Cycle(inputs))
+        value, factor, offset = data.vectors()
+        return _call(lambda x: jax.nn.relu(x * factor + offset), value)
 
     def softmax_regression(self) -> Step:
         return _training(lambda x, w, b: x @ w + b, data.softmax_regression_weights(), adam=False)

@@ -63,16 +63,15 @@ class Programs:
         model = _Model()
         x = model.input("x", ())
         y = model.op("Add", model.op("Mul", x, 2.0), 1.0)
-        cycle = data.Cycle(data.scalars())
-        return self._step(model.finish({y: ()}), lambda: {"x": cycle()[0]})
+        value = data.scalar()
+        return self._step(model.finish({y: ()}), lambda: {"x": value})
 
     def dispatch_vector(self) -> Step:
-        inputs, factor, offset = data.vectors()
+        value, factor, offset = data.vectors()
         model = _Model()
         x = model.input("x", (10,))
         y = model.op("Relu", model.op("Add", model.op("Mul", x, factor), offset))
-        cycle = data.Cycle(inputs)
-        return self._step(model.finish({y: (10,)}), lambda: {"x": cycle()[0]})
+        return self._step(model.finish({y: (10,)}), lambda: {"x": value})
 
     def black_scholes(self) -> Step:
         spot, strike, time = data.options()

@@ -10,12 +10,17 @@ import pytensor
 import pytensor.tensor as pt
 
 from benchmarks import workloads as data
-from benchmarks.workloads import Step
+from benchmarks.workloads import Array, Step
 
 
 def _inference(inputs: list[Any], outputs: Any, arguments: Any) -> Step:
     function = pytensor.function(inputs, outputs)
     return lambda: function(*arguments())
+
+
+def _call(x: Any, y: Any, value: Array) -> Step:
+    function = pytensor.function([x], y)
+    return lambda: function(value)
 
 
 def _training(images: Any, labels: Any, logits: Any, values: list[Any], adam: bool) -> Step:
@@ -51,12 +56,12 @@ class Programs:
 
     def dispatch_scalar(self) -> Step:
         x = pt.fscalar()
-        return _inference([x], x * np.float32(2) + np.float32(1), data.Cycle(data.scalars()))
+        return _call(x, x * np.float32(2) + np.float32(1), data.scalar())
 
     def dispatch_vector(self) -> Step:
-        inputs, factor, offset = data.vectors()
+        value, factor, offset = data.vectors()
         x = pt.fvector()
-        return _inference([x], pt.maximum(x * factor + offset, np.float32(0)), data.Cycle(inputs))
+        return _call(x, pt.maximum(x * factor + offset, np.float32(0)), value)
 
     def softmax_regression(self) -> Step:
         images, labels = pt.fmatrix(), pt.ivector()

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from benchmarks import workloads as data
-from benchmarks.workloads import Step
+from benchmarks.workloads import Array, Step
 
 
 class Programs:
@@ -36,16 +36,20 @@ class Programs:
 
         return step
 
+    def _call(self, fetch: Any, feed: Any, value: Array) -> Step:
+        run = self._session().run
+        return lambda: run(fetch, {feed: value})
+
     def dispatch_scalar(self) -> Step:
         tf = self._tf
         x = tf.placeholder(tf.float32, [])
-        return self._function(x * 2.0 + 1.0, [x], data.Cycle(data.scalars()))
+        return self._call(x * 2.0 + 1.0, x, data.scalar())
 
     def dispatch_vector(self) -> Step:
         tf = self._tf
-        inputs, factor, offset = data.vectors()
+        value, factor, offset = data.vectors()
         x = tf.placeholder(tf.float32, [10])
-        return self._function(tf.nn.relu(x * factor + offset), [x], data.Cycle(inputs))
+        return self._call(tf.nn.relu(x * factor + offset), x, value)
 
     def _training(self, images: Any, labels: Any, logits: Any, optimizer: Any) -> Step:
         tf = self._tf

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks import workloads as data
-from benchmarks.workloads import Step
+from benchmarks.workloads import Array, Step
 
 
 class Programs:
@@ -29,17 +29,22 @@ class Programs:
 
         return step
 
+    def _call(self, function: Any, value: Array) -> Step:
+        wrapped = self._wrap(function)
+
+        def step() -> Any:
+            with torch.no_grad():
+                return wrapped(torch.from_numpy(value)).numpy()
+
+        return step
+
     def dispatch_scalar(self) -> Step:
-        cycle = data.Cycle(data.scalars())
-        return self._inference(lambda x: x * 2.0 + 1.0, lambda: (torch.from_numpy(cycle()[0]),))
+        return self._call(lambda x: x * 2.0 + 1.0, data.scalar())
 
     def dispatch_vector(self) -> Step:
-        inputs, factor, offset = data.vectors()
+        value, factor, offset = data.vectors()
         scale, shift = torch.from_numpy(factor), torch.from_numpy(offset)
-        cycle = data.Cycle(inputs)
-        return self._inference(
-            lambda x: torch.relu(x * scale + shift), lambda: (torch.from_numpy(cycle()[0]),)
-        )
+        return self._call(lambda x: torch.relu(x * scale + shift), value)
 
     def _training(self, forward: Any, values: list[Any], optimizer: Any) -> Step:
         cycle = data.Cycle(*data.image_batches())
