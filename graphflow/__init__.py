@@ -174,6 +174,7 @@ if TYPE_CHECKING:
         linalg as linalg, manip as manip, math as math, nn as nn, random as random, saved_model as saved_model,
         train as train, visualize as visualize,
     )
+    from graphflow.compiler import CompileOptions as CompileOptions
     from graphflow.serialization.graph_def import write_graph as write_graph
     from graphflow.serialization.graph_import import import_graph_def as import_graph_def
     from graphflow.serialization.proto.attr_value_pb2 import AttrValue as AttrValue
@@ -203,6 +204,7 @@ NAMESPACES = (
 _PROTO = "graphflow.serialization.proto"
 _LATER = {
     "AttrValue": f"{_PROTO}.attr_value_pb2",
+    "CompileOptions": "graphflow.compiler",
     **dict.fromkeys(
         ("ConfigProto", "GPUOptions", "GraphOptions", "OptimizerOptions", "RunMetadata", "RunOptions"),
         f"{_PROTO}.config_pb2",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from graphflow.loops.text import kernel_text
 from graphflow.lowering.lower import lower
 from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
-from graphflow.optimizer_passes.pipeline import OPEN, SPECIALIZED
+from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED
 from graphflow.plan import Plan, TraceEvent
 from graphflow.program import Program, freeze, specialize
 from graphflow.text import program_text
@@ -47,14 +47,26 @@ class CompileOptions:
     Attributes:
       device: the device that plans run on.
       threads: threads inside one run; 0 takes `GRAPHFLOW_NUM_THREADS`, else the cores we may use.
-      disabled_passes: passes that are left out.
+      disabled_passes: passes that are left out, by name; none of them is needed for a right result.
       enabled_passes: passes that run though they do not by default.
+
+    Raises:
+      ValueError: for a name that no pass has.
     """
 
     device: str = "cpu"
     threads: int = 0
-    disabled_passes: frozenset[str] = frozenset()
-    enabled_passes: frozenset[str] = frozenset()
+    disabled_passes: Set[str] = frozenset()
+    enabled_passes: Set[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for field_name in ("disabled_passes", "enabled_passes"):
+            names = frozenset(getattr(self, field_name))
+            if unknown := sorted(names.difference(NAMES)):
+                raise ValueError(
+                    f"{field_name}: there is no pass {unknown[0]!r}; there are {', '.join(NAMES)}"
+                )
+            object.__setattr__(self, field_name, names)
 
 
 @dataclass(slots=True)

@@ -46,8 +46,13 @@ Shapes = tuple[tuple[int, ...], ...]
 _MOST_RUNNERS = 256  # fetch sets whose plans a session keeps
 _MOST_SHAPES = 64  # shapes of feeds per fetch set
 _GROWTHS_BEFORE_WARNING = 50
-# Left out at optimizer level L0: what only makes programs smaller or faster.
-_OPTIONAL_PASSES = frozenset({"fold_constants", "merge_common", "simplify", "simplify_for_sizes"})
+# The passes behind the switches of a ConfigProto, by the name that TensorFlow has for such rewrites.
+_PASSES = {
+    "constant_folding": ("fold_constants", "fold_shapes", "fold_expanded"),
+    "arithmetic_optimization": ("simplify", "simplify_for_sizes"),
+    "common_subgraph_elimination": ("merge_common", "merge_expanded"),
+}
+_SWITCHED_OFF = 2  # RewriterConfig.OFF; the messages are not loaded for it
 _FED = object()  # between fetches and feed keys in a runner's key
 _LEAVES = frozenset({Tensor, Operation, Variable, str})
 _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
@@ -805,11 +810,24 @@ class InteractiveSession(Session):
 
 
 def _options_of(config: Any) -> CompileOptions:
-    """Returns what a `ConfigProto` says of compiling: threads, and level L0, which leaves out optional passes."""
+    """Returns what a `ConfigProto` says of compiling.
+
+    That is the number of threads, and which passes are left out: at optimizer level L0, or with
+    `rewrite_options.disable_meta_optimizer`, all that merely make programs smaller; else those whose switch in
+    `graph_options.rewrite_options` is OFF.
+    """
     threads = int(getattr(config, "intra_op_parallelism_threads", 0) or 0)
-    optimizer = getattr(getattr(config, "graph_options", None), "optimizer_options", None)
-    plain = getattr(optimizer, "opt_level", 0) < 0
-    return CompileOptions(threads=max(threads, 0), disabled_passes=_OPTIONAL_PASSES if plain else frozenset())
+    graph_options = getattr(config, "graph_options", None)
+    rewrites = getattr(graph_options, "rewrite_options", None)
+    level = getattr(getattr(graph_options, "optimizer_options", None), "opt_level", 0)
+    without_all = level < 0 or getattr(rewrites, "disable_meta_optimizer", False)
+    disabled: set[str] = set()
+    for switch, passes in _PASSES.items():
+        if without_all or getattr(rewrites, switch, 0) == _SWITCHED_OFF:
+            disabled.update(passes)
+    if getattr(rewrites, "disable_model_pruning", False):
+        disabled.add("prune")
+    return CompileOptions(threads=max(threads, 0), disabled_passes=frozenset(disabled))
 
 
 # What a slice is, before it is compiled.

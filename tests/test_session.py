@@ -368,6 +368,22 @@ def test_threads_and_levels_come_from_the_config() -> None:
     assert Session(compile_options=mine)._options is mine
 
 
+def test_passes_are_switched_off_by_config_or_by_name() -> None:
+    x = placeholder(dtypes.float32, [2])
+    y = emit.Mul(emit.AddV2(x, constant([1.0, 2.0]) * 3.0), 1.0)
+    proto = config_pb2.ConfigProto()
+    rewrites = proto.graph_options.rewrite_options
+    rewrites.constant_folding = rewrites.OFF
+    off = Session(config=proto)
+    assert off._options.disabled_passes == {"fold_constants", "fold_shapes", "fold_expanded"}
+    named = Session(compile_options=gf.CompileOptions(disabled_passes={"simplify"}))
+    rewrites.disable_meta_optimizer = True
+    for sess in (off, named, Session(config=proto), Session()):
+        assert sess.run(y, {x: [1, 2]}).tolist() == [4.0, 8.0]
+    with pytest.raises(ValueError, match="there is no pass 'simplfy'; there are prune, "):
+        gf.CompileOptions(disabled_passes={"simplfy"})
+
+
 def test_a_graph_that_grows_in_a_loop_warns_once_with_the_line() -> None:
     v = Variable(constant(0.0))
     with Session() as sess:

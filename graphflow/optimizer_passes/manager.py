@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 from graphflow import config
@@ -54,8 +54,8 @@ class PassReport:
 def run_passes(
     program: Program,
     passes: Sequence[Pass],
-    disabled: frozenset[str] = frozenset(),
-    enabled: frozenset[str] = frozenset(),
+    disabled: Set[str] = frozenset(),
+    enabled: Set[str] = frozenset(),
     reports: list[PassReport] | None = None,
 ) -> Program:
     """Runs passes in order.

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from graphflow.serialization.proto import graph_pb2 as graphflow_dot_serialization_dot_proto_dot_graph__pb2
+from graphflow.serialization.proto import rewriter_config_pb2 as graphflow_dot_serialization_dot_proto_dot_rewriter__config__pb2
 from graphflow.serialization.proto import step_stats_pb2 as graphflow_dot_serialization_dot_proto_dot_step__stats__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*graphflow/serialization/proto/config.proto\x12\tgraphflow\x1a)graphflow/serialization/proto/graph.proto\x1a.graphflow/serialization/proto/step_stats.proto\"\x89\x02\n\nGPUOptions\x12\'\n\x1fper_process_gpu_memory_fraction\x18\x01 \x01(\x01\x12\x16\n\x0e\x61llocator_type\x18\x02 \x01(\t\x12\x1f\n\x17\x64\x65\x66\x65rred_deletion_bytes\x18\x03 \x01(\x03\x12\x14\n\x0c\x61llow_growth\x18\x04 \x01(\x08\x12\x1b\n\x13visible_device_list\x18\x05 \x01(\t\x12\"\n\x1apolling_active_delay_usecs\x18\x06 \x01(\x05\x12$\n\x1cpolling_inactive_delay_msecs\x18\x07 \x01(\x05\x12\x1c\n\x14\x66orce_gpu_compatible\x18\x08 \x01(\x08\"\x9b\x03\n\x10OptimizerOptions\x12+\n#do_common_subexpression_elimination\x18\x01 \x01(\x08\x12\x1b\n\x13\x64o_constant_folding\x18\x02 \x01(\x08\x12\x34\n\topt_level\x18\x03 \x01(\x0e\x32!.graphflow.OptimizerOptions.Level\x12\x1c\n\x14\x64o_function_inlining\x18\x04 \x01(\x08\x12\x44\n\x10global_jit_level\x18\x05 \x01(\x0e\x32*.graphflow.OptimizerOptions.GlobalJitLevel\x12$\n\x1cmax_folded_constant_in_bytes\x18\x06 \x01(\x03\x12\x16\n\x0e\x63pu_global_jit\x18\x07 \x01(\x08\" \n\x05Level\x12\x06\n\x02L1\x10\x00\x12\x0f\n\x02L0\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\"C\n\x0eGlobalJitLevel\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x10\n\x03OFF\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x12\x08\n\x04ON_1\x10\x01\x12\x08\n\x04ON_2\x10\x02\"\x8b\x02\n\x0cGraphOptions\x12\x1e\n\x16\x65nable_recv_scheduling\x18\x02 \x01(\x08\x12\x36\n\x11optimizer_options\x18\x03 \x01(\x0b\x32\x1b.graphflow.OptimizerOptions\x12\x18\n\x10\x62uild_cost_model\x18\x04 \x01(\x03\x12\x14\n\x0cinfer_shapes\x18\x05 \x01(\x08\x12\x1a\n\x12place_pruned_graph\x18\x06 \x01(\x08\x12 \n\x18\x65nable_bfloat16_sendrecv\x18\x07 \x01(\x08\x12\x15\n\rtimeline_step\x18\x08 \x01(\x05\x12\x1e\n\x16\x62uild_cost_model_after\x18\t \x01(\x03\"0\n\x0fSessionMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"A\n\x15ThreadPoolOptionProto\x12\x13\n\x0bnum_threads\x18\x01 \x01(\x05\x12\x13\n\x0bglobal_name\x18\x02 \x01(\t\"\xe9\x04\n\x0b\x43onfigProto\x12=\n\x0c\x64\x65vice_count\x18\x01 \x03(\x0b\x32\'.graphflow.ConfigProto.DeviceCountEntry\x12$\n\x1cintra_op_parallelism_threads\x18\x02 \x01(\x05\x12\x18\n\x10placement_period\x18\x03 \x01(\x05\x12\x16\n\x0e\x64\x65vice_filters\x18\x04 \x03(\t\x12$\n\x1cinter_op_parallelism_threads\x18\x05 \x01(\x05\x12*\n\x0bgpu_options\x18\x06 \x01(\x0b\x32\x15.graphflow.GPUOptions\x12\x1c\n\x14\x61llow_soft_placement\x18\x07 \x01(\x08\x12\x1c\n\x14log_device_placement\x18\x08 \x01(\x08\x12\x1f\n\x17use_per_session_threads\x18\t \x01(\x08\x12.\n\rgraph_options\x18\n \x01(\x0b\x32\x17.graphflow.GraphOptions\x12\x1f\n\x17operation_timeout_in_ms\x18\x0b \x01(\x03\x12\x46\n\x1csession_inter_op_thread_pool\x18\x0c \x03(\x0b\x32 .graphflow.ThreadPoolOptionProto\x12\x1d\n\x15isolate_session_state\x18\x0f \x01(\x08\x12(\n share_cluster_devices_in_session\x18\x11 \x01(\x08\x1a\x32\n\x10\x44\x65viceCountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x99\x02\n\nRunOptions\x12\x35\n\x0btrace_level\x18\x01 \x01(\x0e\x32 .graphflow.RunOptions.TraceLevel\x12\x15\n\rtimeout_in_ms\x18\x02 \x01(\x03\x12\x1c\n\x14inter_op_thread_pool\x18\x03 \x01(\x05\x12\x1f\n\x17output_partition_graphs\x18\x05 \x01(\x08\x12*\n\"report_tensor_allocations_upon_oom\x18\x07 \x01(\x08\"R\n\nTraceLevel\x12\x0c\n\x08NO_TRACE\x10\x00\x12\x12\n\x0eSOFTWARE_TRACE\x10\x01\x12\x12\n\x0eHARDWARE_TRACE\x10\x02\x12\x0e\n\nFULL_TRACE\x10\x03\"\x89\x03\n\x0bRunMetadata\x12(\n\nstep_stats\x18\x01 \x01(\x0b\x32\x14.graphflow.StepStats\x12-\n\x10partition_graphs\x18\x03 \x03(\x0b\x32\x13.graphflow.GraphDef\x12>\n\x0f\x66unction_graphs\x18\x04 \x03(\x0b\x32%.graphflow.RunMetadata.FunctionGraphs\x12\x34\n\x10session_metadata\x18\x05 \x01(\x0b\x32\x1a.graphflow.SessionMetadata\x1a\xaa\x01\n\x0e\x46unctionGraphs\x12-\n\x10partition_graphs\x18\x01 \x03(\x0b\x32\x13.graphflow.GraphDef\x12\x33\n\x16pre_optimization_graph\x18\x02 \x01(\x0b\x32\x13.graphflow.GraphDef\x12\x34\n\x17post_optimization_graph\x18\x03 \x01(\x0b\x32\x13.graphflow.GraphDefb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*graphflow/serialization/proto/config.proto\x12\tgraphflow\x1a)graphflow/serialization/proto/graph.proto\x1a\x33graphflow/serialization/proto/rewriter_config.proto\x1a.graphflow/serialization/proto/step_stats.proto\"\x89\x02\n\nGPUOptions\x12\'\n\x1fper_process_gpu_memory_fraction\x18\x01 \x01(\x01\x12\x16\n\x0e\x61llocator_type\x18\x02 \x01(\t\x12\x1f\n\x17\x64\x65\x66\x65rred_deletion_bytes\x18\x03 \x01(\x03\x12\x14\n\x0c\x61llow_growth\x18\x04 \x01(\x08\x12\x1b\n\x13visible_device_list\x18\x05 \x01(\t\x12\"\n\x1apolling_active_delay_usecs\x18\x06 \x01(\x05\x12$\n\x1cpolling_inactive_delay_msecs\x18\x07 \x01(\x05\x12\x1c\n\x14\x66orce_gpu_compatible\x18\x08 \x01(\x08\"\x9b\x03\n\x10OptimizerOptions\x12+\n#do_common_subexpression_elimination\x18\x01 \x01(\x08\x12\x1b\n\x13\x64o_constant_folding\x18\x02 \x01(\x08\x12\x34\n\topt_level\x18\x03 \x01(\x0e\x32!.graphflow.OptimizerOptions.Level\x12\x1c\n\x14\x64o_function_inlining\x18\x04 \x01(\x08\x12\x44\n\x10global_jit_level\x18\x05 \x01(\x0e\x32*.graphflow.OptimizerOptions.GlobalJitLevel\x12$\n\x1cmax_folded_constant_in_bytes\x18\x06 \x01(\x03\x12\x16\n\x0e\x63pu_global_jit\x18\x07 \x01(\x08\" \n\x05Level\x12\x06\n\x02L1\x10\x00\x12\x0f\n\x02L0\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\"C\n\x0eGlobalJitLevel\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x10\n\x03OFF\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x12\x08\n\x04ON_1\x10\x01\x12\x08\n\x04ON_2\x10\x02\"\xbf\x02\n\x0cGraphOptions\x12\x1e\n\x16\x65nable_recv_scheduling\x18\x02 \x01(\x08\x12\x36\n\x11optimizer_options\x18\x03 \x01(\x0b\x32\x1b.graphflow.OptimizerOptions\x12\x18\n\x10\x62uild_cost_model\x18\x04 \x01(\x03\x12\x14\n\x0cinfer_shapes\x18\x05 \x01(\x08\x12\x1a\n\x12place_pruned_graph\x18\x06 \x01(\x08\x12 \n\x18\x65nable_bfloat16_sendrecv\x18\x07 \x01(\x08\x12\x15\n\rtimeline_step\x18\x08 \x01(\x05\x12\x1e\n\x16\x62uild_cost_model_after\x18\t \x01(\x03\x12\x32\n\x0frewrite_options\x18\n \x01(\x0b\x32\x19.graphflow.RewriterConfig\"0\n\x0fSessionMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"A\n\x15ThreadPoolOptionProto\x12\x13\n\x0bnum_threads\x18\x01 \x01(\x05\x12\x13\n\x0bglobal_name\x18\x02 \x01(\t\"\xe9\x04\n\x0b\x43onfigProto\x12=\n\x0c\x64\x65vice_count\x18\x01 \x03(\x0b\x32\'.graphflow.ConfigProto.DeviceCountEntry\x12$\n\x1cintra_op_parallelism_threads\x18\x02 \x01(\x05\x12\x18\n\x10placement_period\x18\x03 \x01(\x05\x12\x16\n\x0e\x64\x65vice_filters\x18\x04 \x03(\t\x12$\n\x1cinter_op_parallelism_threads\x18\x05 \x01(\x05\x12*\n\x0bgpu_options\x18\x06 \x01(\x0b\x32\x15.graphflow.GPUOptions\x12\x1c\n\x14\x61llow_soft_placement\x18\x07 \x01(\x08\x12\x1c\n\x14log_device_placement\x18\x08 \x01(\x08\x12\x1f\n\x17use_per_session_threads\x18\t \x01(\x08\x12.\n\rgraph_options\x18\n \x01(\x0b\x32\x17.graphflow.GraphOptions\x12\x1f\n\x17operation_timeout_in_ms\x18\x0b \x01(\x03\x12\x46\n\x1csession_inter_op_thread_pool\x18\x0c \x03(\x0b\x32 .graphflow.ThreadPoolOptionProto\x12\x1d\n\x15isolate_session_state\x18\x0f \x01(\x08\x12(\n share_cluster_devices_in_session\x18\x11 \x01(\x08\x1a\x32\n\x10\x44\x65viceCountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x99\x02\n\nRunOptions\x12\x35\n\x0btrace_level\x18\x01 \x01(\x0e\x32 .graphflow.RunOptions.TraceLevel\x12\x15\n\rtimeout_in_ms\x18\x02 \x01(\x03\x12\x1c\n\x14inter_op_thread_pool\x18\x03 \x01(\x05\x12\x1f\n\x17output_partition_graphs\x18\x05 \x01(\x08\x12*\n\"report_tensor_allocations_upon_oom\x18\x07 \x01(\x08\"R\n\nTraceLevel\x12\x0c\n\x08NO_TRACE\x10\x00\x12\x12\n\x0eSOFTWARE_TRACE\x10\x01\x12\x12\n\x0eHARDWARE_TRACE\x10\x02\x12\x0e\n\nFULL_TRACE\x10\x03\"\x89\x03\n\x0bRunMetadata\x12(\n\nstep_stats\x18\x01 \x01(\x0b\x32\x14.graphflow.StepStats\x12-\n\x10partition_graphs\x18\x03 \x03(\x0b\x32\x13.graphflow.GraphDef\x12>\n\x0f\x66unction_graphs\x18\x04 \x03(\x0b\x32%.graphflow.RunMetadata.FunctionGraphs\x12\x34\n\x10session_metadata\x18\x05 \x01(\x0b\x32\x1a.graphflow.SessionMetadata\x1a\xaa\x01\n\x0e\x46unctionGraphs\x12-\n\x10partition_graphs\x18\x01 \x03(\x0b\x32\x13.graphflow.GraphDef\x12\x33\n\x16pre_optimization_graph\x18\x02 \x01(\x0b\x32\x13.graphflow.GraphDef\x12\x34\n\x17post_optimization_graph\x18\x03 \x01(\x0b\x32\x13.graphflow.GraphDefb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,30 +36,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._loaded_options = None
   _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_options = b'8\001'
-  _globals['_GPUOPTIONS']._serialized_start=149
-  _globals['_GPUOPTIONS']._serialized_end=414
-  _globals['_OPTIMIZEROPTIONS']._serialized_start=417
-  _globals['_OPTIMIZEROPTIONS']._serialized_end=828
-  _globals['_OPTIMIZEROPTIONS_LEVEL']._serialized_start=727
-  _globals['_OPTIMIZEROPTIONS_LEVEL']._serialized_end=759
-  _globals['_OPTIMIZEROPTIONS_GLOBALJITLEVEL']._serialized_start=761
-  _globals['_OPTIMIZEROPTIONS_GLOBALJITLEVEL']._serialized_end=828
-  _globals['_GRAPHOPTIONS']._serialized_start=831
-  _globals['_GRAPHOPTIONS']._serialized_end=1098
-  _globals['_SESSIONMETADATA']._serialized_start=1100
-  _globals['_SESSIONMETADATA']._serialized_end=1148
-  _globals['_THREADPOOLOPTIONPROTO']._serialized_start=1150
-  _globals['_THREADPOOLOPTIONPROTO']._serialized_end=1215
-  _globals['_CONFIGPROTO']._serialized_start=1218
-  _globals['_CONFIGPROTO']._serialized_end=1835
-  _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_start=1785
-  _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_end=1835
-  _globals['_RUNOPTIONS']._serialized_start=1838
-  _globals['_RUNOPTIONS']._serialized_end=2119
-  _globals['_RUNOPTIONS_TRACELEVEL']._serialized_start=2037
-  _globals['_RUNOPTIONS_TRACELEVEL']._serialized_end=2119
-  _globals['_RUNMETADATA']._serialized_start=2122
-  _globals['_RUNMETADATA']._serialized_end=2515
-  _globals['_RUNMETADATA_FUNCTIONGRAPHS']._serialized_start=2345
-  _globals['_RUNMETADATA_FUNCTIONGRAPHS']._serialized_end=2515
+  _globals['_GPUOPTIONS']._serialized_start=202
+  _globals['_GPUOPTIONS']._serialized_end=467
+  _globals['_OPTIMIZEROPTIONS']._serialized_start=470
+  _globals['_OPTIMIZEROPTIONS']._serialized_end=881
+  _globals['_OPTIMIZEROPTIONS_LEVEL']._serialized_start=780
+  _globals['_OPTIMIZEROPTIONS_LEVEL']._serialized_end=812
+  _globals['_OPTIMIZEROPTIONS_GLOBALJITLEVEL']._serialized_start=814
+  _globals['_OPTIMIZEROPTIONS_GLOBALJITLEVEL']._serialized_end=881
+  _globals['_GRAPHOPTIONS']._serialized_start=884
+  _globals['_GRAPHOPTIONS']._serialized_end=1203
+  _globals['_SESSIONMETADATA']._serialized_start=1205
+  _globals['_SESSIONMETADATA']._serialized_end=1253
+  _globals['_THREADPOOLOPTIONPROTO']._serialized_start=1255
+  _globals['_THREADPOOLOPTIONPROTO']._serialized_end=1320
+  _globals['_CONFIGPROTO']._serialized_start=1323
+  _globals['_CONFIGPROTO']._serialized_end=1940
+  _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_start=1890
+  _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_end=1940
+  _globals['_RUNOPTIONS']._serialized_start=1943
+  _globals['_RUNOPTIONS']._serialized_end=2224
+  _globals['_RUNOPTIONS_TRACELEVEL']._serialized_start=2142
+  _globals['_RUNOPTIONS_TRACELEVEL']._serialized_end=2224
+  _globals['_RUNMETADATA']._serialized_start=2227
+  _globals['_RUNMETADATA']._serialized_end=2620
+  _globals['_RUNMETADATA_FUNCTIONGRAPHS']._serialized_start=2450
+  _globals['_RUNMETADATA_FUNCTIONGRAPHS']._serialized_end=2620
 # @@protoc_insertion_point(module_scope)
