@@ -10,6 +10,18 @@ saves and serves them loads when it is first asked for, so that the import stays
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from graphflow.behavior import (
+    control_flow_v2_enabled as control_flow_v2_enabled, disable_control_flow_v2 as disable_control_flow_v2,
+    disable_eager_execution as disable_eager_execution,
+    disable_resource_variables as disable_resource_variables,
+    disable_tensor_equality as disable_tensor_equality, disable_v2_behavior as disable_v2_behavior,
+    disable_v2_tensorshape as disable_v2_tensorshape, enable_eager_execution as enable_eager_execution,
+    enable_resource_variables as enable_resource_variables, enable_tensor_equality as enable_tensor_equality,
+    enable_v2_behavior as enable_v2_behavior, enable_v2_tensorshape as enable_v2_tensorshape,
+    executing_eagerly as executing_eagerly,
+    executing_eagerly_outside_functions as executing_eagerly_outside_functions,
+    resource_variables_enabled as resource_variables_enabled,
+)
 from graphflow.dtypes import (
     as_dtype as as_dtype, bfloat16 as bfloat16, bool_ as _bool_, complex128 as complex128,
     complex64 as complex64, double as double, DType as DType, float16 as float16, float32 as float32,

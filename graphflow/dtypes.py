@@ -191,32 +191,32 @@ _BY_PYTHON: dict[Any, DType] = {float: float32, int: int32, bool: bool_, str: st
                                 object: string, complex: complex128}  # fmt: skip
 
 
-def as_dtype(value: Any) -> DType:
-    """Returns the DType that `value` names.
+def as_dtype(type_value: Any) -> DType:
+    """Returns the DType that `type_value` names.
 
     Args:
-      value: a DType, a NumPy dtype or scalar type, a name, a DataType number, or a Python type
+      type_value: a DType, a NumPy dtype or scalar type, a name, a DataType number, or a Python type
         (float is float32 and int is int32, as in TensorFlow).
 
     Raises:
       TypeError: if nothing fits.
     """
-    if isinstance(value, DType):
-        return value
+    if isinstance(type_value, DType):
+        return type_value
     found: DType | None = None
-    if isinstance(value, type):
-        found = _BY_PYTHON.get(value)
-    elif isinstance(value, bool):
+    if isinstance(type_value, type):
+        found = _BY_PYTHON.get(type_value)
+    elif isinstance(type_value, bool):
         found = None
-    elif isinstance(value, int):
+    elif isinstance(type_value, int):
         # The numbers above 100 mark reference types in TensorFlow's files.
-        found = _BY_ENUM.get(value - 100 if value > 100 else value)
-    elif isinstance(value, str):
-        found = _BY_NAME.get(value.removesuffix("_ref"))
+        found = _BY_ENUM.get(type_value - 100 if type_value > 100 else type_value)
+    elif isinstance(type_value, str):
+        found = _BY_NAME.get(type_value.removesuffix("_ref"))
     if found is not None:
         return found
     try:
-        numpy_dtype = np.dtype(value)
+        numpy_dtype = np.dtype(type_value)
     except TypeError:
         pass
     else:
@@ -225,4 +225,4 @@ def as_dtype(value: Any) -> DType:
         found = _BY_NUMPY.get(numpy_dtype.newbyteorder("="))
         if found is not None:
             return found
-    raise TypeError(f"Cannot convert value {value!r} to a graphflow DType.")
+    raise TypeError(f"Cannot convert value {type_value!r} to a graphflow DType.")

@@ -9,7 +9,6 @@ A table: each name stands once where it is defined, and is only passed on here.
 from typing import TYPE_CHECKING
 
 from graphflow.graph import get_seed as get_seed, set_random_seed as set_random_seed
-from graphflow.ops.layout import split as split
 from graphflow.ops.random import (
     categorical as categorical, multinomial as multinomial, random_normal as _random_normal,
     random_shuffle as _random_shuffle, random_uniform as _random_uniform,

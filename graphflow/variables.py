@@ -675,9 +675,9 @@ def initialize_local_variables() -> Operation:
     return local_variables_initializer()
 
 
-def is_variable_initialized(ref: Any, name: str | None = None) -> Tensor:
-    """Returns a boolean scalar: whether the variable `ref` (or its handle) has a value."""
-    result: Tensor = emit.VarIsInitializedOp(_handle_of(ref), name=name)
+def is_variable_initialized(variable: Any, name: str | None = None) -> Tensor:
+    """Returns a boolean scalar: whether a variable (or its handle) has a value."""
+    result: Tensor = emit.VarIsInitializedOp(_handle_of(variable), name=name)
     return result
 
 

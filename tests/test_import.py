@@ -85,6 +85,16 @@ def test_a_missing_name_is_answered_with_the_nearest(module: object, name: str, 
     assert f"did you mean {nearest}?" in str(caught.value)
 
 
+def test_the_first_lines_of_old_programs_run() -> None:
+    for name in ("disable_v2_behavior", "disable_eager_execution", "enable_resource_variables"):
+        getattr(gf, name)()
+    assert not gf.executing_eagerly()
+    with pytest.raises(
+        gf.errors.UnimplementedError, match="enable_v2_behavior: graphflow is TensorFlow 1's model"
+    ):
+        gf.enable_v2_behavior()
+
+
 def test_a_name_like_nothing_is_just_missing() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'qqqqqqqqqqqq'$"):
         gf.qqqqqqqqqqqq  # noqa: B018

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "graphflow"
 # longest entry that fits a module counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "config", "namespace"),
+    ("behavior",),
     ("dtypes", "shapes"),
     ("loops.ir",),
     ("loops.build",),  # the only part of the machine column that ops may see
