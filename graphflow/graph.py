@@ -410,6 +410,20 @@ class IndexedSlices:
         return self._dense_shape
 
     @property
+    def shape(self) -> TensorShape:
+        """What is known of the full shape."""
+        if self._dense_shape is None:
+            return TensorShape(None)
+        if self._dense_shape.op.type == "Const":
+            return TensorShape([int(size) for size in self._dense_shape.op.attrs["value"]])
+        rank = self._dense_shape.shape.num_elements()
+        return TensorShape(None if rank is None else [None] * rank)
+
+    def get_shape(self) -> TensorShape:
+        """What is known of the full shape."""
+        return self.shape
+
+    @property
     def name(self) -> str:
         """The name of the rows."""
         return self._values.name

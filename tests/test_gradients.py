@@ -158,3 +158,14 @@ def test_a_deep_chain_needs_no_recursion():
         y = gf.identity(y)
     (dx,) = gf.gradients(y * 2.0, x)
     assert run(dx, {x: 1.0}) == 2.0
+
+
+def test_slices_know_the_full_shape():
+    known, open_ = gf.placeholder(gf.float32, [5, 7]), gf.placeholder(gf.float32, [None, 7])
+    assert gf.gradients(gf.gather(known, [0, 2]), known)[0].shape.as_list() == [5, 7]
+    assert gf.gradients(gf.gather(open_, [0, 2]), open_)[0].get_shape().as_list() == [None, None]
+    assert gf.IndexedSlices(known, gf.constant([0])).shape.rank is None
+
+
+def test_strings_scatter_as_in_tf1():
+    assert run(gf.scatter_nd([[0], [2], [0]], ["a", "b", "c"], [3])).tolist() == [b"ac", b"", b"b"]

@@ -1862,7 +1862,8 @@ def _check_scatter(
 )  # fmt: skip
 def scatter_nd_op(indices: Array, updates: Array, shape: Array) -> Any:
     """Zeros of a shape with the updates added at the places that the rows of `indices` name."""
-    result = np.zeros(tuple(int(size) for size in shape), updates.dtype)
+    blank = b"" if updates.dtype == object else 0
+    result = np.full(tuple(int(size) for size in shape), blank, updates.dtype)
     return _scattered(np.add.at, result, indices, updates)
 
 
