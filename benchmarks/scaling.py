@@ -38,8 +38,8 @@ def stages(operations: int) -> dict[str, float]:
     def build() -> Any:
         y: Any = x
         shared = gf.identity(weights)
-        # Six operations a layer, half of all; the gradient makes about as many again.
-        for _ in range(operations // 12):
+        # A layer is eight operations, its gradient nine.
+        for _ in range(operations // 17):
             y = gf.tanh(gf.matmul(y, shared) + y * 0.5) - y * 0.25
         return gf.reduce_sum(y)
 

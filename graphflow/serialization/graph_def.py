@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from graphflow.graph import Graph, Operation
+from graphflow.graph import Graph, Operation, without_collector
 from graphflow.serialization.attr_value import attr_to_proto
 from graphflow.serialization.proto import graph_pb2, node_def_pb2, variable_pb2
 from graphflow.serialization.tensor_bundle import write_file
@@ -58,7 +58,8 @@ def operations_to_graph_def(operations: Iterable[Operation], add_shapes: bool = 
     """Returns a GraphDef of these operations only."""
     proto = graph_pb2.GraphDef()
     proto.versions.producer = PRODUCER
-    proto.node.extend([operation_to_node_def(operation, add_shapes) for operation in operations])
+    with without_collector():
+        proto.node.extend(operation_to_node_def(operation, add_shapes) for operation in operations)
     return proto
 
 
