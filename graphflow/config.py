@@ -41,7 +41,9 @@ NUM_THREADS = EnvironmentVariable(
     "0",
     "threads inside one run where ConfigProto says nothing; 0: the cores we may use",
 )
-VERIFY = EnvironmentVariable("GRAPHFLOW_VERIFY", "0", "`1` verifies the program after every pass, and every kernel")
+VERIFY = EnvironmentVariable(
+    "GRAPHFLOW_VERIFY", "0", "`1` verifies the program after every pass, and every kernel"
+)
 
 VARIABLES = (BACKEND, CACHE_DIR, DUMP, NUM_THREADS, VERIFY)
 
