@@ -464,7 +464,10 @@ def lower_group(body: Body, name: str) -> list[Lowered]:
         return [_elements(body, analysis, name)]
     if folds_in_shares(body.space, body.axes) and _single_stage(body, analysis):
         return _in_shares(body, analysis, name)
-    in_rows = len(body.space) - 1 in body.axes
+    # Where the kept axes have but one element, there are no columns to put side by side.
+    in_rows = len(body.space) - 1 in body.axes or all(
+        size.value == 1 for axis, size in enumerate(body.space) if axis not in body.axes
+    )
     return [_rows(body, analysis, name) if in_rows else _columns(body, analysis, name)]
 
 
