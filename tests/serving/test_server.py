@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,15 +241,22 @@ def test_process_serves_and_ends(process: tuple[subprocess.Popen[str], Client], 
 
 def test_requests_under_way_are_finished(process: tuple[subprocess.Popen[str], Client]) -> None:
     server, client = process
-    rows = np.ones((100_000, 3), np.float32)
-    got: list[Any] = []
-    thread = threading.Thread(target=lambda: got.append(client.predict(instances=rows)))
-    thread.start()
-    time.sleep(0.3)
+    body = json.dumps({"instances": np.ones((100_000, 3)).tolist()}).encode()
+    address = client._connection
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=60)
+    connection.putrequest("POST", f"{client._path(None)}:predict")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.putheader("Expect", "100-continue")
+    connection.endheaders()
+    # The server says so when it begins to read the body: from then on the request is under way.
+    assert connection.sock.recv(1024).startswith(b"HTTP/1.1 100 ")
     server.send_signal(signal.SIGTERM)
-    thread.join(30)
+    connection.send(body)
+    response = connection.getresponse()
+    answer = json.loads(response.read())
+    connection.close()
+    assert response.status == 200 and len(answer["predictions"]) == 100_000
     assert server.wait(20) == 0
-    assert len(got) == 1 and len(got[0]) == 100_000
 
 
 def test_a_taken_port_and_a_missing_model_are_said(base: Path, tmp_path: Path) -> None:
