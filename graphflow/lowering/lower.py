@@ -76,7 +76,7 @@ class _Lowering:
             slot = self.variable(variable, value)
             builder.assign(slot, self.slot(value))
         for value in program.fetches:
-            builder.fetch(self.fetchable(value))
+            builder.fetch(self.slot(value))
         return builder.build()
 
     # -- slots ------------------------------------------------------------------------------------
@@ -108,9 +108,6 @@ class _Lowering:
         if known is not None:
             return self.slot(known)
         return self.builder.variable(name, value.sizes, value.dtype.numpy, name, reads=False)
-
-    def fetchable(self, value: Value) -> Slot:
-        return self.slot(value)
 
     def needed(self, group: Group) -> list[Value]:
         """The members' values that are used outside."""
