@@ -27,6 +27,38 @@ LEARNING_RATE_SGD = 0.5
 LEARNING_RATE_ADAM = 1e-3
 LAYER_NORM_EPSILON = 1e-5
 
+RESNET_IMAGE = 224
+RESNET_CLASSES = 1000
+# Channels and the stride of the first block of each stage; a stage is two blocks.
+RESNET_STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
+RESNET_TRAINING_BATCH = 8
+BATCH_NORM_EPSILON = 1e-5
+# How much of a moving average survives a step.
+BATCH_NORM_DECAY = 0.9
+LEARNING_RATE_MOMENTUM = 0.01
+MOMENTUM = 0.9
+
+LSTM_VOCABULARY = 2000
+LSTM_HIDDEN = 200
+LSTM_STEPS = 20
+LSTM_BATCH = 20
+FORGET_BIAS = 1.0
+
+TRANSFORMER_VOCABULARY = 4000
+TRANSFORMER_LAYERS = 4
+TRANSFORMER_WIDTH = 256
+TRANSFORMER_HEADS = 4
+TRANSFORMER_HIDDEN = 1024
+TRANSFORMER_LENGTH = 128
+TRANSFORMER_CLASSES = 10
+TRANSFORMER_TRAINING_BATCH = 8
+
+EMBEDDING_ROWS = 20_000
+EMBEDDING_WIDTH = 128
+EMBEDDING_IDS = 8192
+EMBEDDING_SEGMENTS = 256
+LEARNING_RATE_EMBEDDING = 0.005
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -47,6 +79,16 @@ WORKLOADS = (
     Workload("black_scholes", "Black-Scholes calls and puts, 4 million options", 1e-5),
     Workload("softmax", "softmax of [4096, 1024]", 1e-5),
     Workload("layer_norm", "layer norm of [4096, 1024]", 1e-5),
+    Workload("resnet18_b16", "ResNet-18 inference, 16 images of 224x224", 1e-4),
+    Workload("resnet18_b1", "ResNet-18 inference, one image of 224x224", 1e-4),
+    Workload("resnet18_train", "ResNet-18, momentum, 8 images of 224x224, one step", 1e-3, 3),
+    Workload("lstm", "LSTM language model, vocabulary 2000, hidden 200, 20 steps, batch 20, SGD", 1e-4, 5),
+    Workload("transformer_b1", "Transformer encoder 4x256, 4 heads, 128 tokens, one text", 1e-4),
+    Workload("transformer_b8", "Transformer encoder 4x256, 4 heads, 128 tokens, 8 texts", 1e-4),
+    Workload(
+        "transformer_train", "Transformer encoder 4x256, Adam, 8 texts of 128 tokens, one step", 1e-3, 5
+    ),
+    Workload("embedding", "embedding of 8192 ids, segment sum, sparse SGD, one step", 1e-4, 5),
 )
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
 
@@ -126,6 +168,190 @@ def vectors() -> tuple[Array, Array, Array]:
         random.randn(10).astype(np.float32),
         random.randn(10).astype(np.float32),
     )
+
+
+def pictures(batch: int) -> tuple[Array, Array]:
+    """Returns images [2, batch, 224, 224, 3] float32 and labels [2, batch] int32."""
+    random = _random(10)
+    images = random.rand(2, batch, RESNET_IMAGE, RESNET_IMAGE, 3).astype(np.float32)
+    return images, random.randint(0, RESNET_CLASSES, (2, batch)).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution of ResNet-18 and the batch norm behind it, with starting values."""
+
+    stride: int
+    # Rows and columns of zeros on every side.
+    padding: int
+    # HWIO.
+    filter: Array
+    scale: Array
+    offset: Array
+    mean: Array
+    variance: Array
+
+
+@dataclass(frozen=True)
+class Block:
+    """A residual block; `shortcut` is None where the input is added as it is."""
+
+    first: Convolution
+    second: Convolution
+    shortcut: Convolution | None
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """ResNet-18 for ImageNet (He et al. 2015, table 1)."""
+
+    stem: Convolution
+    blocks: tuple[Block, ...]
+    weights: Array
+    bias: Array
+
+
+def resnet18() -> ResNet:
+    """Returns the layers of ResNet-18."""
+    random = _random(11)
+
+    def convolution(size: int, channels_in: int, channels: int, stride: int) -> Convolution:
+        filters = _weights(random, size, size, channels_in, channels)
+        scale, variance = ((0.5 + random.rand(channels)).astype(np.float32) for _ in range(2))
+        offset, mean = ((0.1 * random.randn(channels)).astype(np.float32) for _ in range(2))
+        return Convolution(stride, size // 2, filters, scale, offset, mean, variance)
+
+    stem = convolution(7, 3, 64, 2)
+    blocks = []
+    before = 64
+    for channels, first_stride in RESNET_STAGES:
+        for stride in (first_stride, 1):
+            first = convolution(3, before, channels, stride)
+            second = convolution(3, channels, channels, 1)
+            changes = stride != 1 or before != channels
+            shortcut = convolution(1, before, channels, stride) if changes else None
+            blocks.append(Block(first, second, shortcut))
+            before = channels
+    return ResNet(
+        stem, tuple(blocks), _weights(random, before, RESNET_CLASSES), np.zeros(RESNET_CLASSES, np.float32)
+    )
+
+
+def sentences() -> tuple[Array, Array]:
+    """Returns words and the words that follow them, [BATCHES, LSTM_STEPS, LSTM_BATCH] int32, time first."""
+    words = _random(12).randint(0, LSTM_VOCABULARY, (BATCHES, LSTM_STEPS + 1, LSTM_BATCH)).astype(np.int32)
+    return words[:, :-1].copy(), words[:, 1:].copy()
+
+
+def lstm_weights() -> list[Array]:
+    """Returns embedding, the gates' weights of the input, of the state, and their bias (input, forget, output
+    gate, candidate), then the weights and the bias of the output."""
+    random = _random(13)
+    hidden = LSTM_HIDDEN
+    return [
+        _weights(random, LSTM_VOCABULARY, hidden) * np.float32(10),
+        _weights(random, hidden, 4 * hidden) * np.float32(0.5),
+        _weights(random, hidden, 4 * hidden) * np.float32(0.5),
+        np.zeros(4 * hidden, np.float32),
+        _weights(random, hidden, LSTM_VOCABULARY),
+        np.zeros(LSTM_VOCABULARY, np.float32),
+    ]
+
+
+def texts(batch: int) -> tuple[Array, Array]:
+    """Returns tokens [4, batch, TRANSFORMER_LENGTH] and classes [4, batch], int32."""
+    random = _random(14)
+    tokens = random.randint(0, TRANSFORMER_VOCABULARY, (4, batch, TRANSFORMER_LENGTH)).astype(np.int32)
+    return tokens, random.randint(0, TRANSFORMER_CLASSES, (4, batch)).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class EncoderLayer:
+    """One layer of the encoder: the projections' weights [in, out] and biases, the gains and shifts of both norms."""
+
+    # Queries, keys and values side by side.
+    qkv: Array
+    qkv_bias: Array
+    output: Array
+    output_bias: Array
+    gamma1: Array
+    beta1: Array
+    widen: Array
+    widen_bias: Array
+    narrow: Array
+    narrow_bias: Array
+    gamma2: Array
+    beta2: Array
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """A text classifier: embeddings, norm, encoder layers that normalize behind each sum, mean, dense layer."""
+
+    tokens: Array
+    positions: Array
+    gamma: Array
+    beta: Array
+    layers: tuple[EncoderLayer, ...]
+    weights: Array
+    bias: Array
+
+
+def transformer() -> Transformer:
+    """Returns the starting weights of the transformer."""
+    random = _random(15)
+    width, hidden = TRANSFORMER_WIDTH, TRANSFORMER_HIDDEN
+
+    def matrix(rows: int, columns: int) -> Array:
+        return _weights(random, rows, columns) * np.float32(0.7)
+
+    def bias(size: int) -> Array:
+        return (0.1 * random.randn(size)).astype(np.float32)
+
+    def gain() -> Array:
+        return (1 + 0.1 * random.randn(width)).astype(np.float32)
+
+    layers = tuple(
+        EncoderLayer(
+            qkv=matrix(width, 3 * width),
+            qkv_bias=bias(3 * width),
+            output=matrix(width, width),
+            output_bias=bias(width),
+            gamma1=gain(),
+            beta1=bias(width),
+            widen=matrix(width, hidden),
+            widen_bias=bias(hidden),
+            narrow=matrix(hidden, width),
+            narrow_bias=bias(width),
+            gamma2=gain(),
+            beta2=bias(width),
+        )
+        for _ in range(TRANSFORMER_LAYERS)
+    )
+    return Transformer(
+        tokens=random.randn(TRANSFORMER_VOCABULARY, width).astype(np.float32),
+        positions=random.randn(TRANSFORMER_LENGTH, width).astype(np.float32),
+        gamma=gain(),
+        beta=bias(width),
+        layers=layers,
+        weights=matrix(width, TRANSFORMER_CLASSES),
+        bias=bias(TRANSFORMER_CLASSES),
+    )
+
+
+def bags() -> tuple[Array, Array, Array]:
+    """Returns ids and their segments, ascending, [4, EMBEDDING_IDS] int32, and targets [4, segments, width]."""
+    random = _random(16)
+    ids = random.randint(0, EMBEDDING_ROWS, (4, EMBEDDING_IDS)).astype(np.int32)
+    segments = np.sort(random.randint(0, EMBEDDING_SEGMENTS, (4, EMBEDDING_IDS)), axis=1).astype(np.int32)
+    # The last segment has an id, so that every batch has the same number of sums.
+    segments[:, -1] = EMBEDDING_SEGMENTS - 1
+    return ids, segments, random.randn(4, EMBEDDING_SEGMENTS, EMBEDDING_WIDTH).astype(np.float32)
+
+
+def embedding_table() -> Array:
+    """Returns [EMBEDDING_ROWS, EMBEDDING_WIDTH] float32."""
+    return _random(17).randn(EMBEDDING_ROWS, EMBEDDING_WIDTH).astype(np.float32)
 
 
 class Cycle:

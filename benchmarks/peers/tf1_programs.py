@@ -51,13 +51,18 @@ class Programs:
         x = tf.placeholder(tf.float32, [10])
         return self._call(tf.nn.relu(x * factor + offset), x, value)
 
-    def _training(self, images: Any, labels: Any, logits: Any, optimizer: Any) -> Step:
+    def _training(self, loss: Any, train: Any, feeds: list[Any], batches: tuple[Array, ...]) -> Step:
+        step = self._function([loss, train], feeds, data.Cycle(*batches))
+        return lambda: step()[0]
+
+    def _loss(self, labels: Any, logits: Any) -> Any:
         tf = self._tf
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        loss = tf.reduce_mean(losses)
-        train = optimizer.minimize(loss)
-        step = self._function([loss, train], [images, labels], data.Cycle(*data.image_batches()))
-        return lambda: step()[0]
+        return tf.reduce_mean(losses)
+
+    def _classifier(self, images: Any, labels: Any, logits: Any, optimizer: Any) -> Step:
+        loss = self._loss(labels, logits)
+        return self._training(loss, optimizer.minimize(loss), [images, labels], data.image_batches())
 
     def _inputs(self) -> tuple[Any, Any]:
         tf = self._tf
@@ -68,7 +73,7 @@ class Programs:
         images, labels = self._inputs()
         weights, bias = (tf.Variable(value) for value in data.softmax_regression_weights())
         optimizer = tf.train.GradientDescentOptimizer(data.LEARNING_RATE_SGD)
-        return self._training(images, labels, tf.matmul(images, weights) + bias, optimizer)
+        return self._classifier(images, labels, tf.matmul(images, weights) + bias, optimizer)
 
     def mlp(self) -> Step:
         tf = self._tf
@@ -79,7 +84,7 @@ class Programs:
             x = tf.matmul(x, values[layer]) + values[layer + 1]
             if layer + 2 < len(values):
                 x = tf.nn.relu(x)
-        return self._training(images, labels, x, tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM))
+        return self._classifier(images, labels, x, tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM))
 
     def lenet(self) -> Step:
         tf = self._tf
@@ -93,7 +98,7 @@ class Programs:
         x = tf.reshape(x, [-1, 7 * 7 * 64])
         x = tf.nn.relu(tf.matmul(x, values[4]) + values[5])
         x = tf.matmul(x, values[6]) + values[7]
-        return self._training(images, labels, x, tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM))
+        return self._classifier(images, labels, x, tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM))
 
     def black_scholes(self) -> Step:
         tf = self._tf
@@ -126,3 +131,155 @@ class Programs:
         mean, variance = tf.nn.moments(x, [-1], keep_dims=True)
         y = tf.nn.batch_normalization(x, mean, variance, beta, gamma, data.LAYER_NORM_EPSILON)
         return self._function(y, [x], lambda: (values,))
+
+    def _convolution(self, x: Any, layer: data.Convolution, training: bool) -> Any:
+        tf = self._tf
+        around = [layer.padding, layer.padding]
+        x = tf.nn.conv2d(
+            x,
+            tf.Variable(layer.filter),
+            strides=[1, layer.stride, layer.stride, 1],
+            padding=[[0, 0], around, around, [0, 0]],
+        )
+        scale, offset = tf.Variable(layer.scale), tf.Variable(layer.offset)
+        mean, variance = (tf.Variable(value, trainable=False) for value in (layer.mean, layer.variance))
+        if not training:
+            x, _, _ = tf.nn.fused_batch_norm(
+                x, scale, offset, mean, variance, epsilon=data.BATCH_NORM_EPSILON, is_training=False
+            )
+            return x
+        x, batch_mean, batch_variance = tf.nn.fused_batch_norm(
+            x, scale, offset, epsilon=data.BATCH_NORM_EPSILON, is_training=True
+        )
+        for moving, latest in ((mean, batch_mean), (variance, batch_variance)):
+            moved = tf.assign_sub(moving, (1 - data.BATCH_NORM_DECAY) * (moving - latest))
+            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, moved)
+        return x
+
+    def _resnet18(self, x: Any, training: bool) -> Any:
+        tf = self._tf
+        net = data.resnet18()
+        x = tf.nn.relu(self._convolution(x, net.stem, training))
+        x = tf.nn.max_pool(x, ksize=[1, 3, 3, 1], strides=[1, 2, 2, 1], padding="SAME")
+        for block in net.blocks:
+            y = tf.nn.relu(self._convolution(x, block.first, training))
+            y = self._convolution(y, block.second, training)
+            if block.shortcut is not None:
+                x = self._convolution(x, block.shortcut, training)
+            x = tf.nn.relu(x + y)
+        x = tf.reduce_mean(x, [1, 2])
+        return tf.matmul(x, tf.Variable(net.weights)) + tf.Variable(net.bias)
+
+    def _pictures(self, batch: int) -> Any:
+        tf = self._tf
+        return tf.placeholder(tf.float32, [batch, data.RESNET_IMAGE, data.RESNET_IMAGE, 3])
+
+    def _resnet18_inference(self, batch: int) -> Step:
+        x = self._pictures(batch)
+        images, _ = data.pictures(batch)
+        return self._function(self._resnet18(x, training=False), [x], data.Cycle(images))
+
+    def resnet18_b16(self) -> Step:
+        return self._resnet18_inference(16)
+
+    def resnet18_b1(self) -> Step:
+        return self._resnet18_inference(1)
+
+    def resnet18_train(self) -> Step:
+        tf = self._tf
+        batch = data.RESNET_TRAINING_BATCH
+        x, labels = self._pictures(batch), tf.placeholder(tf.int32, [batch])
+        loss = self._loss(labels, self._resnet18(x, training=True))
+        optimizer = tf.train.MomentumOptimizer(data.LEARNING_RATE_MOMENTUM, data.MOMENTUM)
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train = optimizer.minimize(loss)
+        return self._training(loss, train, [x, labels], data.pictures(batch))
+
+    def lstm(self) -> Step:
+        tf = self._tf
+        steps, batch, hidden = data.LSTM_STEPS, data.LSTM_BATCH, data.LSTM_HIDDEN
+        words, following = (tf.placeholder(tf.int32, [steps, batch]) for _ in range(2))
+        embedding, input_weights, state_weights, bias, weights, out_bias = map(
+            tf.Variable, data.lstm_weights()
+        )
+        # The inputs of all steps are known: their share of the gates is one product.
+        x = tf.reshape(tf.nn.embedding_lookup(embedding, words), [steps * batch, hidden])
+        from_input = tf.reshape(tf.matmul(x, input_weights) + bias, [steps, batch, 4 * hidden])
+        h = c = tf.zeros([batch, hidden])
+        states = []
+        for share in tf.unstack(from_input):
+            i, f, o, u = tf.split(share + tf.matmul(h, state_weights), 4, axis=1)
+            c = tf.sigmoid(f + data.FORGET_BIAS) * c + tf.sigmoid(i) * tf.tanh(u)
+            h = tf.sigmoid(o) * tf.tanh(c)
+            states.append(h)
+        logits = tf.matmul(tf.concat(states, axis=0), weights) + out_bias
+        loss = self._loss(tf.reshape(following, [-1]), logits)
+        train = tf.train.GradientDescentOptimizer(data.LEARNING_RATE_SGD).minimize(loss)
+        return self._training(loss, train, [words, following], data.sentences())
+
+    def _layer_norm(self, x: Any, gamma: Array, beta: Array) -> Any:
+        tf = self._tf
+        mean, variance = tf.nn.moments(x, [-1], keep_dims=True)
+        return tf.nn.batch_normalization(
+            x, mean, variance, tf.Variable(beta), tf.Variable(gamma), data.LAYER_NORM_EPSILON
+        )
+
+    def _encoder_layer(self, x: Any, layer: data.EncoderLayer, batch: int) -> Any:
+        tf = self._tf
+        length, width, heads = data.TRANSFORMER_LENGTH, data.TRANSFORMER_WIDTH, data.TRANSFORMER_HEADS
+
+        def dense(x: Any, weights: Array, bias: Array) -> Any:
+            return tf.matmul(x, tf.Variable(weights)) + tf.Variable(bias)
+
+        def by_head(x: Any) -> Any:
+            return tf.transpose(tf.reshape(x, [batch, length, heads, width // heads]), [0, 2, 1, 3])
+
+        q, k, v = map(by_head, tf.split(dense(x, layer.qkv, layer.qkv_bias), 3, axis=1))
+        scores = tf.matmul(q, k, transpose_b=True) * (width // heads) ** -0.5
+        mixed = tf.transpose(tf.matmul(tf.nn.softmax(scores), v), [0, 2, 1, 3])
+        mixed = dense(tf.reshape(mixed, [batch * length, width]), layer.output, layer.output_bias)
+        x = self._layer_norm(x + mixed, layer.gamma1, layer.beta1)
+        y = dense(x, layer.widen, layer.widen_bias)
+        y = 0.5 * y * (1.0 + tf.erf(y * math.sqrt(0.5)))
+        return self._layer_norm(x + dense(y, layer.narrow, layer.narrow_bias), layer.gamma2, layer.beta2)
+
+    def _transformer(self, tokens: Any, batch: int) -> Any:
+        tf = self._tf
+        net = data.transformer()
+        length, width = data.TRANSFORMER_LENGTH, data.TRANSFORMER_WIDTH
+        x = tf.nn.embedding_lookup(tf.Variable(net.tokens), tokens) + tf.Variable(net.positions)
+        x = self._layer_norm(tf.reshape(x, [batch * length, width]), net.gamma, net.beta)
+        for layer in net.layers:
+            x = self._encoder_layer(x, layer, batch)
+        x = tf.reduce_mean(tf.reshape(x, [batch, length, width]), axis=1)
+        return tf.matmul(x, tf.Variable(net.weights)) + tf.Variable(net.bias)
+
+    def _transformer_inference(self, batch: int) -> Step:
+        tf = self._tf
+        tokens = tf.placeholder(tf.int32, [batch, data.TRANSFORMER_LENGTH])
+        given, _ = data.texts(batch)
+        return self._function(self._transformer(tokens, batch), [tokens], data.Cycle(given))
+
+    def transformer_b1(self) -> Step:
+        return self._transformer_inference(1)
+
+    def transformer_b8(self) -> Step:
+        return self._transformer_inference(8)
+
+    def transformer_train(self) -> Step:
+        tf = self._tf
+        batch = data.TRANSFORMER_TRAINING_BATCH
+        tokens = tf.placeholder(tf.int32, [batch, data.TRANSFORMER_LENGTH])
+        classes = tf.placeholder(tf.int32, [batch])
+        loss = self._loss(classes, self._transformer(tokens, batch))
+        train = tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM).minimize(loss)
+        return self._training(loss, train, [tokens, classes], data.texts(batch))
+
+    def embedding(self) -> Step:
+        tf = self._tf
+        ids, segments = (tf.placeholder(tf.int32, [data.EMBEDDING_IDS]) for _ in range(2))
+        target = tf.placeholder(tf.float32, [data.EMBEDDING_SEGMENTS, data.EMBEDDING_WIDTH])
+        rows = tf.nn.embedding_lookup(tf.Variable(data.embedding_table()), ids)
+        loss = tf.reduce_sum(tf.square(tf.segment_sum(rows, segments) - target))
+        train = tf.train.GradientDescentOptimizer(data.LEARNING_RATE_EMBEDDING).minimize(loss)
+        return self._training(loss, train, [ids, segments, target], data.bags())
