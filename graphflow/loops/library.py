@@ -111,8 +111,11 @@ class Gemm:
     are the leading extents of the result; `batch_a` and `batch_b` say which of them the operand has (the
     others are broadcast; all by default). `stride_a`, `stride_b`, `stride_c`: elements from one stored row
     to the next, "dense" where rows touch, `None` for a run-time size of that name; `stride_c` is that of
-    every result and element operand. Run-time sizes: "m", "n", "k", "batch0", "batch1", ..., "stride_a",
-    "stride_b", "stride_c" where `None`.
+    every result and element operand. `steps_a`, `steps_b`, `steps_c`: elements from one matrix to the next
+    along each of the `batch` axes, where matrices do not simply follow each other; zero along an axis that
+    an operand has not (`batch_a` and `batch_b` are not looked at then), `None` for a run-time size.
+    Run-time sizes: "m", "n", "k", "batch0", "batch1", ..., "stride_a", "stride_b", "stride_c", "step_a0",
+    "step_a1", ... where `None`.
     """
 
     dtype: str
@@ -127,6 +130,9 @@ class Gemm:
     stride_a: Extent | Literal["dense"] = "dense"
     stride_b: Extent | Literal["dense"] = "dense"
     stride_c: Extent | Literal["dense"] = "dense"
+    steps_a: tuple[Extent, ...] | None = None
+    steps_b: tuple[Extent, ...] | None = None
+    steps_c: tuple[Extent, ...] | None = None
     epilogue: Epilogue | None = None
 
     def flops(self, sizes: Mapping[str, int]) -> int:

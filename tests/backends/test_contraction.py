@@ -192,6 +192,75 @@ def test_row_strides(stride: int | None) -> None:
     assert (c[:, 23:] == 7).all()
 
 
+@pytest.mark.parametrize("shape", [(128, 64), (37, 20), (5, 1), (1, 33), (3, 5)], ids=str)
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_matrices_that_lie_apart(shape: tuple[int, int], dynamic: bool, transpose_a: bool) -> None:
+    """Heads of attention: slices of `[batch, rows, 3, heads, width]`, and a result `[batch, rows, heads, m]`."""
+    rows, width = shape
+    batch, heads, others = 2, 3, 29
+    a, b = numbers(1, batch, rows, 3, heads, width), numbers(2, batch, others, 3, heads, width)
+    left = a[:, :, 1].transpose(0, 2, 1, 3).astype(np.float64)
+    left = left.swapaxes(-1, -2) if transpose_a else left
+    right = b[:, :, 2].transpose(0, 2, 1, 3)
+    (m, k), n = left.shape[-2:], width
+    if not transpose_a:
+        n, right = others, right.swapaxes(-1, -2)
+    else:
+        k = min(rows, others)
+        left, right = left[..., :k], right[..., :k, :]
+    old = numbers(3, batch, m, heads, n)
+    expected = (left @ right).transpose(0, 2, 1, 3) + old
+    row, sizes = 3 * heads * width, {"m": m, "n": n, "k": k, "batch0": batch, "batch1": heads}
+    sizes |= {"stride_a": row, "stride_b": row, "stride_c": heads * n}
+    sizes |= {"step_a0": rows * row, "step_b0": others * row, "step_c0": m * heads * n}
+    sizes |= {"step_a1": width, "step_b1": width, "step_c1": n}
+    acc, earlier = Var("acc", "f32"), Var("old", "f32")
+    epilogue = Epilogue(
+        (("c", Op("add", (acc, earlier), "f32")),), (EpilogueOperand("old", "f32", "element"),)
+    )
+
+    def known(name: str) -> int | None:
+        return None if dynamic else sizes[name]
+
+    call = Gemm(
+        dtype="f32", m=known("m"), n=known("n"), k=known("k"), transpose_a=transpose_a,
+        transpose_b=not transpose_a, batch=(known("batch0"), known("batch1")), stride_a=known("stride_a"),
+        stride_b=known("stride_b"), stride_c=known("stride_c"), steps_a=(known("step_a0"), known("step_a1")),
+        steps_b=(known("step_b0"), known("step_b1")), steps_c=(known("step_c0"), known("step_c1")),
+        epilogue=epilogue,
+    )  # fmt: skip
+    bits = set()
+    for parts in (1, 3):
+        c = np.full((batch, m, heads, n), np.nan, np.float32)
+        first = {"a": a.ravel()[heads * width :], "b": b.ravel()[2 * heads * width :]}
+        Runner(call)(first | {"c": c, "old": old}, sizes, parts)
+        np.testing.assert_allclose(c, expected, atol=1e-4)
+        bits.add(c.tobytes())
+    assert len(bits) == 1
+
+
+def test_steps_of_zero_share_a_matrix() -> None:
+    a, b = numbers(1, 4, 9, 17), numbers(2, 3, 17, 21)
+    call = Gemm(dtype="f32", m=9, n=21, k=17, batch=(4, 3), steps_a=(9 * 17, 0), steps_b=(0, 17 * 21))
+    c = np.empty((4, 3, 9, 21), np.float32)
+    Runner(call)({"a": a, "b": b, "c": c}, {}, 2)
+    np.testing.assert_allclose(c, a[:, None].astype(np.float64) @ b, atol=1e-4)
+
+
+def test_panels_of_matrices_that_lie_apart() -> None:
+    """Rows of `a` that share cache sets are packed, whatever lies between the matrices."""
+    store, b = numbers(1, 2, 20, 512), numbers(2, 2, 3, 40, 70)
+    call = Gemm(
+        dtype="f32", m=20, n=70, k=40, batch=(2, 3), stride_a=512, steps_a=(20 * 512, 48), steps_b=None
+    )
+    assert "packed_a" in [w.name for w in emit(call, host_target()).workspaces]
+    c = np.empty((2, 3, 20, 70), np.float32)
+    Runner(call)({"a": store, "b": b, "c": c}, {}, 3)
+    a = np.stack([store[:, :, at : at + 40] for at in (0, 48, 96)], axis=1)
+    np.testing.assert_allclose(c, a.astype(np.float64) @ b, atol=1e-4)
+
+
 def relu(x: Op) -> Op:
     return Op("max", (x, Const(0.0, "f32")), "f32")
 

@@ -65,14 +65,15 @@ class _Extent:
 
 @dataclass(frozen=True, slots=True)
 class _Operand:
-    """One side of the product: its buffer, whether its last two axes are swapped, its row stride, its batch
-    axes.
+    """One side of the product: its buffer, whether its last two axes are swapped, its row stride, which batch
+    axes it has, and its step along each, unless its matrices follow each other.
     """
 
     name: str
     transposed: bool
     stride: _Extent
     batch: tuple[bool, ...]
+    steps: tuple[_Extent, ...] | None
 
 
 def emit_gemm(call: Gemm, target: Target) -> LibraryCode:
@@ -98,26 +99,29 @@ class _Product:
             stride: int | None | Literal["dense"],
             dense: _Extent,
             batch: tuple[bool, ...],
+            steps: tuple[int | None, ...] | None,
         ) -> _Operand:
             row = dense if stride == "dense" else _Extent(f"stride_{name}", stride)
-            return _Operand(name, transposed, row, batch)
+            apart = _steps(name, steps)
+            return _Operand(
+                name, transposed, row, tuple(e.known != 0 for e in apart) if apart else batch, apart
+            )
 
-        a = side(
-            "a", call.transpose_a, call.stride_a, m if call.transpose_a else self.k, call.batch_a or every
-        )
-        b = side(
-            "b", call.transpose_b, call.stride_b, self.k if call.transpose_b else n, call.batch_b or every
-        )
-        self.swapped = call.n == 1 and call.m != 1 and call.stride_c == "dense"
+        has_a, has_b = call.batch_a or every, call.batch_b or every
+        dense_a, dense_b = m if call.transpose_a else self.k, self.k if call.transpose_b else n
+        a = side("a", call.transpose_a, call.stride_a, dense_a, has_a, call.steps_a)
+        b = side("b", call.transpose_b, call.stride_b, dense_b, has_b, call.steps_b)
+        self.swapped = call.n == 1 and call.m != 1 and call.stride_c == "dense" and call.steps_c is None
         if self.swapped:
             # A single column is stored as a single row is: swap the sides, and vectors lie along its length.
             m, n = n, m
             a, b = (
-                _Operand(b.name, not b.transposed, b.stride, b.batch),
-                _Operand(a.name, not a.transposed, a.stride, a.batch),
+                _Operand(b.name, not b.transposed, b.stride, b.batch, b.steps),
+                _Operand(a.name, not a.transposed, a.stride, a.batch, a.steps),
             )
         self.m, self.n, self.a, self.b = m, n, a, b
         self.c_stride = n if call.stride_c == "dense" else _Extent("stride_c", call.stride_c)
+        self.c_steps = _steps("c", call.steps_c)
         self.batch = tuple(_Extent(f"batch{axis}", extent) for axis, extent in enumerate(call.batch))
         self.epilogue = call.epilogue or Epilogue.plain("c", call.dtype)
         if self.swapped:
@@ -188,6 +192,24 @@ class _Product:
         return result
 
 
+def _steps(name: str, steps: tuple[int | None, ...] | None) -> tuple[_Extent, ...] | None:
+    """The steps of an operand or of the result along the batch axes, by their names as run-time sizes."""
+    if steps is None:
+        return None
+    return tuple(_Extent(f"step_{name}{axis}", step) for axis, step in enumerate(steps))
+
+
+def _stepped(f: FunctionText, extents: Sequence[Int], steps: Sequence[Int], index: Int) -> Int:
+    """Elements from the first matrix to matrix `index`, counted row-major over the extents."""
+    result: Int = 0
+    for axis in reversed(range(len(extents))):
+        place = index if axis == 0 else f.rem(index, extents[axis])
+        result = f.add(result, f.mul(place, steps[axis]))
+        if axis:
+            index = f.div(index, extents[axis])
+    return result
+
+
 def _turn_epilogue(epilogue: Epilogue) -> Epilogue:
     """The epilogue of a single column as that of a single row: what was per row is per element, and so on."""
     turned: dict[str, Literal["element", "scalar"]] = {"row": "element", "column": "scalar"}
@@ -217,19 +239,35 @@ class _Operands:
         else:
             self.a_elements = f.mul(self.k if product.a.transposed else self.m, self.a_stride)
         self.b_elements = f.mul(self.n if product.b.transposed else self.k, self.b_stride)
+        self.a_steps = None if product.packs_a else _read_all(product.a.steps, launch)
+        self.b_steps = _read_all(product.b.steps, launch)
+        self.c_steps = _read_all(product.c_steps, launch)
 
     def matrices_at(self, index: Int) -> tuple[str, str]:
         """The matrices of `a` and `b` that make result matrix `index`."""
-        f, product = self.f, self.product
-        a = f.mul(product.matrix_index(f, self.batch, index, product.a.batch), self.a_elements)
-        b = f.mul(product.matrix_index(f, self.batch, index, product.b.batch), self.b_elements)
-        return f.offset(self.a, a, product.lanes.element), f.offset(self.b, b, product.lanes.element)
+        f, element = self.f, self.product.lanes.element
+        a = self._matrix(index, self.product.a, self.a_elements, self.a_steps)
+        b = self._matrix(index, self.product.b, self.b_elements, self.b_steps)
+        return f.offset(self.a, a, element), f.offset(self.b, b, element)
+
+    def _matrix(self, index: Int, operand: _Operand, elements: Int, steps: list[Int] | None) -> Int:
+        if steps is not None:
+            return _stepped(self.f, self.batch, steps, index)
+        return self.f.mul(self.product.matrix_index(self.f, self.batch, index, operand.batch), elements)
 
     def place(self, matrix: Int, row: Int, column: Int) -> dict[str, Int]:
         """The epilogue's buffers at an element of the result."""
-        whole_row = self.f.add(self.f.mul(matrix, self.m), row)
-        element = self.f.add(self.f.mul(whole_row, self.c_stride), column)
-        return self.epilogue.at(self.f, element, whole_row, column)
+        f = self.f
+        whole_row = f.add(f.mul(matrix, self.m), row)
+        if self.c_steps is None:
+            start = f.mul(whole_row, self.c_stride)
+        else:
+            start = f.add(_stepped(f, self.batch, self.c_steps, matrix), f.mul(row, self.c_stride))
+        return self.epilogue.at(f, f.add(start, column), whole_row, column)
+
+
+def _read_all(extents: tuple[_Extent, ...] | None, launch: LaunchText) -> list[Int] | None:
+    return None if extents is None else [extent.read(launch) for extent in extents]
 
 
 def _emit_pack_a(product: _Product, target: Target) -> Launch:
@@ -238,10 +276,13 @@ def _emit_pack_a(product: _Product, target: Target) -> Launch:
     f, lanes, element = launch.function, product.lanes, product.lanes.element
     a, packed = launch.buffer(product.a.name), launch.buffer("packed_a")
     m, k, stride = product.m.read(launch), product.k.read(launch), product.a.stride.read(launch)
+    own = [e.read(launch) for e, varies in zip(product.batch, product.a.batch, strict=True) if varies]
+    steps = _read_all(product.a.steps, launch)
+    if steps is not None:
+        steps = [step for step, varies in zip(steps, product.a.batch, strict=True) if varies]
     matrices: Int = 1
-    for extent, varies in zip(product.batch, product.a.batch, strict=True):
-        if varies:
-            matrices = f.mul(matrices, extent.read(launch))
+    for extent in own:
+        matrices = f.mul(matrices, extent)
     units = product.rows.units(f, m)
     first, last = launch.share(f.mul(matrices, units))
 
@@ -249,7 +290,8 @@ def _emit_pack_a(product: _Product, target: Target) -> Launch:
         matrix, panel = f.div(u, units), f.rem(u, units)
         row = product.rows.first_row(f, panel)
         valid = f.sub(f.minimum(product.rows.first_row(f, f.add(panel, 1)), m), row)
-        source = f.offset(a, f.mul(f.add(f.mul(matrix, m), row), stride), element)
+        start = f.mul(f.mul(matrix, m), stride) if steps is None else _stepped(f, own, steps, matrix)
+        source = f.offset(a, f.add(start, f.mul(row, stride)), element)
         to = f.offset(packed, f.mul(u, f.mul(k, product.panel_height)), element)
         pack_transposed(f, lanes, source, stride, k, valid, product.panel_height, to)
 
