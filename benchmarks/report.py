@@ -11,6 +11,7 @@ from benchmarks.race import OURS
 _COLORS = {
     "graphflow": "#111111",
     "tensorflow": "#e8710a",
+    "tensorflow_xla": "#f4b400",
     "torch": "#d93025",
     "torch_compile": "#9c27b0",
     "jax": "#1a73e8",

@@ -6,6 +6,7 @@ from __future__ import annotations
 PEERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "graphflow": ("benchmarks.peers.graphflow_peer", ("graphflow",)),
     "tensorflow": ("benchmarks.peers.tensorflow_peer", ("tensorflow-cpu", "tensorflow")),
+    "tensorflow_xla": ("benchmarks.peers.tensorflow_xla_peer", ("tensorflow-cpu", "tensorflow")),
     "torch": ("benchmarks.peers.torch_peer", ("torch",)),
     "torch_compile": ("benchmarks.peers.torch_compile_peer", ("torch",)),
     "jax": ("benchmarks.peers.jax_peer", ("jax",)),

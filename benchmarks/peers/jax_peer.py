@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -34,39 +35,168 @@ def _cross_entropy(logits: Any, labels: Any) -> Any:
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - picked)
 
 
-def _training(forward: Any, values: list[Any], adam: bool) -> Step:
-    cycle = data.Cycle(*data.image_batches())
+def _sgd(rate: float) -> Any:
+    """Returns the first state for weights, and (weights, gradients, state) -> (weights, state)."""
 
-    def update_sgd(state: Any, images: Any, labels: Any) -> Any:
-        weights = state
-        loss, gradients = jax.value_and_grad(lambda w: _cross_entropy(forward(images, *w), labels))(weights)
-        new = [w - data.LEARNING_RATE_SGD * g for w, g in zip(weights, gradients, strict=True)]
-        return new, loss
+    def update(weights: Any, gradients: Any, state: Any) -> Any:
+        return jax.tree.map(lambda w, g: w - rate * g, weights, gradients), state
 
-    def update_adam(state: Any, images: Any, labels: Any) -> Any:
-        weights, first, second, count = state
-        loss, gradients = jax.value_and_grad(lambda w: _cross_entropy(forward(images, *w), labels))(weights)
-        count = count + 1
-        rate = data.LEARNING_RATE_ADAM * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
-        first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
-        second = [0.999 * v + 0.001 * g * g for v, g in zip(second, gradients, strict=True)]
-        moved = zip(weights, first, second, strict=True)
-        weights = [w - rate * m / (jnp.sqrt(v) + 1e-8) for w, m, v in moved]
-        return (weights, first, second, count), loss
+    return lambda weights: (), update
 
-    weights = [jnp.asarray(value) for value in values]
-    zeros = [jnp.zeros_like(value) for value in weights]
-    state: Any = weights
-    if adam:
-        state = (weights, zeros, [jnp.zeros_like(value) for value in weights], jnp.float32(0))
-    update = jax.jit(update_adam if adam else update_sgd, donate_argnums=0)
+
+def _momentum(weights: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, weights)
+
+
+def _momentum_update(weights: Any, gradients: Any, state: Any) -> Any:
+    state = jax.tree.map(lambda m, g: data.MOMENTUM * m + g, state, gradients)
+    return jax.tree.map(lambda w, m: w - data.LEARNING_RATE_MOMENTUM * m, weights, state), state
+
+
+def _adam(weights: Any) -> Any:
+    zeros = jax.tree.map(jnp.zeros_like, weights)
+    return zeros, jax.tree.map(jnp.zeros_like, weights), jnp.float32(0)
+
+
+def _adam_update(weights: Any, gradients: Any, state: Any) -> Any:
+    first, second, count = state
+    count = count + 1
+    rate = data.LEARNING_RATE_ADAM * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+    first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
+    second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
+    weights = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + 1e-8), weights, first, second)
+    return weights, (first, second, count)
+
+
+ADAM = (_adam, _adam_update)
+MOMENTUM = (_momentum, _momentum_update)
+
+
+def _training(loss_of: Any, weights: Any, optimizer: Any, batches: tuple[Array, ...], kept: Any = ()) -> Step:
+    """Returns a training step; `loss_of(weights, kept, *batch)` gives the loss and the new `kept`."""
+    begin, move = optimizer
+
+    def update(everything: Any, *batch: Any) -> Any:
+        weights, kept, state = everything
+        (loss, kept), gradients = jax.value_and_grad(loss_of, has_aux=True)(weights, kept, *batch)
+        weights, state = move(weights, gradients, state)
+        return (weights, kept, state), loss
+
+    # A copy: what is donated must belong to JAX.
+    weights, kept = jax.tree.map(lambda value: jnp.array(value, copy=True), (weights, kept))
+    everything = (weights, kept, begin(weights))
+    compiled = jax.jit(update, donate_argnums=0)
+    cycle = data.Cycle(*batches)
 
     def step() -> Any:
-        nonlocal state
-        state, loss = update(state, *cycle())
+        nonlocal everything
+        everything, loss = compiled(everything, *cycle())
         return np.asarray(loss)
 
     return step
+
+
+def _classifier(forward: Any, values: list[Any], optimizer: Any) -> Step:
+    def loss_of(weights: Any, kept: Any, images: Any, labels: Any) -> Any:
+        return _cross_entropy(forward(images, *weights), labels), kept
+
+    return _training(loss_of, values, optimizer, data.image_batches())
+
+
+def _learned(layer: data.Convolution) -> Any:
+    """Returns what learns of a convolution; its mean and variance are moving averages."""
+    return layer.filter, layer.scale, layer.offset
+
+
+def _convolution(x: Any, layer: data.Convolution, learned: Any, averages: Any, training: bool) -> Any:
+    """Returns the normalized convolution, and the averages that stand after it."""
+    filters, scale, offset = learned
+    around = (layer.padding, layer.padding)
+    x = jax.lax.conv_general_dilated(
+        x,
+        filters,
+        (layer.stride, layer.stride),
+        (around, around),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    if training:
+        mean = jnp.mean(x, (0, 1, 2))
+        variance = jnp.mean(jnp.square(x), (0, 1, 2)) - jnp.square(mean)
+        moved = [
+            old + (1 - data.BATCH_NORM_DECAY) * (jax.lax.stop_gradient(new) - old)
+            for old, new in zip(averages, (mean, variance), strict=True)
+        ]
+    else:
+        mean, variance = moved = averages
+    factor = scale * jax.lax.rsqrt(variance + data.BATCH_NORM_EPSILON)
+    return x * factor + (offset - mean * factor), moved
+
+
+def _layers(net: data.ResNet) -> list[data.Convolution]:
+    found = [net.stem]
+    for block in net.blocks:
+        found += [block.first, block.second] + ([block.shortcut] if block.shortcut is not None else [])
+    return found
+
+
+def _resnet18(net: data.ResNet, x: Any, learned: Any, averages: Any, training: bool) -> Any:
+    """Returns the logits, and all moving averages behind the step."""
+    convolutions, weights, bias = learned
+    given = iter(zip(convolutions, averages, strict=True))
+    after = []
+
+    def apply(x: Any, layer: data.Convolution) -> Any:
+        x, moved = _convolution(x, layer, *next(given), training)
+        after.append(moved)
+        return x
+
+    x = jax.nn.relu(apply(x, net.stem))
+    x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME")
+    for block in net.blocks:
+        y = apply(jax.nn.relu(apply(x, block.first)), block.second)
+        if block.shortcut is not None:
+            x = apply(x, block.shortcut)
+        x = jax.nn.relu(x + y)
+    return jnp.mean(x, (1, 2)) @ weights + bias, after
+
+
+def _resnet18_inference(batch: int) -> Step:
+    net = data.resnet18()
+    layers = _layers(net)
+    learned = jax.tree.map(jnp.asarray, ([_learned(layer) for layer in layers], net.weights, net.bias))
+    averages = jax.tree.map(jnp.asarray, [(layer.mean, layer.variance) for layer in layers])
+    images, _ = data.pictures(batch)
+    # The weights are constants of the program, as in a model that is only served.
+    return _inference(
+        lambda x: _resnet18(net, x, learned, averages, False)[0], data.Cycle(jnp.asarray(images))
+    )
+
+
+def _normalize(x: Any, gamma: Any, beta: Any) -> Any:
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(variance + data.LAYER_NORM_EPSILON) * gamma + beta
+
+
+def _transformer(net: Any, tokens: Any) -> Any:
+    batch, length = tokens.shape
+    width, heads = data.TRANSFORMER_WIDTH, data.TRANSFORMER_HEADS
+    x = _normalize(net["tokens"][tokens] + net["positions"], net["gamma"], net["beta"])
+    for layer in net["layers"]:
+        qkv = x @ layer["qkv"] + layer["qkv_bias"]
+        q, k, v = jnp.moveaxis(qkv.reshape(batch, length, 3, heads, width // heads), (2, 3), (0, 2))
+        scores = jnp.einsum("bhqd,bhkd->bhqk", q, k) * (width // heads) ** -0.5
+        mixed = jnp.einsum("bhqk,bhkd->bqhd", jax.nn.softmax(scores), v).reshape(batch, length, width)
+        x = _normalize(x + mixed @ layer["output"] + layer["output_bias"], layer["gamma1"], layer["beta1"])
+        y = jax.nn.gelu(x @ layer["widen"] + layer["widen_bias"], approximate=False)
+        x = _normalize(x + y @ layer["narrow"] + layer["narrow_bias"], layer["gamma2"], layer["beta2"])
+    return jnp.mean(x, axis=1) @ net["weights"] + net["bias"]
+
+
+def _transformer_inference(batch: int) -> Step:
+    net = jax.tree.map(jnp.asarray, dataclasses.asdict(data.transformer()))
+    tokens, _ = data.texts(batch)
+    return _inference(lambda given: _transformer(net, given), data.Cycle(jnp.asarray(tokens)))
 
 
 class Programs:
@@ -80,7 +210,9 @@ class Programs:
         return _call(lambda x: jax.nn.relu(x * factor + offset), value)
 
     def softmax_regression(self) -> Step:
-        return _training(lambda x, w, b: x @ w + b, data.softmax_regression_weights(), adam=False)
+        return _classifier(
+            lambda x, w, b: x @ w + b, data.softmax_regression_weights(), _sgd(data.LEARNING_RATE_SGD)
+        )
 
     def mlp(self) -> Step:
         def forward(x: Any, *weights: Any) -> Any:
@@ -90,7 +222,7 @@ class Programs:
                     x = jax.nn.relu(x)
             return x
 
-        return _training(forward, data.mlp_weights(), adam=True)
+        return _classifier(forward, data.mlp_weights(), ADAM)
 
     def lenet(self) -> Step:
         def forward(x: Any, *weights: Any) -> Any:
@@ -105,7 +237,7 @@ class Programs:
             x = jax.nn.relu(x @ weights[4] + weights[5])
             return x @ weights[6] + weights[7]
 
-        return _training(forward, data.lenet_weights(), adam=True)
+        return _classifier(forward, data.lenet_weights(), ADAM)
 
     def black_scholes(self) -> Step:
         arrays = tuple(jnp.asarray(array) for array in data.options())
@@ -132,12 +264,80 @@ class Programs:
         values = jnp.asarray(data.rows())
         gamma, beta = data.layer_norm_parameters()
 
-        def normalize(x: Any) -> Any:
-            mean = jnp.mean(x, axis=-1, keepdims=True)
-            variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
-            return (x - mean) * jax.lax.rsqrt(variance + data.LAYER_NORM_EPSILON) * gamma + beta
+        return _inference(lambda x: _normalize(x, gamma, beta), lambda: (values,))
 
-        return _inference(normalize, lambda: (values,))
+    def resnet18_b16(self) -> Step:
+        return _resnet18_inference(16)
+
+    def resnet18_b1(self) -> Step:
+        return _resnet18_inference(1)
+
+    def resnet18_train(self) -> Step:
+        net = data.resnet18()
+        layers = _layers(net)
+
+        def loss_of(learned: Any, averages: Any, images: Any, labels: Any) -> Any:
+            logits, averages = _resnet18(net, images, learned, averages, True)
+            return _cross_entropy(logits, labels), averages
+
+        learned = ([_learned(layer) for layer in layers], net.weights, net.bias)
+        averages = [[layer.mean, layer.variance] for layer in layers]
+        return _training(loss_of, learned, MOMENTUM, data.pictures(data.RESNET_TRAINING_BATCH), averages)
+
+    def lstm(self) -> Step:
+        hidden = data.LSTM_HIDDEN
+
+        def loss_of(values: Any, kept: Any, words: Any, following: Any) -> Any:
+            embedding, input_weights, state_weights, bias, weights, out_bias = values
+            from_input = embedding[words] @ input_weights + bias
+
+            def cell(state: Any, share: Any) -> Any:
+                h, c = state
+                i, f, o, u = jnp.split(share + h @ state_weights, 4, axis=1)
+                c = jax.nn.sigmoid(f + data.FORGET_BIAS) * c + jax.nn.sigmoid(i) * jnp.tanh(u)
+                h = jax.nn.sigmoid(o) * jnp.tanh(c)
+                return (h, c), h
+
+            zeros = jnp.zeros((data.LSTM_BATCH, hidden))
+            _, states = jax.lax.scan(cell, (zeros, zeros), from_input, unroll=data.LSTM_STEPS)
+            logits = states.reshape(-1, hidden) @ weights + out_bias
+            return _cross_entropy(logits, following.reshape(-1)), kept
+
+        return _training(loss_of, data.lstm_weights(), _sgd(data.LEARNING_RATE_SGD), data.sentences())
+
+    def transformer_b1(self) -> Step:
+        return _transformer_inference(1)
+
+    def transformer_b8(self) -> Step:
+        return _transformer_inference(8)
+
+    def transformer_train(self) -> Step:
+        def loss_of(net: Any, kept: Any, tokens: Any, classes: Any) -> Any:
+            return _cross_entropy(_transformer(net, tokens), classes), kept
+
+        net = dataclasses.asdict(data.transformer())
+        return _training(loss_of, net, ADAM, data.texts(data.TRANSFORMER_TRAINING_BATCH))
+
+    def embedding(self) -> Step:
+        def update(table: Any, ids: Any, segments: Any, target: Any) -> Any:
+            # By the rows that were looked up, not by the table: a gradient as large as the table is never made.
+            def loss_of(rows: Any) -> Any:
+                sums = jax.ops.segment_sum(rows, segments, data.EMBEDDING_SEGMENTS, indices_are_sorted=True)
+                return jnp.sum(jnp.square(sums - target))
+
+            loss, gradients = jax.value_and_grad(loss_of)(table[ids])
+            return table.at[ids].add(-data.LEARNING_RATE_EMBEDDING * gradients), loss
+
+        compiled = jax.jit(update, donate_argnums=0)
+        table = jnp.array(data.embedding_table(), copy=True)
+        cycle = data.Cycle(*data.bags())
+
+        def step() -> Any:
+            nonlocal table
+            table, loss = compiled(table, *cycle())
+            return np.asarray(loss)
+
+        return step
 
 
 def load(threads: int) -> Programs:

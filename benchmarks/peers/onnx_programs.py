@@ -24,14 +24,23 @@ class _Model:
         self.constants: list[Any] = []
         self.inputs: list[Any] = []
 
-    def input(self, name: str, shape: tuple[int, ...]) -> str:
-        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    def input(self, name: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
-    def constant(self, value: Any) -> str:
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
         name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
         return name
+
+    def reshape(self, x: str, *shape: int) -> str:
+        return self.op("Reshape", x, self.constant(shape, np.int64))
+
+    def split(self, x: str, parts: int, axis: int) -> list[str]:
+        size = len(self.nodes)
+        names = [f"value_{size}_{part}" for part in range(parts)]
+        self.nodes.append(helper.make_node("Split", [x], names, axis=axis))
+        return names
 
     def op(self, kind: str, *inputs: Any, **attributes: Any) -> str:
         names = [item if isinstance(item, str) else self.constant(item) for item in inputs]
@@ -108,3 +117,89 @@ class Programs:
         x = model.input("x", data.ROWS)
         y = model.op("LayerNormalization", x, gamma, beta, axis=-1, epsilon=data.LAYER_NORM_EPSILON)
         return self._step(model.finish({y: data.ROWS}), lambda: {"x": values})
+
+    def _resnet18(self, batch: int) -> Step:
+        net = data.resnet18()
+        model = _Model()
+        op = model.op
+
+        def convolution(x: str, layer: data.Convolution) -> str:
+            x = op(
+                "Conv",
+                x,
+                layer.filter.transpose(3, 2, 0, 1),
+                strides=[layer.stride] * 2,
+                pads=[layer.padding] * 4,
+            )
+            return op(
+                "BatchNormalization",
+                x,
+                layer.scale,
+                layer.offset,
+                layer.mean,
+                layer.variance,
+                epsilon=data.BATCH_NORM_EPSILON,
+            )
+
+        size = data.RESNET_IMAGE
+        x = model.input("x", (batch, 3, size, size))
+        x = op("Relu", convolution(x, net.stem))
+        x = op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1])
+        for block in net.blocks:
+            y = convolution(op("Relu", convolution(x, block.first)), block.second)
+            if block.shortcut is not None:
+                x = convolution(x, block.shortcut)
+            x = op("Relu", op("Add", x, y))
+        x = op("Flatten", op("GlobalAveragePool", x))
+        y = op("Gemm", x, net.weights, net.bias)
+        images, _ = data.pictures(batch)
+        # Its layout is NCHW; the pictures come that way.
+        cycle = data.Cycle(np.ascontiguousarray(images.transpose(0, 1, 4, 2, 3)))
+        return self._step(model.finish({y: (batch, data.RESNET_CLASSES)}), lambda: {"x": cycle()[0]})
+
+    def resnet18_b16(self) -> Step:
+        return self._resnet18(16)
+
+    def resnet18_b1(self) -> Step:
+        return self._resnet18(1)
+
+    def _transformer(self, batch: int) -> Step:
+        net = data.transformer()
+        length, width, heads = data.TRANSFORMER_LENGTH, data.TRANSFORMER_WIDTH, data.TRANSFORMER_HEADS
+        model = _Model()
+        op = model.op
+
+        def norm(x: str, gamma: Array, beta: Array) -> str:
+            return op("LayerNormalization", x, gamma, beta, axis=-1, epsilon=data.LAYER_NORM_EPSILON)
+
+        def dense(x: str, weights: Array, bias: Array) -> str:
+            return op("Add", op("MatMul", x, weights), bias)
+
+        def by_head(x: str, perm: tuple[int, ...]) -> str:
+            return op("Transpose", model.reshape(x, batch, length, heads, width // heads), perm=perm)
+
+        tokens = model.input("tokens", (batch, length), TensorProto.INT32)
+        x = norm(op("Add", op("Gather", net.tokens, tokens), net.positions), net.gamma, net.beta)
+        for layer in net.layers:
+            q, k, v = model.split(dense(x, layer.qkv, layer.qkv_bias), 3, axis=2)
+            scores = op("MatMul", by_head(q, (0, 2, 1, 3)), by_head(k, (0, 2, 3, 1)))
+            scores = op("Softmax", op("Mul", scores, (width // heads) ** -0.5), axis=-1)
+            mixed = op("Transpose", op("MatMul", scores, by_head(v, (0, 2, 1, 3))), perm=(0, 2, 1, 3))
+            mixed = dense(model.reshape(mixed, batch, length, width), layer.output, layer.output_bias)
+            x = norm(op("Add", x, mixed), layer.gamma1, layer.beta1)
+            y = dense(x, layer.widen, layer.widen_bias)
+            # Spelled as the exporters do: the runtimes know it as GELU.
+            gate = op("Add", op("Erf", op("Div", y, math.sqrt(2))), 1.0)
+            y = op("Mul", op("Mul", y, gate), 0.5)
+            x = norm(op("Add", x, dense(y, layer.narrow, layer.narrow_bias)), layer.gamma2, layer.beta2)
+        y = dense(op("ReduceMean", x, axes=[1], keepdims=0), net.weights, net.bias)
+        given, _ = data.texts(batch)
+        cycle = data.Cycle(given)
+        model_bytes = model.finish({y: (batch, data.TRANSFORMER_CLASSES)})
+        return self._step(model_bytes, lambda: {"tokens": cycle()[0]})
+
+    def transformer_b1(self) -> Step:
+        return self._transformer(1)
+
+    def transformer_b8(self) -> Step:
+        return self._transformer(8)

@@ -111,6 +111,44 @@ class Programs:
         y = centred / pt.sqrt(variance + np.float32(data.LAYER_NORM_EPSILON)) * gamma + beta
         return _inference([x], y, lambda: (values,))
 
+    def lstm(self) -> Step:
+        steps, batch, hidden = data.LSTM_STEPS, data.LSTM_BATCH, data.LSTM_HIDDEN
+        words, following = pt.imatrix(), pt.imatrix()
+        values = [pytensor.shared(value) for value in data.lstm_weights()]
+        embedding, input_weights, state_weights, bias, weights, out_bias = values
+        x = embedding[words.flatten()]
+        from_input = (x @ input_weights + bias).reshape((steps, batch, 4 * hidden))
+        h = c = pt.zeros((batch, hidden), dtype="float32")
+        states = []
+        for time in range(steps):
+            gates = from_input[time] + h @ state_weights
+            i, f, o, u = (gates[:, part * hidden : (part + 1) * hidden] for part in range(4))
+            c = pt.sigmoid(f + np.float32(data.FORGET_BIAS)) * c + pt.sigmoid(i) * pt.tanh(u)
+            h = pt.sigmoid(o) * pt.tanh(c)
+            states.append(h)
+        logits = pt.concatenate(states, axis=0) @ weights + out_bias
+        picked = pt.special.log_softmax(logits, axis=1)[pt.arange(steps * batch), following.flatten()]
+        loss = -pt.mean(picked)
+        gradients = pytensor.grad(loss, [x, *values[1:]])
+        rate = np.float32(data.LEARNING_RATE_SGD)
+        moved = pt.inc_subtensor(x, -rate * gradients[0])
+        updates = [(embedding, moved)]
+        updates += [(w, w - rate * g) for w, g in zip(values[1:], gradients[1:], strict=True)]
+        function = pytensor.function([words, following], loss, updates=updates)
+        cycle = data.Cycle(*data.sentences())
+        return lambda: function(*cycle())
+
+    def embedding(self) -> Step:
+        ids, segments, target = pt.ivector(), pt.ivector(), pt.fmatrix()
+        table = pytensor.shared(data.embedding_table())
+        rows = table[ids]
+        zeros = pt.zeros((data.EMBEDDING_SEGMENTS, data.EMBEDDING_WIDTH), dtype="float32")
+        loss = pt.sum(pt.sqr(pt.inc_subtensor(zeros[segments], rows) - target))
+        moved = pt.inc_subtensor(rows, np.float32(-data.LEARNING_RATE_EMBEDDING) * pytensor.grad(loss, rows))
+        function = pytensor.function([ids, segments, target], loss, updates=[(table, moved)])
+        cycle = data.Cycle(*data.bags())
+        return lambda: function(*cycle())
+
 
 def load(threads: int) -> Programs:
     """Returns the workloads; the thread count comes from the environment."""

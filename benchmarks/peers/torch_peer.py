@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from benchmarks import workloads as data
@@ -46,24 +48,29 @@ class Programs:
         scale, shift = torch.from_numpy(factor), torch.from_numpy(offset)
         return self._call(lambda x: torch.relu(x * scale + shift), value)
 
-    def _training(self, forward: Any, values: list[Any], optimizer: Any) -> Step:
-        cycle = data.Cycle(*data.image_batches())
-        loss_of = self._wrap(lambda x, y, *weights: functional.cross_entropy(forward(x, *weights), y))
+    def _training(self, loss_of: Any, optimizer: Any, batches: tuple[Array, ...]) -> Step:
+        cycle = data.Cycle(*batches)
+        wrapped = self._wrap(loss_of)
 
         def step() -> Any:
-            images, labels = cycle()
             optimizer.zero_grad()
-            loss = loss_of(torch.from_numpy(images), torch.from_numpy(labels).long(), *values)
+            loss = wrapped(*map(torch.from_numpy, cycle()))
             loss.backward()
             optimizer.step()
             return loss.detach().numpy()
 
         return step
 
+    def _classifier(self, forward: Any, values: list[Any], optimizer: Any) -> Step:
+        def loss_of(images: Any, labels: Any) -> Any:
+            return functional.cross_entropy(forward(images, *values), labels.long())
+
+        return self._training(loss_of, optimizer, data.image_batches())
+
     def softmax_regression(self) -> Step:
         values = [torch.from_numpy(value).requires_grad_() for value in data.softmax_regression_weights()]
         optimizer = torch.optim.SGD(values, lr=data.LEARNING_RATE_SGD)
-        return self._training(lambda x, w, b: torch.addmm(b, x, w), values, optimizer)
+        return self._classifier(lambda x, w, b: torch.addmm(b, x, w), values, optimizer)
 
     def mlp(self) -> Step:
         values = [torch.from_numpy(value).requires_grad_() for value in data.mlp_weights()]
@@ -76,7 +83,7 @@ class Programs:
             return x
 
         optimizer = torch.optim.Adam(values, lr=data.LEARNING_RATE_ADAM)
-        return self._training(forward, values, optimizer)
+        return self._classifier(forward, values, optimizer)
 
     def lenet(self) -> Step:
         values = []
@@ -96,7 +103,7 @@ class Programs:
             return torch.addmm(weights[7], x, weights[6])
 
         optimizer = torch.optim.Adam(values, lr=data.LEARNING_RATE_ADAM)
-        return self._training(forward, values, optimizer)
+        return self._classifier(forward, values, optimizer)
 
     def black_scholes(self) -> Step:
         tensors = tuple(torch.from_numpy(array) for array in data.options())
@@ -126,6 +133,189 @@ class Programs:
             lambda x: functional.layer_norm(x, (data.ROWS[1],), gamma, beta, data.LAYER_NORM_EPSILON),
             lambda: (tensor,),
         )
+
+    def _resnet18_inference(self, batch: int) -> Step:
+        net = ResNet18(data.resnet18()).to(memory_format=torch.channels_last).eval()
+        images, _ = data.pictures(batch)
+        cycle = data.Cycle([_channels_last(picture) for picture in images])
+        return self._inference(net, cycle)
+
+    def resnet18_b16(self) -> Step:
+        return self._resnet18_inference(16)
+
+    def resnet18_b1(self) -> Step:
+        return self._resnet18_inference(1)
+
+    def resnet18_train(self) -> Step:
+        net = ResNet18(data.resnet18()).to(memory_format=torch.channels_last).train()
+        rate = data.LEARNING_RATE_MOMENTUM
+        optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=data.MOMENTUM)
+
+        def loss_of(images: Any, labels: Any) -> Any:
+            return functional.cross_entropy(net(images.permute(0, 3, 1, 2)), labels.long())
+
+        return self._training(loss_of, optimizer, data.pictures(data.RESNET_TRAINING_BATCH))
+
+    def lstm(self) -> Step:
+        embedding, input_weights, state_weights, bias, weights, out_bias = data.lstm_weights()
+        hidden = data.LSTM_HIDDEN
+        cell = nn.LSTM(hidden, hidden)
+        # Its order is input, forget, candidate, output; its forget bias is a weight like any other.
+        order = np.concatenate([np.arange(hidden) + gate * hidden for gate in (0, 1, 3, 2)])
+        bias[hidden : 2 * hidden] += data.FORGET_BIAS
+        zeros = np.zeros_like(bias)
+        given = (input_weights[:, order].T, state_weights[:, order].T, bias[order], zeros)
+        for parameter, value in zip(cell.parameters(), given, strict=True):
+            parameter.data = torch.from_numpy(np.ascontiguousarray(value))
+        # Of its two biases, which are always added, the program has one.
+        cell.bias_hh_l0.requires_grad_(False)
+        table = torch.from_numpy(embedding).requires_grad_()
+        out, shift = (torch.from_numpy(value).requires_grad_() for value in (weights, out_bias))
+        learned = [value for value in (table, *cell.parameters(), out, shift) if value.requires_grad]
+        optimizer = torch.optim.SGD(learned, lr=data.LEARNING_RATE_SGD)
+
+        def loss_of(words: Any, following: Any) -> Any:
+            states, _ = cell(functional.embedding(words, table))
+            logits = torch.addmm(shift, states.reshape(-1, hidden), out)
+            return functional.cross_entropy(logits, following.reshape(-1).long())
+
+        return self._training(loss_of, optimizer, data.sentences())
+
+    def _transformer_inference(self, batch: int) -> Step:
+        net = Transformer(data.transformer())
+        tokens, _ = data.texts(batch)
+        return self._inference(net, data.Cycle([torch.from_numpy(item) for item in tokens]))
+
+    def transformer_b1(self) -> Step:
+        return self._transformer_inference(1)
+
+    def transformer_b8(self) -> Step:
+        return self._transformer_inference(8)
+
+    def transformer_train(self) -> Step:
+        net = Transformer(data.transformer())
+        optimizer = torch.optim.Adam(net.parameters(), lr=data.LEARNING_RATE_ADAM)
+
+        def loss_of(tokens: Any, classes: Any) -> Any:
+            return functional.cross_entropy(net(tokens), classes.long())
+
+        return self._training(loss_of, optimizer, data.texts(data.TRANSFORMER_TRAINING_BATCH))
+
+    def embedding(self) -> Step:
+        table = torch.from_numpy(data.embedding_table()).requires_grad_()
+        optimizer = torch.optim.SGD([table], lr=data.LEARNING_RATE_EMBEDDING)
+        count = torch.arange(data.EMBEDDING_SEGMENTS, dtype=torch.int32)
+
+        def loss_of(ids: Any, segments: Any, target: Any) -> Any:
+            offsets = torch.searchsorted(segments, count, out_int32=True)
+            sums = functional.embedding_bag(ids, table, offsets, mode="sum", sparse=True)
+            return torch.sum(torch.square(sums - target))
+
+        return self._training(loss_of, optimizer, data.bags())
+
+
+def _channels_last(images: Array) -> Any:
+    """Returns NHWC data as the NCHW tensor whose memory it is."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _parameter(value: Array) -> Any:
+    return nn.Parameter(torch.from_numpy(np.ascontiguousarray(value)))
+
+
+class _Convolution(nn.Module):
+    """A convolution and its batch norm."""
+
+    def __init__(self, layer: data.Convolution) -> None:
+        super().__init__()
+        size, _, channels_in, channels = layer.filter.shape
+        self.conv = nn.Conv2d(channels_in, channels, size, layer.stride, layer.padding, bias=False)
+        self.conv.weight = _parameter(layer.filter.transpose(3, 2, 0, 1))
+        self.norm = nn.BatchNorm2d(channels, eps=data.BATCH_NORM_EPSILON, momentum=1 - data.BATCH_NORM_DECAY)
+        self.norm.weight, self.norm.bias = _parameter(layer.scale), _parameter(layer.offset)
+        self.norm.running_mean = torch.from_numpy(layer.mean)
+        self.norm.running_var = torch.from_numpy(layer.variance)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the normalized convolution of x."""
+        return self.norm(self.conv(x))
+
+
+class _Block(nn.Module):
+    """A residual block."""
+
+    def __init__(self, block: data.Block) -> None:
+        super().__init__()
+        self.first, self.second = _Convolution(block.first), _Convolution(block.second)
+        self.shortcut = _Convolution(block.shortcut) if block.shortcut else nn.Identity()
+
+    def forward(self, x: Any) -> Any:
+        """Returns the block of x."""
+        return torch.relu(self.shortcut(x) + self.second(torch.relu(self.first(x))))
+
+
+class ResNet18(nn.Module):
+    """ResNet-18 with given weights."""
+
+    def __init__(self, net: data.ResNet) -> None:
+        super().__init__()
+        self.stem = _Convolution(net.stem)
+        self.blocks = nn.Sequential(*map(_Block, net.blocks))
+        self.weights, self.bias = _parameter(net.weights), _parameter(net.bias)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the logits of images, NCHW."""
+        # The windows begin at the first pixel and may reach over the end.
+        x = functional.max_pool2d(torch.relu(self.stem(x)), 3, 2, ceil_mode=True)
+        return torch.addmm(self.bias, self.blocks(x).mean((2, 3)), self.weights)
+
+
+def _linear(weights: Array, bias: Array) -> Any:
+    layer = nn.Linear(*weights.shape)
+    layer.weight, layer.bias = _parameter(weights.T), _parameter(bias)
+    return layer
+
+
+def _norm(gamma: Array, beta: Array) -> Any:
+    layer = nn.LayerNorm(gamma.size, eps=data.LAYER_NORM_EPSILON)
+    layer.weight, layer.bias = _parameter(gamma), _parameter(beta)
+    return layer
+
+
+class _EncoderLayer(nn.Module):
+    """One layer of the encoder."""
+
+    def __init__(self, layer: data.EncoderLayer) -> None:
+        super().__init__()
+        self.qkv, self.output = _linear(layer.qkv, layer.qkv_bias), _linear(layer.output, layer.output_bias)
+        self.widen = _linear(layer.widen, layer.widen_bias)
+        self.narrow = _linear(layer.narrow, layer.narrow_bias)
+        self.norm1, self.norm2 = _norm(layer.gamma1, layer.beta1), _norm(layer.gamma2, layer.beta2)
+
+    def forward(self, x: Any) -> Any:
+        """Returns the layer of x [batch, length, width]."""
+        batch, length, width = x.shape
+        heads = data.TRANSFORMER_HEADS
+        q, k, v = self.qkv(x).view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = functional.scaled_dot_product_attention(q, k, v)
+        x = self.norm1(x + self.output(mixed.transpose(1, 2).reshape(batch, length, width)))
+        return self.norm2(x + self.narrow(functional.gelu(self.widen(x))))
+
+
+class Transformer(nn.Module):
+    """The text classifier with given weights."""
+
+    def __init__(self, net: data.Transformer) -> None:
+        super().__init__()
+        self.tokens, self.positions = _parameter(net.tokens), _parameter(net.positions)
+        self.norm = _norm(net.gamma, net.beta)
+        self.layers = nn.Sequential(*map(_EncoderLayer, net.layers))
+        self.classes = _linear(net.weights, net.bias)
+
+    def forward(self, tokens: Any) -> Any:
+        """Returns the logits of tokens [batch, length]."""
+        x = self.norm(functional.embedding(tokens, self.tokens) + self.positions)
+        return self.classes(self.layers(x).mean(1))
 
 
 def load(threads: int) -> Programs:
