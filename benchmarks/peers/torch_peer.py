@@ -223,7 +223,7 @@ def _parameter(value: Array) -> Any:
     return nn.Parameter(torch.from_numpy(np.ascontiguousarray(value)))
 
 
-class _Convolution(nn.Module):
+class _Convolution(nn.Module):  # type: ignore[misc]
     """A convolution and its batch norm."""
 
     def __init__(self, layer: data.Convolution) -> None:
@@ -241,7 +241,7 @@ class _Convolution(nn.Module):
         return self.norm(self.conv(x))
 
 
-class _Block(nn.Module):
+class _Block(nn.Module):  # type: ignore[misc]
     """A residual block."""
 
     def __init__(self, block: data.Block) -> None:
@@ -254,7 +254,7 @@ class _Block(nn.Module):
         return torch.relu(self.shortcut(x) + self.second(torch.relu(self.first(x))))
 
 
-class ResNet18(nn.Module):
+class ResNet18(nn.Module):  # type: ignore[misc]
     """ResNet-18 with given weights."""
 
     def __init__(self, net: data.ResNet) -> None:
@@ -282,7 +282,7 @@ def _norm(gamma: Array, beta: Array) -> Any:
     return layer
 
 
-class _EncoderLayer(nn.Module):
+class _EncoderLayer(nn.Module):  # type: ignore[misc]
     """One layer of the encoder."""
 
     def __init__(self, layer: data.EncoderLayer) -> None:
@@ -302,7 +302,7 @@ class _EncoderLayer(nn.Module):
         return self.norm2(x + self.narrow(functional.gelu(self.widen(x))))
 
 
-class Transformer(nn.Module):
+class Transformer(nn.Module):  # type: ignore[misc]
     """The text classifier with given weights."""
 
     def __init__(self, net: data.Transformer) -> None:
