@@ -44,8 +44,13 @@ NUM_THREADS = EnvironmentVariable(
 VERIFY = EnvironmentVariable(
     "GRAPHFLOW_VERIFY", "0", "`1` verifies the program after every pass, and every kernel"
 )
+WINOGRAD = EnvironmentVariable(
+    "GRAPHFLOW_WINOGRAD",
+    "1",
+    "`0` computes every convolution directly; otherwise 3x3 ones of stride one take Winograd's fewer products",
+)
 
-VARIABLES = (BACKEND, CACHE_DIR, DUMP, NUM_THREADS, VERIFY)
+VARIABLES = (BACKEND, CACHE_DIR, DUMP, NUM_THREADS, VERIFY, WINOGRAD)
 
 
 def dump_stages() -> frozenset[str]:
@@ -56,6 +61,11 @@ def dump_stages() -> frozenset[str]:
 def verify_passes() -> bool:
     """Tells whether programs are verified after every pass."""
     return VERIFY.get() not in ("", "0")
+
+
+def winograd() -> bool:
+    """Tells whether convolutions may be computed by Winograd's products."""
+    return WINOGRAD.get() not in ("", "0")
 
 
 def num_threads() -> int:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from graphflow import config
 from graphflow.loops.ir import dtype_name
 from graphflow.loops.library import Call, Conv2D, Gemm, Pool2D
 from graphflow.lowering.sizes import Size, value_sizes
@@ -134,6 +135,7 @@ def _convolution(
         dilations=dilation,
         padding=padding,
         depthwise=depthwise,
+        winograd=config.winograd(),
     )
     names = {"forward": ("x", "w", "y"), "input": ("dy", "w", "dx"), "filter": ("x", "dy", "dw")}[direction]
     return CallNode(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from graphflow.backends.cpu import convolution
 from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.jit import emit_object
 from graphflow.backends.cpu.target import Target, cross_target
@@ -241,7 +242,7 @@ def test_objects_for_every_instruction_set(isa: str) -> None:
     target = cross_target(isa)  # type: ignore[arg-type]
     for direction in ("forward", "input", "filter"):
         call = Conv2D(
-            direction=direction,  # type: ignore[arg-type]
+            direction=direction,
             dtype="f32",
             batch=None,
             height=9,
@@ -254,6 +255,145 @@ def test_objects_for_every_instruction_set(isa: str) -> None:
         )
         for launch in emit(call, target).launches:
             assert emit_object(launch.text, target)
+
+
+BOTH = ("forward", "input")
+
+
+@pytest.fixture
+def always_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "winograd_pays", lambda blocks, target: True)
+
+
+@pytest.mark.usefixtures("always_winograd")
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize(
+    ("size", "channels", "padding"),
+    [
+        ((8, 8), (16, 32), SAME3),
+        ((7, 9), (17, 40), SAME3),
+        ((1, 1), (3, 5), SAME3),
+        ((2, 1), (64, 16), SAME3),
+        ((3, 3), (64, 33), ((0, 0), (0, 0))),
+        ((4, 5), (5, 64), ((0, 0), (0, 0))),
+        ((9, 5), (33, 70), ((1, 0), (2, 1))),
+        ((3, 4), (8, 8), ((5, 3), (4, 6))),
+    ],
+    ids=str,
+)
+def test_winograd(size: tuple[int, int], channels: tuple[int, int], padding: Pads, target: Target) -> None:
+    check(size, channels, (3, 3), padding=padding, target=target, directions=BOTH)
+    check(size, channels, (3, 3), padding=padding, target=target, directions=BOTH, dynamic=False, batch=1)
+
+
+@pytest.mark.usefixtures("always_winograd")
+def test_winograd_in_chunks() -> None:
+    """More blocks than a chunk holds, so many that parts share them; and f64; and a patch of 2048 bytes."""
+    check((27, 30), (20, 36), (3, 3), padding=SAME3, directions=BOTH)
+    check((27, 30), (12, 20), (3, 3), padding=SAME3, dtype="f64", directions=BOTH)
+    check((7, 7), (512, 32), (3, 3), padding=SAME3, directions=("forward",))
+
+
+def test_winograd_is_chosen_and_switched_off() -> None:
+    def spaces(**changes: object) -> set[str]:
+        call = Conv2D(
+            **{
+                "direction": "forward",
+                "dtype": "f32",
+                "batch": 8,
+                "height": 14,
+                "width": 14,
+                "in_channels": 64,
+                "out_channels": 64,
+                "kernel": (3, 3),
+                "padding": SAME3,
+            }
+            | changes  # type: ignore[arg-type]
+        )
+        return {space.name for space in emit(call, cross_target("avx512")).workspaces}
+
+    assert "patches" in spaces()
+    assert "patches" in spaces(direction="input")
+    assert "patches" in spaces(batch=None)
+    for changes in (
+        {"winograd": False},
+        {"strides": (2, 2)},
+        {"dilations": (2, 2)},
+        {"kernel": (3, 1)},
+        {"in_channels": 3},
+        {"height": 1, "width": 1},
+        {"batch": 1, "height": 7, "width": 7, "in_channels": 512, "out_channels": 512},
+    ):
+        assert "patches" not in spaces(**changes), changes
+
+
+@pytest.mark.parametrize("direction", BOTH)
+def test_winograd_is_as_exact_as_the_direct_way(direction: str) -> None:
+    errors = {}
+    for winograd in (False, True):
+        call = Conv2D(
+            direction=direction,  # type: ignore[arg-type]
+            dtype="f32",
+            batch=2,
+            height=14,
+            width=14,
+            in_channels=256,
+            out_channels=64,
+            kernel=(3, 3),
+            padding=SAME3,
+            winograd=winograd,
+        )
+        x, w, dy = arrays(call, 2)
+        expected = reference(call, x, w, dy)
+        got = np.zeros(expected.shape, np.float32)
+        Runner(call)({"x": x, "w": w, "dy": dy, RESULT[direction]: got}, {"batch": 2}, 2)
+        errors[winograd] = float(np.abs(got - expected).max() / np.abs(expected).max())
+    assert 0 < errors[True] < 2e-6, errors
+    assert errors[False] < 2e-6, errors
+
+
+@pytest.mark.usefixtures("always_winograd")
+def test_winograd_with_epilogue() -> None:
+    acc, bias, before = Var("acc", "f32"), Var("bias", "f32"), Var("before", "f32")
+    scale, row = Var("scale", "f32"), Var("row", "f32")
+    scaled = Op("mul", (Op("mul", (acc, scale), "f32"), row), "f32")
+    value = Op("add", (Op("add", (scaled, bias), "f32"), before), "f32")
+    rectified = Op("max", (value, Const(0.0, "f32")), "f32")
+    call = Conv2D(
+        direction="forward",
+        dtype="f32",
+        batch=None,
+        height=7,
+        width=9,
+        in_channels=20,
+        out_channels=37,
+        kernel=(3, 3),
+        padding=SAME3,
+        epilogue=Epilogue(
+            (("y", rectified), ("raw", acc)),
+            (
+                EpilogueOperand("bias", "f32", "column"),
+                EpilogueOperand("before", "f32", "element"),
+                EpilogueOperand("scale", "f32", "scalar"),
+                EpilogueOperand("row", "f32", "row"),
+            ),
+        ),
+    )
+    x, w, dy = arrays(call, 3)
+    plain = reference(call, x, w, dy)
+    extra = {
+        "bias": numbers(4, 37),
+        "before": numbers(5, *plain.shape),
+        "scale": numbers(6, 1),
+        "row": numbers(7, *plain.shape[:3]),
+    }
+    expected = np.maximum(
+        plain * extra["scale"] * extra["row"][..., None] + extra["bias"] + extra["before"], 0
+    )
+    y, raw = extra["before"].copy(), np.zeros(plain.shape, np.float32)
+    Runner(call)({"x": x, "w": w, **extra, "before": y, "y": y, "raw": raw}, {"batch": 3}, 2)
+    np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(raw, plain, atol=1e-5 * np.abs(plain).max())
 
 
 def pool_reference(call: Pool2D, x: np.ndarray, dy: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ from graphflow.backends.cpu.tiles import (
     tile_kernel,
     tile_shape,
 )
+from graphflow.backends.cpu.winograd import Blocks, emit_winograd, winograd_pays
 from graphflow.loops.ir import Op, Var
 from graphflow.loops.library import (
     ACCUMULATOR,
@@ -48,11 +49,15 @@ __all__ = ["emit_convolution"]
 def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     """The launches of a convolution or of one of its gradients."""
     symbol = f"conv_{call.direction}_{digest(call, target.vector_bytes, target.registers)}"
-    if call.direction == "forward":
-        return _emit_images(_forward(call), target, symbol)
-    if call.direction == "input":
-        return _emit_images(_input_gradient(call), target, symbol)
-    return _FilterGradient(call, target, symbol).emit()
+    if call.direction == "filter":
+        return _FilterGradient(call, target, symbol).emit()
+    images = _forward(call) if call.direction == "forward" else _input_gradient(call)
+    square = call.kernel == (3, 3) and call.strides == call.dilations == (1, 1) and not call.depthwise
+    if square and call.winograd:
+        blocks = _blocks(images)
+        if winograd_pays(blocks, target):
+            return emit_winograd(blocks, target, symbol)
+    return _emit_images(images, target, symbol)
 
 
 # ------------------------------------------------------------------------- from images to images, both ways
@@ -188,6 +193,25 @@ def _input_gradient(call: Conv2D) -> _Images:
         True,
         _multiplier(call),
         call.epilogue or Epilogue.plain("dx", call.dtype),
+    )
+
+
+def _blocks(images: _Images) -> Blocks:
+    """A 3x3 convolution of stride one, in either direction."""
+    return Blocks(
+        images.dtype,
+        images.batch,
+        images.source,
+        images.height,
+        images.width,
+        images.channels,
+        images.out_height,
+        images.out_width,
+        images.out_channels,
+        -images.rows[0].taps.first_position,
+        -images.columns[0].taps.first_position,
+        images.turned,
+        images.epilogue,
     )
 
 
