@@ -187,6 +187,7 @@ if TYPE_CHECKING:
         train as train, visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
+    from graphflow.profiling import profile as profile
     from graphflow.serialization.graph_def import write_graph as write_graph
     from graphflow.serialization.graph_import import import_graph_def as import_graph_def
     from graphflow.serialization.proto.attr_value_pb2 import AttrValue as AttrValue
@@ -228,6 +229,7 @@ _LATER = {
     "MetaGraphDef": f"{_PROTO}.meta_graph_pb2",
     "NodeDef": f"{_PROTO}.node_def_pb2",
     "Session": "graphflow.session",
+    "profile": "graphflow.profiling",
     "import_graph_def": "graphflow.serialization.graph_import",
     **dict.fromkeys(("make_ndarray", "make_tensor_proto"), "graphflow.serialization.tensor_proto"),
     "write_graph": "graphflow.serialization.graph_def",

@@ -56,6 +56,9 @@ def _root(
 def show(
     model: Annotated[Path, typer.Argument(help="A SavedModel folder, or a .meta, .pb or .pbtxt file.")],
     passes: Annotated[bool, typer.Option("--passes", help="Compile a run; say what each pass did.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Run it on zeros; say where the time goes.")
+    ] = False,
     fetch: Annotated[list[str] | None, typer.Option(help="What the run gives; may be repeated.")] = None,
     feed: Annotated[list[str] | None, typer.Option(help="What the run takes; may be repeated.")] = None,
     size: Annotated[int, typer.Option(help="For every size of a feed that the graph leaves open.")] = 1,
@@ -70,6 +73,7 @@ def show(
     try:
         opened = shown.choose(shown.open_model(model), feed or (), fetch or ())
         story = shown.tell(opened, size) if passes else None
+        measured = shown.measure(opened, size) if profile else None
     except (OpError, OSError, ValueError, KeyError, LookupError) as error:
         _fail("show", error.args[0] if isinstance(error, KeyError) else error)
     console.print(str(visualize.summarize(opened.graph)), markup=False, highlight=False)
@@ -89,6 +93,9 @@ def show(
         if svg is not None:
             for file in shown.write_story(story, svg):
                 console.print(f"wrote {file}", highlight=False, soft_wrap=True)
+    if measured is not None:
+        console.print()
+        console.print(str(measured), markup=False, highlight=False, soft_wrap=True)
     if svg is not None:
         visualize.write_svg(opened.graph, svg, title=model.name)
         console.print(f"wrote {svg}", highlight=False, soft_wrap=True)

@@ -30,6 +30,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from graphflow.loops.cost import Cost, Peak, kernel_cost
+from graphflow.loops.ir import Buffer, IntParam, Kernel
 from graphflow.memory import ALIGNMENT, Layout, Request, align, aligned_empty, plan_arena
 from graphflow.variable_store import Storage, VariableSpec, VariableStore
 
@@ -147,7 +149,10 @@ Arg: TypeAlias = Ref | int | np.generic
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Launch:
-    """One call of a native kernel. `inplace`: pairs (written slot, read slot) that may be the same memory."""
+    """One call of a native kernel. `inplace`: pairs (written slot, read slot) that may be the same memory.
+
+    flops and bytes weigh the launch while the plan is made; `cost` is what it will do.
+    """
 
     kernel: Any
     args: tuple[Arg, ...]
@@ -162,6 +167,31 @@ class Launch:
     def nanoseconds(self) -> float:
         """A rough cost on one thread."""
         return max(self.bytes / _BYTES_PER_NS, self.flops / _FLOPS_PER_NS)
+
+    @property
+    def cost(self) -> Cost:
+        """Operations and bytes of the launch, counted from its loops where it has some (see `loops.cost`)."""
+        refs = [arg for arg in self.args if isinstance(arg, Ref) and arg.slot.kind != "status"]
+        if isinstance(self.kernel, Kernel):
+            ints: dict[str, int] = {}
+            nbytes: dict[str, int] = {}
+            for param, arg in zip(self.kernel.params, self.args, strict=True):
+                if isinstance(param, Buffer) and isinstance(arg, Ref):
+                    nbytes[param.name] = arg.slot.nbytes
+                elif isinstance(param, IntParam) and isinstance(arg, int):
+                    ints[param.name] = arg
+            return kernel_cost(self.kernel, ints, nbytes)
+        return Cost(
+            self.flops,
+            sum(ref.slot.nbytes for ref in refs if ref.access != "w"),
+            sum(ref.slot.nbytes for ref in refs if ref.access != "r"),
+        )
+
+    @property
+    def dtype(self) -> str:
+        """What the launch computes with, for the machine's peak: "f64" if any operand is, else "f32"."""
+        wide = np.dtype(np.float64)
+        return "f64" if any(isinstance(arg, Ref) and arg.slot.dtype == wide for arg in self.args) else "f32"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -207,7 +237,11 @@ class Segment:
 
 
 class TraceEvent(NamedTuple):
-    """One launch on one thread, or one host step, in microseconds since the run began."""
+    """One launch on one thread, or one host step, in microseconds since the run began.
+
+    launch: which of the plan's launches, -1 for a host step. cost: of the whole launch, all threads together; a host
+    step's operations are unknown (0), its bytes written those it returned.
+    """
 
     name: str
     start_us: float
@@ -215,6 +249,8 @@ class TraceEvent(NamedTuple):
     thread: int
     bytes: int
     origin: Any
+    launch: int = -1
+    cost: Cost = Cost()
 
 
 # ---------------------------------------------------------------------------------------------------- runtime
@@ -254,6 +290,9 @@ class Runtime(Protocol):
     @property
     def threads(self) -> int:
         """The most threads a segment is shared among."""
+
+    def peak(self) -> Peak:
+        """The best this machine does with these threads; measured at the first call."""
 
     def addresses(self, kernels: Sequence[Any]) -> list[int]:
         """Compiles kernels (`COPY` among them) and returns the address of each."""
@@ -1279,6 +1318,7 @@ class Plan:
         return fetched
 
     def _traced(self, workspace: Workspace, store: VariableStore | None, events: list[TraceEvent]) -> None:
+        costs = self.costs
         began = time.perf_counter_ns()
         for segment, step in zip(workspace.segments, self.steps, strict=True):
             if segment is not None and isinstance(step, Segment):
@@ -1289,11 +1329,12 @@ class Plan:
                     for number in range(step.count):
                         start, stop = times[thread, number].tolist()
                         if stop:
-                            launch = self.launches[step.first + number]
+                            at = step.first + number
+                            launch = self.launches[at]
                             events.append(
                                 TraceEvent(
                                     launch.name, (start - began) / 1e3, (stop - start) / 1e3, thread,
-                                    launch.bytes, launch.origin,
+                                    costs[at].bytes, launch.origin, at, costs[at],
                                 )
                             )  # fmt: skip
             elif isinstance(step, HostStep):
@@ -1306,7 +1347,15 @@ class Plan:
                     if (value := workspace.values[slot.index]) is not None
                 )
                 events.append(
-                    TraceEvent(step.name, (start - began) / 1e3, (stop - start) / 1e3, 0, size, step.origin)
+                    TraceEvent(
+                        step.name,
+                        (start - began) / 1e3,
+                        (stop - start) / 1e3,
+                        0,
+                        size,
+                        step.origin,
+                        cost=Cost(0.0, 0, size),
+                    )  # fmt: skip
                 )
         events.sort(key=lambda event: event.start_us)
 
@@ -1422,14 +1471,35 @@ class Plan:
         constants = sum(array.nbytes for array in self.constants.values())
         return align(self.layout.peak) + outputs + constants + self._template.nbytes
 
+    @functools.cached_property
+    def costs(self) -> tuple[Cost, ...]:
+        """What each launch costs, known before the first run; host steps are not in it."""
+        return tuple(launch.cost for launch in self.launches)
+
+    @property
+    def cost(self) -> Cost:
+        """What all launches of one run cost together."""
+        return sum(self.costs, Cost())
+
+    @property
+    def machine(self) -> Peak:
+        """The best the machine does with the plan's threads; measured at the first call in a process."""
+        return self._runtime.peak()
+
     def summary(self) -> str:
-        """The plan as text: totals, then one line per step."""
+        """The plan as text: totals and predicted cost, then one line per step.
+
+        Of a launch: `*` if threads share it, slots read and written, floating-point operations, bytes in and out.
+        """
+        cost = self.cost
+        hosts = sum(isinstance(step, HostStep) for step in self.steps)
         lines = [
             f"plan {self.name or '(unnamed)'}: {len(self.launches)} launches in "
-            f"{sum(isinstance(s, Segment) for s in self.steps)} segments, "
-            f"{sum(isinstance(s, HostStep) for s in self.steps)} host steps; arena {self.layout.peak} bytes "
-            f"(bound {self.layout.lower_bound}), peak {self.peak_bytes}; "
-            f"{sum(s.flops for s in self.launches):.4g} flops, {sum(s.bytes for s in self.launches)} bytes"
+            f"{len(self.steps) - hosts} segments, {hosts} host steps",
+            f"predicted {_short(cost.flops)}FLOP, {_short(cost.read)}B read, {_short(cost.written)}B written"
+            + (" (host steps not counted)" if hosts else ""),
+            f"peak {_short(self.peak_bytes)}B: arena {_short(self.layout.peak)}B (at least "
+            f"{_short(self.layout.lower_bound)}B), the rest fetches and constants",
         ]
         lines += [f"feed {slot}" for slot in self.feeds]
         lines += [
@@ -1444,14 +1514,14 @@ class Plan:
                 continue
             lines.append(f"segment{' team' if step.team else ''}{' nogil' if step.release else ''}")
             for number in range(step.first, step.first + step.count):
-                launch = self.launches[number]
+                launch, cost = self.launches[number], self.costs[number]
                 shared, barrier = self._template[
                     RECORD_WORDS * number + 2 : RECORD_WORDS * number + 4
                 ].tolist()
                 args = ", ".join(_show(arg) for arg in launch.args)
                 lines.append(
-                    f"  {'*' if shared else ' '} {launch.name}({args})"
-                    f" {launch.bytes} bytes" + (f" {launch.flops:.4g} flops" if launch.flops else "")
+                    f"  {'*' if shared else ' '} {launch.name}({args})  {_short(cost.flops)}FLOP"
+                    f" {_short(cost.read)}B -> {_short(cost.written)}B"
                 )
                 if barrier:
                     lines.append("    ----" if barrier == 1 else "    ---- ends if a check failed")
@@ -1462,6 +1532,15 @@ class Plan:
 
 
 _NO_PATCHES = np.empty((0, 2), np.int64)
+
+
+def _short(value: float) -> str:
+    """A number to three digits, with the space and the prefix that go before its unit."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if value < 999.5:
+            return f"{value:.3g} {prefix}"
+        value /= 1000
+    return f"{value:.3g} P"
 
 
 def _show(arg: Arg) -> str:

@@ -34,7 +34,7 @@ from graphflow.graph import (
 )
 from graphflow.memory import machine_bytes
 from graphflow.ops.random import samples_reserved
-from graphflow.plan import TraceEvent
+from graphflow.plan import Plan, TraceEvent
 from graphflow.program import Node, Program, freeze, variable_name
 from graphflow.variable_store import UninitializedVariableError, VariableShapeError, VariableStore
 from graphflow.variables import Variable
@@ -61,11 +61,17 @@ _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 class BoundPlan(Protocol):
     """A program ready to run for feeds of known shapes."""
 
+    @property
+    def plan(self) -> Plan | None:
+        """What is executed; None for a program that is run op by op."""
+
     def run(self, feeds: Sequence[Array], state: SessionState) -> list[Array]:
         """Runs once; returns one array per fetched tensor, which belongs to the caller."""
 
-    def run_traced(self, feeds: Sequence[Array], state: SessionState) -> tuple[list[Array], Sequence[Any]]:
-        """Runs once with clocks; returns the arrays and events, see `timeline.record`."""
+    def run_traced(
+        self, feeds: Sequence[Array], state: SessionState
+    ) -> tuple[list[Array], Sequence[TraceEvent]]:
+        """Runs once with clocks; returns the arrays and one event per thread and step."""
 
     def direct(self, keys: Sequence[object] | None) -> Callable[..., Any] | None:
         """Returns a shorter way to run, from feeds to the one fetched tensor, or None; see `Plan.direct`."""
@@ -306,14 +312,13 @@ class _Runner:
             if leave:
                 self._gate.leave_write()
 
-    def run_traced(self, values: Sequence[Any], run_metadata: Any) -> Any:
-        """Runs once with clocks, alone, and fills a `RunMetadata`."""
+    def run_traced(self, values: Sequence[Any]) -> tuple[Any, Sequence[TraceEvent]]:
+        """Runs once with clocks, alone; returns the results and what took how long."""
         state = self._state
         if state.closed:
             raise RuntimeError("Attempted to use a closed Session.")
         arrays = self.converted(values)
         bound = self.bound(arrays)
-        began = time.time_ns() // 1000
         leave = self._gate.enter_to_write()
         try:
             results, events = bound.run_traced(arrays, state)
@@ -322,8 +327,14 @@ class _Runner:
         finally:
             if leave:
                 self._gate.leave_write()
-        timeline.record(run_metadata, _CPU, events, began)
-        return results if self._pack is None else self._pack(results)
+        return results if self._pack is None else self._pack(results), events
+
+    def plan(self, values: Sequence[Any]) -> Plan:
+        """Returns the plan for feeds of the shapes of `values`."""
+        plan = self.bound(self.converted(values)).plan
+        if plan is None:
+            raise RuntimeError(f"{BACKEND.name}={BACKEND.get()} runs ops one by one: there is no plan.")
+        return plan
 
     def converted(self, values: Sequence[Any]) -> tuple[Array, ...]:
         """Returns the feeds as arrays of the right dtype, one per fed tensor."""
@@ -536,7 +547,12 @@ class Session:
         if timeout is not None:
             self._state.set_deadline(time.monotonic() + timeout)
         try:
-            result = runner.run_traced(values, run_metadata) if traced else runner.run(values)
+            if traced:
+                began = time.time_ns() // 1000
+                result, events = runner.run_traced(values)
+                timeline.record(run_metadata, _CPU, events, began)
+            else:
+                result = runner.run(values)
             if timeout is not None:
                 self._state.between_steps()
             return result
@@ -579,6 +595,30 @@ class Session:
             return self._run_with_options(runner, args, options, run_metadata)
 
         return call_with_options if accept_options or self._timeout is not None else call
+
+    def plan(self, fetches: Any, feed_dict: Any = None) -> Plan:
+        """Returns the plan of a run without running it: its steps, their cost, the memory it will take.
+
+        `print(session.plan(loss, feeds).summary())` tells before the first run what a run costs.
+
+        Args:
+          fetches: as for `run`.
+          feed_dict: as for `run`; of the values only the shapes matter.
+
+        Raises:
+          RuntimeError, TypeError, ValueError, InvalidArgumentError: as for `run`.
+        """
+        return self._missed(fetches, feed_dict, None).plan(tuple((feed_dict or {}).values()))
+
+    def traced(self, fetches: Any, feed_dict: Any = None) -> tuple[Any, Sequence[TraceEvent]]:
+        """Runs once with clocks; returns what `run` returns, and one event per thread and step.
+
+        `gf.profile` makes a table of several such runs.
+
+        Raises:
+          Exception: as for `run`.
+        """
+        return self._missed(fetches, feed_dict, None).run_traced(tuple((feed_dict or {}).values()))
 
     # Preparing: what happens on a miss.
 
@@ -1002,6 +1042,8 @@ def _made(operation: Any) -> str:
 class _Interpreted:
     """A program run by the reference executor, whatever the shapes; both `Executable` and `BoundPlan`."""
 
+    plan = None
+
     def direct(self, keys: Sequence[object] | None) -> None:
         """Returns None: there is no shorter way."""
 
@@ -1018,7 +1060,9 @@ class _Interpreted:
         """Runs the NumPy bodies in order."""
         return reference.run(self.program, feeds, state, lambda node: state.between_steps())
 
-    def run_traced(self, feeds: Sequence[Array], state: SessionState) -> tuple[list[Array], Sequence[Any]]:
+    def run_traced(
+        self, feeds: Sequence[Array], state: SessionState
+    ) -> tuple[list[Array], Sequence[TraceEvent]]:
         """Runs the NumPy bodies in order, with clocks."""
         marks: list[tuple[Node, float]] = []
         began = time.perf_counter()

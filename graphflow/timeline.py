@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
+
+from graphflow.plan import TraceEvent
 
 
 class Timeline:
@@ -66,14 +69,24 @@ def _bytes(node: Any) -> int:
     )
 
 
-def record(run_metadata: Any, device: str, events: Any, began_us: int) -> None:
+def _label(event: TraceEvent) -> str:
+    """The op's type, and how fast its step was as a whole: all its threads run at the same time."""
+    kind = str(getattr(event.origin, "type", event.name))
+    seconds = 1e-6 * event.duration_us
+    if event.launch < 0 or seconds <= 0:
+        return kind
+    return (
+        f"{kind}: {event.cost.flops / seconds / 1e9:.3g} GFLOP/s, {event.cost.bytes / seconds / 1e9:.3g} GB/s"
+    )
+
+
+def record(run_metadata: Any, device: str, events: Iterable[TraceEvent], began_us: int) -> None:
     """Adds events to a `RunMetadata` message.
 
     Args:
       run_metadata: the message.
       device: the name of the device that did the work.
-      events: items with `name`, `start_us` (from the beginning of the run), `duration_us`, `thread`, `bytes`, `origin`
-        (a node with its `type`, or None).
+      events: what took how long, see `plan.TraceEvent`; `origin` is a node with its `type`, or None.
       began_us: when the run began, in microseconds since the epoch.
     """
     stats = run_metadata.step_stats.dev_stats.add()
@@ -81,7 +94,7 @@ def record(run_metadata: Any, device: str, events: Any, began_us: int) -> None:
     for event in events:
         node = stats.node_stats.add()
         node.node_name = event.name
-        node.timeline_label = str(getattr(event.origin, "type", event.name))
+        node.timeline_label = _label(event)
         node.thread_id = event.thread
         node.all_start_micros = began_us + int(event.start_us)
         node.op_start_rel_micros = 0

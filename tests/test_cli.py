@@ -142,3 +142,9 @@ def test_bench_passes_its_arguments_on() -> None:
         text=True,
     )
     assert done.returncode != 0 and "no-such-race.json" in done.stderr
+
+
+def test_show_measures_a_model(saved_model: Path) -> None:
+    code, text = run("show", saved_model, "--profile", "--size", "7")
+    assert code == 0, text
+    assert "GFLOP/s" in text and "MatMul" in text and "medians of 10 runs" in text

@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("serialization.",),
     ("fetches", "timeline"),
     ("session",),
+    ("profiling",),
     ("train.", "visualize."),
     ("saved_model.",),
     ("bitwise", "debugging", "linalg", "manip", "math", "nn", "random", "testing"),

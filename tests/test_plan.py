@@ -608,7 +608,7 @@ def test_summary_says_what_there_is(backend):
     text = b.build().summary()
     assert (
         "plan look: 1 launches in 1 segments, 1 host steps" in text
-        and "arena 4032 bytes (bound 4032)" in text
+        and "arena 4.03 kB (at least 4.03 kB)" in text
     )
     assert "feed %0:float32[1000] x" in text and "host sum(%1)" in text
 

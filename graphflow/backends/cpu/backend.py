@@ -19,9 +19,11 @@ from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.driver import HEADER_WORDS
 from graphflow.backends.cpu.entry import Call, make_direct, make_entry
 from graphflow.backends.cpu.jit import Jit, Source
+from graphflow.backends.cpu.peak import machine_peak
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.threads import driver, process_jit, team_cell
 from graphflow.backends.cpu.tiles import LibraryCode
+from graphflow.loops.cost import Peak
 from graphflow.loops.ir import Kernel
 from graphflow.loops.library import Call as LibraryCall
 from graphflow.loops.library import digest as digest_of_call
@@ -61,6 +63,10 @@ class CpuBackend:
     def target(self) -> Target:
         """The machine code is generated for."""
         return self.jit.target
+
+    def peak(self) -> Peak:
+        """The best this machine does with these threads; measured at the first call."""
+        return machine_peak(self)
 
     def builder(self, name: str = "") -> PlanBuilder:
         """A builder of plans that run on this back end."""
