@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 import threading
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from graphflow.loops.library import Call
+from graphflow.loops.library import Call, Size
 from graphflow.plan import PlanBuilder, Runtime
 
-__all__ = ["Backend", "NativeCode", "device_kind", "load"]
+__all__ = ["Backend", "NativeCode", "Pack", "device_kind", "load"]
 
 
 @runtime_checkable
@@ -24,6 +25,33 @@ class NativeCode(Protocol):
     @property
     def text(self) -> str:
         """The whole module."""
+
+
+class Pack(Protocol):
+    """What a library call makes of one operand before it starts; see `LibraryCode` of a back end.
+
+    Packs of equal `key` make the same of the same operand with the same sizes.
+    """
+
+    @property
+    def operand(self) -> str:
+        """The buffer that is read."""
+
+    @property
+    def name(self) -> str:
+        """The buffer that is written, under which the call's launches ask for it."""
+
+    @property
+    def bytes(self) -> Size:
+        """Of the buffer that is written."""
+
+    @property
+    def key(self) -> str:
+        """Stands for what is made."""
+
+    @property
+    def launches(self) -> Sequence[Any]:
+        """The launches, in order."""
 
 
 class Backend(Runtime, Protocol):

@@ -30,6 +30,7 @@ __all__ = [
     "Pool2D",
     "Size",
     "digest",
+    "digest_of",
     "element_bytes",
 ]
 
@@ -116,6 +117,9 @@ class Gemm:
     an operand has not (`batch_a` and `batch_b` are not looked at then), `None` for a run-time size.
     Run-time sizes: "m", "n", "k", "batch0", "batch1", ..., "stride_a", "stride_b", "stride_c", "step_a0",
     "step_a1", ... where `None`.
+
+    `prepack_b` asks for the panels of `b` as a pack of their own, for others to share or to keep, where the
+    product reads panels at all.
     """
 
     dtype: str
@@ -133,6 +137,7 @@ class Gemm:
     steps_a: tuple[Extent, ...] | None = None
     steps_b: tuple[Extent, ...] | None = None
     steps_c: tuple[Extent, ...] | None = None
+    prepack_b: bool = False
     epilogue: Epilogue | None = None
 
     def flops(self, sizes: Mapping[str, int]) -> int:
@@ -250,6 +255,11 @@ def digest(call: Call, *more: object) -> str:
         value = getattr(call, field.name)
         fields.append(f"{field.name}={_epilogue_text(value) if isinstance(value, Epilogue) else value!r}")
     return hashlib.sha256("\n".join([*fields, *map(repr, more)]).encode()).hexdigest()[:16]
+
+
+def digest_of(*parts: object) -> str:
+    """Sixteen hexadecimal digits that stand for plain values."""
+    return hashlib.sha256("\n".join(map(repr, parts)).encode()).hexdigest()[:16]
 
 
 def _epilogue_text(epilogue: Epilogue) -> str:

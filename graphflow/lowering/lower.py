@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -9,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.backends.base import Backend
+from graphflow.backends.base import Backend, Pack
 from graphflow.loops import ir
 from graphflow.loops.build import RowIndex, RowReduce, RowSize
-from graphflow.loops.library import ACCUMULATOR, Call, Epilogue, EpilogueOperand
+from graphflow.loops.library import ACCUMULATOR, Call, Epilogue, EpilogueOperand, Gemm
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel
 from graphflow.lowering.forms import Form, bounds_of, native
@@ -46,6 +47,7 @@ class _Lowering:
         self.call_nodes: dict[Node, CallNode] = {}
         self.nests: dict[Node, Nest] = {}
         self.checked: set[tuple[Value, int, int]] = set()
+        self.packs: dict[tuple[str, Value, str], Slot] = {}
 
     def plan(self) -> Plan:
         program, builder = self.program, self.builder
@@ -60,6 +62,11 @@ class _Lowering:
             value: [user for user in users if self.forms[user] is not Form.UNIFORM]
             for value, users in program.users().items()
         }
+        self.factors = collections.Counter(
+            (found.operands["b"], found.call.transpose_b)
+            for found in self.call_nodes.values()
+            if isinstance(found.call, Gemm)
+        )
         self.roots = set(program.roots)
         self.fetched = set(program.fetches)
         self.draw()
@@ -224,8 +231,12 @@ class _Lowering:
         sizes: dict[str, int],
         node: Node,
     ) -> None:
+        if isinstance(call, Gemm) and self.prepacks(operands["b"], call.transpose_b):
+            call = dataclasses.replace(call, prepack_b=True)
         code = self.backend.library(call)
         bound: dict[str, Slot] = {name: self.slot(value) for name, value in operands.items()}
+        for pack in code.packs:
+            bound[pack.name] = self.pack(pack, operands[pack.operand], sizes, node)
         for name, value in results.items():
             bound[name] = self.slots[value] = self.new_buffer(value)
         named = {**sizes, "parts": self.builder.threads}
@@ -269,6 +280,40 @@ class _Lowering:
                 flops=float(call.flops(sizes)) if last else 0.0,
                 inplace=pairs if last else (),
             )
+
+    def prepacks(self, factor: Value, transposed: bool) -> bool:
+        """Whether a product's second factor is better put in panels apart, for several products."""
+        return self.factors[factor, transposed] > 1
+
+    def pack(self, pack: Pack, value: Value, sizes: dict[str, int], node: Node) -> Slot:
+        """The slot of an operand in the order in which a call wants it; equal ones are made once."""
+        source = self.slot(value)
+        given = [
+            [getattr(a, "name", None) or a.size.evaluate(sizes) for a in one.arguments]
+            for one in pack.launches
+        ]
+        key = (pack.key, value, repr(given))
+        slot = self.packs.get(key)
+        if slot is None:
+            slot = self.packs[key] = self.builder.scratch(max(64, pack.bytes.evaluate(sizes)), pack.name)
+            for position, launch in enumerate(pack.launches):
+                args: list[Arg] = []
+                for argument in launch.arguments:
+                    name = getattr(argument, "name", None)
+                    if name is None:
+                        args.append(argument.size.evaluate(sizes))
+                    elif name == pack.operand:
+                        args.append(read(source))
+                    else:
+                        args.append(update(slot) if position else write(slot))
+                self.builder.launch(
+                    launch,
+                    args,
+                    parallel=launch.parallel,
+                    name=f"{node.name}/pack_{pack.operand}",
+                    origin=node,
+                )
+        return slot
 
     # -- steps ----------------------------------------------------------------------------------------
 

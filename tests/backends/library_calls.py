@@ -28,22 +28,23 @@ class Runner:
     def __init__(self, call: Call, target: Target | None = None) -> None:
         self.target = host_target() if target is None else target
         self.code: LibraryCode = emit(call, self.target)
-        pairs = [(launch.symbol, launch.text) for launch in self.code.launches]
+        pairs = [(launch.symbol, launch.text) for launch in self.code.sequence]
         addresses = jit(self.target).compile(pairs)
-        self._kernels = [Kernel(addresses[launch.symbol]) for launch in self.code.launches]
+        self._kernels = [Kernel(addresses[launch.symbol]) for launch in self.code.sequence]
 
     def bind(
         self, buffers: Mapping[str, np.ndarray], sizes: Mapping[str, int], parts: int
     ) -> list[tuple[object, np.ndarray, int]]:
         """(function, argument table, parts) of each launch; scratch is made, filled with NaN, and kept."""
         self._spaces = {}
-        for space in self.code.workspaces:
-            count = space.bytes.evaluate({**sizes, "parts": parts})
+        spaces = [(space.name, space.bytes) for space in (*self.code.workspaces, *self.code.packs)]
+        for name, size in spaces:
+            count = size.evaluate({**sizes, "parts": parts})
             raw = np.full(count + 64, 0xFF, np.uint8)
             start = -raw.ctypes.data % 64
-            self._spaces[space.name] = raw[start : start + count]
+            self._spaces[name] = raw[start : start + count]
         steps: list[tuple[object, np.ndarray, int]] = []
-        for launch, kernel in zip(self.code.launches, self._kernels, strict=True):
+        for launch, kernel in zip(self.code.sequence, self._kernels, strict=True):
             table = np.zeros(max(1, len(launch.arguments)), np.int64)
             for place, argument in enumerate(launch.arguments):
                 if isinstance(argument, BufferArgument):

@@ -43,6 +43,7 @@ def check(
     dtype: str = "f32",
     target: Target | None = None,
     parts: tuple[int, ...] = (1, 3),
+    prepack_b: bool = False,
 ) -> None:
     a = numbers(1, *((k, m) if transpose_a else (m, k)), dtype=dtype)
     b = numbers(2, *((n, k) if transpose_b else (k, n)), dtype=dtype)
@@ -54,8 +55,10 @@ def check(
         k=None if "k" in dynamic else k,
         transpose_a=transpose_a,
         transpose_b=transpose_b,
+        prepack_b=prepack_b,
     )
     runner = Runner(call, target)
+    assert not prepack_b or n == 1 or m <= 4 or any(pack.operand == "b" for pack in runner.code.packs)
     bits = set()
     for count in parts:
         guarded = np.full(m * n + 16, 7, a.dtype)
@@ -86,7 +89,10 @@ SHAPES = [
 def test_product_in_every_layout(
     shape: tuple[int, int, int], transpose: tuple[bool, bool], dynamic: str
 ) -> None:
-    check(*shape, transpose_a=transpose[0], transpose_b=transpose[1], dynamic=dynamic)
+    for prepack_b in (False, True):
+        check(
+            *shape, transpose_a=transpose[0], transpose_b=transpose[1], dynamic=dynamic, prepack_b=prepack_b
+        )
 
 
 @pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
@@ -104,6 +110,25 @@ def test_product_on_every_target(target: Target, dtype: str, transpose: tuple[bo
             transpose_a=transpose[0],
             transpose_b=transpose[1],
         )
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_a_factor_in_panels_beforehand(dtype: str, transpose_b: bool, target: Target) -> None:
+    for n, k in ((1, 3), (7, 129), (16, 128), (17, 5), (31, 260), (33, 1), (64, 64), (70, 300)):
+        for m in (1, 6, 29):
+            for dynamic in ("m", "mnk"):
+                check(
+                    m,
+                    n,
+                    k,
+                    dtype=dtype,
+                    target=target,
+                    dynamic=dynamic,
+                    transpose_b=transpose_b,
+                    prepack_b=True,
+                )
 
 
 @pytest.mark.parametrize("m", [1, 2, 4, 5, 13, 14, 15, 27, 28, 29, 43])
@@ -137,7 +162,7 @@ def test_empty_results() -> None:
 
 def test_rows_that_share_cache_sets_are_packed() -> None:
     call = Gemm(dtype="f32", m=None, n=64, k=512)
-    assert [w.name for w in emit(call, cross_target("avx512")).workspaces] == ["packed_b", "packed_a"]
+    assert [pack.name for pack in emit(call, cross_target("avx512")).packs] == ["packed_a"]
     check(40, 64, 512, dynamic="m")
 
 
@@ -167,7 +192,7 @@ def test_batches_and_broadcasts(own: tuple[tuple[bool, ...], tuple[bool, ...]], 
     b = numbers(2, *(e if o else 1 for e, o in zip(batch, own[1], strict=True)), k, n)
     expected = a.astype(np.float64) @ b.astype(np.float64)
     expected = np.broadcast_to(expected, (*batch, m, n))
-    for dynamic in (False, True):
+    for dynamic, prepack_b in itertools.product((False, True), repeat=2):
         call = Gemm(
             dtype="f32",
             m=None if dynamic else m,
@@ -176,6 +201,7 @@ def test_batches_and_broadcasts(own: tuple[tuple[bool, ...], tuple[bool, ...]], 
             batch=(None, None) if dynamic else batch,
             batch_a=own[0],
             batch_b=own[1],
+            prepack_b=prepack_b,
         )
         for parts in (1, 4):
             c = np.zeros((*batch, m, n), np.float32)
@@ -186,10 +212,20 @@ def test_batches_and_broadcasts(own: tuple[tuple[bool, ...], tuple[bool, ...]], 
 @pytest.mark.parametrize("stride", [40, None])
 def test_row_strides(stride: int | None) -> None:
     a, b, c = numbers(1, 20, 40), numbers(2, 17, 40), np.full((20, 40), 7, np.float32)
-    call = Gemm(dtype="f32", m=20, n=23, k=17, stride_a=stride, stride_b=stride, stride_c=stride)
-    Runner(call)({"a": a, "b": b, "c": c}, {"stride_a": 40, "stride_b": 40, "stride_c": 40}, 2)
-    np.testing.assert_allclose(c[:, :23], a[:, :17].astype(np.float64) @ b[:, :23], atol=1e-4)
-    assert (c[:, 23:] == 7).all()
+    for prepack_b in (False, True):
+        call = Gemm(
+            dtype="f32",
+            m=20,
+            n=23,
+            k=17,
+            stride_a=stride,
+            stride_b=stride,
+            stride_c=stride,
+            prepack_b=prepack_b,
+        )
+        Runner(call)({"a": a, "b": b, "c": c}, {"stride_a": 40, "stride_b": 40, "stride_c": 40}, 2)
+        np.testing.assert_allclose(c[:, :23], a[:, :17].astype(np.float64) @ b[:, :23], atol=1e-4)
+        assert (c[:, 23:] == 7).all()
 
 
 @pytest.mark.parametrize("shape", [(128, 64), (37, 20), (5, 1), (1, 33), (3, 5)], ids=str)
@@ -254,7 +290,7 @@ def test_panels_of_matrices_that_lie_apart() -> None:
     call = Gemm(
         dtype="f32", m=20, n=70, k=40, batch=(2, 3), stride_a=512, steps_a=(20 * 512, 48), steps_b=None
     )
-    assert "packed_a" in [w.name for w in emit(call, host_target()).workspaces]
+    assert "packed_a" in [pack.name for pack in emit(call, host_target()).packs]
     c = np.empty((2, 3, 20, 70), np.float32)
     Runner(call)({"a": store, "b": b, "c": c}, {}, 3)
     a = np.stack([store[:, :, at : at + 40] for at in (0, 48, 96)], axis=1)
@@ -328,7 +364,7 @@ def test_optimizer_step_as_epilogue() -> None:
 def test_text_is_the_same_every_time_and_told_apart_by_meaning() -> None:
     def code(epilogue: Epilogue | None) -> list[tuple[str, str]]:
         call = Gemm(dtype="f32", m=None, n=16, k=8, epilogue=epilogue)
-        return [(launch.symbol, launch.text) for launch in emit(call, cross_target("avx2")).launches]
+        return [(launch.symbol, launch.text) for launch in emit(call, cross_target("avx2")).sequence]
 
     def shifted(by: float) -> Epilogue:
         return Epilogue((("c", Op("add", (Var("acc", "f32"), Const(by, "f32")), "f32")),))
@@ -341,7 +377,7 @@ def test_text_is_the_same_every_time_and_told_apart_by_meaning() -> None:
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "neon", "generic"])
 def test_objects_for_every_instruction_set(isa: str) -> None:
     target = cross_target(isa)  # type: ignore[arg-type]
-    for launch in emit(Gemm(dtype="f32", m=None, n=45, k=None, transpose_b=True), target).launches:
+    for launch in emit(Gemm(dtype="f32", m=None, n=45, k=None, transpose_b=True), target).sequence:
         assert emit_object(launch.text, target)
 
 

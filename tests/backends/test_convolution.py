@@ -253,7 +253,7 @@ def test_objects_for_every_instruction_set(isa: str) -> None:
             strides=(2, 2),
             padding=SAME3,
         )
-        for launch in emit(call, target).launches:
+        for launch in emit(call, target).sequence:
             assert emit_object(launch.text, target)
 
 

@@ -6,10 +6,10 @@ from graphflow.backends.cpu.convolution import emit_convolution
 from graphflow.backends.cpu.gemm import emit_gemm
 from graphflow.backends.cpu.pooling import emit_pool
 from graphflow.backends.cpu.target import Target
-from graphflow.backends.cpu.tiles import BufferArgument, Launch, LibraryCode, SizeArgument, Workspace
+from graphflow.backends.cpu.tiles import BufferArgument, Launch, LibraryCode, Pack, SizeArgument, Workspace
 from graphflow.loops.library import Call, Conv2D, Gemm, Pool2D
 
-__all__ = ["BufferArgument", "Launch", "LibraryCode", "SizeArgument", "Workspace", "emit"]
+__all__ = ["BufferArgument", "Launch", "LibraryCode", "Pack", "SizeArgument", "Workspace", "emit"]
 
 
 def emit(call: Call, target: Target) -> LibraryCode:

@@ -22,6 +22,7 @@ from graphflow.backends.cpu.tiles import (
     LaunchText,
     LibraryCode,
     Nest,
+    Pack,
     RowPlan,
     Store,
     Tile,
@@ -40,6 +41,7 @@ from graphflow.loops.library import (
     EpilogueOperand,
     Size,
     digest,
+    digest_of,
     element_bytes,
 )
 
@@ -243,15 +245,10 @@ def _emit_images(images: _Images, target: Target, symbol: str) -> LibraryCode:
         halo = Halo(lanes, rows, columns, images.channels, split=images.multiplier)
     else:
         halo = Halo(lanes, rows, columns, images.channels, repeat=max(1, images.multiplier))
-    launches, spaces = [], []
-    if images.packed:
-        launches.append(_emit_filters(images, target, symbol + "_pack"))
-        panel, panels = _panel_elements(images, target)
-        spaces.append(Workspace("packed_w", Size.of(panel * panels * size)))
-    launches.append(_emit_tiles(images, target, symbol, halo))
-    if not halo.in_place:
-        spaces.append(Workspace("halo", Size.of(halo.elements * size, "parts")))
-    return LibraryCode(tuple(launches), tuple(spaces))
+    packs = (_pack_filters(images, target),) if images.packed else ()
+    launch = _emit_tiles(images, target, symbol, halo)
+    spaces = () if halo.in_place else (Workspace("halo", Size.of(halo.elements * size, "parts")),)
+    return LibraryCode((launch,), spaces, packs)
 
 
 def _panel_elements(images: _Images, target: Target) -> tuple[int, int]:
@@ -264,15 +261,19 @@ def _panel_elements(images: _Images, target: Target) -> tuple[int, int]:
     return taps * images.channels * width, -(-images.out_channels // width)
 
 
-def _emit_filters(images: _Images, target: Target, symbol: str) -> Launch:
+def _pack_filters(images: _Images, target: Target) -> Pack:
     """Filters in panels `[kh, kw, summed channels][columns]`; turned ones with their taps in the opposite
     order.
     """
-    launch = LaunchText.begin(symbol, target)
-    f, lanes = launch.function, lanes_of(target, images.dtype)
-    w, packed = launch.buffer("w"), launch.buffer("packed_w")
     taps = images.kernel[0] * images.kernel[1]
     panel, panels = _panel_elements(images, target)
+    key = digest_of(
+        images.dtype, taps, images.summed, images.channels, images.out_channels, images.turned, images.depthwise,
+        panel, panels, target.vector_bytes,
+    )  # fmt: skip
+    launch = LaunchText.begin(f"pack_w_{key}", target)
+    f, lanes = launch.function, lanes_of(target, images.dtype)
+    w, packed = launch.buffer("w"), launch.buffer("packed_w")
     width = panel // (taps * images.summed)
     first, last = launch.share(panels * taps)
 
@@ -294,7 +295,8 @@ def _emit_filters(images: _Images, target: Target, symbol: str) -> Launch:
             pack_straight(f, lanes, source, images.out_channels, images.channels, valid, width, to)
 
     f.loop(first, last, unit)
-    return launch.finish()
+    size = Size.of(panel * panels * element_bytes(images.dtype))
+    return Pack("w", "packed_w", size, f"w_{key}", (launch.finish(),))
 
 
 def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Launch:

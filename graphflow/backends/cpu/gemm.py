@@ -21,6 +21,7 @@ from graphflow.backends.cpu.tiles import (
     LaunchText,
     LibraryCode,
     Nest,
+    Pack,
     RowPlan,
     Store,
     Tile,
@@ -31,7 +32,7 @@ from graphflow.backends.cpu.tiles import (
     tile_kernel,
     tile_shape,
 )
-from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm, Size, digest, element_bytes
+from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm, Size, digest, digest_of, element_bytes
 
 __all__ = ["emit_gemm"]
 
@@ -81,9 +82,10 @@ def emit_gemm(call: Gemm, target: Target) -> LibraryCode:
     product = _Product(call, target)
     if product.dots:
         return LibraryCode((_emit_dots(product, target),), ())
-    launches = [_emit_pack_a(product, target)] if product.packs_a else []
-    launches.append(_emit_product(product, target))
-    return LibraryCode(tuple(launches), product.workspaces())
+    packs = [_pack_a(product, target)] if product.packs_a else []
+    if product.prepacked:
+        packs.append(_pack_b(product, target))
+    return LibraryCode((_emit_product(product, target),), product.workspaces(), tuple(packs))
 
 
 class _Product:
@@ -138,6 +140,7 @@ class _Product:
             and m.known is not None
             and 0 < m.known <= _DOT_ROWS
         )
+        self.prepacked = call.prepack_b and not self.swapped and not self.dots
         self.packs_a = self._packs_a()
         depth = 512 if self.k.known is None else max(1, self.k.known)
         bytes_of_panel = depth * self.width * element_bytes(call.dtype)
@@ -155,19 +158,15 @@ class _Product:
         return not one_panel and apart % _ALIAS_BYTES == 0 and (self.m.known is None or self.m.known >= 8)
 
     def workspaces(self) -> tuple[Workspace, ...]:
-        """Each part's panels of `b`, and all panels of `a` where they are packed."""
+        """Each part's panels of `b`, where the product packs them itself."""
+        if self.prepacked:
+            return ()
         size = element_bytes(self.dtype)
-        spaces = [Workspace("packed_b", Size.of(self.group * self.width * size, self.k.term, "parts"))]
-        if self.packs_a:
-            batch = [e.term for e, varies in zip(self.batch, self.a.batch, strict=True) if varies]
-            # A panel has the greatest height, whatever the height of its tile.
-            if self.m.known is None:
-                needed = Size.of(size, self.m.term, self.k.term, *batch)
-                needed += Size.of(size * self.panel_height, self.k.term, *batch)
-            else:
-                needed = Size.of(size * self.panel_rows(self.m.known), self.k.term, *batch)
-            spaces.append(Workspace("packed_a", needed))
-        return tuple(spaces)
+        return (Workspace("packed_b", Size.of(self.group * self.width * size, self.k.term, "parts")),)
+
+    def terms(self, operand: _Operand) -> list[int | str]:
+        """The batch extents that an operand has."""
+        return [e.term for e, varies in zip(self.batch, operand.batch, strict=True) if varies]
 
     @property
     def panel_height(self) -> int:
@@ -224,7 +223,7 @@ class _Operands:
         f = self.f = launch.function
         self.product = product
         self.a = launch.buffer("packed_a" if product.packs_a else product.a.name)
-        self.b = launch.buffer(product.b.name)
+        self.b = launch.buffer("packed_b" if product.prepacked else product.b.name)
         self.epilogue = EpilogueBuffers.load(launch, product.epilogue)
         self.m, self.n, self.k = product.m.read(launch), product.n.read(launch), product.k.read(launch)
         self.a_stride, self.b_stride = product.a.stride.read(launch), product.b.stride.read(launch)
@@ -238,9 +237,13 @@ class _Operands:
             self.a_elements = f.mul(panels, self.k)
         else:
             self.a_elements = f.mul(self.k if product.a.transposed else self.m, self.a_stride)
-        self.b_elements = f.mul(self.n if product.b.transposed else self.k, self.b_stride)
+        if product.prepacked:
+            panels = f.div(f.add(self.n, product.width - 1), product.width)
+            self.b_elements = f.mul(f.mul(panels, product.width), self.k)
+        else:
+            self.b_elements = f.mul(self.n if product.b.transposed else self.k, self.b_stride)
         self.a_steps = None if product.packs_a else _read_all(product.a.steps, launch)
-        self.b_steps = _read_all(product.b.steps, launch)
+        self.b_steps = None if product.prepacked else _read_all(product.b.steps, launch)
         self.c_steps = _read_all(product.c_steps, launch)
 
     def matrices_at(self, index: Int) -> tuple[str, str]:
@@ -270,19 +273,34 @@ def _read_all(extents: tuple[_Extent, ...] | None, launch: LaunchText) -> list[I
     return None if extents is None else [extent.read(launch) for extent in extents]
 
 
-def _emit_pack_a(product: _Product, target: Target) -> Launch:
-    """Row tiles of `a` as panels `[k][rows of a tile]`, one after another."""
-    launch = LaunchText.begin(product.symbol + "_pack", target)
-    f, lanes, element = launch.function, product.lanes, product.lanes.element
-    a, packed = launch.buffer(product.a.name), launch.buffer("packed_a")
-    m, k, stride = product.m.read(launch), product.k.read(launch), product.a.stride.read(launch)
-    own = [e.read(launch) for e, varies in zip(product.batch, product.a.batch, strict=True) if varies]
-    steps = _read_all(product.a.steps, launch)
-    if steps is not None:
-        steps = [step for step, varies in zip(steps, product.a.batch, strict=True) if varies]
-    matrices: Int = 1
+def _own_matrices(
+    product: _Product, launch: LaunchText, operand: _Operand, elements: Int
+) -> tuple[Int, Callable[[Int], Int]]:
+    """How many matrices an operand holds, and the elements before each of them."""
+    f = launch.function
+    own = [e.read(launch) for e, varies in zip(product.batch, operand.batch, strict=True) if varies]
+    count: Int = 1
     for extent in own:
-        matrices = f.mul(matrices, extent)
+        count = f.mul(count, extent)
+    steps = _read_all(operand.steps, launch)
+    if steps is None:
+        return count, lambda matrix: f.mul(matrix, elements)
+    apart = [step for step, varies in zip(steps, operand.batch, strict=True) if varies]
+    return count, lambda matrix: _stepped(f, own, apart, matrix)
+
+
+def _pack_a(product: _Product, target: Target) -> Pack:
+    """Row tiles of `a` as panels `[k][rows of a tile]`, one after another."""
+    operand = product.a
+    key = digest_of(
+        "a", product.dtype, product.rows, product.m, product.k, operand.stride, operand.steps, product.terms(operand),
+        target.vector_bytes,
+    )  # fmt: skip
+    launch = LaunchText.begin(f"pack_a_{key}", target)
+    f, lanes, element = launch.function, product.lanes, product.lanes.element
+    a, packed = launch.buffer(operand.name), launch.buffer("packed_a")
+    m, k, stride = product.m.read(launch), product.k.read(launch), operand.stride.read(launch)
+    matrices, start_of = _own_matrices(product, launch, operand, f.mul(m, stride))
     units = product.rows.units(f, m)
     first, last = launch.share(f.mul(matrices, units))
 
@@ -290,20 +308,69 @@ def _emit_pack_a(product: _Product, target: Target) -> Launch:
         matrix, panel = f.div(u, units), f.rem(u, units)
         row = product.rows.first_row(f, panel)
         valid = f.sub(f.minimum(product.rows.first_row(f, f.add(panel, 1)), m), row)
-        start = f.mul(f.mul(matrix, m), stride) if steps is None else _stepped(f, own, steps, matrix)
-        source = f.offset(a, f.add(start, f.mul(row, stride)), element)
+        source = f.offset(a, f.add(start_of(matrix), f.mul(row, stride)), element)
         to = f.offset(packed, f.mul(u, f.mul(k, product.panel_height)), element)
         pack_transposed(f, lanes, source, stride, k, valid, product.panel_height, to)
 
     f.loop(first, last, unit)
-    return launch.finish()
+    size, batch = element_bytes(product.dtype), product.terms(operand)
+    # A panel has the greatest height, whatever the height of its tile.
+    if product.m.known is None:
+        needed = Size.of(size, product.m.term, product.k.term, *batch)
+        needed += Size.of(size * product.panel_height, product.k.term, *batch)
+    else:
+        needed = Size.of(size * product.panel_rows(product.m.known), product.k.term, *batch)
+    return Pack(operand.name, "packed_a", needed, f"a_{key}", (launch.finish(),))
+
+
+_DEPTH = 128
+"""Rows of a panel that are packed in one go: narrow matrices are shared among threads too."""
+
+
+def _pack_b(product: _Product, target: Target) -> Pack:
+    """All panels `[k][width]` of `b`, one after another."""
+    operand, width = product.b, product.width
+    key = digest_of(
+        "b", product.dtype, width, product.n, product.k, operand.transposed, operand.stride, operand.steps,
+        product.terms(operand), target.vector_bytes,
+    )  # fmt: skip
+    launch = LaunchText.begin(f"pack_b_{key}", target)
+    f, lanes, element = launch.function, product.lanes, product.lanes.element
+    b, packed = launch.buffer(operand.name), launch.buffer("packed_b")
+    n, k, stride = product.n.read(launch), product.k.read(launch), operand.stride.read(launch)
+    panels, blocks = f.div(f.add(n, width - 1), width), f.div(f.add(k, _DEPTH - 1), _DEPTH)
+    rows = n if operand.transposed else k
+    matrices, start_of = _own_matrices(product, launch, operand, f.mul(rows, stride))
+    first, last = launch.share(f.mul(matrices, f.mul(panels, blocks)))
+
+    def unit(u: str, _: list[str]) -> None:
+        number, block = f.div(u, blocks), f.rem(u, blocks)
+        matrix, panel = f.div(number, panels), f.rem(number, panels)
+        row, column = f.mul(block, _DEPTH), f.mul(panel, width)
+        depth, valid = f.minimum(f.sub(k, row), _DEPTH), f.minimum(f.sub(n, column), width)
+        place = f.add(f.mul(column, stride), row) if operand.transposed else f.add(f.mul(row, stride), column)
+        source = f.offset(b, f.add(start_of(matrix), place), element)
+        to = f.offset(packed, f.mul(f.add(f.mul(number, k), row), width), element)
+        if operand.transposed:
+            pack_transposed(f, lanes, source, stride, depth, valid, width, to)
+        else:
+            pack_straight(f, lanes, source, stride, depth, valid, width, to)
+
+    f.loop(first, last, unit)
+    size, batch = element_bytes(product.dtype), product.terms(operand)
+    if product.n.known is None:
+        needed = Size.of(size, product.n.term, product.k.term, *batch)
+        needed += Size.of(size * (width - 1), product.k.term, *batch)
+    else:
+        needed = Size.of(size * -(-product.n.known // width) * width, product.k.term, *batch)
+    return Pack(operand.name, "packed_b", needed, f"b_{key}", (launch.finish(),))
 
 
 def _emit_product(product: _Product, target: Target) -> Launch:
     launch = LaunchText.begin(product.symbol, target)
     f, lanes, element, width = launch.function, product.lanes, product.lanes.element, product.width
     at = _Operands(product, launch)
-    packed = launch.buffer("packed_b")
+    packed = at.b if product.prepacked else launch.buffer("packed_b")
     panels, whole_panels = f.div(f.add(at.n, width - 1), width), f.div(at.n, width)
     edge = f.sub(at.n, f.mul(whole_panels, width))
     groups = f.div(f.add(panels, product.group - 1), product.group)
@@ -356,11 +423,13 @@ def _emit_product(product: _Product, target: Target) -> Launch:
         def pack_whole() -> None:
             f.loop(first_panel, last_whole, lambda p, _: pack(b_panel(p), slot(p), width))
 
-        # `b` as the tiles see it: in scratch, or where it lies if there are few tiles to read it.
+        # `b` as the tiles see it: in panels already, in scratch, or where it lies if there are few tiles to read it.
         b_first = scratch
         b_next: Int = panel_elements
         b_step: Int = width
-        if product.b.transposed:
+        if product.prepacked:
+            b_first = f.offset(b_start, f.mul(first_panel, panel_elements), element)
+        elif product.b.transposed:
             pack_whole()
         elif whole_panels != 0:
             few = f.compare("sle", f.sub(stop, start), _FEW_TILES)
@@ -368,7 +437,7 @@ def _emit_product(product: _Product, target: Target) -> Launch:
             b_first = f.value(f"select i1 {few}, ptr {b_panel(first_panel)}, ptr {scratch}")
             b_next = f.select(few, width, panel_elements)
             b_step = f.select(few, at.b_stride, width)
-        if edge != 0:
+        if edge != 0 and not product.prepacked:
             f.when_less(
                 whole_panels, last_panel, lambda: pack(b_panel(whole_panels), slot(whole_panels), edge)
             )
@@ -396,7 +465,7 @@ def _emit_product(product: _Product, target: Target) -> Launch:
                     values["columns"] = f.minimum(f.sub(at.n, f.mul(p, width)), width)
                     values["b"] = f.offset(b_first, f.mul(f.sub(p, first_panel), b_next), element)
                     values["b_step0"] = b_step
-                    if edge_only:
+                    if edge_only and not product.prepacked:
                         values |= {"b": slot(p), "b_step0": width}
                     found[0].call(f, values, function)
 

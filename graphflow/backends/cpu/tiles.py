@@ -24,6 +24,7 @@ __all__ = [
     "LaunchText",
     "LibraryCode",
     "Nest",
+    "Pack",
     "RowPlan",
     "SizeArgument",
     "Store",
@@ -80,11 +81,33 @@ class Workspace:
 
 
 @dataclass(frozen=True, slots=True)
+class Pack:
+    """One operand in the order in which a call reads it: made before the call's own launches, which read `name`.
+
+    The launches read `operand` and nothing else, and write the `bytes` of `name`, 64-byte aligned. Packs of one
+    `key` make the same of the same operand, whichever call asks for them: one serves all these calls, and later
+    runs too as long as the operand stays as it is.
+    """
+
+    operand: str
+    name: str
+    bytes: Size
+    key: str
+    launches: tuple[Launch, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LibraryCode:
-    """A library call as code: phases in order, and the scratch they share."""
+    """A library call as code: what it makes of single operands, phases in order, and the scratch they share."""
 
     launches: tuple[Launch, ...]
     workspaces: tuple[Workspace, ...]
+    packs: tuple[Pack, ...] = ()
+
+    @property
+    def sequence(self) -> tuple[Launch, ...]:
+        """The launches of packs and phases, as they run if nothing is shared."""
+        return (*(launch for pack in self.packs for launch in pack.launches), *self.launches)
 
 
 @dataclass(slots=True)
