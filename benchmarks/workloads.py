@@ -88,6 +88,11 @@ WORKLOADS = (
     Workload(
         "transformer_train", "Transformer encoder 4x256, Adam, 8 texts of 128 tokens, one step", 1e-3, 5
     ),
+    # Eight bits of mantissa: the results are compared with the other peers' bfloat16 results.
+    Workload("resnet18_b16_bf16", "ResNet-18 inference in bfloat16, 16 images", 3e-2),
+    Workload("resnet18_b1_bf16", "ResNet-18 inference in bfloat16, one image", 3e-2),
+    Workload("transformer_b8_bf16", "Transformer encoder in bfloat16, 8 texts", 3e-2),
+    Workload("transformer_b1_bf16", "Transformer encoder in bfloat16, one text", 3e-2),
     Workload("embedding", "embedding of 8192 ids, segment sum, sparse SGD, one step", 1e-4, 5),
 )
 BY_NAME = {workload.name: workload for workload in WORKLOADS}

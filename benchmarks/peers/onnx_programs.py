@@ -59,13 +59,15 @@ class _Model:
 
 
 class Programs:
-    """The workloads over a runtime."""
+    """The workloads over a runtime; `load` is how it loads a model that shall compute in float32."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
 
-    def _step(self, model: bytes, arguments: Callable[[], dict[str, Array]]) -> Step:
-        run = self._load(model)
+    def _step(
+        self, model: bytes, arguments: Callable[[], dict[str, Array]], load: Load | None = None
+    ) -> Step:
+        run = (load or self._load)(model)
         return lambda: run(arguments())
 
     def dispatch_scalar(self) -> Step:
@@ -118,7 +120,7 @@ class Programs:
         y = model.op("LayerNormalization", x, gamma, beta, axis=-1, epsilon=data.LAYER_NORM_EPSILON)
         return self._step(model.finish({y: data.ROWS}), lambda: {"x": values})
 
-    def _resnet18(self, batch: int) -> Step:
+    def _resnet18(self, batch: int, load: Load | None = None) -> Step:
         net = data.resnet18()
         model = _Model()
         op = model.op
@@ -155,7 +157,7 @@ class Programs:
         images, _ = data.pictures(batch)
         # Its layout is NCHW; the pictures come that way.
         cycle = data.Cycle(np.ascontiguousarray(images.transpose(0, 1, 4, 2, 3)))
-        return self._step(model.finish({y: (batch, data.RESNET_CLASSES)}), lambda: {"x": cycle()[0]})
+        return self._step(model.finish({y: (batch, data.RESNET_CLASSES)}), lambda: {"x": cycle()[0]}, load)
 
     def resnet18_b16(self) -> Step:
         return self._resnet18(16)
@@ -163,7 +165,7 @@ class Programs:
     def resnet18_b1(self) -> Step:
         return self._resnet18(1)
 
-    def _transformer(self, batch: int) -> Step:
+    def _transformer(self, batch: int, load: Load | None = None) -> Step:
         net = data.transformer()
         length, width, heads = data.TRANSFORMER_LENGTH, data.TRANSFORMER_WIDTH, data.TRANSFORMER_HEADS
         model = _Model()
@@ -196,10 +198,30 @@ class Programs:
         given, _ = data.texts(batch)
         cycle = data.Cycle(given)
         model_bytes = model.finish({y: (batch, data.TRANSFORMER_CLASSES)})
-        return self._step(model_bytes, lambda: {"tokens": cycle()[0]})
+        return self._step(model_bytes, lambda: {"tokens": cycle()[0]}, load)
 
     def transformer_b1(self) -> Step:
         return self._transformer(1)
 
     def transformer_b8(self) -> Step:
         return self._transformer(8)
+
+
+class ProgramsWithBfloat16(Programs):
+    """The workloads over a runtime that can also be told to compute in bfloat16."""
+
+    def __init__(self, load: Load, load_bfloat16: Load) -> None:
+        super().__init__(load)
+        self._load_bfloat16 = load_bfloat16
+
+    def resnet18_b16_bf16(self) -> Step:
+        return self._resnet18(16, self._load_bfloat16)
+
+    def resnet18_b1_bf16(self) -> Step:
+        return self._resnet18(1, self._load_bfloat16)
+
+    def transformer_b1_bf16(self) -> Step:
+        return self._transformer(1, self._load_bfloat16)
+
+    def transformer_b8_bf16(self) -> Step:
+        return self._transformer(8, self._load_bfloat16)

@@ -21,14 +21,17 @@ class Programs:
         self._tf = tf
         self._threads = threads
 
-    def _session(self) -> Any:
+    def _session(self, bfloat16: bool = False) -> Any:
         config = self._tf.ConfigProto(
             intra_op_parallelism_threads=self._threads, inter_op_parallelism_threads=self._threads
         )
+        if bfloat16:
+            rewrites = config.graph_options.rewrite_options
+            rewrites.auto_mixed_precision_onednn_bfloat16 = rewrites.ON
         return self._tf.Session(config=config)
 
-    def _function(self, fetches: Any, feeds: list[Any], arguments: Any) -> Step:
-        session = self._session()
+    def _function(self, fetches: Any, feeds: list[Any], arguments: Any, bfloat16: bool = False) -> Step:
+        session = self._session(bfloat16)
         session.run(self._tf.global_variables_initializer())
 
         def step() -> Any:
@@ -174,16 +177,22 @@ class Programs:
         tf = self._tf
         return tf.placeholder(tf.float32, [batch, data.RESNET_IMAGE, data.RESNET_IMAGE, 3])
 
-    def _resnet18_inference(self, batch: int) -> Step:
+    def _resnet18_inference(self, batch: int, bfloat16: bool = False) -> Step:
         x = self._pictures(batch)
         images, _ = data.pictures(batch)
-        return self._function(self._resnet18(x, training=False), [x], data.Cycle(images))
+        return self._function(self._resnet18(x, training=False), [x], data.Cycle(images), bfloat16)
 
     def resnet18_b16(self) -> Step:
         return self._resnet18_inference(16)
 
     def resnet18_b1(self) -> Step:
         return self._resnet18_inference(1)
+
+    def resnet18_b16_bf16(self) -> Step:
+        return self._resnet18_inference(16, bfloat16=True)
+
+    def resnet18_b1_bf16(self) -> Step:
+        return self._resnet18_inference(1, bfloat16=True)
 
     def resnet18_train(self) -> Step:
         tf = self._tf
@@ -254,17 +263,23 @@ class Programs:
         x = tf.reduce_mean(tf.reshape(x, [batch, length, width]), axis=1)
         return tf.matmul(x, tf.Variable(net.weights)) + tf.Variable(net.bias)
 
-    def _transformer_inference(self, batch: int) -> Step:
+    def _transformer_inference(self, batch: int, bfloat16: bool = False) -> Step:
         tf = self._tf
         tokens = tf.placeholder(tf.int32, [batch, data.TRANSFORMER_LENGTH])
         given, _ = data.texts(batch)
-        return self._function(self._transformer(tokens, batch), [tokens], data.Cycle(given))
+        return self._function(self._transformer(tokens, batch), [tokens], data.Cycle(given), bfloat16)
 
     def transformer_b1(self) -> Step:
         return self._transformer_inference(1)
 
     def transformer_b8(self) -> Step:
         return self._transformer_inference(8)
+
+    def transformer_b1_bf16(self) -> Step:
+        return self._transformer_inference(1, bfloat16=True)
+
+    def transformer_b8_bf16(self) -> Step:
+        return self._transformer_inference(8, bfloat16=True)
 
     def transformer_train(self) -> Step:
         tf = self._tf

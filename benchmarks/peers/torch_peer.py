@@ -21,12 +21,16 @@ class Programs:
     def __init__(self, wrap: Callable[[Any], Any]) -> None:
         self._wrap = wrap
 
-    def _inference(self, function: Any, arguments: Callable[[], tuple[Any, ...]]) -> Step:
+    def _inference(
+        self, function: Any, arguments: Callable[[], tuple[Any, ...]], bfloat16: bool = False
+    ) -> Step:
         wrapped = self._wrap(function)
 
         def step() -> Any:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 result = wrapped(*arguments())
+            if bfloat16:
+                result = result.float()
             return [item.numpy() for item in result] if isinstance(result, tuple) else result.numpy()
 
         return step
@@ -134,17 +138,23 @@ class Programs:
             lambda: (tensor,),
         )
 
-    def _resnet18_inference(self, batch: int) -> Step:
+    def _resnet18_inference(self, batch: int, bfloat16: bool = False) -> Step:
         net = ResNet18(data.resnet18()).to(memory_format=torch.channels_last).eval()
         images, _ = data.pictures(batch)
         cycle = data.Cycle([_channels_last(picture) for picture in images])
-        return self._inference(net, cycle)
+        return self._inference(net, cycle, bfloat16)
 
     def resnet18_b16(self) -> Step:
         return self._resnet18_inference(16)
 
     def resnet18_b1(self) -> Step:
         return self._resnet18_inference(1)
+
+    def resnet18_b16_bf16(self) -> Step:
+        return self._resnet18_inference(16, bfloat16=True)
+
+    def resnet18_b1_bf16(self) -> Step:
+        return self._resnet18_inference(1, bfloat16=True)
 
     def resnet18_train(self) -> Step:
         net = ResNet18(data.resnet18()).to(memory_format=torch.channels_last).train()
@@ -181,16 +191,22 @@ class Programs:
 
         return self._training(loss_of, optimizer, data.sentences())
 
-    def _transformer_inference(self, batch: int) -> Step:
+    def _transformer_inference(self, batch: int, bfloat16: bool = False) -> Step:
         net = Transformer(data.transformer())
         tokens, _ = data.texts(batch)
-        return self._inference(net, data.Cycle([torch.from_numpy(item) for item in tokens]))
+        return self._inference(net, data.Cycle([torch.from_numpy(item) for item in tokens]), bfloat16)
 
     def transformer_b1(self) -> Step:
         return self._transformer_inference(1)
 
     def transformer_b8(self) -> Step:
         return self._transformer_inference(8)
+
+    def transformer_b1_bf16(self) -> Step:
+        return self._transformer_inference(1, bfloat16=True)
+
+    def transformer_b8_bf16(self) -> Step:
+        return self._transformer_inference(8, bfloat16=True)
 
     def transformer_train(self) -> Step:
         net = Transformer(data.transformer())

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3graphflow/serialization/proto/rewriter_config.proto\x12\tgraphflow\"\xe4\x06\n\x0eRewriterConfig\x12:\n\x10layout_optimizer\x18\x01 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x1d\n\x15\x64isable_model_pruning\x18\x02 \x01(\x08\x12:\n\x10\x63onstant_folding\x18\x03 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x41\n\x17\x61rithmetic_optimization\x18\x07 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x41\n\x17\x64\x65pendency_optimization\x18\x08 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12;\n\x11loop_optimization\x18\t \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12?\n\x15\x66unction_optimization\x18\n \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x38\n\x0e\x64\x65\x62ug_stripper\x18\x0b \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12<\n\x12shape_optimization\x18\r \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x33\n\tremapping\x18\x0e \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x17\n\x0fmin_graph_nodes\x18\x11 \x01(\x05\x12\x1e\n\x16\x64isable_meta_optimizer\x18\x13 \x01(\x08\x12>\n\x14\x61uto_mixed_precision\x18\x17 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x45\n\x1b\x63ommon_subgraph_elimination\x18\x18 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x12\n\noptimizers\x18\x64 \x03(\t\"6\n\x06Toggle\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x06\n\x02ON\x10\x01\x12\x07\n\x03OFF\x10\x02\x12\x0e\n\nAGGRESSIVE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3graphflow/serialization/proto/rewriter_config.proto\x12\tgraphflow\"\xb4\x07\n\x0eRewriterConfig\x12:\n\x10layout_optimizer\x18\x01 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x1d\n\x15\x64isable_model_pruning\x18\x02 \x01(\x08\x12:\n\x10\x63onstant_folding\x18\x03 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x41\n\x17\x61rithmetic_optimization\x18\x07 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x41\n\x17\x64\x65pendency_optimization\x18\x08 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12;\n\x11loop_optimization\x18\t \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12?\n\x15\x66unction_optimization\x18\n \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x38\n\x0e\x64\x65\x62ug_stripper\x18\x0b \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12<\n\x12shape_optimization\x18\r \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x33\n\tremapping\x18\x0e \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x17\n\x0fmin_graph_nodes\x18\x11 \x01(\x05\x12\x1e\n\x16\x64isable_meta_optimizer\x18\x13 \x01(\x08\x12>\n\x14\x61uto_mixed_precision\x18\x17 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12N\n$auto_mixed_precision_onednn_bfloat16\x18\x1f \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x45\n\x1b\x63ommon_subgraph_elimination\x18\x18 \x01(\x0e\x32 .graphflow.RewriterConfig.Toggle\x12\x12\n\noptimizers\x18\x64 \x03(\t\"6\n\x06Toggle\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x06\n\x02ON\x10\x01\x12\x07\n\x03OFF\x10\x02\x12\x0e\n\nAGGRESSIVE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'graphflow.serialization.pro
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REWRITERCONFIG']._serialized_start=67
-  _globals['_REWRITERCONFIG']._serialized_end=935
-  _globals['_REWRITERCONFIG_TOGGLE']._serialized_start=881
-  _globals['_REWRITERCONFIG_TOGGLE']._serialized_end=935
+  _globals['_REWRITERCONFIG']._serialized_end=1015
+  _globals['_REWRITERCONFIG_TOGGLE']._serialized_start=961
+  _globals['_REWRITERCONFIG_TOGGLE']._serialized_end=1015
 # @@protoc_insertion_point(module_scope)
