@@ -223,7 +223,8 @@ def _race_one(
         **_ratio(cells),
     }
     for name, cell in cells.items():
-        shown = cell.note or f"{cell.median_ms:.4f} ms (first {cell.first_s:.2f} s)"
+        timed = "not timed" if cell.median_ms is None else f"{cell.median_ms:.4f} ms"
+        shown = cell.note or f"{timed} (first {cell.first_s:.2f} s)"
         say(f"  {workload.name:20} {name:14} {shown}")
     return outcome
 
