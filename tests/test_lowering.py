@@ -546,3 +546,94 @@ def test_loops_of_nests(x: Any, index: Any, golden: Callable[[str, str], None]) 
     golden("lowering/segment_sum.txt", text(gf.unsorted_segment_sum(x, index, 12)))
     shape = np.array([30, 7], np.int32)
     golden("lowering/random_uniform.txt", text(emit.RandomUniform(shape, dtype="float32", seed=1, seed2=2)))
+
+
+# -- matrix products in place ---------------------------------------------------------------------------------
+
+
+def heads(x: Any, batch: int, length: int, count: int) -> Any:
+    return gf.transpose(gf.reshape(x, [batch, length, count, int(x.shape[1]) // count]), [0, 2, 1, 3])
+
+
+@pytest.mark.parametrize("open_batch", [False, True])
+@pytest.mark.parametrize("sizes", [(2, 9, 3, 8), (1, 5, 1, 4), (3, 1, 2, 1)], ids=str)
+def test_heads_of_attention_are_cut_out_and_put_together_without_copies(
+    sizes: tuple[int, int, int, int], open_batch: bool
+) -> None:
+    batch, length, count, depth = sizes
+    width = count * depth
+    lead = -1 if open_batch else batch
+    x = gf.placeholder(gf.float32, [None if open_batch else batch * length, width])
+    w = gf.placeholder(gf.float32, [width, 3 * width])
+    q, k, v = (heads(part, lead, length, count) for part in gf.split(gf.matmul(x, w), 3, axis=1))
+    scores = gf.matmul(q, k, transpose_b=True) * 0.3
+    mixed = gf.reshape(gf.transpose(gf.matmul(scores, v), [0, 2, 1, 3]), [-1, width])
+    arrays = [numbers(batch * length, width), numbers(width, 3 * width, seed=1)]
+    plan = check_run([gf.matmul(mixed, w)], [x, w], arrays, 1e-3)
+    assert {launch.origin.type for launch in plan.launches} == {"MatMul", "BatchMatMulV2"}
+
+
+def test_a_swap_of_the_last_axes_is_a_transposed_operand() -> None:
+    x, y = gf.placeholder(gf.float32, [3, 7, 5]), gf.placeholder(gf.float32, [3, 7, 6])
+    product = gf.matmul(gf.transpose(x, [0, 2, 1]), y)
+    plan = check_run([product], [x, y], [numbers(3, 7, 5), numbers(3, 7, 6)], 1e-5)
+    assert len(plan.launches) == 1
+
+
+def test_a_transpose_that_is_asked_for_is_made_as_well() -> None:
+    x = gf.placeholder(gf.float32, [7, 5])
+    turned = gf.transpose(x)
+    check_run([gf.matmul(turned, x), turned], [x], [numbers(7, 5)], 1e-5)
+    product = gf.matmul(x, turned)
+    check_run([gf.transpose(product), product], [x], [numbers(7, 5)], 1e-5)
+
+
+def test_an_operand_whose_elements_lie_apart_is_copied() -> None:
+    x = gf.placeholder(gf.float32, [12, 10])
+    check_run([gf.matmul(x[::2, ::2], x[1:6, 3:9])], [x], [numbers(12, 10)], 1e-5)
+    check_run([gf.matmul(x[:, ::-1], x, transpose_b=True)], [x], [numbers(12, 10)], 1e-5)
+
+
+def test_a_slice_of_a_matrix_is_an_operand() -> None:
+    x = gf.placeholder(gf.float32, [12, 10])
+    plan = check_run([gf.matmul(x[1:7, 2:8], x[::2, 3:9])], [x], [numbers(12, 10)], 1e-5)
+    assert len(plan.launches) == 1
+    check_run([gf.matmul(gf.reverse(x, [0]), x, transpose_a=True)], [x], [numbers(12, 10)], 1e-5)
+
+
+@pytest.mark.parametrize("open_batch", [False, True])
+def test_matrices_that_meet_one_factor_are_one_tall_matrix(open_batch: bool) -> None:
+    x = gf.placeholder(gf.float32, [None if open_batch else 4, 6, 5])
+    w, bias = gf.placeholder(gf.float32, [5, 8]), gf.placeholder(gf.float32, [8])
+    y = gf.nn.relu(gf.einsum("bsd,dn->bsn", x, w) + bias)
+    arrays = [numbers(4, 6, 5), numbers(5, 8, seed=1), numbers(8, seed=2)]
+    assert len(check_run([y], [x, w, bias], arrays, 1e-5).launches) == 1
+    broadcast = gf.matmul(x, gf.expand_dims(w, 0))
+    assert len(check_run([gf.transpose(broadcast, [1, 0, 2])], [x, w], arrays[:2], 1e-5).launches) <= 2
+
+
+def test_a_product_with_an_epilogue_leaves_its_result_transposed() -> None:
+    x, y = gf.placeholder(gf.float32, [2, 3, 7, 5]), gf.placeholder(gf.float32, [2, 3, 5, 6])
+    old = gf.placeholder(gf.float32, [2, 3, 7, 6])
+    arrays = [numbers(2, 3, 7, 5), numbers(2, 3, 5, 6, seed=1), numbers(2, 3, 7, 6, seed=2)]
+    turned = gf.transpose(gf.nn.relu(gf.matmul(x, y) + 0.5), [0, 2, 1, 3])
+    plan = check_run([gf.reshape(turned, [14, 18])], [x, y], arrays[:2], 1e-5)
+    assert len(plan.launches) == 1
+    check_run([gf.transpose(gf.matmul(x, y) + old, [0, 2, 1, 3])], [x, y, old], arrays, 1e-5)
+    check_run([gf.transpose(gf.matmul(x, y), [0, 1, 3, 2])], [x, y], arrays[:2], 1e-5)
+
+
+def test_what_comes_before_a_fold_runs_in_the_product_that_feeds_it() -> None:
+    x, w = gf.placeholder(gf.float32, [20, 12]), gf.placeholder(gf.float32, [12, 40])
+    mask, bias = gf.placeholder(gf.float32, [20, 40]), gf.placeholder(gf.float32, [40])
+    arrays = [numbers(20, 12), numbers(12, 40, seed=1), numbers(20, 40, seed=2), numbers(40, seed=3)]
+    masked = gf.matmul(x, w) * gf.tanh(mask)
+    plan = check_run([masked, gf.reduce_sum(masked, 0)], [x, w, mask], arrays[:3], 1e-5)
+    assert len(plan.launches) == 2
+    y = gf.matmul(x, w) + bias + mask
+    mean, variance = gf.nn.moments(y, [-1], keep_dims=True)
+    plan = check_run([(y - mean) * gf.rsqrt(variance + 1e-5)], [x, w, mask, bias], arrays, 1e-4)
+    assert len(plan.launches) == 2
+    # Two values that the folds need, where one product was: the kernel of the folds computes both again.
+    two = [gf.reduce_sum(gf.exp(masked)), gf.reduce_sum(gf.sin(masked))]
+    check_run(two, [x, w, mask], arrays[:3], 1e-4)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphflow import config
 from graphflow.loops.ir import dtype_name
@@ -22,12 +22,16 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class CallNode:
-    """A library call for a node: the call, its operands by name, its result's name, and its run-time sizes."""
+    """A library call for a node: the call, its operands by name, its result's name, and its run-time sizes.
+
+    `offsets`: how many bytes into an operand's memory what the call reads begins, where that is not at once.
+    """
 
     call: Call
     operands: dict[str, Value]
     result: str
     sizes: dict[str, int]
+    offsets: dict[str, int] = field(default_factory=dict)
 
 
 def _extent(size: Size) -> int | None:
@@ -67,6 +71,11 @@ def matmul(node: Node) -> CallNode | None:
                 i >= lead and (sizes[i - lead].value != 1 or batch[i].value == 1) for i in range(len(batch))
             )
         )
+    if batch and all(has[0]) and not any(has[1]) and not transpose_a:
+        # All matrices of `a` meet the same `b`: their rows are those of one tall matrix.
+        for size in batch:
+            m = m.times(size)
+        batch = ()
     call = Gemm(
         dtype=dtype,
         m=_extent(m),

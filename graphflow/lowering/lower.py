@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from graphflow.lowering.kernels import Body, Leaf, Lowered, body_of, lower_group
 from graphflow.lowering.movement import block_kernel, blocks_of
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words
 from graphflow.lowering.sizes import row_major, value_sizes
+from graphflow.lowering.strided import Strides, result_strides, with_operands_in_place, with_result_at
 from graphflow.lowering.windows import view_of
 from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
 from graphflow.program import VARIABLE, Node, Program, Value
@@ -48,6 +49,8 @@ class _Lowering:
         self.nests: dict[Node, Nest] = {}
         self.checked: set[tuple[Value, int, int]] = set()
         self.packs: dict[tuple[str, Value, str], Slot] = {}
+        self.skipped: set[Node] = set()  # views whose work a library call does
+        self.turned: dict[Value, tuple[Value, Strides]] = {}  # results that are stored in another's order
 
     def plan(self) -> Plan:
         program, builder = self.program, self.builder
@@ -62,15 +65,22 @@ class _Lowering:
             value: [user for user in users if self.forms[user] is not Form.UNIFORM]
             for value, users in program.users().items()
         }
-        self.factors = collections.Counter(
-            (found.operands["b"], found.call.transpose_b)
-            for found in self.call_nodes.values()
-            if isinstance(found.call, Gemm)
-        )
         self.roots = set(program.roots)
         self.fetched = set(program.fetches)
         self.draw()
+        self.read_in_place()
+        self.factors = collections.Counter(
+            _factor(found) for found in self.call_nodes.values() if isinstance(found.call, Gemm)
+        )
+        self.place_results({node: node.outputs[0] for node in self.call_nodes})
         absorbed = self.absorb_calls(self.fusion.order)
+        for group, node in absorbed.items():
+            fitted = self.epilogue(group, node, self.body(group))
+            assert fitted is not None
+            epilogue = getattr(fitted[0], "epilogue", None)
+            if epilogue and not any(operand.over == "element" for operand in epilogue.operands):
+                if len(fitted[2]) == 1:
+                    self.place_results({node: next(iter(fitted[2].values()))})
         taken = set(absorbed.values())
         late = [entry for entry in self.fusion.order if self.can_wait(entry)]
         waiting = {id(entry) for entry in late}
@@ -139,31 +149,126 @@ class _Lowering:
             return True
         return blocks_of(node) is not None
 
+    def read_in_place(self) -> None:
+        """Lets matrix products read transposes, slices and reshapes where the elements lie."""
+        for node, found in list(self.call_nodes.items()):
+            batch = value_sizes(node.outputs[0])[:-2]
+            moved = with_operands_in_place(found, batch, self.forms, self.group_of)
+            if moved is None:
+                continue
+            self.call_nodes[node] = moved
+            for name, value in found.operands.items():
+                if moved.operands[name] is not value:
+                    self.uses[moved.operands[name]].append(node)
+                    if value not in moved.operands.values():
+                        self.drop_use(value, node)
+
+    def drop_use(self, value: Value, user: Node) -> None:
+        """Notes that a node no longer takes a value; what only this was for is dropped with it."""
+        users = self.uses[value]
+        users[:] = [other for other in users if other is not user]
+        node = value.node
+        if users or value in self.roots or any(self.uses.get(other) for other in node.outputs):
+            return
+        if self.forms[node] is Form.ALIAS and node not in self.group_of:
+            self.skipped.add(node)
+            for source in node.inputs:
+                self.drop_use(source, node)
+
+    def place_results(self, results: dict[Node, Value]) -> None:
+        """Lets matrix products leave a result in the order of the transpose that alone takes it."""
+        for node, value in results.items():
+            call, users = self.call_nodes[node].call, self.uses.get(value, [])
+            if not isinstance(call, Gemm) or call.steps_c is not None or value in self.roots:
+                continue
+            if (
+                len(users) != 1
+                or self.forms[users[0]] is not Form.WINDOW
+                or value.sizes != node.outputs[0].sizes
+            ):
+                continue
+            strides = result_strides(call, value, users[0])
+            if strides is not None:
+                self.turned[value] = users[0].outputs[0], strides
+                self.forms[users[0]] = Form.CALL
+                self.skipped.add(users[0])
+
     def absorb_calls(self, order: list[Group | Node]) -> dict[Group, Node]:
         """Groups that can run as the epilogue of the library call that feeds them."""
         taken: dict[Group, Node] = {}
-        for entry in order:
+        for entry in list(order):
             if not isinstance(entry, Node) or entry not in self.call_nodes:
                 continue
-            value = entry.outputs[0]
+            value = self.shown(entry)
             users = self.uses.get(value, [])
             if value in self.roots or not users:
                 continue
             group = self.group_of.get(users[0])
-            if (
-                group is None
-                or group.axes is not None
-                or any(self.group_of.get(u) is not group for u in users)
-            ):
+            if group is None or any(self.group_of.get(u) is not group for u in users):
                 continue
-            if group.space != value.sizes or any(self.forms[node] is not Form.MAP for node in group.nodes):
+            if group.space != value.sizes:
+                continue
+            if group.axes is not None:
+                before = self.before_fold(group)
+                if before is None or self.epilogue(before, entry, self.body(before)) is None:
+                    continue
+                self.split(group, before)
+                group = before
+            if any(self.forms[node] is not Form.MAP for node in group.nodes):
                 continue
             taken[group] = entry  # the last call that feeds the group wins: the others are its operands
-        return {
+        fitting = {
             group: node
             for group, node in taken.items()
             if self.epilogue(group, node, self.body(group)) is not None
         }
+        self.skipped.update(
+            shown.node for node in fitting.values() if (shown := self.shown(node)).node is not node
+        )
+        return fitting
+
+    def before_fold(self, group: Group) -> Group | None:
+        """The members that need no fold, as a group of their own; None where that makes more go through memory."""
+        before = Group(group.extents)
+        members, own = set(group.nodes), set()
+        for node in group.nodes:
+            if (
+                self.forms[node] is Form.MAP
+                and node not in group.after_fold
+                and node.outputs[0].sizes == group.space
+            ):
+                if all(value.node in own or value.node not in members for value in node.inputs):
+                    own.add(node)
+                    before.nodes.append(node)
+        if not own:
+            return None
+        made = self.needed(before)
+        if len(made) > max(1, len(set(made) & set(self.needed(group)))):
+            return None
+        return before
+
+    def split(self, group: Group, before: Group) -> None:
+        """Takes members out of a group, to run just before it."""
+        members = set(before.nodes)
+        group.nodes = [node for node in group.nodes if node not in members]
+        taken = [value for node in group.nodes for value in node.inputs]
+        group.reads = {
+            value for value in taken if self.group_of.get(value.node) is not group or value.node in members
+        }
+        self.group_of.update(dict.fromkeys(before.nodes, before))
+        before.reads = {value for node in before.nodes for value in node.inputs if value.node not in members}
+        self.fusion.order.insert(self.fusion.order.index(group), before)
+
+    def shown(self, node: Node) -> Value:
+        """The result of a library call, or the reshape of it that alone takes it and keeps its rows whole."""
+        value = node.outputs[0]
+        users = self.uses.get(value, [])
+        if value in self.roots or len(users) != 1 or users[0] in self.group_of:
+            return value
+        if self.forms[users[0]] is not Form.ALIAS:
+            return value
+        reshaped = users[0].outputs[0]
+        return reshaped if reshaped.sizes and value.sizes and reshaped.sizes[-1] == value.sizes[-1] else value
 
     def can_wait(self, entry: Group | Node) -> bool:
         """Whether an entry makes new states of variables, of what is there all the time, and nobody else takes them.
@@ -188,7 +293,7 @@ class _Lowering:
     ) -> tuple[Call, dict[str, Value], dict[str, Value]] | None:
         """The call with the group as its epilogue, operands and results by name; None where it doesn't fit."""
         call_node = self.call_nodes[node]
-        produced = node.outputs[0]
+        produced = self.shown(node)
         dtype = ir.dtype_name(produced.dtype.name)
         operands: dict[str, Value] = dict(call_node.operands)
         epilogue_operands: list[EpilogueOperand] = []
@@ -231,12 +336,20 @@ class _Lowering:
         sizes: dict[str, int],
         node: Node,
     ) -> None:
-        if isinstance(call, Gemm) and self.prepacks(operands["b"], call.transpose_b):
+        offsets = self.call_nodes[node].offsets
+        if isinstance(call, Gemm) and self.prepacks(self.call_nodes[node]):
             call = dataclasses.replace(call, prepack_b=True)
+        for name, value in list(results.items()):
+            if value in self.turned and isinstance(call, Gemm):
+                results[name], strides = self.turned[value]
+                sizes = dict(sizes)
+                call = with_result_at(call, strides, sizes)
         code = self.backend.library(call)
         bound: dict[str, Slot] = {name: self.slot(value) for name, value in operands.items()}
         for pack in code.packs:
-            bound[pack.name] = self.pack(pack, operands[pack.operand], sizes, node)
+            bound[pack.name] = self.pack(
+                pack, operands[pack.operand], offsets.get(pack.operand, 0), sizes, node
+            )
         for name, value in results.items():
             bound[name] = self.slots[value] = self.new_buffer(value)
         named = {**sizes, "parts": self.builder.threads}
@@ -264,7 +377,7 @@ class _Lowering:
                 if buffer_name is None:
                     args.append(argument.size.evaluate(named))
                 elif buffer_name not in changes:
-                    args.append(read(bound[buffer_name]))
+                    args.append(read(bound[buffer_name], offsets.get(buffer_name, 0)))
                 else:
                     args.append(
                         update(bound[buffer_name]) if buffer_name in written else write(bound[buffer_name])
@@ -281,18 +394,18 @@ class _Lowering:
                 inplace=pairs if last else (),
             )
 
-    def prepacks(self, factor: Value, transposed: bool) -> bool:
+    def prepacks(self, found: CallNode) -> bool:
         """Whether a product's second factor is better put in panels apart, for several products."""
-        return self.factors[factor, transposed] > 1
+        return self.factors[_factor(found)] > 1
 
-    def pack(self, pack: Pack, value: Value, sizes: dict[str, int], node: Node) -> Slot:
+    def pack(self, pack: Pack, value: Value, offset: int, sizes: dict[str, int], node: Node) -> Slot:
         """The slot of an operand in the order in which a call wants it; equal ones are made once."""
         source = self.slot(value)
         given = [
             [getattr(a, "name", None) or a.size.evaluate(sizes) for a in one.arguments]
             for one in pack.launches
         ]
-        key = (pack.key, value, repr(given))
+        key = (pack.key, value, repr((offset, given)))
         slot = self.packs.get(key)
         if slot is None:
             slot = self.packs[key] = self.builder.scratch(max(64, pack.bytes.evaluate(sizes)), pack.name)
@@ -303,7 +416,7 @@ class _Lowering:
                     if name is None:
                         args.append(argument.size.evaluate(sizes))
                     elif name == pack.operand:
-                        args.append(read(source))
+                        args.append(read(source, offset))
                     else:
                         args.append(update(slot) if position else write(slot))
                 self.builder.launch(
@@ -378,6 +491,8 @@ class _Lowering:
     def single(self, node: Node) -> None:
         """Adds the step of a node that shares no kernel."""
         form = self.forms[node]
+        if node in self.skipped:
+            return
         if form is Form.ALIAS:
             source, made = self.slot(node.inputs[0]), node.outputs[0]
             sizes = made.sizes
@@ -573,6 +688,14 @@ def _blame(node: Node, value: Value) -> Callable[..., Any]:
         run_node(node, inputs, _NO_STATE)
 
     return blame
+
+
+def _factor(found: CallNode) -> Hashable:
+    """What two products have in common whose second factor is packed alike."""
+    call = found.call
+    assert isinstance(call, Gemm)
+    lies = call.transpose_b, call.stride_b, call.steps_b
+    return found.operands["b"], found.offsets.get("b", 0), lies
 
 
 def _over(leaf: Leaf, body: Body) -> str | None:
