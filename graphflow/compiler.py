@@ -7,6 +7,7 @@ size passes   rewrite it again                                            optimi
 fuse          which nodes share a kernel                                  lowering/fuse.py
 lower         kernels, library calls and host steps over slots            lowering/
 build         places in memory, machine code, the plan                    plan.py, backends/
+verify        on demand: every run twice, compiled and with the bodies    side_by_side.py
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from graphflow.optimizer_passes.manager import PassReport, run_passes
 from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED
 from graphflow.plan import Plan, TraceEvent
 from graphflow.program import Program, freeze, specialize
+from graphflow.side_by_side import SideBySide
 from graphflow.text import program_text
 from graphflow.variable_store import VariableStore
 
@@ -147,7 +149,8 @@ class Executable:
         reports: list[PassReport] = []
         program = specialize(self.program, feed_shapes, variables)
         program = run_passes(program, SPECIALIZED, options.disabled_passes, options.enabled_passes, reports)
-        plan = lower(program, load(options.device, options.threads), self.name)
+        backend = load(options.device, options.threads)
+        plan = lower(program, backend, self.name)
         _refuse_what_does_not_fit(plan)
         if "loops" in config.dump_stages():
             for launch in plan.launches:
@@ -155,7 +158,16 @@ class Executable:
                     print(f"# {launch.name}\n{kernel_text(launch.kernel)}", file=sys.stderr)
         if "plan" in config.dump_stages():
             print(f"# plan\n{plan.summary()}", file=sys.stderr)
-        return BoundPlan(plan, reports)
+        bound = BoundPlan(plan, reports)
+        if config.verify():
+            both = [*self.reports, *reports]
+            wanted, rest = self.frozen, both
+            for number, report in enumerate(both):
+                if not report.exact and report.after is not None:
+                    wanted, rest = report.after, both[number + 1 :]
+            bound.run = SideBySide(plan, program, wanted, rest, backend).run
+            bound.direct = lambda keys: None
+        return bound
 
 
 def _refuse_what_does_not_fit(plan: Plan) -> None:

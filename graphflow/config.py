@@ -42,7 +42,10 @@ NUM_THREADS = EnvironmentVariable(
     "threads inside one run where ConfigProto says nothing; 0: the cores we may use",
 )
 VERIFY = EnvironmentVariable(
-    "GRAPHFLOW_VERIFY", "0", "`1` verifies the program after every pass, and every kernel"
+    "GRAPHFLOW_VERIFY",
+    "0",
+    "`1` verifies the program after every pass, and every kernel, and runs everything twice: compiled and with the"
+    " NumPy bodies; the first node that differs is named",
 )
 WINOGRAD = EnvironmentVariable(
     "GRAPHFLOW_WINOGRAD",
@@ -58,8 +61,8 @@ def dump_stages() -> frozenset[str]:
     return frozenset(stage.strip() for stage in DUMP.get().split(",") if stage.strip())
 
 
-def verify_passes() -> bool:
-    """Tells whether programs are verified after every pass."""
+def verify() -> bool:
+    """Tells whether programs and kernels are verified, and runs held against the NumPy bodies."""
     return VERIFY.get() not in ("", "0")
 
 

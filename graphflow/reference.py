@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -27,6 +29,9 @@ class State(Protocol):
     def reserve(self, node: Node, count: int) -> tuple[tuple[int, int], int]:
         """Returns key and counter for a random op that makes `count` outputs, and moves its counter on."""
 
+    def fork(self) -> Self:
+        """Returns a copy, for a run that is to leave no trace."""
+
 
 class NodeError(Exception):
     """Wraps an error of a body with the node that failed; `__cause__` is the error."""
@@ -35,6 +40,19 @@ class NodeError(Exception):
         super().__init__(node.name)
         self.node = node
         self.inputs = list(inputs)
+
+
+_results: ContextVar[dict[tuple[str, str], list[Array]] | None] = ContextVar("results", default=None)
+
+
+@contextlib.contextmanager
+def effects_once() -> Iterator[None]:
+    """Inside, a node that acts on the world acts the first time it is run, and gives the same results from then on."""
+    token = _results.set({})
+    try:
+        yield
+    finally:
+        _results.reset(token)
 
 
 def run(
@@ -85,6 +103,9 @@ def run_node(node: Node, inputs: Sequence[Array], state: State) -> list[Array]:
       NodeError: if the body fails.
     """
     extra: dict[str, Any] = {}
+    known = _results.get() if node.op_def.effects == "host" else None
+    if known is not None and (node.name, node.type) in known:
+        return known[node.name, node.type]
     try:
         if node.op_def.effects == "random":
             key, counter = state.reserve(node, _random_outputs(node, inputs))
@@ -92,9 +113,12 @@ def run_node(node: Node, inputs: Sequence[Array], state: State) -> list[Array]:
         elif "context" in node.op_def.body_attrs:
             extra = {"context": state, "node_name": node.name}
         with np.errstate(all="ignore"):
-            return node.op_def.run(inputs, node.attrs, **extra)
+            results = node.op_def.run(inputs, node.attrs, **extra)
     except Exception as error:
         raise NodeError(node, inputs) from error
+    if known is not None:
+        known[node.name, node.type] = results
+    return results
 
 
 def _random_outputs(node: Node, inputs: Sequence[Array]) -> int:

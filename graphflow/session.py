@@ -126,6 +126,15 @@ class SessionState(VariableStore):
             self._counters[name] = counter + _blocks(node, count)
         return seeds, counter
 
+    def fork(self) -> SessionState:
+        """Returns a copy; its random operations draw what this one's will."""
+        made = super().fork()
+        with self._random_lock:
+            made._keys = self._keys  # the same: a key that is drawn there holds here
+            made._random_lock = self._random_lock
+            made._counters = dict(self._counters)
+        return made
+
     def set_deadline(self, deadline: float | None) -> None:
         """Says when the present thread's run has to stop, on the clock of `time.monotonic`."""
         self._local.deadline = deadline

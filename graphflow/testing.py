@@ -42,6 +42,12 @@ class TestState(VariableStore):
         self._counters[node.name] = counter + 256 * count
         return (int(node.attrs.get("seed", 0)), int(node.attrs.get("seed2", 0))), counter
 
+    def fork(self) -> TestState:
+        """Returns a copy with the same counters."""
+        made = super().fork()
+        made._counters = dict(self._counters)
+        return made
+
     def between_steps(self) -> None:
         """Nothing stops these runs."""
 

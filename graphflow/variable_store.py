@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
@@ -127,6 +127,14 @@ class VariableStore:
             buffer[...] = array
             self._cells[key] = _Cell(buffer, array.shape, None, True)
             self.version = next(_versions)
+
+    def fork(self) -> Self:
+        """A store of the same kind with copies of all values."""
+        made = type(self)()
+        with self._lock:
+            for key in self.keys():
+                made.set(key, self.get(key))
+        return made
 
     def delete(self, key: Hashable) -> None:
         """Forgets a value; a run under way keeps its memory."""

@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("backends.",),
     ("lowering.",),
+    ("side_by_side",),
     ("compiler",),
     ("serialization.",),
     ("fetches", "timeline"),

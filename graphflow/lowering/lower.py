@@ -37,6 +37,14 @@ def lower(program: Program, backend: Backend, name: str = "") -> Plan:
     return _Lowering(program, backend, name).plan()
 
 
+def materialized(program: Program, backend: Backend) -> list[Value]:
+    """Returns the values that steps leave in memory of their own, in the program's order."""
+    lowering = _Lowering(program, backend, "")
+    lowering.plan()
+    made = {value for value, slot in lowering.slots.items() if slot.kind in ("buffer", "dynamic")}
+    return [value for node in program.nodes for value in node.outputs if value in made]
+
+
 class _Lowering:
     """One run of `lower`."""
 
@@ -746,4 +754,4 @@ def _renamed(
     return memo[id(root)]
 
 
-__all__ = ["lower"]
+__all__ = ["lower", "materialized"]

@@ -25,12 +25,14 @@ class Pass:
       run: gets the program and a counter, in which it counts what it did by rule; returns the new program.
       reason: why it stands where it stands.
       default: whether it runs unless asked otherwise.
+      exact: whether it keeps every value, but for the rounding of sums in another order.
     """
 
     name: str
     run: PassFunction
     reason: str
     default: bool = True
+    exact: bool = True
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class PassReport:
     counts: dict[str, int] = field(default_factory=dict)
     before: Program | None = None
     after: Program | None = None
+    exact: bool = True
 
     def __str__(self) -> str:
         done = ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())) or "nothing"
@@ -71,7 +74,7 @@ def run_passes(
       ShapeError: if sizes that only now are known do not fit together.
       PassError: if a pass fails or its result does not verify; names the pass and those that ran before.
     """
-    check = config.verify_passes()
+    check = config.verify()
     dump = config.dump_stages()
     done: list[str] = []
     for step in passes:
@@ -92,7 +95,14 @@ def run_passes(
         if reports is not None:
             reports.append(
                 PassReport(
-                    step.name, seconds, len(program.nodes), len(result.nodes), dict(counts), program, result
+                    step.name,
+                    seconds,
+                    len(program.nodes),
+                    len(result.nodes),
+                    dict(counts),
+                    program,
+                    result,
+                    step.exact,
                 )
             )
         if "passes" in dump or step.name in dump:

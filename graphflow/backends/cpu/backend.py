@@ -107,7 +107,7 @@ class CpuBackend:
         printed = kernel_text(dataclasses.replace(kernel, name="kernel"))
         symbol = f"k_{digest(printed)[:24]}"
         if symbol not in texts:
-            if config.verify_passes():
+            if config.verify():
                 verify(kernel)
             texts[symbol] = functools.partial(kernel_to_llvm, kernel, self.target, symbol)
         return symbol
