@@ -8,6 +8,9 @@ lives where:
   then, and is copied there at the end of the run otherwise; a fetched value is written straight into the
   array that is handed out;
 - what is left lives in one arena by lifetime (`memory`), in place where a launch allows it;
+- launches that depend on constants alone run at once and leave constants behind; those that depend on variables
+  which the plan does not write form plans of their own, and what they make is kept with the session's variables
+  until one of these is written (`hoist`);
 - consecutive launches form one *segment*, a single native call, with a barrier between two launches only
   where data crosses threads;
 - a segment leaves off before it writes a variable if a *check* has found a value that must not be; the run then
@@ -30,6 +33,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from graphflow.hoist import Group, Use, lasting_groups
 from graphflow.loops.cost import Cost, Peak, kernel_cost
 from graphflow.loops.ir import Buffer, IntParam, Kernel
 from graphflow.memory import ALIGNMENT, Layout, Request, align, aligned_empty, plan_arena
@@ -74,6 +78,10 @@ _TEAM_NS = 12_000.0  # a segment with less parallel work than this wakes nobody
 _RELEASE_NS = 20_000.0  # a shorter segment keeps the interpreter lock
 _ALIGNED_OUTPUT = 32_768  # bytes from which a fetched array starts on a cache line
 _IDLE_WORKSPACES = 8
+_KEPT_NS = 1_000.0  # what takes less is computed anew in every run
+# What grows by more than that on its way is not kept.
+_KEPT_GROWTH = 8
+_KEPT_BYTES = 65_536
 _OPEN_ACCESSES = 64
 
 
@@ -370,6 +378,7 @@ class PlanBuilder:
         self._fetches: list[Slot] = []
         self._assigns: dict[int, Slot] = {}
         self._refusals: list[Refusal] = []
+        self._aligned = False
 
     @property
     def threads(self) -> int:
@@ -526,19 +535,42 @@ class PlanBuilder:
     # building
 
     def build(self) -> Plan:
-        """Decides where everything lives and compiles the kernels."""
+        """Decides what runs when and where everything lives, and compiles the kernels."""
         return _Build(self).plan()
+
+    def _part(self, steps: Sequence[int], made: Sequence[Slot]) -> Plan:
+        """A plan of some of the steps that hands out what they make."""
+        part = PlanBuilder(self.runtime, self.name)
+        part._slots = self._slots
+        part._steps = [self._steps[step] for step in steps]
+        part._fetches = list(made)
+        part._aligned = True
+        touched = {ref.slot.root for step in part._steps for ref in _refs(step)}
+        part._constants = {s.index: self._constants[s.index] for s in touched if s.kind == "constant"}
+        part._variables = {s.key: self._variables[s.key] for s in touched if s.kind == "variable"}
+        part._variable_reads = dict.fromkeys(part._variables, True)
+        part._logical = self._logical
+        return _Build(part, whole=False).plan()
 
 
 def _native(slot: Slot) -> bool:
     return slot.shape is not None and not slot.dtype.hasobject
 
 
+def _refs(step: Launch | HostStep) -> list[Ref]:
+    return [arg for arg in step.args if isinstance(arg, Ref)] if isinstance(step, Launch) else []
+
+
 class _Build:
     """One run of `PlanBuilder.build`: complete the steps, place the slots, lay out the table."""
 
-    def __init__(self, builder: PlanBuilder) -> None:
+    def __init__(self, builder: PlanBuilder, whole: bool = True) -> None:
         self.builder = builder
+        self.whole = whole
+        self.constants = dict(builder._constants)
+        self.done: list[tuple[Plan, tuple[Slot, ...]]] = []
+        self.kept: list[Kept] = []
+        self.lasting: set[int] = set()  # buffers that are there before the run begins
         self.slots = list(builder._slots)
         self.homes: dict[int, _Home] = {}
         self.outputs: list[_Output] = []
@@ -558,20 +590,78 @@ class _Build:
         return Launch(COPY, args, f"copy {source.name}", origin, True, 0.0, 2 * source.nbytes)
 
     def plan(self) -> Plan:
-        builder = self.builder
+        self.own = self.builder._steps
+        if self.whole:
+            self.hoist()
         pinned = self.place_fetches()
         self.lives()
         self.place_assigns(pinned)
-        steps = self.steps = [*self.head, *builder._steps, *self.tail]
+        steps = self.steps = [*self.head, *self.own, *self.tail]
         self.lives()
         merged = self.merge_in_place()
         layout = self.place_arena(merged)
         return self.assemble(steps, layout)
 
+    # What need not run every time.
+
+    def hoist(self) -> None:
+        """Takes away the steps that depend on nothing that changes from run to run; what they make is there."""
+        builder = self.builder
+        looked_at = {slot.root.index for refusal in builder._refusals for slot in refusal.inputs}
+        uses = [self.use(step, looked_at) for step in builder._steps]
+        assigned = {slot.index for slot in builder._variables.values() if slot.index in builder._assigns}
+        variables = {slot.index for slot in builder._variables.values()} - assigned
+        handed_out = {slot.root.index for slot in (*builder._fetches, *builder._assigns.values())}
+        groups = lasting_groups(uses, self.constants.keys(), variables, handed_out | looked_at, _KEPT_NS)
+        if not groups:
+            return
+        # All at once: compiling part by part would cost more.
+        builder.runtime.addresses([step.kernel for step in builder._steps if isinstance(step, Launch)])
+        for group in groups:
+            self.part(group)
+        gone = {step for group in groups for step in group.steps}
+        self.own = [step for number, step in enumerate(builder._steps) if number not in gone]
+        left = {index for number, use in enumerate(uses) if number not in gone for index in use.reads}
+        left |= handed_out | looked_at
+        self.constants = {index: array for index, array in self.constants.items() if index in left}
+
+    def use(self, step: Launch | HostStep, looked_at: set[int]) -> Use:
+        if isinstance(step, HostStep):
+            reads = frozenset(slot.root.index for slot in step.inputs)
+            return Use(reads, frozenset(slot.root.index for slot in step.outputs), False, 0.0)
+        refs = _refs(step)
+        read = {ref.slot.root.index for ref in refs if ref.access != "w"}
+        written = {ref.slot.root for ref in refs if ref.access != "r"}
+        taken = sum({ref.slot.root: ref.slot.nbytes for ref in refs if ref.access == "r"}.values())
+        # Operands that are checked in the run, and such as would not fit.
+        movable = (
+            read.isdisjoint(looked_at)
+            and all(slot.kind == "buffer" for slot in written)
+            and sum(slot.nbytes for slot in written) <= _KEPT_GROWTH * taken + _KEPT_BYTES
+        )
+        return Use(
+            frozenset(read), frozenset(slot.index for slot in written), movable, max(100.0, step.nanoseconds)
+        )
+
+    def part(self, group: Group) -> None:
+        made = tuple(self.slots[index] for index in group.kept)
+        self.lasting.update(group.kept)
+        plan = self.builder._part(group.steps, made)
+        if not group.variables:
+            for slot, array in zip(made, plan.run(), strict=True):
+                array.flags.writeable = False
+                self.constants[slot.index] = array
+                self.homes[slot.index] = _Home("constant", slot.index)
+            self.done.append((plan, made))
+            return
+        for slot in made:
+            self.homes[slot.index] = _Home("slot", slot.index)
+        self.kept.append(Kept(plan, made, tuple(spec.key for spec in plan.variables)))
+
     # Lifetimes over head, steps and tail; `end` is a step after all of them.
 
     def lives(self) -> None:
-        steps = [*self.head, *self.builder._steps, *self.tail]
+        steps = [*self.head, *self.own, *self.tail]
         lives: dict[int, _Life] = {}
         self.end = len(steps)
 
@@ -579,7 +669,7 @@ class _Build:
             life = lives.setdefault(slot.root.index, _Life())
             if life.first < 0:
                 life.first = at
-                if not writes and slot.kind == "buffer":
+                if not writes and slot.kind == "buffer" and slot.root.index not in self.lasting:
                     raise ValueError(f"{slot} is read before it is written")
             life.last = at
             life.writes += writes
@@ -641,7 +731,7 @@ class _Build:
             root = slot.root
             whole = slot.offset == 0 and slot.nbytes == root.nbytes
             number = len(self.output_slots)
-            if slot.kind == "buffer" and whole and root.index not in pinned | assigned:
+            if slot.kind == "buffer" and whole and root.index not in pinned | assigned | self.lasting:
                 pinned.add(root.index)
                 self.homes[root.index] = _Home("output", number)
             else:
@@ -665,7 +755,7 @@ class _Build:
 
     def place_assigns(self, pinned: set[int]) -> None:
         """New values go straight to the variable when its last reader is done, else are copied at the end."""
-        steps = [*self.head, *self.builder._steps]
+        steps = [*self.head, *self.own]
         sources: set[int] = set()
         late: list[Launch | HostStep] = []
         for index, value in self.builder._assigns.items():
@@ -682,6 +772,7 @@ class _Build:
                 and life is not None
                 and root.index not in pinned
                 and root.index not in sources
+                and root.index not in self.lasting
                 and self.may_overwrite(variable, root, steps[life.first], life.first)
             ):
                 sources.add(root.index)
@@ -791,7 +882,7 @@ class _Build:
                 if isinstance(arg, Ref):
                     home, skip = self.home(arg.slot), arg.slot.offset + arg.offset
                     if home.place == "constant":
-                        address = builder._constants[home.number].__array_interface__["data"][0]
+                        address = self.constants[home.number].__array_interface__["data"][0]
                         words.append(address + skip)
                     elif home.place == "arena":
                         arena_words.append(at)
@@ -916,6 +1007,8 @@ class _Build:
             for arg in step.args:
                 if not isinstance(arg, Ref) or arg.slot.root.kind in ("constant", "status"):
                     continue
+                if arg.slot.root.index in self.lasting:
+                    continue
                 home = self.home(arg.slot)
                 start = arg.slot.offset + (home.number if home.place == "arena" else 0)
                 memory = (home.place, 0 if home.place == "arena" else home.number)
@@ -950,6 +1043,14 @@ def _crosses(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
 # ------------------------------------------------------------------------------------------------------- plan
 
 
+class Kept(NamedTuple):
+    """Slots whose values are kept with the session's variables: `plan` makes them of the variables `keys`."""
+
+    plan: Plan
+    slots: tuple[Slot, ...]
+    keys: tuple[Hashable, ...]
+
+
 @dataclass(eq=False, slots=True)
 class Workspace:
     """What one run writes to: the arena, the table of bound addresses, values by slot, and the bound
@@ -968,6 +1069,7 @@ class Workspace:
     variables: list[Array] = field(default_factory=list)
     version: int = 0
     pending: list[Hashable] = field(default_factory=list)
+    watched: list[Hashable] = field(default_factory=list)
 
 
 def _owner(array: Array) -> Array:
@@ -1002,7 +1104,7 @@ class Plan:
         self.slots = tuple(build.slots)
         self.feeds = tuple(builder._feeds)
         self.outputs = tuple(build.outputs)
-        self.constants = dict(builder._constants)
+        self.constants = build.constants
         written = set(builder._assigns)
         direct = {key for key, _ in build.commits}
         self.variables = tuple(
@@ -1018,6 +1120,8 @@ class Plan:
             if builder._variable_reads[key] or key not in direct
         )  # fmt: skip
         self._variable_slots = tuple(builder._variables[spec.key] for spec in self.variables)
+        self.kept = tuple(build.kept)
+        self.done = tuple(build.done)
         self._written = tuple(spec.key for spec in self.variables if spec.writes and spec.key not in direct)
         self._commits = tuple((key, slot.index) for key, slot in build.commits)
         self._runtime = builder.runtime
@@ -1029,8 +1133,9 @@ class Plan:
         self._refusals = tuple((refusal, build.words[refusal.status.index]) for refusal in builder._refusals)
         self._unset = bytes(8 * build.word_count)  # what the words of the checks are when all is well
         self._output_specs = tuple((slot.shape or (), slot.dtype) for slot in build.output_slots)
+        least = 0 if builder._aligned else _ALIGNED_OUTPUT
         self._makers = tuple(
-            (np.empty if slot.nbytes < _ALIGNED_OUTPUT else aligned_empty, slot.shape or (), slot.dtype)
+            (np.empty if slot.nbytes < least else aligned_empty, slot.shape or (), slot.dtype)
             for slot in build.output_slots
         )
         self._native = len(steps) <= 1 and not any(isinstance(step, HostStep) for step in steps)
@@ -1038,7 +1143,7 @@ class Plan:
             self._native and all(output.kind == "array" for output in self.outputs) and not self._commits
         )
         self._host_values(build)
-        self._stateful = bool(self.variables or self._commits) or any(
+        self._stateful = bool(self.variables or self._commits or self.kept) or any(
             isinstance(step, HostStep) and step.with_store for step in steps
         )
         self._host_slots = {
@@ -1150,6 +1255,8 @@ class Plan:
                 return outputs
             return self._walk(workspace, feeds, outputs, store, None)
         finally:
+            if workspace.watched and store is not None:
+                workspace.version = store.touch(workspace.watched, workspace.version)
             if len(self._pool) < _IDLE_WORKSPACES:
                 self._pool.append(workspace)
 
@@ -1167,7 +1274,11 @@ class Plan:
             self._bind(workspace, store)
         if workspace.enter(feeds, outputs) is not None:
             raise RuntimeError(f"plan {self.name!r} does not take these feeds")
-        return self._walk(workspace, feeds, outputs, store, events), events
+        try:
+            return self._walk(workspace, feeds, outputs, store, events), events
+        finally:
+            if workspace.watched and store is not None:
+                store.touch(workspace.watched, workspace.version)
 
     def _walk(
         self,
@@ -1437,10 +1548,16 @@ class Plan:
         return Check(slot.shape or (), slot.dtype, writable, self._patches.get((place, number), _NO_PATCHES))
 
     def _bind(self, workspace: Workspace, store: VariableStore) -> None:
-        """Puts the addresses of the variables into the table, and keeps their buffers alive."""
+        """Puts the addresses of variables, and of what is kept of them, into the table; keeps the buffers alive."""
+        for kept in self.kept:
+            store.watch(kept.keys)
         version = store.version
+        slots = list(self._variable_slots)
         buffers = [store.bind(spec) for spec in self.variables]
-        for slot, buffer in zip(self._variable_slots, buffers, strict=True):
+        for kept in self.kept:
+            slots += kept.slots
+            buffers += store.kept(kept.plan, kept.keys)
+        for slot, buffer in zip(slots, buffers, strict=True):
             patches = self._patches.get(("slot", slot.index))
             if patches is not None:
                 workspace.table[patches[:, 0]] = patches[:, 1] + buffer.__array_interface__["data"][0]
@@ -1449,6 +1566,7 @@ class Plan:
                 self._set_views(workspace.values, slot.index, buffer)
         workspace.variables = buffers
         workspace.owners = {id(_owner(workspace.arena)), *(id(_owner(buffer)) for buffer in buffers)}
+        workspace.watched = store.watched(self._written)
         workspace.pending = [key for key in self._written if not store.is_initialized(key)]
         workspace.version = version
 
@@ -1465,11 +1583,12 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
-        """Bytes one run adds to what its feeds and variables take: arena, fetched arrays, constants,
-        table."""
+        """Bytes one run adds to what its feeds and variables take: arena, fetched arrays, constants, what is kept
+        of variables, table."""
         outputs = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._output_specs)
         constants = sum(array.nbytes for array in self.constants.values())
-        return align(self.layout.peak) + outputs + constants + self._template.nbytes
+        kept = sum(slot.nbytes for kept in self.kept for slot in kept.slots)
+        return align(self.layout.peak) + outputs + constants + kept + self._template.nbytes
 
     @functools.cached_property
     def costs(self) -> tuple[Cost, ...]:
@@ -1506,6 +1625,15 @@ class Plan:
             f"variable {slot}{' read' if spec.reads else ''}{' written' if spec.writes else ''}"
             for spec, slot in zip(self.variables, self._variable_slots, strict=True)
         ]
+        for plan, slots in self.done:
+            lines.append(f"done beforehand -> {', '.join(map(repr, slots))}")
+            lines += [f"  {_show_launch(*pair)}" for pair in zip(plan.launches, plan.costs, strict=True)]
+        for kept in self.kept:
+            lines.append(
+                f"kept until {' or '.join(map(str, kept.keys))} is written -> {', '.join(map(repr, kept.slots))}"
+            )
+            pairs = zip(kept.plan.launches, kept.plan.costs, strict=True)
+            lines += [f"  {_show_launch(*pair)}" for pair in pairs]
         for step in self.steps:
             if isinstance(step, HostStep):
                 args = ", ".join(f"%{slot.index}" for slot in step.inputs)
@@ -1518,11 +1646,7 @@ class Plan:
                 shared, barrier = self._template[
                     RECORD_WORDS * number + 2 : RECORD_WORDS * number + 4
                 ].tolist()
-                args = ", ".join(_show(arg) for arg in launch.args)
-                lines.append(
-                    f"  {'*' if shared else ' '} {launch.name}({args})  {_short(cost.flops)}FLOP"
-                    f" {_short(cost.read)}B -> {_short(cost.written)}B"
-                )
+                lines.append(f"  {'*' if shared else ' '} {_show_launch(launch, cost)}")
                 if barrier:
                     lines.append("    ----" if barrier == 1 else "    ---- ends if a check failed")
         return "\n".join(lines)
@@ -1541,6 +1665,11 @@ def _short(value: float) -> str:
             return f"{value:.3g} {prefix}"
         value /= 1000
     return f"{value:.3g} P"
+
+
+def _show_launch(launch: Launch, cost: Cost) -> str:
+    args = ", ".join(_show(arg) for arg in launch.args)
+    return f"{launch.name}({args})  {_short(cost.flops)}FLOP {_short(cost.read)}B -> {_short(cost.written)}B"
 
 
 def _show(arg: Arg) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Hashable, Iterable
+import weakref
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -12,7 +13,14 @@ import numpy as np
 
 from graphflow.memory import aligned_empty
 
-__all__ = ["Storage", "UninitializedVariableError", "VariableShapeError", "VariableSpec", "VariableStore"]
+__all__ = [
+    "Maker",
+    "Storage",
+    "UninitializedVariableError",
+    "VariableShapeError",
+    "VariableSpec",
+    "VariableStore",
+]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Shape: TypeAlias = tuple[int, ...]
@@ -43,6 +51,13 @@ class Storage(Protocol):
         """Returns memory for a value of the logical shape whose padding, if any, is in order."""
 
 
+class Maker(Protocol):
+    """Something that makes arrays of variables alone, a plan for instance."""
+
+    def run(self, feeds: Sequence[Array], store: VariableStore, /) -> list[Array]:
+        """Makes them anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class VariableSpec:
     """What a plan wants of a variable: key, logical shape, dtype, layout; whether it reads or writes it."""
@@ -57,10 +72,14 @@ class VariableSpec:
 
 @dataclass(slots=True)
 class _Cell:
+    """`stamp` tells one value from the next while the cell is watched."""
+
     buffer: Array
     shape: Shape
     storage: Storage | None
     initialized: bool
+    stamp: int
+    watched: bool = False
 
 
 _versions = itertools.count(1)
@@ -69,13 +88,19 @@ _versions = itertools.count(1)
 class VariableStore:
     """The values of a session's variables. Plans write into its buffers; all others get and give copies.
 
-    `version` changes whenever an address does: a workspace that has seen it need not look again.
+    What plans make of variables that they do not write is kept here as long as nobody else writes these.
+    `version` changes whenever an address does, or the value of a variable that something kept was made of: a
+    workspace that has seen it need not look again.
     """
 
     def __init__(self) -> None:
         self.version = next(_versions)
         self._cells: dict[Hashable, _Cell] = {}
         self._lock = threading.RLock()
+        self._kept: weakref.WeakKeyDictionary[Maker, tuple[tuple[int, ...], list[Array]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._kept_lock = threading.RLock()
 
     def between_steps(self) -> None:
         """Called before each host step of a run: a session's store raises here when the run is to stop."""
@@ -122,10 +147,12 @@ class VariableStore:
                 else:
                     cell.buffer[...] = cell.storage.pack(array)
                 cell.initialized = True
+                if cell.watched:
+                    cell.stamp = self.version = next(_versions)
                 return
             buffer = aligned_empty(array.shape, array.dtype)
             buffer[...] = array
-            self._cells[key] = _Cell(buffer, array.shape, None, True)
+            self._cells[key] = _Cell(buffer, array.shape, None, True, next(_versions))
             self.version = next(_versions)
 
     def fork(self) -> Self:
@@ -177,7 +204,7 @@ class VariableStore:
                 if spec.storage is None
                 else spec.storage.empty(shape, spec.dtype)
             )
-            self._cells[spec.key] = _Cell(buffer, shape, spec.storage, False)
+            self._cells[spec.key] = _Cell(buffer, shape, spec.storage, False, next(_versions))
             self.version = next(_versions)
             return buffer
 
@@ -188,6 +215,45 @@ class VariableStore:
                 cell = self._cells.get(key)
                 if cell is not None:
                     cell.initialized = True
+
+    def watch(self, keys: Iterable[Hashable]) -> None:
+        """Has writers of these variables say so from now on."""
+        with self._lock:
+            for key in keys:
+                cell = self._cells.get(key)
+                if cell is not None and not cell.watched:
+                    cell.watched = True
+                    self.version = next(_versions)
+
+    def watched(self, keys: Iterable[Hashable]) -> list[Hashable]:
+        """Those of the variables whose writers have to call `touch`."""
+        with self._lock:
+            return [key for key in keys if (cell := self._cells.get(key)) is not None and cell.watched]
+
+    def touch(self, keys: Iterable[Hashable], seen: int) -> int:
+        """Says that a run has written these variables; the version that the run has seen, brought up to date.
+
+        What else has changed since that version is still to be looked at.
+        """
+        with self._lock:
+            stamp = next(_versions)
+            for key in keys:
+                cell = self._cells.get(key)
+                if cell is not None:
+                    cell.stamp = stamp
+            before, self.version = self.version, stamp
+            return stamp if before == seen else seen
+
+    def kept(self, maker: Maker, keys: Sequence[Hashable]) -> list[Array]:
+        """What `maker` makes of the variables `keys`, which are watched: made anew if one was written since."""
+        with self._kept_lock:
+            with self._lock:
+                cells = [self._cells.get(key) for key in keys]
+                stamps = tuple(-1 if cell is None else cell.stamp for cell in cells)
+            found = self._kept.get(maker)
+            if found is None or found[0] != stamps:
+                found = self._kept[maker] = stamps, maker.run((), self)
+            return found[1]
 
     def _convert(self, cell: _Cell, storage: Storage | None) -> None:
         if not cell.initialized:

@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("program",),
     ("text", "reference"),
     ("optimizer_passes.",),
-    ("memory",),
+    ("memory", "hoist"),
     ("variable_store",),
     ("plan",),
     ("backends.",),

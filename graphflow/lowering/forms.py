@@ -6,7 +6,7 @@ import enum
 import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from graphflow.loops import ir
 from graphflow.loops.build import Builder
 from graphflow.lowering.reads import read_of
 from graphflow.opdef import OpDef
-from graphflow.program import FEED, SPECIALIZED, VARIABLE, Node, Value, value_context
+from graphflow.program import FEED, SPECIALIZED, VARIABLE, Node, Program, Value, value_context
 
 # Under TensorFlow's names: what loop kernels can hold. Complex numbers and strings stay with NumPy.
 NATIVE_DTYPES = frozenset(
@@ -84,6 +84,24 @@ def form_of(node: Node, calls: Callable[[Node], bool]) -> Form:
     if calls(node):
         return Form.CALL
     return Form.HOST
+
+
+def lasting_values(program: Program, forms: Mapping[Node, Form]) -> set[Value]:
+    """The values that stay the same from run to run until somebody else writes a variable.
+
+    They are made natively of constants and of variables that the program does not write.
+    """
+    written = {variable for variable, _ in program.commits}
+    lasting: set[Value] = set()
+    for node in program.nodes:
+        if node.op_def is VARIABLE:
+            stays = node.attrs["variable"] not in written
+        elif node.op_def is FEED or forms.get(node) is Form.HOST or node.op_def.effects == "random":
+            stays = False
+        else:
+            stays = all(value in lasting for value in node.inputs)
+        lasting.update(value for value in node.outputs if stays or value.constant is not None)
+    return lasting
 
 
 def _of_one_size(node: Node) -> bool:
@@ -313,5 +331,6 @@ def _reads_runs(node: Node) -> bool:
 
 __all__ = [
     "NATIVE_DTYPES", "Form", "Number", "RowBody", "asked_for", "bounds_of", "form_of", "index_constants", "index_maps",
-    "index_source", "native", "reduced_axes", "row_body", "rule_attrs", "uniform_number", "window_source",
+    "index_source", "lasting_values", "native", "reduced_axes", "row_body",
+    "rule_attrs", "uniform_number", "window_source",
 ]  # fmt: skip

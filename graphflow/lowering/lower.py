@@ -16,7 +16,7 @@ from graphflow.loops.build import RowIndex, RowReduce, RowSize
 from graphflow.loops.library import ACCUMULATOR, Call, Epilogue, EpilogueOperand, Gemm
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel
-from graphflow.lowering.forms import Form, bounds_of, native
+from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
 from graphflow.lowering.kernels import Body, Leaf, Lowered, body_of, lower_group
 from graphflow.lowering.movement import block_kernel, blocks_of
@@ -73,6 +73,7 @@ class _Lowering:
             value: [user for user in users if self.forms[user] is not Form.UNIFORM]
             for value, users in program.users().items()
         }
+        self.lasting = lasting_values(program, self.forms)
         self.roots = set(program.roots)
         self.fetched = set(program.fetches)
         self.draw()
@@ -403,8 +404,8 @@ class _Lowering:
             )
 
     def prepacks(self, found: CallNode) -> bool:
-        """Whether a product's second factor is better put in panels apart, for several products."""
-        return self.factors[_factor(found)] > 1
+        """Whether a product's second factor is better put in panels apart: for later runs, or for several products."""
+        return found.operands["b"] in self.lasting or self.factors[_factor(found)] > 1
 
     def pack(self, pack: Pack, value: Value, offset: int, sizes: dict[str, int], node: Node) -> Slot:
         """The slot of an operand in the order in which a call wants it; equal ones are made once."""
