@@ -637,3 +637,12 @@ def test_what_comes_before_a_fold_runs_in_the_product_that_feeds_it() -> None:
     # Two values that the folds need, where one product was: the kernel of the folds computes both again.
     two = [gf.reduce_sum(gf.exp(masked)), gf.reduce_sum(gf.sin(masked))]
     check_run(two, [x, w, mask], arrays[:3], 1e-4)
+
+
+def test_a_product_that_is_needed_after_the_fold_too_is_stored() -> None:
+    x, w = gf.placeholder(gf.float32, [20, 12]), gf.placeholder(gf.float32, [12, 40])
+    y = gf.placeholder(gf.float32, [20, 40])
+    product = gf.matmul(x, w)
+    total = gf.reduce_sum(product * y, -1, keepdims=True)
+    arrays = [numbers(20, 12), numbers(12, 40, seed=1), numbers(20, 40, seed=2)]
+    check_run([(product - total) * y], [x, w, y], arrays, 1e-4)

@@ -219,7 +219,9 @@ class _Lowering:
                 continue
             if group.axes is not None:
                 before = self.before_fold(group)
-                if before is None or self.epilogue(before, entry, self.body(before)) is None:
+                if before is None or any(user not in before.nodes for user in users):
+                    continue
+                if self.epilogue(before, entry, self.body(before)) is None:
                     continue
                 self.split(group, before)
                 group = before
