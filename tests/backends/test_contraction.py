@@ -154,6 +154,48 @@ def test_short_sums(k: int) -> None:
         check(9, 20, k, dynamic=dynamic, transpose_b=True)
 
 
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("transpose", list(itertools.product([False, True], repeat=2)), ids=str)
+def test_long_sums_are_cut_into_blocks(transpose: tuple[bool, bool], dtype: str, target: Target) -> None:
+    for m, n, k, dynamic in ((33, 70, 1301, ""), (300, 33, 1100, "m"), (37, 600, 1025, "n")):
+        for prepack_b in (False, True):
+            check(
+                m,
+                n,
+                k,
+                transpose_a=transpose[0],
+                transpose_b=transpose[1],
+                dtype=dtype,
+                target=target,
+                dynamic=dynamic,
+                prepack_b=prepack_b,
+            )
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize("m", [1, 2, 3, 5, 8, 9, 16])
+def test_few_rows_read_a_factor_where_it_lies(m: int, target: Target) -> None:
+    for n, k in ((1, 40), (16, 300), (37, 19), (515, 70), (1024, 33)):
+        for dtype in ("f32", "f64"):
+            for transpose_a in (False, True):
+                check(m, n, k, dtype=dtype, target=target, transpose_a=transpose_a)
+
+
+def test_every_share_of_every_size() -> None:
+    for m, n in itertools.product((1, 14, 29, 70), (1, 31, 32, 70, 130)):
+        for dynamic in ("", "mn"):
+            check(m, n, 9, dynamic=dynamic, parts=(1, 2, 3, 4, 7, 16))
+
+
+@pytest.mark.parametrize("transpose", list(itertools.product([False, True], repeat=2)), ids=str)
+def test_odd_sizes(transpose: tuple[bool, bool]) -> None:
+    for size in range(1, 71):
+        check(size, 71 - size, size, transpose_a=transpose[0], transpose_b=transpose[1], parts=(2,))
+        if size % 7 == 0:
+            check(71 - size, size, 17, transpose_a=transpose[0], transpose_b=transpose[1], dynamic="mnk")
+
+
 def test_empty_results() -> None:
     check(0, 5, 4, dynamic="m")
     check(0, 5, 4)
@@ -162,7 +204,7 @@ def test_empty_results() -> None:
 
 def test_rows_that_share_cache_sets_are_packed() -> None:
     call = Gemm(dtype="f32", m=None, n=64, k=512)
-    assert [pack.name for pack in emit(call, cross_target("avx512")).packs] == ["packed_a"]
+    assert "packed_a" in [w.name for w in emit(call, cross_target("avx512")).workspaces]
     check(40, 64, 512, dynamic="m")
 
 
@@ -290,7 +332,7 @@ def test_panels_of_matrices_that_lie_apart() -> None:
     call = Gemm(
         dtype="f32", m=20, n=70, k=40, batch=(2, 3), stride_a=512, steps_a=(20 * 512, 48), steps_b=None
     )
-    assert "packed_a" in [pack.name for pack in emit(call, host_target()).packs]
+    assert "packed_a" in [w.name for w in emit(call, host_target()).workspaces]
     c = np.empty((2, 3, 20, 70), np.float32)
     Runner(call)({"a": store, "b": b, "c": c}, {}, 3)
     a = np.stack([store[:, :, at : at + 40] for at in (0, 48, 96)], axis=1)

@@ -1,13 +1,15 @@
 """Matrix products as launches of register tiles.
 
-The result is cut into units of one row tile by a group of column panels. A part packs the panels of its
-group into scratch of its own, hot in its cache, then runs its row tiles over them: no part waits for
-another, and the bits do not depend on the number of parts, since each element is summed by one tile in the
-order of `k`.
+The result's tiles are numbered along its longer side and shared out evenly, so that a part does a few rectangles of
+them. It walks these by groups of column panels, whose `b` it packs into scratch of its own, hot in its second-level
+cache; long sums are cut into blocks of `k`, so that a tile of `a`, packed too where its rows would push each other
+out, stays in the first-level cache while it meets all panels of the group. No part waits for another, and the bits
+do not depend on the number of parts, since each element is summed by one part in the order of `k`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -36,8 +38,38 @@ from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm, Size, diges
 
 __all__ = ["emit_gemm"]
 
-_GROUP_BYTES = 256 * 1024
+_GROUP_BYTES = 384 * 1024
 """Packed panels that a part keeps in its second-level cache while it walks down the rows."""
+
+_GROUP = 16
+"""Panels of a group, at most: more hardly save anything."""
+
+_WHOLE_BYTES = 4096
+"""Bytes of one row of `a` that are summed in one go; longer sums are cut into blocks."""
+
+_DEPTH_BYTES = 1536
+"""Bytes of a row of `a` in a block: so many steps of a tile of `a` stay in the first-level cache."""
+
+_BLOCK_TILES = 16
+"""Lines of tiles that go through a block together; their sums stay in the second-level cache."""
+
+_STREAMED_ROWS = 16
+"""Rows of a `b` that is read in place, and once, that are read side by side: each as one stream of lines."""
+
+_STREAMED_PANELS = 64
+"""Panels of such a `b` whose sums a part keeps."""
+
+_PACK_PANELS = 3
+"""For fewer panels it does not pay to pack columns of a transposed `a`."""
+
+_PACKED_ROWS = 64
+"""Rows of `b` that are packed for all panels of a group before the next ones."""
+
+_LEAST_TILES = 8
+"""Tiles that a product has at least, if its rows allow it, to be shared among threads."""
+
+_LOW_TILE = 7
+"""Rows of the lowest tile that is taken for that: it keeps the multipliers busy."""
 
 _FEW_TILES = 2
 """With so few row tiles to a panel, reading `b` where it lies beats packing it."""
@@ -82,10 +114,8 @@ def emit_gemm(call: Gemm, target: Target) -> LibraryCode:
     product = _Product(call, target)
     if product.dots:
         return LibraryCode((_emit_dots(product, target),), ())
-    packs = [_pack_a(product, target)] if product.packs_a else []
-    if product.prepacked:
-        packs.append(_pack_b(product, target))
-    return LibraryCode((_emit_product(product, target),), product.workspaces(), tuple(packs))
+    packs = (_pack_b(product, target),) if product.prepacked else ()
+    return LibraryCode((_emit_product(product, target),), product.workspaces(), packs)
 
 
 class _Product:
@@ -130,9 +160,6 @@ class _Product:
             self.epilogue = _turn_epilogue(self.epilogue)
         self.dtype = call.dtype
         self.lanes = lanes_of(target, call.dtype)
-        most_rows, self.vectors = tile_shape(target, self.lanes, n.known)
-        self.width = self.vectors * self.lanes.count
-        self.rows = RowPlan(m.known, most_rows)
         self.symbol = f"gemm_{digest(call, target.vector_bytes, target.registers)}"
         self.dots = (
             b.transposed
@@ -141,28 +168,74 @@ class _Product:
             and 0 < m.known <= _DOT_ROWS
         )
         self.prepacked = call.prepack_b and not self.swapped and not self.dots
-        self.packs_a = self._packs_a()
-        depth = 512 if self.k.known is None else max(1, self.k.known)
-        bytes_of_panel = depth * self.width * element_bytes(call.dtype)
-        self.group = max(1, min(8, _GROUP_BYTES // bytes_of_panel))
+        flat = None if b.transposed or self.prepacked else m.known
+        most_rows, self.vectors = tile_shape(target, self.lanes, n.known, flat)
+        self.width = self.vectors * self.lanes.count
+        self.rows = RowPlan(m.known, self._finer(most_rows))
+        tiles = None if m.known is None else -(-m.known // self.rows.most)
+        few = tiles is not None and tiles <= _FEW_TILES
+        self.in_place = few and not b.transposed and not self.prepacked
+        self.depth = self._depth()
+        steps = self.depth or self.k.known or 512
+        bytes_of_panel = steps * self.width * element_bytes(call.dtype)
+        self.group = (
+            _STREAMED_PANELS if self.in_place else max(1, min(_GROUP, _GROUP_BYTES // bytes_of_panel))
+        )
         if n.known is not None:
             self.group = min(self.group, max(1, -(-n.known // self.width)))
+        self.packs_a = self._packs_a()
+
+    def _finer(self, rows: int) -> int:
+        """The greatest height of a tile where tiles of `rows` rows would be too few to share among threads."""
+        extents = [self.m, self.n, *self.batch]
+        if self.n.known is not None and self.n.known <= self.width and self._aliases():
+            # Lines of so few rows stay in the cache beside each other, and packing for one panel does not pay.
+            rows = min(rows, _LOW_TILE)
+        if any(extent.known is None for extent in extents) or not self.m.known:
+            return rows
+        others = -(-(self.n.known or 1) // self.width) * math.prod(extent.known or 1 for extent in self.batch)
+        wanted = max(-(-self.m.known // rows), -(-_LEAST_TILES // max(1, others)))
+        return max(min(rows, _LOW_TILE), -(-self.m.known // wanted))
+
+    def _depth(self) -> int | None:
+        """Steps of the sum that are done in one go, if it is cut into blocks."""
+        size = element_bytes(self.dtype)
+        if self.k.known is None:
+            return None
+        if self.in_place:
+            wide = self.n.known is None or self.n.known > self.width
+            return _STREAMED_ROWS if wide and self.k.known > 2 * _STREAMED_ROWS else None
+        if self.k.known * size <= _WHOLE_BYTES:
+            return None
+        blocks = -(-self.k.known * size // _DEPTH_BYTES)
+        depth = -(-self.k.known // blocks)
+        return -(-depth // self.lanes.count) * self.lanes.count
+
+    def _aliases(self) -> bool:
+        """Whether stored rows of `a` fall into the same few sets of the first-level cache."""
+        return (self.a.stride.known or 0) * element_bytes(self.dtype) % _ALIAS_BYTES == 0
 
     def _packs_a(self) -> bool:
-        if self.a.transposed or (self.m.known is not None and self.m.known <= _DOT_ROWS):
+        if self.m.known is not None and self.m.known <= _DOT_ROWS:
             return False
         if self.a.stride.known is None:
             return True
-        one_panel = self.n.known is not None and self.n.known <= self.width
-        apart = self.a.stride.known * element_bytes(self.dtype)
-        return not one_panel and apart % _ALIAS_BYTES == 0 and (self.m.known is None or self.m.known >= 8)
+        if self._aliases():
+            return self.rows.most > _LOW_TILE
+        return self.a.transposed and self.group >= _PACK_PANELS
 
     def workspaces(self) -> tuple[Workspace, ...]:
-        """Each part's panels of `b`, where the product packs them itself."""
-        if self.prepacked:
-            return ()
+        """Each part's panels of `b`, its tile of `a` where that is packed, and its sums where they are cut."""
         size = element_bytes(self.dtype)
-        return (Workspace("packed_b", Size.of(self.group * self.width * size, self.k.term, "parts")),)
+        depth = self.k.term if self.depth is None else self.depth
+        spaces = []
+        if not self.in_place and not self.prepacked:
+            spaces.append(Workspace("packed_b", Size.of(self.group * self.width * size, depth, "parts")))
+        if self.packs_a:
+            spaces.append(Workspace("packed_a", Size.of(self.panel_height * size, depth, "parts")))
+        if self.depth is not None:
+            spaces.append(Workspace("sums", Size.of(self.sum_elements * size, "parts")))
+        return tuple(spaces)
 
     def terms(self, operand: _Operand) -> list[int | str]:
         """The batch extents that an operand has."""
@@ -170,12 +243,13 @@ class _Product:
 
     @property
     def panel_height(self) -> int:
-        """Rows of a packed panel of `a`."""
-        return max((1, *self.rows.heights))
+        """Rows of a packed panel of `a`: those of a tile, in whole vectors."""
+        return -(-max((1, *self.rows.heights)) // self.lanes.count) * self.lanes.count
 
-    def panel_rows(self, rows: int) -> int:
-        """Rows of all panels of `a` for a known number of rows."""
-        return -(-rows // self.rows.most) * self.panel_height
+    @property
+    def sum_elements(self) -> int:
+        """Elements of a part's sums: of some lines of tiles by a group of panels."""
+        return _BLOCK_TILES * self.group * self.rows.most * self.width
 
     def matrix_index(self, f: FunctionText, extents: list[Int], index: Int, varies: tuple[bool, ...]) -> Int:
         """Which stored matrix of an operand belongs to result matrix `index`."""
@@ -222,7 +296,7 @@ class _Operands:
     def __init__(self, product: _Product, launch: LaunchText) -> None:
         f = self.f = launch.function
         self.product = product
-        self.a = launch.buffer("packed_a" if product.packs_a else product.a.name)
+        self.a = launch.buffer(product.a.name)
         self.b = launch.buffer("packed_b" if product.prepacked else product.b.name)
         self.epilogue = EpilogueBuffers.load(launch, product.epilogue)
         self.m, self.n, self.k = product.m.read(launch), product.n.read(launch), product.k.read(launch)
@@ -232,17 +306,13 @@ class _Operands:
         self.matrices: Int = 1
         for extent in self.batch:
             self.matrices = f.mul(self.matrices, extent)
-        if product.packs_a:
-            panels = f.mul(product.rows.units(f, self.m), product.panel_height)
-            self.a_elements = f.mul(panels, self.k)
-        else:
-            self.a_elements = f.mul(self.k if product.a.transposed else self.m, self.a_stride)
+        self.a_elements = f.mul(self.k if product.a.transposed else self.m, self.a_stride)
         if product.prepacked:
             panels = f.div(f.add(self.n, product.width - 1), product.width)
             self.b_elements = f.mul(f.mul(panels, product.width), self.k)
         else:
             self.b_elements = f.mul(self.n if product.b.transposed else self.k, self.b_stride)
-        self.a_steps = None if product.packs_a else _read_all(product.a.steps, launch)
+        self.a_steps = _read_all(product.a.steps, launch)
         self.b_steps = None if product.prepacked else _read_all(product.b.steps, launch)
         self.c_steps = _read_all(product.c_steps, launch)
 
@@ -289,41 +359,7 @@ def _own_matrices(
     return count, lambda matrix: _stepped(f, own, apart, matrix)
 
 
-def _pack_a(product: _Product, target: Target) -> Pack:
-    """Row tiles of `a` as panels `[k][rows of a tile]`, one after another."""
-    operand = product.a
-    key = digest_of(
-        "a", product.dtype, product.rows, product.m, product.k, operand.stride, operand.steps, product.terms(operand),
-        target.vector_bytes,
-    )  # fmt: skip
-    launch = LaunchText.begin(f"pack_a_{key}", target)
-    f, lanes, element = launch.function, product.lanes, product.lanes.element
-    a, packed = launch.buffer(operand.name), launch.buffer("packed_a")
-    m, k, stride = product.m.read(launch), product.k.read(launch), operand.stride.read(launch)
-    matrices, start_of = _own_matrices(product, launch, operand, f.mul(m, stride))
-    units = product.rows.units(f, m)
-    first, last = launch.share(f.mul(matrices, units))
-
-    def unit(u: str, _: list[str]) -> None:
-        matrix, panel = f.div(u, units), f.rem(u, units)
-        row = product.rows.first_row(f, panel)
-        valid = f.sub(f.minimum(product.rows.first_row(f, f.add(panel, 1)), m), row)
-        source = f.offset(a, f.add(start_of(matrix), f.mul(row, stride)), element)
-        to = f.offset(packed, f.mul(u, f.mul(k, product.panel_height)), element)
-        pack_transposed(f, lanes, source, stride, k, valid, product.panel_height, to)
-
-    f.loop(first, last, unit)
-    size, batch = element_bytes(product.dtype), product.terms(operand)
-    # A panel has the greatest height, whatever the height of its tile.
-    if product.m.known is None:
-        needed = Size.of(size, product.m.term, product.k.term, *batch)
-        needed += Size.of(size * product.panel_height, product.k.term, *batch)
-    else:
-        needed = Size.of(size * product.panel_rows(product.m.known), product.k.term, *batch)
-    return Pack(operand.name, "packed_a", needed, f"a_{key}", (launch.finish(),))
-
-
-_DEPTH = 128
+_PACKED_DEPTH = 128
 """Rows of a panel that are packed in one go: narrow matrices are shared among threads too."""
 
 
@@ -338,7 +374,7 @@ def _pack_b(product: _Product, target: Target) -> Pack:
     f, lanes, element = launch.function, product.lanes, product.lanes.element
     b, packed = launch.buffer(operand.name), launch.buffer("packed_b")
     n, k, stride = product.n.read(launch), product.k.read(launch), operand.stride.read(launch)
-    panels, blocks = f.div(f.add(n, width - 1), width), f.div(f.add(k, _DEPTH - 1), _DEPTH)
+    panels, blocks = f.div(f.add(n, width - 1), width), f.div(f.add(k, _PACKED_DEPTH - 1), _PACKED_DEPTH)
     rows = n if operand.transposed else k
     matrices, start_of = _own_matrices(product, launch, operand, f.mul(rows, stride))
     first, last = launch.share(f.mul(matrices, f.mul(panels, blocks)))
@@ -346,8 +382,8 @@ def _pack_b(product: _Product, target: Target) -> Pack:
     def unit(u: str, _: list[str]) -> None:
         number, block = f.div(u, blocks), f.rem(u, blocks)
         matrix, panel = f.div(number, panels), f.rem(number, panels)
-        row, column = f.mul(block, _DEPTH), f.mul(panel, width)
-        depth, valid = f.minimum(f.sub(k, row), _DEPTH), f.minimum(f.sub(n, column), width)
+        row, column = f.mul(block, _PACKED_DEPTH), f.mul(panel, width)
+        depth, valid = f.minimum(f.sub(k, row), _PACKED_DEPTH), f.minimum(f.sub(n, column), width)
         place = f.add(f.mul(column, stride), row) if operand.transposed else f.add(f.mul(row, stride), column)
         source = f.offset(b, f.add(start_of(matrix), place), element)
         to = f.offset(packed, f.mul(f.add(f.mul(number, k), row), width), element)
@@ -368,31 +404,256 @@ def _pack_b(product: _Product, target: Target) -> Pack:
 
 def _emit_product(product: _Product, target: Target) -> Launch:
     launch = LaunchText.begin(product.symbol, target)
-    f, lanes, element, width = launch.function, product.lanes, product.lanes.element, product.width
-    at = _Operands(product, launch)
-    packed = at.b if product.prepacked else launch.buffer("packed_b")
-    panels, whole_panels = f.div(f.add(at.n, width - 1), width), f.div(at.n, width)
-    edge = f.sub(at.n, f.mul(whole_panels, width))
-    groups = f.div(f.add(panels, product.group - 1), product.group)
-    tiles = product.rows.units(f, at.m)
-    scratch = f.offset(packed, f.mul("%part", f.mul(product.group * width, at.k)), element)
-    panel_elements = f.mul(width, at.k)
+    writer = _Writer(product, launch)
+    f, at = launch.function, writer.at
+    first, last = launch.share(f.mul(at.matrices, f.mul(writer.panels, writer.tiles)))
+    each_run(f, first, last, f.mul(writer.panels, writer.tiles), writer.share_of_matrix)
+    return launch.finish()
 
-    def pack(source: str, panel: str, valid: Int) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Panels `first <= p < last` of a matrix, and a block of `b` as their tiles read it: in scratch, or where it
+    lies.
+
+    `start` is the address of the first panel, `next` are elements from panel to panel, `step` from one step of
+    the sum to the next.
+    """
+
+    first: Int
+    last: Int
+    start: str
+    next: Int
+    step: Int
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Steps `first <= k < first + count` of the sum: all of it, or the part that `sums` collects or ends.
+
+    `sums`: where the part's sums of this block's tiles begin. `fresh`: not zero if nothing is there yet.
+    """
+
+    first: Int
+    count: Int
+    sums: str | None = None
+    fresh: Int = 0
+    first_tile: Int = 0
+    ends: bool = True
+
+
+class _Writer:
+    """Writes the launch of a product."""
+
+    def __init__(self, product: _Product, launch: LaunchText) -> None:
+        self.product, self.launch = product, launch
+        f = self.f = launch.function
+        at = self.at = _Operands(product, launch)
+        self.element = product.lanes.element
+        width = product.width
+        self.panels, self.whole_panels = f.div(f.add(at.n, width - 1), width), f.div(at.n, width)
+        self.edge = f.sub(at.n, f.mul(self.whole_panels, width))
+        self.tiles = product.rows.units(f, at.m)
+        depth = at.k if product.depth is None else product.depth
+        self.panel_elements = f.mul(width, depth)
+        self.partial = Epilogue.plain("sums", product.dtype)
+        if not product.in_place and not product.prepacked:
+            self.packed_b = self._scratch("packed_b", f.mul(product.group, self.panel_elements))
+        if product.packs_a:
+            self.packed_a = self._scratch("packed_a", f.mul(product.panel_height, depth))
+        if product.depth is not None:
+            self.sums = self._scratch("sums", product.sum_elements)
+
+    def _scratch(self, name: str, elements: Int) -> str:
+        """This part's own piece of a workspace."""
+        return self.f.offset(self.launch.buffer(name), self.f.mul("%part", elements), self.element)
+
+    # ------------------------------------------------------------------------------------- who does what
+
+    def share_of_matrix(self, matrix: Int, start: Int, stop: Int) -> None:
+        """Writes tiles `start <= u < stop` of a matrix, numbered along its longer side.
+
+        They are three rectangles at most: the rest of a line of tiles, whole lines, and the beginning of one.
+        """
+        f = self.f
+        a_start, b_start = self.at.matrices_at(matrix)
+
+        def region(tiles: tuple[Int, Int], panels: tuple[Int, Int]) -> None:
+            self._region(matrix, a_start, b_start, tiles, panels)
+
+        if self.tiles == 1:
+            region((0, 1), (start, stop))
+            return
+        if self.panels == 1:
+            region((start, stop), (0, 1))
+            return
+        m, n = self.at.m, self.at.n
+        by_rows = m >= n if isinstance(m, int) and isinstance(n, int) else f.compare("sge", m, n)
+
+        def pick(yes: Int, no: Int) -> Int:
+            if isinstance(by_rows, bool):
+                return yes if by_rows else no
+            return f.select(by_rows, yes, no)
+
+        across = pick(self.panels, self.tiles)
+        head, head_rest = f.div(start, across), f.rem(start, across)
+        tail, tail_rest = f.div(stop, across), f.rem(stop, across)
+        broken = f.select(f.compare("sgt", head_rest, 0), 1, 0)
+        one_line = f.compare("eq", head, tail)
+        head_end = f.select(one_line, tail_rest, across)
+        head_end = f.mul(head_end, broken)
+        tail_end = f.select(one_line, f.mul(tail_rest, f.sub(1, broken)), tail_rest)
+
+        def piece(number: str, _: list[str]) -> None:
+            is_head, is_tail = f.compare("eq", number, 0), f.compare("eq", number, 2)
+            line = f.select(is_head, head, f.select(is_tail, tail, f.add(head, broken)))
+            line_end = f.select(is_head, f.add(head, 1), f.select(is_tail, f.add(tail, 1), tail))
+            begin = f.select(is_head, head_rest, 0)
+            end = f.select(is_head, head_end, f.select(is_tail, tail_end, across))
+
+            def lines() -> None:
+                tiles = pick(line, begin), pick(line_end, end)
+                region(tiles, (pick(begin, line), pick(end, line_end)))
+
+            f.when_less(line, line_end, lambda: f.when_less(begin, end, lines))
+
+        f.loop(0, 3, piece)
+
+    def _region(self, matrix: Int, a: str, b: str, tiles: tuple[Int, Int], panels: tuple[Int, Int]) -> None:
+        """Writes a rectangle of tiles, group of panels by group of panels."""
+        f, product = self.f, self.product
+        few: str | None = None
+        if not product.in_place and not product.prepacked and not product.b.transposed:
+            few = f.compare("sle", f.sub(tiles[1], tiles[0]), _FEW_TILES)
+
+        def group(first: Int, last: Int) -> None:
+            self._walk(matrix, a, tiles, lambda block: self._prepare(b, first, last, block, few))
+
+        if isinstance(self.panels, int) and self.panels <= product.group:
+            group(*panels)
+            return
+        count = f.sub(panels[1], panels[0])
+        groups = f.div(f.add(count, product.group - 1), product.group)
+
+        def each(g: str, _: list[str]) -> None:
+            ends = [f.add(panels[0], f.div(f.mul(number, count), groups)) for number in (g, f.add(g, 1))]
+            group(*ends)
+
+        f.loop(0, groups, each)
+
+    # ------------------------------------------------------------------------------------------- packing
+
+    def _pack(
+        self,
+        kind: str,
+        transposed: bool,
+        source: str,
+        stride: Int,
+        depth: Int,
+        valid: Int,
+        width: int,
+        to: str,
+    ) -> None:
+        """Writes a call that packs a panel of either operand."""
+        known = valid == width and not transposed
+
         def build(g: FunctionText) -> None:
-            if product.b.transposed:
-                pack_transposed(g, lanes, "%source", "%stride", "%depth", "%valid", width, "%panel")
-            else:
-                columns: Int = width if valid == width else "%valid"
-                pack_straight(g, lanes, "%source", "%stride", "%depth", columns, width, "%panel")
+            pack = pack_transposed if transposed else pack_straight
+            columns: Int = width if known else "%valid"
+            pack(g, self.product.lanes, "%source", "%stride", "%depth", columns, width, "%panel")
 
         head = "ptr %source, i64 %stride, i64 %depth, i64 %valid, ptr %panel"
-        symbol = launch.module.internal(("pack", product.b.transposed or valid == width), head, build)
-        f.call(symbol, f"ptr {source}", f"i64 {at.b_stride}", f"i64 {at.k}", f"i64 {valid}", f"ptr {panel}")
+        symbol = self.launch.module.internal((kind, known), head, build)
+        self.f.call(symbol, f"ptr {source}", f"i64 {stride}", f"i64 {depth}", f"i64 {valid}", f"ptr {to}")
 
-    def kernels(columns: int | None) -> list[TileKernel]:
+    def _prepare(self, b: str, first: Int, last: Int, block: _Block, few: str | None) -> _Group:
+        """Packs a block of a group's panels unless they are read where they lie; a narrower last one always."""
+        f, product, at, width = self.f, self.product, self.at, self.product.width
+        along, down = (at.b_stride, 1) if product.b.transposed else (1, at.b_stride)
+
+        def source(panel: Int, step: Int) -> str:
+            place = f.add(f.mul(panel, f.mul(width, along)), f.mul(f.add(block.first, step), down))
+            return f.offset(b, place, self.element)
+
+        def slot(panel: Int, step: Int) -> str:
+            place = f.add(f.mul(f.sub(panel, first), self.panel_elements), f.mul(step, width))
+            return f.offset(self.packed_b, place, self.element)
+
+        def pack(panel: Int, step: Int, depth: Int, valid: Int) -> None:
+            self._pack(
+                "pack_b", product.b.transposed, source(panel, step), at.b_stride, depth, valid, width,
+                slot(panel, step),
+            )  # fmt: skip
+
+        def rows(step: Int, depth: Int) -> None:
+            stop = f.minimum(last, self.whole_panels)
+            f.loop(first, stop, lambda p, _: pack(p, step, depth, width))
+
+        def whole() -> None:
+            if product.b.transposed:
+                rows(0, block.count)
+                return
+            # Neighbours in memory before what is far away.
+            f.loop(
+                0,
+                block.count,
+                lambda k, _: rows(k, f.minimum(f.sub(block.count, k), _PACKED_ROWS)),
+                step=_PACKED_ROWS,
+            )
+
+        if product.in_place:
+            return _Group(first, last, source(first, 0), width, at.b_stride)
+        if product.prepacked:
+            place = f.mul(f.add(f.mul(first, at.k), block.first), width)
+            return _Group(first, last, f.offset(b, place, self.element), f.mul(width, at.k), width)
+        start = self.packed_b
+        after: Int = self.panel_elements
+        step: Int = width
+        if few is None:
+            whole()
+        elif self.whole_panels != 0:
+            f.branch(few, lambda: None, whole)
+            start = f.value(f"select i1 {few}, ptr {source(first, 0)}, ptr {start}")
+            after, step = f.select(few, width, after), f.select(few, at.b_stride, step)
+        if self.edge != 0:
+            f.when_less(self.whole_panels, last, lambda: pack(self.whole_panels, 0, block.count, self.edge))
+        return _Group(first, last, start, after, step)
+
+    # --------------------------------------------------------------------------------------------- tiles
+
+    def _walk(self, matrix: Int, a: str, tiles: tuple[Int, Int], prepare: Callable[[_Block], _Group]) -> None:
+        """Writes the tiles of a group; a long sum block by block, for some lines of tiles at a time."""
+        f, product, at = self.f, self.product, self.at
+
+        def one(some: tuple[Int, Int], block: _Block) -> None:
+            self._pass(matrix, a, prepare(block), some, block)
+
+        if product.depth is None:
+            one(tiles, _Block(0, at.k))
+            return
+        depth, k = product.depth, product.k.known or 0
+        before = (k - 1) // depth * depth
+
+        def lines(first: str, _: list[str]) -> None:
+            some = (first, f.minimum(f.add(first, _BLOCK_TILES), tiles[1]))
+
+            def block(start: str, _: list[str]) -> None:
+                fresh = f.select(f.compare("eq", start, 0), 1, 0)
+                one(some, _Block(start, depth, self.sums, fresh, first, ends=False))
+
+            f.loop(0, before, block, step=depth)
+            one(some, _Block(before, k - before, self.sums, 0, first))
+
+        f.loop(tiles[0], tiles[1], lines, step=_BLOCK_TILES)
+
+    def _kernels(self, columns: int | None, block: _Block, collects: bool) -> list[TileKernel]:
         """The tile of each height, for panels of so many columns (`None`: as many as are left)."""
+        product, lanes = self.product, self.product.lanes
         vectors = product.vectors if columns is None else -(-columns // lanes.count)
+        store = Store(product.c_stride.known, 1, columns)
+        if collects:
+            store = Store(product.width, 1, product.width)
+        count = product.k.known if product.depth is None else None
         found = []
         for height in product.rows.heights:
             offsets: tuple[int, ...] | None = tuple(range(height))
@@ -401,91 +662,76 @@ def _emit_product(product: _Product, target: Target) -> Launch:
                 known = product.a.stride.known
                 offsets = None if known is None else tuple(row * known for row in range(height))
                 a_step = 1
-            nest, store = Nest(product.k.known, a_step, None), Store(product.c_stride.known, 1, columns)
-            tile = Tile(lanes, vectors, height, offsets, (nest,), store)
-            found.append(tile_kernel(launch.module, tile, product.epilogue))
+            tile = Tile(
+                lanes, vectors, height, offsets, (Nest(count, a_step, None),), store, in_place=product.in_place,
+                resume=None if block.sums is None else product.width, ahead=not collects,
+            )  # fmt: skip
+            found.append(
+                tile_kernel(self.launch.module, tile, self.partial if collects else product.epilogue)
+            )
         return found
 
-    def over_tiles(run: str, start: Int, stop: Int) -> None:
-        matrix, group = f.div(run, groups), f.rem(run, groups)
-        first_panel = f.mul(group, product.group)
-        last_panel = f.minimum(f.add(first_panel, product.group), panels)
-        last_whole = f.minimum(last_panel, whole_panels)
-        a_start, b_start = at.matrices_at(matrix)
-
-        def b_panel(panel: Int) -> str:
-            step = f.mul(width, at.b_stride) if product.b.transposed else width
-            return f.offset(b_start, f.mul(panel, step), element)
-
-        def slot(panel: Int) -> str:
-            return f.offset(scratch, f.mul(f.sub(panel, first_panel), panel_elements), element)
-
-        def pack_whole() -> None:
-            f.loop(first_panel, last_whole, lambda p, _: pack(b_panel(p), slot(p), width))
-
-        # `b` as the tiles see it: in panels already, in scratch, or where it lies if there are few tiles to read it.
-        b_first = scratch
-        b_next: Int = panel_elements
-        b_step: Int = width
-        if product.prepacked:
-            b_first = f.offset(b_start, f.mul(first_panel, panel_elements), element)
-        elif product.b.transposed:
-            pack_whole()
-        elif whole_panels != 0:
-            few = f.compare("sle", f.sub(stop, start), _FEW_TILES)
-            f.branch(few, lambda: None, pack_whole)
-            b_first = f.value(f"select i1 {few}, ptr {b_panel(first_panel)}, ptr {scratch}")
-            b_next = f.select(few, width, panel_elements)
-            b_step = f.select(few, at.b_stride, width)
-        if edge != 0 and not product.prepacked:
-            f.when_less(
-                whole_panels, last_panel, lambda: pack(b_panel(whole_panels), slot(whole_panels), edge)
-            )
+    def _pass(self, matrix: Int, a: str, group: _Group, tiles: tuple[Int, Int], block: _Block) -> None:
+        """Writes a block of the sum of some lines of tiles."""
+        f, product, at, width, element = self.f, self.product, self.at, self.product.width, self.element
+        collects = block.sums is not None and not block.ends
+        # A product read in place has no edge of its own: its tiles end at the last column.
+        last_whole = group.last if product.in_place else f.minimum(group.last, self.whole_panels)
 
         def tile(pick: Callable[[Sequence[str]], str], row: Int, unit: Int, inside: Int) -> None:
-            if product.packs_a:
-                a_row = f.add(f.mul(unit, f.mul(at.k, product.panel_height)), inside)
+            if product.a.transposed:
+                place = f.add(row, f.mul(block.first, at.a_stride))
             else:
-                a_row = row if product.a.transposed else f.mul(row, at.a_stride)
+                place = f.add(f.mul(row, at.a_stride), block.first)
+            a_row = f.offset(a, place, element)
+            if product.packs_a:
+                height = f.sub(f.minimum(product.rows.first_row(f, f.add(unit, 1)), at.m), row)
+                self._pack(
+                    "pack_a", not product.a.transposed, a_row, at.a_stride, block.count, height,
+                    product.panel_height, self.packed_a,
+                )  # fmt: skip
+                a_row = self.packed_a
             common: dict[str, Int] = {
-                "a": f.offset(a_start, a_row, element),
+                "a": a_row,
                 "row_stride": at.a_stride,
-                "count0": at.k,
+                "count0": block.count,
                 "a_step0": at.a_stride,
                 "stride": at.c_stride,
-                "columns": at.n,
+                "fresh": block.fresh,
             }
 
             def run_panels(begin: Int, end: Int, columns: int | None, edge_only: bool) -> None:
-                found = kernels(columns)
+                found = self._kernels(columns, block, collects)
                 function = pick([kernel.symbol for kernel in found])
 
                 def panel(p: Int) -> None:
+                    number = f.sub(p, group.first)
                     values = common | at.place(matrix, row, f.mul(p, width))
                     values["columns"] = f.minimum(f.sub(at.n, f.mul(p, width)), width)
-                    values["b"] = f.offset(b_first, f.mul(f.sub(p, first_panel), b_next), element)
-                    values["b_step0"] = b_step
+                    values["b"] = f.offset(group.start, f.mul(number, group.next), element)
+                    values["b_step0"] = group.step
                     if edge_only and not product.prepacked:
-                        values |= {"b": slot(p), "b_step0": width}
+                        narrow = f.offset(self.packed_b, f.mul(number, self.panel_elements), element)
+                        values |= {"b": narrow, "b_step0": width}
+                    if block.sums is not None:
+                        line = f.mul(f.sub(unit, block.first_tile), product.group)
+                        lies = f.mul(f.add(line, number), product.rows.most * width)
+                        sums = f.offset(block.sums, f.add(lies, f.mul(inside, width)), element)
+                        values |= {"sums": sums, "result.sums": sums}
                     found[0].call(f, values, function)
 
                 f.loop(begin, end, lambda p, _: panel(p))
 
-            if whole_panels != 0:
-                run_panels(first_panel, last_whole, width, False)
-            if edge != 0:
-                run_panels(
-                    f.maximum(first_panel, whole_panels),
-                    last_panel,
-                    edge if isinstance(edge, int) else None,
-                    True,
-                )
+            if self.whole_panels != 0 or product.in_place:
+                columns: int | None = width
+                if product.in_place and self.edge != 0:
+                    columns = self.edge if self.panels == 1 and isinstance(self.edge, int) else None
+                run_panels(group.first, last_whole, columns, False)
+            if self.edge != 0 and not product.in_place:
+                edge = self.edge if isinstance(self.edge, int) else None
+                run_panels(f.maximum(group.first, self.whole_panels), group.last, edge, True)
 
-        product.rows.walk(f, at.m, start, stop, tile)
-
-    first, last = launch.share(f.mul(f.mul(at.matrices, groups), tiles))
-    each_run(f, first, last, tiles, over_tiles)
-    return launch.finish()
+        product.rows.walk(f, at.m, tiles[0], tiles[1], tile)
 
 
 _DOTS = 4

@@ -211,10 +211,18 @@ def lanes_of(target: Target, dtype: str) -> Lanes:
     return Lanes(dtype, max(1, target.vector_bytes // element_bytes(dtype)))
 
 
-def tile_shape(target: Target, lanes: Lanes, columns: int | None) -> tuple[int, int]:
-    """Rows and vectors of the register tile for so many columns (`None`: not known)."""
+_FLAT_ROWS = 8
+"""So few rows are one tile, as wide as the registers allow."""
+
+
+def tile_shape(target: Target, lanes: Lanes, columns: int | None, rows: int | None = None) -> tuple[int, int]:
+    """Rows and vectors of the register tile for so many columns and rows (`None`: not known, or many)."""
     needed = 2 if columns is None else -(-columns // lanes.count)
     many = target.registers >= 32
+    if rows is not None and 0 < rows <= _FLAT_ROWS and columns is not None:
+        widest = min(16, (28 if many else 12) // rows)
+        if widest > 2:
+            return rows, max(1, min(needed, widest))
     if needed <= 1:
         return (16 if many else 8), 1
     if many and needed == 3:
@@ -348,6 +356,11 @@ class Store:
 class Tile:
     """A register tile: `row_offsets` are elements of `a` from the first row to each row, or a parameter's
     stride.
+
+    `elementwise`: `a` holds vectors beside those of `b`, not scalars. `in_place`: `b` is read where it lies, and
+    nothing may be read behind its columns. `resume`: the sum goes on from what an earlier block of it left, rows so
+    many elements apart. `ahead`: the epilogue's element operands are called into the cache while the sum is under
+    way.
     """
 
     lanes: Lanes
@@ -357,6 +370,9 @@ class Tile:
     nests: tuple[Nest, ...]
     store: Store
     elementwise: bool = False
+    in_place: bool = False
+    resume: int | None = None
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,9 +401,12 @@ def tile_kernel(
 
     Parameters by name: `a`, `b`, the epilogue's buffers as `result.NAME` and `operand.NAME` (at the tile's
     first element, row or column), `row_stride`, `count0`, `a_step0`, `b_step0`, ..., `stride`, `columns`
-    where left open. `sums` writes the tile's values in place of sums of products.
+    where left open; `sums` and `fresh` (not zero where nothing was left there) if the tile resumes. The argument
+    `sums` writes the tile's values in place of sums of products.
     """
     parameters = [("ptr", "a"), ("ptr", "b")]
+    if tile.resume is not None:
+        parameters += [("ptr", "sums"), ("i64", "fresh")]
     parameters += [("ptr", f"result.{name}") for name, _ in epilogue.results]
     parameters += [("ptr", f"operand.{operand.name}") for operand in epilogue.operands]
     if tile.row_offsets is None:
@@ -402,7 +421,7 @@ def tile_kernel(
         parameters.append(("i64", "columns"))
 
     def build(f: FunctionText) -> None:
-        _write_results(f, tile, epilogue, _write_sums(f, tile) if sums is None else sums(f))
+        _write_results(f, tile, epilogue, _write_sums(f, tile, epilogue) if sums is None else sums(f))
 
     head = ", ".join(f"{type_text} %{name}" for type_text, name in parameters)
     return TileKernel(module.internal((tile, id(epilogue), key), head, build), tuple(parameters))
@@ -412,7 +431,7 @@ _SHORT_SUM = 6
 """Innermost sums of so few turns are written out: the taps of a small filter over few channels."""
 
 
-def _write_sums(f: FunctionText, tile: Tile) -> list[str]:
+def _write_sums(f: FunctionText, tile: Tile, epilogue: Epilogue) -> list[str]:
     """The products' sums, row by row, `vectors` to a row."""
     lanes, element = tile.lanes, tile.lanes.element
     offsets: list[Int] = []
@@ -421,12 +440,14 @@ def _write_sums(f: FunctionText, tile: Tile) -> list[str]:
 
     def side_by_side(address: str) -> list[str]:
         # Panels have room for whole vectors; other operands end where their columns do.
-        columns = tile.store.columns if tile.elementwise else None
+        columns: Int | None = None
+        if tile.elementwise or tile.in_place:
+            columns = "%columns" if tile.store.columns is None else tile.store.columns
         return [
             f.load(
                 lanes,
                 f.offset(address, v * lanes.count, element),
-                None if columns is None else columns - v * lanes.count,
+                None if columns is None else f.sub(columns, v * lanes.count),
             )
             for v in range(tile.vectors)
         ]
@@ -469,7 +490,39 @@ def _write_sums(f: FunctionText, tile: Tile) -> list[str]:
         carried = [("ptr", a), ("ptr", b), *((lanes.type, value) for value in sums)]
         return f.loop(0, count, body, carried, step=turns)[2:]
 
-    return nest(0, "%a", "%b", ["zeroinitializer"] * (tile.rows * tile.vectors))
+    first = ["zeroinitializer"] * (tile.rows * tile.vectors)
+    if tile.resume is not None:
+        fresh = f.compare("ne", "%fresh", 0)
+        for row in range(tile.rows):
+            for v in range(tile.vectors):
+                left = f.load(lanes, f.offset("%sums", row * tile.resume + v * lanes.count, element))
+                first[row * tile.vectors + v] = f.value(
+                    f"select i1 {fresh}, {lanes.type} zeroinitializer, {lanes.type} {left}"
+                )
+    if tile.ahead:
+        _call_ahead(f, tile, epilogue)
+    return nest(0, "%a", "%b", first)
+
+
+_LINE = 64
+"""Bytes of a cache line."""
+
+
+def _call_ahead(f: FunctionText, tile: Tile, epilogue: Epilogue) -> None:
+    """Asks for the lines of the epilogue's element operands, which are then under way during the sum."""
+    name = "llvm.prefetch.p0"
+    stride: Int = "%stride" if tile.store.stride is None else tile.store.stride
+    for row in range(tile.rows):
+        start = f.mul(f.mul(row, tile.store.row_step), stride)
+        for operand in epilogue.operands:
+            if operand.over != "element":
+                continue
+            f.module.declare(name, "void", "ptr, i32, i32, i32")
+            size = element_bytes(operand.dtype)
+            columns = tile.vectors * tile.lanes.count
+            for column in range(0, columns, max(1, _LINE // size)):
+                place = f.offset(f"%operand.{operand.name}", f.add(start, column), LLVM_TYPES[operand.dtype])
+                f.emit(f"call void @{name}(ptr {place}, i32 0, i32 3, i32 1)")
 
 
 _LONG_EPILOGUE = 4
