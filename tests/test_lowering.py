@@ -14,6 +14,7 @@ from graphflow import reference
 from graphflow.backends.base import load
 from graphflow.compiler import CompileOptions, compile_graph
 from graphflow.errors import InvalidArgumentError
+from graphflow.loops.ir import Kernel
 from graphflow.loops.text import kernel_text
 from graphflow.loops.verify import verify as verify_kernel
 from graphflow.lowering.calls import call_of
@@ -262,6 +263,30 @@ def test_softmax_layer_norm_and_cross_entropy_are_one_kernel_each(x: Any, index:
     ]  # fmt: skip
     hot = gf.nn.softmax_cross_entropy_with_logits(labels=gf.one_hot(index, 40), logits=x)
     assert len(kernels(fused([hot], [x, index], [X, INDEX]))) <= 2
+
+
+def test_large_results_that_are_only_fetched_go_past_the_caches() -> None:
+    x = gf.placeholder("float32", [None, 1024])
+    array = numbers(2048, 1024)
+
+    def text(*fetches: Any) -> str:
+        plan = check_run(list(fetches), [x], [array], 1e-5)
+        return "".join(kernel_text(step.kernel) for step in plan.launches if isinstance(step.kernel, Kernel))
+
+    assert "stream y0" in text(gf.nn.softmax(x))
+    assert "stream y0" in text(x * 2.0 + 1.0)
+    assert "stream" not in text(gf.tanh(gf.erf(gf.exp(x))))  # waits for arithmetic
+    assert "stream" not in text(gf.nn.softmax(x)[:1024])
+    doubled = x * 2.0
+    assert text(doubled, gf.matmul(doubled, gf.ones([1024, 1]) / 1024.0)).count("stream") == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_softmax_of_a_row_with_a_special_value(bad: float, x: Any) -> None:
+    array = numbers(30, 40)
+    array[3, 7] = array[4, :] = bad
+    with np.errstate(invalid="ignore"):
+        check_run([gf.nn.softmax(x), gf.nn.log_softmax(x)], [x], [array], 1e-5)
 
 
 def test_batch_norm_takes_statistics_and_normalises() -> None:

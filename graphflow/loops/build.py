@@ -36,9 +36,11 @@ from graphflow.loops.ir import (
     Kernel,
     Let,
     Load,
+    Local,
     LoopKind,
     Op,
     Param,
+    Prefetch,
     ScalarParam,
     Stmt,
     Store,
@@ -67,7 +69,7 @@ Scalar = Expr | Carry | Number
 class RowReduce(Expr):
     """Mark of a row body: a value of each element of the row, combined into one. Lowering expands it."""
 
-    op: Literal["add", "mul", "max", "min", "and", "or"]
+    op: Literal["add", "mul", "max", "min", "maxnum", "and", "or"]
     value: Expr
     dtype: str
 
@@ -96,6 +98,7 @@ class Builder:
     def __init__(self, name: str = "kernel") -> None:
         self.name = name
         self._params: list[Param] = []
+        self._locals: list[Local] = []
         self._blocks: list[list[Stmt]] = [[]]
         self._interned: dict[object, Expr] = {}
         self._keep: list[Expr] = []  # ids of expressions are keys above: they must not be used again
@@ -324,7 +327,7 @@ class Builder:
         short = dtype_name(dtype)
         return self._intern(("var", name, short), Var(name, short))
 
-    def load(self, buffer: Buffer, index: Scalar) -> Expr:
+    def load(self, buffer: Buffer | Local, index: Scalar) -> Expr:
         """Element `index` of a buffer."""
         at = self.expr(index, "i64")
         if at.dtype != "i64":
@@ -333,7 +336,7 @@ class Builder:
 
     # Row bodies: a value of the whole row, out of a value of each element.
 
-    def _reduce(self, op: Literal["add", "mul", "max", "min", "and", "or"], x: Scalar) -> Expr:
+    def _reduce(self, op: Literal["add", "mul", "max", "min", "maxnum", "and", "or"], x: Scalar) -> Expr:
         (value,) = self._same("reduce", (x,))
         return self._intern(("row", op, id(value)), RowReduce(op, value, value.dtype))
 
@@ -348,6 +351,10 @@ class Builder:
     def reduce_max(self, x: Scalar) -> Expr:
         """The row's maximum, NaN if any is, in a row body."""
         return self._reduce("max", x)
+
+    def reduce_maxnum(self, x: Scalar) -> Expr:
+        """The row's greatest number, -inf if there is none but NaN, in a row body over floats."""
+        return self._reduce("maxnum", x)
 
     def reduce_min(self, x: Scalar) -> Expr:
         """The row's minimum, NaN if any is, in a row body."""
@@ -443,6 +450,10 @@ class Builder:
     def max(self, x: Scalar, y: Scalar) -> Expr:
         """The greater; NaN if either is."""
         return self.apply("max", x, y)
+
+    def maxnum(self, x: Scalar, y: Scalar) -> Expr:
+        """The greater of floats; x where they do not compare."""
+        return self.apply("maxnum", x, y)
 
     def exp(self, x: Scalar) -> Expr:
         """e to the x."""
@@ -645,6 +656,12 @@ class Builder:
         self._params.append(param)
         return param
 
+    def local(self, name: str, dtype: object, size: int) -> Local:
+        """Adds memory of the kernel's own, uninitialised, for each thread."""
+        local = Local(self.fresh(name), dtype_name(dtype), size)
+        self._locals.append(local)
+        return local
+
     def int_param(self, name: str) -> Expr:
         """Adds an i64 parameter, such as an extent, and gives its value."""
         param = IntParam(self.fresh(name))
@@ -703,17 +720,21 @@ class Builder:
             raise TypeError(f"update of {carry.name}: {expr.dtype} into {carry.dtype}")
         self._blocks[-1].append(Update(carry.name, expr))
 
-    def store(self, buffer: Buffer, index: Scalar, value: Scalar) -> None:
+    def store(self, buffer: Buffer | Local, index: Scalar, value: Scalar, streaming: bool = False) -> None:
         """Writes element `index` of a buffer."""
         at, expr = self.expr(index, "i64"), self.expr(value, buffer.dtype)
         if at.dtype != "i64":
             raise TypeError(f"store to {buffer.name}: the index is {at.dtype}, not i64")
         if expr.dtype != buffer.dtype:
             raise TypeError(f"store to {buffer.name}: {expr.dtype} into {buffer.dtype}")
-        self._blocks[-1].append(Store(buffer.name, at, expr))
+        self._blocks[-1].append(Store(buffer.name, at, expr, streaming))
+
+    def prefetch(self, buffer: Buffer, index: Scalar) -> None:
+        """Says that element `index` of a buffer is wanted soon, if it exists."""
+        self._blocks[-1].append(Prefetch(buffer.name, self.expr(index, "i64")))
 
     def kernel(self) -> Kernel:
         """The finished kernel."""
         if len(self._blocks) != 1:
             raise RuntimeError(f"kernel {self.name}: asked for inside an open loop")
-        return Kernel(self.name, tuple(self._params), tuple(self._blocks[0]))
+        return Kernel(self.name, tuple(self._params), tuple(self._blocks[0]), tuple(self._locals))

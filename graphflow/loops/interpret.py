@@ -19,6 +19,7 @@ from graphflow.loops.ir import (
     Let,
     Load,
     Op,
+    Prefetch,
     Stmt,
     Store,
     Update,
@@ -28,7 +29,15 @@ from graphflow.loops.ir import (
 
 __all__ = ["evaluate", "interpret"]
 
-_COMBINE = {"add": "add", "mul": "mul", "max": "max", "min": "min", "and": "and", "or": "or"}
+_COMBINE = {
+    "add": "add",
+    "mul": "mul",
+    "max": "max",
+    "min": "min",
+    "maxnum": "maxnum",
+    "and": "and",
+    "or": "or",
+}
 
 
 def interpret(kernel: Kernel, arguments: Sequence[Any]) -> None:
@@ -51,6 +60,8 @@ def interpret(kernel: Kernel, arguments: Sequence[Any]) -> None:
         else:
             dtype = "i64" if isinstance(param, IntParam) else param.dtype
             values[param.name] = numpy_dtype(dtype).type(argument)
+    for local in kernel.locals:
+        buffers[local.name] = np.empty(local.size, numpy_dtype(local.dtype))
     with np.errstate(all="ignore"):
         _Run(buffers).body(kernel.body, values)
 
@@ -78,6 +89,8 @@ class _Run:
                 new = self.value(stmt.value, values)
                 op = self.carry_ops[stmt.name]
                 values[stmt.name] = new if op == "set" else FUNCTIONS[op].numpy(values[stmt.name], new)
+            elif isinstance(stmt, Prefetch):
+                pass  # a hint
             elif isinstance(stmt, If):
                 if self.value(stmt.condition, values):
                     self.body(stmt.body, values)

@@ -39,8 +39,10 @@ __all__ = [
     "Kernel",
     "Let",
     "Load",
+    "Local",
     "LoopKind",
     "Op",
+    "Prefetch",
     "Param",
     "ScalarParam",
     "Stmt",
@@ -201,7 +203,7 @@ LoopKind = Literal["serial", "parallel", "vector"]
 
 # What a carry may combine with. "set" is no combination: the turn's value replaces it, so the loop must be
 # serial.
-CARRY_OPS = ("add", "mul", "max", "min", "and", "or", "set")
+CARRY_OPS = ("add", "mul", "max", "min", "maxnum", "and", "or", "set")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,11 +259,24 @@ class Update(Stmt):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Store(Stmt):
-    """Writes a value to element `index` of a buffer."""
+    """Writes a value to element `index` of a buffer.
+
+    Streaming: nobody reads it soon, so that it may go past the caches. Such a store stands in a vector loop over
+    neighbouring elements, whose first one lies at a multiple of 64 bytes.
+    """
 
     buffer: str
     index: Expr
     value: Expr
+    streaming: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prefetch(Stmt):
+    """Says that element `index` of a buffer is wanted soon: a hint, for which the element need not exist."""
+
+    buffer: str
+    index: Expr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -301,6 +316,15 @@ class ScalarParam:
 Param = Buffer | IntParam | ScalarParam
 
 
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Memory of the kernel's own, `size` elements for each thread that runs it; no turn leaves another anything."""
+
+    name: str
+    dtype: str
+    size: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Kernel:
     """A routine over its parameters, which are handed over in this order. Stores happen under at most one
@@ -309,11 +333,12 @@ class Kernel:
     name: str
     params: tuple[Param, ...]
     body: tuple[Stmt, ...]
+    locals: tuple[Local, ...] = ()
 
     @property
-    def buffers(self) -> tuple[Buffer, ...]:
-        """The buffers among the parameters."""
-        return tuple(p for p in self.params if isinstance(p, Buffer))
+    def buffers(self) -> tuple[Buffer | Local, ...]:
+        """What can be loaded from and stored to: the buffers among the parameters, and the locals."""
+        return (*(p for p in self.params if isinstance(p, Buffer)), *self.locals)
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:
@@ -340,6 +365,8 @@ def _roots(stmt: Stmt) -> tuple[Expr, ...]:
         return (stmt.value,)
     if isinstance(stmt, Store):
         return (stmt.index, stmt.value)
+    if isinstance(stmt, Prefetch):
+        return (stmt.index,)
     if isinstance(stmt, If):
         return (stmt.condition,)
     return ()
@@ -528,6 +555,8 @@ _define("abs", "fiu", np.abs)
 _define("sign", "fiu", np.sign)
 _define("min", "fiub", np.minimum, 2)
 _define("max", "fiub", np.maximum, 2)
+# The greater, x where they do not compare: without a care for NaN, which who uses it meets again elsewhere.
+_define("maxnum", "f", lambda x, y: np.where(np.greater(y, x), y, x), 2)
 _define("exp", "f", np.exp)
 _define("expm1", "f", np.expm1)
 _define("log", "f", np.log)

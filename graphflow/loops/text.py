@@ -22,6 +22,7 @@ from graphflow.loops.ir import (
     Load,
     Op,
     Param,
+    Prefetch,
     Stmt,
     Store,
     Update,
@@ -65,6 +66,8 @@ def kernel_lines(kernel: Kernel) -> Iterator[tuple[Stmt | None, str]]:
     """The lines of the text, each with the statement it starts or belongs to."""
     parameters = ", ".join(_param_text(p) for p in kernel.params)
     yield None, f"kernel {kernel.name}({parameters}) {{"
+    for local in kernel.locals:
+        yield None, f"  local {local.name}: {local.dtype}[{local.size}]"
     yield from _Printer().body(kernel.body, 1)
     yield None, "}"
 
@@ -96,7 +99,10 @@ class _Printer:
                 text = f"{stmt.name} <- {self.expr(stmt.value, lines, indent)}"
             elif isinstance(stmt, Store):
                 index = self.expr(stmt.index, lines, indent)
-                text = f"{stmt.buffer}[{index}] = {self.expr(stmt.value, lines, indent)}"
+                value = self.expr(stmt.value, lines, indent)
+                text = f"{'stream ' if stmt.streaming else ''}{stmt.buffer}[{index}] = {value}"
+            elif isinstance(stmt, Prefetch):
+                text = f"prefetch {stmt.buffer}[{self.expr(stmt.index, lines, indent)}]"
             elif isinstance(stmt, If):
                 text = f"if {self.expr(stmt.condition, lines, indent)} {{"
             else:

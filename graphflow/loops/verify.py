@@ -22,6 +22,7 @@ from graphflow.loops.ir import (
     Let,
     Load,
     Op,
+    Prefetch,
     Stmt,
     Store,
     Update,
@@ -67,6 +68,7 @@ class _Checker:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.buffers = {b.name: b for b in kernel.buffers}
+        self.locals = {local.name for local in kernel.locals}
         self.current: Stmt | None = None
         self.seen: set[int] = set()
 
@@ -80,9 +82,13 @@ class _Checker:
         return KernelError(f"kernel {self.kernel.name}: {message}\n" + "\n".join(lines))
 
     def run(self) -> None:
-        names = [p.name for p in self.kernel.params]
+        names = [p.name for p in (*self.kernel.params, *self.kernel.locals)]
         if len(set(names)) != len(names):
             raise self.fail("two parameters have one name")
+        for local in self.kernel.locals:
+            self.known(local.dtype)
+            if local.size <= 0:
+                raise self.fail(f"the local {local.name} has no elements")
         dtypes: dict[str, str] = {}
         for param in self.kernel.params:
             if isinstance(param, Buffer):
@@ -112,6 +118,12 @@ class _Checker:
                 self.store(stmt, scope, shared)
             elif isinstance(stmt, Update):
                 self.update(stmt, scope)
+            elif isinstance(stmt, Prefetch):
+                if stmt.buffer not in self.buffers:
+                    raise self.fail(f"no buffer {stmt.buffer!r}")
+                self.expr(stmt.index, scope)
+                if stmt.index.dtype != "i64":
+                    raise self.fail(f"the index is {stmt.index.dtype}, not i64")
             elif isinstance(stmt, If):
                 self.expr(stmt.condition, scope)
                 if stmt.condition.dtype != "i1":
@@ -178,6 +190,13 @@ class _Checker:
             raise self.fail(f"the index is {stmt.index.dtype}, not i64")
         if stmt.value.dtype != buffer.dtype:
             raise self.fail(f"{stmt.value.dtype} into {stmt.buffer} of {buffer.dtype}")
+        if stmt.streaming and not any(loop.kind == "vector" for loop in scope.loops):
+            raise self.fail(f"{stmt.buffer} is streamed to outside a vector loop")
+        if stmt.buffer in self.locals:
+            vectors = [loop for loop in scope.loops if loop.kind == "vector"]
+            for loop in vectors:
+                self.apart(stmt, loop, scope)
+            return
         parallel = next((loop for loop in scope.loops if loop.kind == "parallel"), None)
         if shared and parallel is None:
             raise self.fail(f"{stmt.buffer} is stored to outside the parallel loop: every thread would do it")

@@ -13,8 +13,8 @@ folds. From there on ops are forgotten. Three loop forms are enough:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from graphflow.loops import ir
 from graphflow.loops.build import Builder, RowIndex, RowReduce, RowSize
@@ -29,6 +29,13 @@ FLAT_TURN = 4096  # elements that one turn of a flat parallel loop does
 COLUMN_TURN = 64  # columns that one turn of a parallel column loop does
 SHARE = 4096  # folded elements per share of a long fold, at least
 MOST_SHARES = 64
+MOST_LOCAL = 1 << 15  # bytes of a row that a kernel keeps for itself between passes
+# Results that only whoever fetches them reads go past the caches, so that operands may stay there; but only where
+# memory is what a kernel waits for (in operations per byte).
+STREAM_FROM = 8 << 20
+_LEAST_AHEAD, _MOST_AHEAD = 1 << 10, 1 << 13  # bytes of operands per row that are asked for a row ahead
+_STREAM_FLOPS = 3.5
+_STREAM_ALIGNMENT = 64
 # Functions worth keeping for the next pass over a row instead of computing them again.
 DEAR = frozenset(
     "exp expm1 log log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sigmoid erf erfc pow lgamma "
@@ -56,6 +63,7 @@ class Result:
     value: Value
     expr: ir.Expr
     inner: bool  # one element per point of the space, else one per fold
+    streaming: bool = False  # nobody reads it soon
 
 
 @dataclass(slots=True)
@@ -191,13 +199,14 @@ class _Leaves:
         return self._sizes.setdefault(size, SizeOf(size))
 
 
-def body_of(group: Group, fusion: Fusion, results: Iterable[Value]) -> Body:
+def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Container[Value] = ()) -> Body:
     """Puts the bodies of a group's members together.
 
     Args:
       group: the group.
       fusion: the form of each node, and the numbers that uniform ones stand for.
       results: the members' values that are needed outside.
+      streamed: those of them that nobody reads soon.
     """
     leaves = _Leaves(fusion)
     builder = leaves.b
@@ -258,7 +267,9 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value]) -> Body:
         listed = outputs if isinstance(outputs, tuple | list) else (outputs,)
         for value, expr in zip(node.outputs, listed, strict=True):
             exprs[value] = builder.expr(expr, ir.dtype_name(value.dtype.name))
-    wanted = [Result(value, exprs[value], group.is_inner(value.sizes or ())) for value in results]
+    wanted = [
+        Result(value, exprs[value], group.is_inner(value.sizes or ()), value in streamed) for value in results
+    ]
     return Body(builder, space, axes, leaves.leaves, wanted)
 
 
@@ -460,6 +471,8 @@ class _Writer:
 def lower_group(body: Body, name: str) -> list[Lowered]:
     """Returns the kernels of a body, in the order in which they run."""
     analysis = _Analysis(body)
+    if analysis.flops(1) > _STREAM_FLOPS * _bytes_per_point(body):
+        body.results = [replace(result, streaming=False) for result in body.results]
     if not body.axes:
         return [_elements(body, analysis, name)]
     if folds_in_shares(body.space, body.axes) and _single_stage(body, analysis):
@@ -476,6 +489,13 @@ def _single_stage(body: Body, analysis: _Analysis) -> bool:
     return all(analysis.stage[id(fold.value)] == 0 for fold in analysis.folds) and all(
         not result.inner or analysis.stage[id(result.expr)] == 0 for result in body.results
     )
+
+
+def _bytes_per_point(body: Body) -> int:
+    moved = [result.value for result in body.results if result.inner]
+    moved += [leaf.value for leaf in body.leaves.values() if leaf.value is not None and any(
+        stride.value for stride in leaf.strides[-1:])]  # fmt: skip
+    return max(1, sum(value.dtype.size for value in moved))
 
 
 def _accesses(body: Body) -> tuple[list[str], list[tuple[Size, ...]]]:
@@ -495,6 +515,20 @@ def _accesses(body: Body) -> tuple[list[str], list[tuple[Size, ...]]]:
                 spread[axis] = stride
         strides.append(tuple(spread))
     return names, strides
+
+
+def _streams(result: Result, position: int, axes: Sequence[_Axis]) -> bool:
+    """Whether a result goes past the caches: one that may, and whose every run begins where a vector may."""
+    size = result.value.dtype.size
+    return (
+        result.streaming
+        and axes[-1].strides[position].value == 1
+        and all(
+            not axis.strides[position].dynamic
+            and axis.strides[position].value * size % _STREAM_ALIGNMENT == 0
+            for axis in axes[:-1]
+        )
+    )
 
 
 def _axes_of(body: Body, strides: list[tuple[Size, ...]], which: Iterable[int]) -> list[_Axis]:
@@ -582,7 +616,8 @@ def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
         # All is read before anything is written: a result may lie over an operand.
         values = [b.let("v", writer.write(result.expr)) for result in body.results]
         for i, value in enumerate(values):
-            b.store(stores[i], place(len(names) + i, Size(0)), value)
+            at = len(names) + i
+            b.store(stores[i], place(at, Size(0)), value, _streams(body.results[i], at, axes))
 
     # Open sizes always get the parallel form, so that a new size needs no new code.
     parallel = points > FLAT_TURN or any(axis.extent.dynamic for axis in axes)
@@ -645,6 +680,7 @@ _INITIAL: dict[str, Callable[[Builder, str], ir.Expr]] = {
     "add": lambda b, dtype: b.const(0, dtype),
     "mul": lambda b, dtype: b.const(1, dtype),
     "max": lambda b, dtype: b.lowest(dtype),
+    "maxnum": lambda b, dtype: b.lowest(dtype),
     "min": lambda b, dtype: b.highest(dtype),
     "and": lambda b, dtype: b.const(True, dtype),
     "or": lambda b, dtype: b.const(False, dtype),
@@ -719,25 +755,32 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
     last_pass = max((analysis.stage[id(r.expr)] for r in body.results if r.inner), default=0)
     passes = max([analysis.stage[id(fold)] for fold in analysis.folds] + [0])
     passes = max(passes, last_pass + 1 if any(r.inner for r in body.results) else 0)
-    spills = _spills(body, analysis, passes)
-    early = {
+    spills = _spills(body, analysis, passes, f)
+    held = {spill.result for spill in spills.values() if spill.result is not None}
+    early = held | {
+        i for i, r in enumerate(body.results) if r.inner and analysis.stage[id(r.expr)] < passes - 1
+    }
+    axes = [*f.outer, *f.inner]
+    streams = {
         i
         for i, r in enumerate(body.results)
-        if r.inner and (analysis.stage[id(r.expr)] < passes - 1 or any(s[1] == i for s in spills.values()))
+        if r.inner and i not in held and _streams(r, len(f.names) + i, axes)
     }
+
+    ahead = _rows_ahead(f)
 
     def row(at: list[tuple[_Axis, ir.Expr]]) -> None:
         known: dict[int, ir.Expr] = {}  # values per row that have been computed
         outside = _Writer(f.kernel, analysis, f.loader(at), known)
         outside.row_size = f.row_size()
-        kept: dict[int, int] = {}  # id of a spilled expression -> the result that holds it
+        kept: dict[int, _Spill] = {}  # what earlier passes have put by
 
         def one_pass(number: int) -> None:
             folds = [fold for fold in analysis.folds if analysis.stage[id(fold.value)] == number]
             results = [
                 i for i, r in enumerate(body.results) if r.inner and analysis.stage[id(r.expr)] == number
             ]
-            spilled = {key: result for key, (at_pass, result) in spills.items() if at_pass == number}
+            spilled = {key: spill for key, spill in spills.items() if spill.made == number}
             exprs = [fold.value for fold in folds] + [body.results[i].expr for i in results]
             _hoist(exprs, analysis, outside, kept)
             carries = [b.carry("fold", _INITIAL[fold.op](b, fold.dtype), fold.op) for fold in folds]
@@ -746,26 +789,35 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
             def turn(inside: list[tuple[_Axis, ir.Expr]]) -> None:
                 here = dict(known)
                 load = f.loader(inside)
-                for key, held in kept.items():
-                    here[key] = b.load(f.stores[held], f.place(len(f.names) + held, Size(0), inside))
+                for key, spill in kept.items():
+                    here[key] = b.load(*_kept_at(f, spill, inside))
                 writer = _Writer(f.kernel, analysis, load, here)
                 writer.row_index = inside[-1][1]
                 writer.row_size = outside.row_size
-                for key, held in spilled.items():
-                    expr = next(e for e in analysis.order if id(e) == key)
-                    value = b.let("kept", writer.write(expr))
+                for key, spill in spilled.items():
+                    value = b.let("kept", writer.write(spill.expr))
                     here[key] = value
-                    b.store(f.stores[held], f.place(len(f.names) + held, Size(0), inside), value)
+                    b.store(*_kept_at(f, spill, inside), value)
                 values = {i: b.let("v", writer.write(body.results[i].expr)) for i in results}
+                if number == 1:
+                    fetch_next(inside)
                 for fold, carry in zip(folds, carries, strict=True):
                     b.update(carry, writer.write(fold.value))
                 for i, value in values.items():
-                    b.store(f.stores[i], f.place(len(f.names) + i, Size(0), inside), value)
+                    b.store(f.stores[i], f.place(len(f.names) + i, Size(0), inside), value, i in streams)
 
             _nest_inner(f, carries, self_at, turn)
             for fold, carry in zip(folds, carries, strict=True):
                 known[id(fold)] = b.var(carry.name, fold.dtype)
-            kept.update({key: held for key, held in spilled.items()})
+            kept.update(spilled)
+
+        def fetch_next(inside: list[tuple[_Axis, ir.Expr]]) -> None:
+            """The first pass over a row waits for memory, later ones do not: they ask for the row that follows."""
+            row = f.outer[-1]
+            for name in ahead:
+                number = f.names.index(name)
+                at = f.place(number, body.leaves[name].offset, inside)
+                b.prefetch(f.loads[name], b.add(at, f.kernel.size(row.strides[number])))
 
         for number in range(passes):
             one_pass(number)
@@ -835,7 +887,7 @@ def _nest_inner(
     nest(0, carries)
 
 
-def _hoist(exprs: list[ir.Expr], analysis: _Analysis, outside: _Writer, kept: dict[int, int]) -> None:
+def _hoist(exprs: list[ir.Expr], analysis: _Analysis, outside: _Writer, kept: Container[int]) -> None:
     """Names what a pass needs of the row as a whole before the pass begins."""
     seen: set[int] = set()
     stack = list(exprs)
@@ -852,15 +904,49 @@ def _hoist(exprs: list[ir.Expr], analysis: _Analysis, outside: _Writer, kept: di
             outside.write(expr)
 
 
-def _spills(body: Body, analysis: _Analysis, passes: int) -> dict[int, tuple[int, int]]:
-    """Dear expressions that several passes use: id -> (pass that computes it, result whose memory keeps it)."""
-    free = [
-        i
-        for i, r in enumerate(body.results)
-        if r.inner and analysis.stage[id(r.expr)] == passes - 1 and passes > 1
-    ]
-    if not free:
+def _rows_ahead(f: _Folded) -> list[str]:
+    """The leaves of which each row is a run of memory of its own, short enough to wait in the first cache."""
+    if len(f.inner) != 1 or not f.outer:
+        return []
+    length = f.inner[0].extent.value
+    found = []
+    for number, name in enumerate(f.names):
+        leaf = f.body.leaves[name]
+        moving = f.outer[-1].strides[number].value and f.inner[0].strides[number].value == 1
+        if leaf.value is not None and not leaf.gathered and moving:
+            found.append(name)
+    row = sum(length * leaf.value.dtype.size for n in found if (leaf := f.body.leaves[n]).value is not None)
+    return found if _LEAST_AHEAD <= row <= _MOST_AHEAD else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Spill:
+    """An expression that one pass over a row leaves to later ones: in memory of the kernel's own, or a result's."""
+
+    expr: ir.Expr
+    made: int
+    local: ir.Local | None
+    result: int | None
+
+
+def _kept_at(
+    f: _Folded, spill: _Spill, inside: list[tuple[_Axis, ir.Expr]]
+) -> tuple[ir.Buffer | ir.Local, ir.Expr]:
+    """Where the element of a spilled expression at the present place lies."""
+    if spill.local is None:
+        assert spill.result is not None
+        return f.stores[spill.result], f.place(len(f.names) + spill.result, Size(0), inside)
+    place: ir.Expr = f.b.const(0, "i64")
+    for axis, variable in inside[len(f.outer) :]:
+        place = f.b.add(f.b.mul(place, axis.extent.value), variable)
+    return spill.local, place
+
+
+def _spills(body: Body, analysis: _Analysis, passes: int, f: _Folded) -> dict[int, _Spill]:
+    """Dear expressions that several passes use, by id."""
+    if passes < 2:
         return {}
+    free = [i for i, r in enumerate(body.results) if r.inner and analysis.stage[id(r.expr)] == passes - 1]
     used: dict[int, set[int]] = {}
     for number in range(passes):
         roots = [fold.value for fold in analysis.folds if analysis.stage[id(fold.value)] == number]
@@ -874,22 +960,29 @@ def _spills(body: Body, analysis: _Analysis, passes: int) -> dict[int, tuple[int
             seen.add(id(expr))
             used.setdefault(id(expr), set()).add(number)
             stack.extend(ir.children(expr))
-    spills: dict[int, tuple[int, int]] = {}
+    room = 0 if any(axis.extent.dynamic for axis in f.inner) else MOST_LOCAL
+    count = math.prod(axis.extent.value for axis in f.inner)
+    spills: dict[int, _Spill] = {}
     covered: set[int] = set()
     for expr in reversed(analysis.order):
-        if not free:
-            break
         if not isinstance(expr, ir.Op) or id(expr) not in analysis.inner or id(expr) in covered:
             continue
         when = used.get(id(expr), set())
         if len(when) < 2 or not any(isinstance(e, ir.Op) and e.name in DEAR for e in _post_order([expr])):
             continue
-        for i in free:
-            if ir.dtype_name(body.results[i].value.dtype.name) == expr.dtype:
-                spills[id(expr)] = (min(when), i)
-                covered.update(id(e) for e in _post_order([expr]))
-                free.remove(i)
-                break
+        local, result = None, None
+        size = count * ir.numpy_dtype(expr.dtype).itemsize
+        if size <= room:
+            room -= size
+            local = f.b.local("row", expr.dtype, count)
+        else:
+            same = (i for i in free if ir.dtype_name(body.results[i].value.dtype.name) == expr.dtype)
+            result = next(same, None)
+            if result is None:
+                continue
+            free.remove(result)
+        spills[id(expr)] = _Spill(expr, min(when), local, result)
+        covered.update(id(e) for e in _post_order([expr]))
     return spills
 
 
@@ -1111,4 +1204,14 @@ def _below(roots: Iterable[ir.Expr]) -> list[ir.Expr]:
     return found
 
 
-__all__ = ["FLAT_TURN", "Argument", "Body", "Leaf", "Lowered", "Result", "body_of", "lower_group"]
+__all__ = [
+    "FLAT_TURN",
+    "STREAM_FROM",
+    "Argument",
+    "Body",
+    "Leaf",
+    "Lowered",
+    "Result",
+    "body_of",
+    "lower_group",
+]

@@ -18,7 +18,7 @@ from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
-from graphflow.lowering.kernels import Body, Leaf, Lowered, body_of, lower_group
+from graphflow.lowering.kernels import STREAM_FROM, Body, Leaf, Lowered, body_of, lower_group
 from graphflow.lowering.movement import block_kernel, blocks_of
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words
 from graphflow.lowering.sizes import row_major, value_sizes
@@ -296,6 +296,24 @@ class _Lowering:
             user not in members for value in made for user in self.uses.get(value, ())
         )
 
+    def streamed(self, group: Group, results: list[Value]) -> set[Value]:
+        """The large results that are only fetched. Where one could take an operand's place, that is in the caches."""
+        found = {
+            value
+            for value in results
+            if value in self.fetched
+            and bytes_of(value) >= STREAM_FROM
+            and not any(user not in group.nodes for user in self.uses.get(value, ()))
+            and not any(value is committed for _, committed in self.program.commits)
+        }
+        least = min(map(bytes_of, found), default=0)
+        for value in group.reads:
+            if found and bytes_of(value) >= least:
+                base, _, _ = view_of(value, self.forms)
+                if self.forms[base.node] is not Form.SOURCE:
+                    return set()
+        return found
+
     def body(self, group: Group) -> Body:
         return body_of(group, self.fusion, self.needed(group))
 
@@ -453,7 +471,7 @@ class _Lowering:
             return
         for node in group.nodes:
             self.check(node)
-        body = self.body(group)
+        body = body_of(group, self.fusion, results, self.streamed(group, results))
         if call is not None:
             found = self.epilogue(group, call, body)
             assert found is not None

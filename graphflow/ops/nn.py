@@ -202,7 +202,7 @@ def softmax_op(logits: Array) -> Array:
 @softmax_op.lower_row
 def softmax_lower(b: Any, x: Any) -> Any:
     """One row, shifted by its largest element so that nothing overflows."""
-    grown = b.exp(b.sub(x, b.reduce_max(x)))
+    grown = b.exp(b.sub(x, b.reduce_maxnum(x)))
     # One division a row: dividing each element costs as much as all else.
     return b.mul(grown, b.div(b.const_like(1.0, x), b.reduce_sum(grown)))
 
@@ -228,7 +228,7 @@ def log_softmax_op(logits: Array) -> Array:
 @log_softmax_op.lower_row
 def log_softmax_lower(b: Any, x: Any) -> Any:
     """One row, shifted by its largest element so that nothing overflows."""
-    shifted = b.sub(x, b.reduce_max(x))
+    shifted = b.sub(x, b.reduce_maxnum(x))
     return b.sub(shifted, b.log(b.reduce_sum(b.exp(shifted))))
 
 
@@ -316,7 +316,7 @@ def softmax_cross_entropy_op(features: Array, labels: Array) -> tuple[Array, Arr
 @softmax_cross_entropy_op.lower_row
 def softmax_cross_entropy_lower(b: Any, features: Any, labels: Any) -> Any:
     """Both results of one row."""
-    shifted = b.sub(features, b.reduce_max(features))
+    shifted = b.sub(features, b.reduce_maxnum(features))
     grown = b.exp(shifted)
     total = b.reduce_sum(grown)
     loss = b.reduce_sum(b.mul(labels, b.sub(b.log(total), shifted)))
@@ -401,7 +401,7 @@ def sparse_softmax_cross_entropy_bounds(node: Any) -> dict[int, tuple[int, int]]
 @sparse_softmax_cross_entropy_op.lower_row
 def sparse_softmax_cross_entropy_lower(b: Any, features: Any, labels: Any) -> Any:
     """Both results of one row."""
-    shifted = b.sub(features, b.reduce_max(features))
+    shifted = b.sub(features, b.reduce_maxnum(features))
     grown = b.exp(shifted)
     total = b.reduce_sum(grown)
     hit = b.eq(b.index(), b.cast(labels, "i64"))

@@ -129,7 +129,9 @@ def reduction(op: str, dtype: str, value: str = "") -> Kernel:
     rows, columns = b.int_param("rows"), b.int_param("columns")
     init = {"add": 0, "mul": 1, "or": False, "and": True}.get(op)
     with b.loop("r", 0, rows, "parallel") as r:
-        start: Scalar = b.lowest(dtype) if op == "max" else b.highest(dtype) if init is None else init
+        start: Scalar = (
+            b.lowest(dtype) if op in ("max", "maxnum") else b.highest(dtype) if init is None else init
+        )
         total = b.carry("total", start, op, dtype)
         with b.loop("c", 0, columns, "vector", [total]) as c:
             b.update(total, b.load(x, b.add(b.mul(r, columns), c)))
@@ -164,6 +166,72 @@ def test_maximum_of_a_row_with_nan_is_nan(target: Target) -> None:
         out = np.zeros(1, np.float32)
         run_kernel(reduction("max", "f32"), [x, out, 1, 40], target)
         assert np.isnan(out[0])
+
+
+@TARGETS
+def test_greatest_number_of_a_row_leaves_nan_out(target: Target) -> None:
+    for position in range(40):
+        x = np.arange(40, dtype=np.float32)
+        x[position] = np.nan
+        out = np.zeros(1, np.float32)
+        run_kernel(reduction("maxnum", "f32"), [x, out, 1, 40], target)
+        assert out[0] == (38 if position == 39 else 39)
+    x[:] = np.nan
+    run_kernel(reduction("maxnum", "f32"), [x, out, 1, 40], target)
+    assert out[0] == -np.inf
+
+
+@TARGETS
+@pytest.mark.parametrize("columns", [1, 15, 16, 33, 64, 100])
+def test_rows_kept_in_memory_of_the_kernels_own_and_streamed_out(columns: int, target: Target) -> None:
+    b = Builder("twice")
+    x, out = b.buffer("x", "f32"), b.buffer("out", "f32")
+    row = b.local("row", "f32", columns)
+    rows = b.int_param("rows")
+    with b.loop("r", 0, rows, "parallel") as r:
+        total = b.carry("total", 0.0, "add", "f32")
+        with b.loop("c", 0, columns, "vector", [total]) as c:
+            value = b.let("v", b.exp(b.load(x, b.add(b.mul(r, columns), c))))
+            b.store(row, c, value)
+            b.prefetch(x, b.add(b.mul(b.add(r, 1), columns), c))
+            b.update(total, value)
+        with b.loop("c", 0, columns, "vector") as c:
+            at = b.add(b.mul(r, columns), c)
+            b.store(out, at, b.div(b.load(row, c), total), streaming=columns % 16 == 0)
+    data = np.random.default_rng(0).standard_normal((7, columns)).astype(np.float32)
+    memory = np.zeros(7 * columns + 16, np.float32)
+    first = -memory.ctypes.data % 64 // 4
+    result = memory[first : first + 7 * columns]
+    kernel = b.kernel()
+    run_kernel(kernel, [data.ravel(), result, 7], target, parts=2)
+    e = np.exp(data)
+    np.testing.assert_allclose(result.reshape(data.shape), e / e.sum(1, keepdims=True), rtol=2e-6)
+    slow = np.zeros_like(result)
+    interpret(kernel, [data.ravel(), slow, 7])
+    np.testing.assert_allclose(result, slow, rtol=2e-6)
+    if columns == 64:
+        text = kernel_to_llvm(kernel, target, "k")
+        assert "!nontemporal" in text and "sfence" in text
+
+
+@TARGETS
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge"])
+def test_comparisons_of_a_lanes_index_with_a_number(name: str, target: Target) -> None:
+    b = Builder(f"compare_{name}")
+    numbers, out = b.buffer("numbers", "i64"), b.buffer("out", "i1")
+    count = b.int_param("count")
+    with b.loop("n", 0, count) as n:
+        number = b.let("number", b.load(numbers, n))
+        with b.loop("c", 0, 41, "vector") as c:
+            where = b.mul(b.add(b.mul(n, 41), c), 2)
+            b.store(out, where, b.apply(name, c, number))
+            b.store(out, b.add(where, 1), b.apply(name, number, c))
+    values = np.array([-(2**63), -(2**40), -17, -1, 0, 1, 15, 16, 40, 41, 2**31, 2**40, 2**63 - 1])
+    got, expected = (np.zeros(len(values) * 41 * 2, np.bool_) for _ in range(2))
+    kernel = b.kernel()
+    run_kernel(kernel, [values, got, len(values)], target)
+    interpret(kernel, [values, expected, len(values)])
+    np.testing.assert_array_equal(got, expected)
 
 
 def softmax(columns: int | None) -> Kernel:

@@ -27,7 +27,9 @@ from graphflow.loops.ir import (
     Kernel,
     Let,
     Load,
+    Local,
     Op,
+    Prefetch,
     ScalarParam,
     Stmt,
     Store,
@@ -120,7 +122,8 @@ class _Generator:
         self.target = target
         self.e = Emitter(target)
         self.env: dict[str, _Result] = {}
-        self.buffers: dict[str, Buffer] = {b.name: b for b in kernel.buffers}
+        self.buffers: dict[str, Buffer | Local] = {b.name: b for b in kernel.buffers}
+        self.streams = False
         self.pointers: dict[str, Value] = {}
         self.lanes: _Lanes | None = None
         self.memo: dict[int, _Result] = {}
@@ -148,7 +151,15 @@ class _Generator:
                 self.env[param.name] = self._from_memory(raw, param.dtype)
             else:
                 self.pointers[param.name] = pointer
+        for position, local in enumerate(self.kernel.locals):
+            text = f"%l{position} = alloca [{local.size} x {_MEMORY[local.dtype]}], align 64"
+            e.allocations.append(f"  {text}")
+            self.pointers[local.name] = Value(e, f"%l{position}", "ptr", 1, 0)
         self._body(self.kernel.body)
+        if self.streams:
+            # Such stores are ordered by nothing else, not even by the barrier that follows.
+            e.declarations.add("declare void @llvm.x86.sse.sfence()")
+            e.line("call void @llvm.x86.sse.sfence()")
         width = (
             f' "prefer-vector-width"="{8 * self.target.vector_bytes}"' if self.target.isa == "avx512" else ""
         )
@@ -163,6 +174,8 @@ class _Generator:
         ]
         if any("!prof !0" in line for line in e.regions[0].lines):
             lines.append('!0 = !{!"branch_weights", i32 1, i32 100000}')
+        if self.streams:
+            lines.append("!1 = !{i32 1}")
         return "\n".join(lines) + "\n"
 
     # ----------------------------------------------------------------------------------------- statements
@@ -183,6 +196,8 @@ class _Generator:
                 self._store(stmt)
             elif isinstance(stmt, Update):
                 self._update(stmt)
+            elif isinstance(stmt, Prefetch):
+                self._prefetch(stmt)
             elif isinstance(stmt, If):
                 self._if(stmt)
             elif isinstance(stmt, For):
@@ -567,7 +582,15 @@ class _Generator:
 
     def _identity(self, name: str) -> Value:
         dtype, op = self.carries[name]
-        values = {"add": 0, "mul": 1, "max": lowest(dtype), "min": highest(dtype), "or": 0, "and": 1}
+        values = {
+            "add": 0,
+            "mul": 1,
+            "max": lowest(dtype),
+            "maxnum": lowest(dtype),
+            "min": highest(dtype),
+            "or": 0,
+            "and": 1,
+        }
         value: float = values[op]
         if op == "and" and dtype != "i1":
             value = -1
@@ -688,7 +711,11 @@ class _Generator:
                 value, base = e.reversed(value), e.integer("sub", base, lanes.count - 1)
                 mask = None if mask is None else e.reversed(mask)
             at = self._address(stmt.buffer, base)
-            if mask is None:
+            if mask is None and stmt.streaming and self._can_stream(size, lanes.count, index):
+                self.streams = True
+                align = min(self.target.vector_bytes, size * lanes.count)
+                e.line(f"store {value.typed}, ptr {at.text}, align {align}, !nontemporal !1")
+            elif mask is None:
                 e.line(f"store {value.typed}, ptr {at.text}, align {size}")
             else:
                 name = f"llvm.masked.store.{e.suffix(memory, lanes.count)}.p0"
@@ -704,6 +731,20 @@ class _Generator:
             )
             e.line(f"call void @{name}({value.typed}, {at.typed}, i32 {size}, {on.typed})")
         e.forget_loads({stmt.buffer})
+
+    def _prefetch(self, stmt: Prefetch) -> None:
+        """One hint for all lanes, which are neighbours, or none at all."""
+        index = self.eval(stmt.index)
+        base = index.base if isinstance(index, _Affine) else index
+        if base.lanes == 1 and (self.lanes is None or self.lanes.mask is None):
+            at = self._address(stmt.buffer, base)
+            self.e.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+            self.e.line(f"call void @llvm.prefetch.p0(ptr {at.text}, i32 0, i32 3, i32 1)")
+
+    def _can_stream(self, size: int, lanes: int, index: _Affine) -> bool:
+        """Whether whole registers are stored, on a machine with instructions to do so past the caches."""
+        x86 = self.target.triple.startswith("x86_64")
+        return x86 and index.stride == 1 and size * lanes % self.target.vector_bytes == 0
 
     def _from_memory(self, raw: Value, dtype: str) -> Value:
         e = self.e
@@ -816,8 +857,10 @@ class _Generator:
         return self._apply(expr.name, expr.args[-1].dtype, expr.dtype, values)
 
     def _affine(self, expr: Op, args: list[_Result]) -> _Result | None:
-        """The result of index arithmetic that stays affine in the lane, else None."""
+        """The result of index arithmetic that stays affine in the lane, or of a comparison with such an index."""
         e = self.e
+        if len(args) == 2 and expr.name in _INTEGER_COMPARISONS:
+            return self._compared(expr.name, args[0], args[1])
         if len(args) != 2 or expr.dtype != "i64" or expr.name not in ("add", "sub", "mul"):
             return None
         x, y = args
@@ -833,6 +876,22 @@ class _Generator:
         strides = [v.stride if isinstance(v, _Affine) else 0 for v in (x, y)]
         stride = strides[0] + strides[1] if expr.name == "add" else strides[0] - strides[1]
         return self._lane_index(e.integer(expr.name, left, right), stride)
+
+    def _compared(self, name: str, x: _Result, y: _Result) -> Value | None:
+        """Compares lanes' neighbouring indices with one number, in 32 bits: its distance is what counts."""
+        e, lanes = self.e, self.lanes
+        if isinstance(y, _Affine):
+            x, y, name = y, x, _TURNED.get(name, name)
+        if lanes is None or not isinstance(x, _Affine) or not isinstance(y, Value):
+            return None
+        if x.stride != 1 or y.lanes != 1:
+            return None
+        # What lies beyond the lanes on either side compares like the first number there.
+        low, high = e.integer("sub", x.base, 1), e.integer("add", x.base, lanes.count)
+        held = e.intrinsic("smin", *e.level_up((e.intrinsic("smax", *e.level_up((y, low))), high)))
+        held = e.integer("sub", held, x.base)
+        prefix = "" if name in ("eq", "ne") else "s"
+        return e.compare(prefix + name, e.iota("i32", lanes.count), e.convert("trunc", held, "i32"))
 
     @staticmethod
     def _lane_index(base: Value, stride: int) -> _Result:
@@ -1031,4 +1090,5 @@ def _written(body: Sequence[Stmt]) -> frozenset[str]:
 
 _FLOAT_INSTRUCTIONS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _FLOAT_COMPARISONS = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+_TURNED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 _INTEGER_COMPARISONS = {"eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge"}
