@@ -799,7 +799,7 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
                     here[key] = value
                     b.store(*_kept_at(f, spill, inside), value)
                 values = {i: b.let("v", writer.write(body.results[i].expr)) for i in results}
-                if number == 1:
+                if ahead and number == 1:
                     fetch_next(inside)
                 for fold, carry in zip(folds, carries, strict=True):
                     b.update(carry, writer.write(fold.value))
