@@ -257,7 +257,7 @@ def test_objects_for_every_instruction_set(isa: str) -> None:
             assert emit_object(launch.text, target)
 
 
-BOTH = ("forward", "input")
+EVERY = ("forward", "input", "filter")
 
 
 @pytest.fixture
@@ -282,15 +282,15 @@ def always_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=str,
 )
 def test_winograd(size: tuple[int, int], channels: tuple[int, int], padding: Pads, target: Target) -> None:
-    check(size, channels, (3, 3), padding=padding, target=target, directions=BOTH)
-    check(size, channels, (3, 3), padding=padding, target=target, directions=BOTH, dynamic=False, batch=1)
+    check(size, channels, (3, 3), padding=padding, target=target, directions=EVERY)
+    check(size, channels, (3, 3), padding=padding, target=target, directions=EVERY, dynamic=False, batch=1)
 
 
 @pytest.mark.usefixtures("always_winograd")
 def test_winograd_in_chunks() -> None:
     """More blocks than a chunk holds, so many that parts share them; and f64; and a patch of 2048 bytes."""
-    check((27, 30), (20, 36), (3, 3), padding=SAME3, directions=BOTH)
-    check((27, 30), (12, 20), (3, 3), padding=SAME3, dtype="f64", directions=BOTH)
+    check((27, 30), (20, 36), (3, 3), padding=SAME3, directions=EVERY)
+    check((27, 30), (12, 20), (3, 3), padding=SAME3, dtype="f64", directions=EVERY)
     check((7, 7), (512, 32), (3, 3), padding=SAME3, directions=("forward",))
 
 
@@ -314,6 +314,7 @@ def test_winograd_is_chosen_and_switched_off() -> None:
 
     assert "patches" in spaces()
     assert "patches" in spaces(direction="input")
+    assert "patches" in spaces(direction="filter")
     assert "patches" in spaces(batch=None)
     for changes in (
         {"winograd": False},
@@ -327,7 +328,7 @@ def test_winograd_is_chosen_and_switched_off() -> None:
         assert "patches" not in spaces(**changes), changes
 
 
-@pytest.mark.parametrize("direction", BOTH)
+@pytest.mark.parametrize("direction", EVERY)
 def test_winograd_is_as_exact_as_the_direct_way(direction: str) -> None:
     errors = {}
     for winograd in (False, True):

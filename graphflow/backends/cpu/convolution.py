@@ -8,6 +8,7 @@ where rows are few, so that bits do not depend on the number of parts.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from graphflow.backends.cpu.tiles import (
     tile_kernel,
     tile_shape,
 )
-from graphflow.backends.cpu.winograd import Blocks, emit_winograd, winograd_pays
+from graphflow.backends.cpu.winograd import Blocks, emit_winograd, emit_winograd_filters, winograd_pays
 from graphflow.loops.ir import Op, Var
 from graphflow.loops.library import (
     ACCUMULATOR,
@@ -51,14 +52,17 @@ __all__ = ["emit_convolution"]
 def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     """The launches of a convolution or of one of its gradients."""
     symbol = f"conv_{call.direction}_{digest(call, target.vector_bytes, target.registers)}"
+    square = call.kernel == (3, 3) and call.strides == call.dilations == (1, 1) and not call.depthwise
     if call.direction == "filter":
+        epilogue = call.epilogue or Epilogue.plain("dw", call.dtype)
+        blocks = _blocks(dataclasses.replace(_forward(call), epilogue=epilogue))
+        if square and call.winograd and winograd_pays(blocks, target):
+            return emit_winograd_filters(blocks, target, symbol)
         return _FilterGradient(call, target, symbol).emit()
     images = _forward(call) if call.direction == "forward" else _input_gradient(call)
-    square = call.kernel == (3, 3) and call.strides == call.dilations == (1, 1) and not call.depthwise
-    if square and call.winograd:
-        blocks = _blocks(images)
-        if winograd_pays(blocks, target):
-            return emit_winograd(blocks, target, symbol)
+    blocks = _blocks(images)
+    if square and call.winograd and winograd_pays(blocks, target):
+        return emit_winograd(blocks, target, symbol)
     return _emit_images(images, target, symbol)
 
 
@@ -210,8 +214,8 @@ def _blocks(images: _Images) -> Blocks:
         images.out_height,
         images.out_width,
         images.out_channels,
-        -images.rows[0].taps.first_position,
-        -images.columns[0].taps.first_position,
+        -images.rows[0].taps.first_position if images.rows else 0,
+        -images.columns[0].taps.first_position if images.columns else 0,
         images.turned,
         images.epilogue,
     )
