@@ -1,4 +1,11 @@
-"""`python -m benchmarks run`: race; `report`: table and plot of a race; `scaling`: large graphs."""
+"""What graphflow is measured by: `python -m benchmarks COMMAND`.
+
+run       race graphflow against its peers
+report    table and plot of a race
+peak      matrix products and convolutions, share of the machine's peak
+roofline  the steps of some workloads under the machine's roofline
+scaling   large graphs
+"""
 
 from __future__ import annotations
 
@@ -8,10 +15,11 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import race, report, scaling, startup
+from benchmarks import peak, race, report, roofline, scaling, startup
 from benchmarks.workloads import WORKLOADS
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -104,9 +112,34 @@ def write_report(name: str) -> None:
     say("\n" + text)
 
 
+def write_peak(name: str, threads: Sequence[int]) -> None:
+    """Measures, writes JSON, tables and plot."""
+    go_first()
+    results = {"machine": machine(), "threads": peak.measure(threads, say)}
+    save(name, results)
+    text = peak.table(results)
+    (RESULTS / f"{name}.md").write_text(text)
+    peak.plot(results, RESULTS / name)
+    say("\n" + text)
+
+
+def write_roofline(name: str, workloads: Sequence[str], threads: int) -> None:
+    """Profiles, writes JSON and plot."""
+    go_first()
+    results = {
+        "machine": machine(),
+        "threads": threads,
+        "workloads": roofline.measure(workloads, threads, say),
+    }
+    save(name, results)
+    roofline.plot(results, RESULTS / name)
+
+
 def main() -> None:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     names = [workload.name for workload in WORKLOADS]
     runs = commands.add_parser("run", help="race graphflow against its peers")
@@ -124,11 +157,22 @@ def main() -> None:
     reports.add_argument("name", nargs="?", default="first_light")
     scales = commands.add_parser("scaling", help="graphs of 10,000 and 100,000 operations")
     scales.add_argument("--name", default="scaling")
+    peaks = commands.add_parser("peak", help="products and convolutions, share of the machine's peak")
+    peaks.add_argument("--threads", type=int, nargs="*", default=[], help="default: 1, and the cores")
+    peaks.add_argument("--name", default="peak")
+    roofs = commands.add_parser("roofline", help="the steps of some workloads under the machine's roofline")
+    roofs.add_argument("--workloads", nargs="*", default=list(roofline.WORKLOADS), choices=names)
+    roofs.add_argument("--threads", type=int, default=0, help="default: the cores")
+    roofs.add_argument("--name", default="roofline")
     arguments = parser.parse_args()
     if arguments.command == "run":
         run(arguments)
     elif arguments.command == "report":
         write_report(arguments.name)
+    elif arguments.command == "peak":
+        write_peak(arguments.name, arguments.threads or sorted({1, machine()["cores"]}))
+    elif arguments.command == "roofline":
+        write_roofline(arguments.name, arguments.workloads, arguments.threads or machine()["cores"])
     else:
         results = {"machine": machine(), **scaling.measure(say)}
         save(arguments.name, results)

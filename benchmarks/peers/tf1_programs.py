@@ -9,13 +9,36 @@ from benchmarks import workloads as data
 from benchmarks.workloads import Array, Step
 
 
+class Run:
+    """A step: a session's run with the next feeds."""
+
+    def __init__(self, session: Any, fetches: Any, feeds: list[Any], arguments: Any) -> None:
+        self.session = session
+        self.fetches = fetches
+        self._feeds = feeds
+        self._arguments = arguments
+
+    def feed(self) -> dict[Any, Array]:
+        """Returns the next feeds."""
+        return dict(zip(self._feeds, self._arguments(), strict=True))
+
+    def __call__(self) -> Any:
+        """Runs once."""
+        return self.session.run(self.fetches, self.feed())
+
+
 class Programs:
     """The workloads over a module that speaks TensorFlow 1.
 
     Args:
       tf: `graphflow` or `tensorflow.compat.v1`.
       threads: how many threads a run may use.
+
+    Attributes:
+      latest: what the workload built last runs, for those who look inside.
     """
+
+    latest: Run
 
     def __init__(self, tf: Any, threads: int) -> None:
         self._tf = tf
@@ -33,11 +56,8 @@ class Programs:
     def _function(self, fetches: Any, feeds: list[Any], arguments: Any, bfloat16: bool = False) -> Step:
         session = self._session(bfloat16)
         session.run(self._tf.global_variables_initializer())
-
-        def step() -> Any:
-            return session.run(fetches, dict(zip(feeds, arguments(), strict=True)))
-
-        return step
+        self.latest = Run(session, fetches, feeds, arguments)
+        return self.latest
 
     def _call(self, fetch: Any, feed: Any, value: Array) -> Step:
         run = self._session().run
