@@ -2,19 +2,22 @@
 
 The left operand or the images are fed, the weights are a variable, and the result goes into a variable, so that what
 is measured is the product and not the pages of a new array. The whole run counts: packing, padding with zeros and the
-call itself. Rates count the operations of the definition, so Winograd's convolutions may go beyond the peak.
+call itself. A share is taken round by round, of the peak measured in the same moment. Rates count the operations of
+the definition, so Winograd's convolutions may go beyond the peak.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from benchmarks.race import ROOT, environment
+import numpy as np
+
+from benchmarks.report import milliseconds
+from benchmarks.workloads import Array
 
 GEMM_SIZES = (256, 384, 512, 640, 768, 1000, 1024, 1280, 1536, 2048)
 BATCHES = (1, 16)
@@ -47,117 +50,113 @@ RESNET50 = (
 )
 GROUPS = ("gemm float32", "gemm float64", *(f"convolution batch {batch}" for batch in BATCHES))
 BAR = 0.85
+ROUNDS = 9
+# Seconds of runs in a round, beside some 10 milliseconds of multiply-adds.
+TURN = 0.02
 
 
-def _rate(threads: int, x_shape: tuple[int, ...], weights: Any, multiply: Callable[[Any, Any], Any]) -> Any:
-    """Returns the profile of `multiply(x, weights)`."""
-    import numpy as np
+class Meter:
+    """Measures products with a number of threads, and the peak in the same moments: the clock drifts."""
 
+    def __init__(self, threads: int) -> None:
+        from graphflow.backends.base import load
+
+        self._threads = threads
+        self._backend = load("cpu", threads)
+
+    def measure(
+        self,
+        name: str,
+        flops: float,
+        x_shape: tuple[int, ...],
+        weights: Array,
+        multiply: Callable[[Any, Any], Any],
+    ) -> dict[str, Any]:
+        """Returns time, rate, peak and the share of it for `multiply(x, weights)`: medians over rounds."""
+        import graphflow as gf
+        from graphflow.backends.cpu.peak import arithmetic_peak
+
+        dtype = "f64" if weights.dtype == np.float64 else "f32"
+        seconds, peaks = [], []
+        with gf.Graph().as_default():
+            x = gf.placeholder(weights.dtype, x_shape)
+            y = multiply(x, gf.Variable(weights))
+            keep = gf.Variable(np.zeros(y.shape.as_list(), weights.dtype)).assign(y).op
+            with gf.Session(config=gf.ConfigProto(intra_op_parallelism_threads=self._threads)) as session:
+                session.run(gf.global_variables_initializer())
+                feed = {x: np.random.RandomState(0).rand(*x_shape).astype(weights.dtype)}
+                for _ in range(3):
+                    session.run(keep, feed)
+                for _ in range(ROUNDS):
+                    peaks.append(arithmetic_peak(self._backend, dtype) / 1e9)
+                    times: list[float] = []
+                    while len(times) < 3 or sum(times) < TURN:
+                        before = time.perf_counter()
+                        session.run(keep, feed)
+                        times.append(time.perf_counter() - before)
+                    seconds.append(median(times))
+        shares = [flops / took / 1e9 / peak for took, peak in zip(seconds, peaks, strict=True)]
+        return {
+            "name": name,
+            "ms": 1e3 * median(seconds),
+            "gflops": flops / median(seconds) / 1e9,
+            "peak_gflops": median(peaks),
+            "share": median(shares),
+        }
+
+
+def group(name: str, threads: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Measures the products of one group."""
     import graphflow as gf
 
-    # Enough runs for a median that a disturbance does not reach.
-    runs = 15
-    with gf.Graph().as_default():
-        x = gf.placeholder(weights.dtype, x_shape)
-        y = multiply(x, gf.Variable(weights))
-        keep = gf.Variable(np.zeros(y.shape.as_list(), weights.dtype)).assign(y).op
-        with gf.Session(config=gf.ConfigProto(intra_op_parallelism_threads=threads)) as session:
-            session.run(gf.global_variables_initializer())
-            value = np.random.RandomState(0).rand(*x_shape).astype(weights.dtype)
-            return gf.profile(session, keep, {x: value}, runs=runs)
-
-
-def _row(name: str, profile: Any) -> dict[str, Any]:
-    flops = profile.cost.flops
-    step = max(profile.steps, key=lambda step: step.cost.flops)
-    return {
-        "name": name,
-        "flops": flops,
-        "run_ms": 1e3 * profile.seconds,
-        "run_gflops": flops / profile.seconds / 1e9,
-        "step_gflops": step.gflops,
-    }
-
-
-def group(name: str, threads: int) -> dict[str, Any]:
-    """Measures one group in this process; returns the machine's peak beside it."""
-    import numpy as np
-
-    import graphflow as gf
-
+    meter = Meter(threads)
     random = np.random.RandomState(1)
     rows: list[dict[str, Any]] = []
     kind, _, rest = name.partition(" ")
+
+    def keep(row: dict[str, Any]) -> None:
+        rows.append(row)
+        say(f"  {threads} threads, {name}, {row['name']}: {row['ms']:.3f} ms, {row['share']:.0%}")
+
     if kind == "gemm":
         for size in GEMM_SIZES:
             weights = random.randn(size, size).astype(rest)
-            profile = _rate(threads, (size, size), weights, gf.matmul)
-            rows.append(_row(str(size), profile))
-    else:
-        batch = int(rest.rpartition(" ")[2])
-        for image, channels_in, channels, size, stride in RESNET50:
-            weights = random.randn(size, size, channels_in, channels).astype(np.float32)
-            profile = _rate(
-                threads,
-                (batch, image, image, channels_in),
-                weights,
-                lambda x, w, s=stride: gf.nn.conv2d(x, w, strides=[1, s, s, 1], padding="SAME"),
-            )
-            strided = f" / {stride}" if stride > 1 else ""
-            rows.append(_row(f"{image}: {size}x{size}, {channels_in} to {channels}{strided}", profile))
-    peak = {dtype: value / 1e9 for dtype, value in profile.machine.flops.items()}
-    return {"rows": rows, "peak_gflops": peak, "memory_gbytes": profile.machine.bytes / 1e9}
+            keep(meter.measure(str(size), 2.0 * size**3, (size, size), weights, gf.matmul))
+        return rows
+    batch = int(rest.rpartition(" ")[2])
+    for image, channels_in, channels, size, stride in RESNET50:
+
+        def convolve(x: Any, weights: Any, stride: int = stride) -> Any:
+            return gf.nn.conv2d(x, weights, strides=[1, stride, stride, 1], padding="SAME")
+
+        title = f"{image}: {size}x{size}, {channels_in} to {channels}" + (
+            f" / {stride}" if stride > 1 else ""
+        )
+        flops = 2.0 * batch * (image // stride) ** 2 * size * size * channels_in * channels
+        weights = random.randn(size, size, channels_in, channels).astype(np.float32)
+        keep(meter.measure(title, flops, (batch, image, image, channels_in), weights, convolve))
+    return rows
 
 
 def measure(threads: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
-    """Measures every group at each number of threads, each in a new process; shares are of the best peak seen."""
-    outcome: dict[str, Any] = {}
-    for count in threads:
-        groups: dict[str, Any] = {}
-        for name in GROUPS:
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.peak", name, str(count)],
-                cwd=ROOT,
-                env=environment(count),
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            groups[name] = json.loads(done.stdout)
-        # The clock drifts from process to process: the best peak is the hardest to come near.
-        peak = {
-            dtype: max(found["peak_gflops"][dtype] for found in groups.values()) for dtype in ("f32", "f64")
-        }
-        for name, found in groups.items():
-            best = peak["f64" if name.endswith("float64") else "f32"]
-            for row in found["rows"]:
-                row["share"] = row["run_gflops"] / best
-                row["step_share"] = row["step_gflops"] / best
-                say(f"  {count} threads, {name}, {row['name']}: {row['run_ms']:.3f} ms, {row['share']:.0%}")
-        outcome[str(count)] = {
-            "peak_gflops": peak,
-            "groups": {name: found["rows"] for name, found in groups.items()},
-        }
-    return outcome
+    """Measures every group at each number of threads."""
+    return {str(count): {name: group(name, count, say) for name in GROUPS} for count in threads}
 
 
 def table(results: dict[str, Any]) -> str:
-    """Returns the shares of the peak as Markdown tables, one per number of threads."""
+    """Returns the shares of the peak as a Markdown table per number of threads; a share below the bar is bold."""
     lines = []
-    for count, found in results["threads"].items():
-        peak = found["peak_gflops"]
+    for count, groups in results["threads"].items():
         lines += [
-            f"{count} threads: multiply-add peak {peak['f32']:.0f} GFLOP/s in float32, {peak['f64']:.0f} in float64.",
-            "",
-            "| | ms | GFLOP/s | share of the peak | its largest step alone |",
+            f"| {count} thread{'s' if count != '1' else ''} | ms | GFLOP/s | peak | share |",
             "|---|---:|---:|---:|---:|",
         ]
-        for group_name, rows in found["groups"].items():
+        for name, rows in groups.items():
             for row in rows:
-                share = f"{row['share']:.0%}"
+                share = f"{row['share']:.1%}"
                 lines.append(
-                    f"| {group_name}, {row['name']} | {row['run_ms']:.3f} | {row['run_gflops']:.0f} | "
-                    f"{share if row['share'] < BAR else f'**{share}**'} | {row['step_share']:.0%} |"
+                    f"| {name}, {row['name']} | {milliseconds(row['ms'])} | {row['gflops']:.0f} | "
+                    f"{row['peak_gflops']:.0f} | {share if row['share'] >= BAR else f'**{share}**'} |"
                 )
         lines.append("")
     return "\n".join(lines)
@@ -173,8 +172,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
     figure, panels = plt.subplots(1, len(GROUPS), figsize=(16, 6.5))
     colors = dict(zip(results["threads"], ("#1a73e8", "#111111", "#d93025"), strict=False))
     for axes, name in zip(panels, GROUPS, strict=True):
-        for count, found in results["threads"].items():
-            rows = found["groups"][name]
+        for count, groups in results["threads"].items():
+            rows = groups[name]
             axes.plot(
                 [row["share"] for row in rows],
                 range(len(rows)),
@@ -199,7 +198,3 @@ def plot(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(path.with_suffix(".png"), dpi=110)
     plt.close(figure)
-
-
-if __name__ == "__main__":
-    print(json.dumps(group(sys.argv[1], int(sys.argv[2]))))

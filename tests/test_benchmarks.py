@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import race, report, scaling
+import graphflow as gf
+from benchmarks import peak, race, report, roofline, scaling
 from benchmarks.peers import PEERS
 from benchmarks.workloads import BY_NAME, WORKLOADS
 
@@ -136,3 +137,33 @@ def test_scaling_measures_each_stage() -> None:
         "operations",
     }
     assert 200 < found["operations"] < 800
+
+
+def test_shares_of_the_peak_are_measured_and_shown(tmp_path: Path) -> None:
+    weights = np.ones((64, 64), np.float32)
+    row = peak.Meter(1).measure("64", 2.0 * 64**3, (64, 64), weights, gf.matmul)
+    assert row["ms"] > 0 and row["gflops"] == pytest.approx(2e-6 * 64**3 / row["ms"])
+    assert 0 < row["share"] < 2
+    results = {
+        "threads": {"1": {name: [row | {"share": 0.84}, row | {"share": 1.5}] for name in peak.GROUPS}}
+    }
+    lines = peak.table(results).splitlines()
+    assert lines[0].startswith("| 1 thread |") and len(lines) == 2 + 2 * len(peak.GROUPS)
+    assert lines[2].endswith("| **84.0%** |") and lines[3].endswith("| 150.0% |")
+    peak.plot(results, tmp_path / "peak")
+    assert ElementTree.parse(tmp_path / "peak.svg").getroot().tag.endswith("}svg")
+
+
+def test_resnet50_has_23_convolutions_each_once() -> None:
+    assert len(set(peak.RESNET50)) == len(peak.RESNET50) == 23
+
+
+def test_steps_lie_under_the_roofline(tmp_path: Path) -> None:
+    with gf.Graph().as_default():
+        found = roofline.steps("softmax_regression", 1)
+    product = max(found["steps"], key=lambda step: step["flops"])
+    # [128, 784] by [784, 10], and what the epilogue adds.
+    assert 2 * 128 * 784 * 10 <= product["flops"] < 2.1 * 128 * 784 * 10
+    assert found["seconds"] > 0 and found["machine"]["gflops"] > 0
+    roofline.plot({"workloads": {"softmax_regression": found}}, tmp_path / "roofline")
+    assert ElementTree.parse(tmp_path / "roofline.svg").getroot().tag.endswith("}svg")
