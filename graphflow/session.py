@@ -52,7 +52,14 @@ _PASSES = {
     "arithmetic_optimization": ("simplify", "simplify_for_sizes"),
     "common_subgraph_elimination": ("merge_common", "merge_expanded"),
 }
-_SWITCHED_OFF = 2  # RewriterConfig.OFF; the messages are not loaded for it
+# Likewise those that run only if they are asked for.
+_PASSES_TO_ASK_FOR = {
+    "auto_mixed_precision_onednn_bfloat16": "mixed_precision",
+    "auto_mixed_precision_mkl": "mixed_precision",
+}
+# RewriterConfig.OFF, ON and AGGRESSIVE; the messages are not loaded for them.
+_SWITCHED_OFF = 2
+_SWITCHED_ON = (1, 3)
 _FED = object()  # between fetches and feed keys in a runner's key
 _LEAVES = frozenset({Tensor, Operation, Variable, str})
 _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
@@ -861,9 +868,9 @@ class InteractiveSession(Session):
 def _options_of(config: Any) -> CompileOptions:
     """Returns what a `ConfigProto` says of compiling.
 
-    That is the number of threads, and which passes are left out: at optimizer level L0, or with
-    `rewrite_options.disable_meta_optimizer`, all that merely make programs smaller; else those whose switch in
-    `graph_options.rewrite_options` is OFF.
+    That is the number of threads, whether products are of bfloat16 factors, and which passes are left out: at
+    optimizer level L0, or with `rewrite_options.disable_meta_optimizer`, all that merely make programs smaller; else
+    those whose switch in `graph_options.rewrite_options` is OFF.
     """
     threads = int(getattr(config, "intra_op_parallelism_threads", 0) or 0)
     graph_options = getattr(config, "graph_options", None)
@@ -876,7 +883,12 @@ def _options_of(config: Any) -> CompileOptions:
             disabled.update(passes)
     if getattr(rewrites, "disable_model_pruning", False):
         disabled.add("prune")
-    return CompileOptions(threads=max(threads, 0), disabled_passes=frozenset(disabled))
+    enabled = {
+        name for switch, name in _PASSES_TO_ASK_FOR.items() if getattr(rewrites, switch, 0) in _SWITCHED_ON
+    }
+    return CompileOptions(
+        threads=max(threads, 0), disabled_passes=frozenset(disabled), enabled_passes=frozenset(enabled)
+    )
 
 
 # What a slice is, before it is compiled.

@@ -15,7 +15,17 @@ from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
-from graphflow.ops.rules import FLOATS, REALS, SIGNED, Array, rank_exactly, shape_tensor, widened
+from graphflow.ops.rules import (
+    FLOATS,
+    MIXED,
+    REALS,
+    SIGNED,
+    Array,
+    mixed,
+    rank_exactly,
+    shape_tensor,
+    widened,
+)  # fmt: skip
 from graphflow.shapes import TensorShape
 
 Pair = tuple[int, int]
@@ -127,7 +137,7 @@ def _conv_output(node: Any, x: TensorShape, w: TensorShape, depthwise: bool) -> 
 def _conv_shape(node: Any) -> TensorShape:
     x = rank_exactly(node, 0, 4, "the images")
     w = rank_exactly(node, 1, 4, "the filters")
-    return _conv_output(node, x, w, node.op_def.name != "Conv2D")
+    return _conv_output(node, x, w, node.op_def.name.startswith("Depthwise"))
 
 
 def _conv_input_shape(node: Any) -> TensorShape:
@@ -144,7 +154,7 @@ def _conv_input_shape(node: Any) -> TensorShape:
         x = TensorShape([None] * 4)
     if x.rank != 4:
         raise ShapeError(f"input_sizes must have 4 elements, has {x.rank}")
-    _check_against(_conv_output(node, x, w, node.op_def.name != "Conv2DBackpropInput"), dy)
+    _check_against(_conv_output(node, x, w, node.op_def.name.startswith("Depthwise")), dy)
     # The batch is known from the gradient too.
     sizes = x.as_list()
     if sizes[0] is None:
@@ -166,7 +176,7 @@ def _conv_filter_shape(node: Any) -> TensorShape:
         w = TensorShape([None] * 4)
     if w.rank != 4:
         raise ShapeError(f"filter_sizes must have 4 elements, has {w.rank}")
-    _check_against(_conv_output(node, x, w, node.op_def.name != "Conv2DBackpropFilter"), dy)
+    _check_against(_conv_output(node, x, w, node.op_def.name.startswith("Depthwise")), dy)
     return w
 
 
@@ -363,6 +373,12 @@ def conv2d_gradient(op: Any, dy: Tensor) -> list[Any]:
     ]
 
 
+mixed_conv2d_op = op(
+    "GraphflowMixedConv2D", "input:T; filter:T", "output:U", f"{_CONV_ATTRS}; {MIXED}",
+    infer=_conv_shape, lowering="conv2d", differentiable=False,
+)(mixed(conv2d_op.body))  # fmt: skip
+
+
 @op("Conv2DBackpropInput", "input_sizes:int32; filter:T; out_backprop:T", "output:T",
     f"{_CONV_TYPES}; {_CONV_ATTRS}", infer=_conv_input_shape, lowering="conv2d_input")  # fmt: skip
 @widened
@@ -388,6 +404,12 @@ def conv2d_backprop_input_gradient(op: Any, dy: Tensor) -> list[Any]:
         emit.Conv2DBackpropFilter(dy, shape_tensor(w), out_backprop, **attrs),
         emit.Conv2D(dy, w, **attrs),
     ]
+
+
+mixed_conv2d_backprop_input_op = op(
+    "GraphflowMixedConv2DBackpropInput", "input_sizes:int32; filter:T; out_backprop:T", "output:U",
+    f"{_CONV_ATTRS}; {MIXED}", infer=_conv_input_shape, lowering="conv2d_input", differentiable=False,
+)(mixed(conv2d_backprop_input_op.body))  # fmt: skip
 
 
 @op("Conv2DBackpropFilter", "input:T; filter_sizes:int32; out_backprop:T", "output:T",
@@ -417,6 +439,12 @@ def conv2d_backprop_filter_gradient(op: Any, dy: Tensor) -> list[Any]:
         None,
         emit.Conv2D(x, dy, **attrs),
     ]
+
+
+mixed_conv2d_backprop_filter_op = op(
+    "GraphflowMixedConv2DBackpropFilter", "input:T; filter_sizes:int32; out_backprop:T", "output:U",
+    f"{_CONV_ATTRS}; {MIXED}", infer=_conv_filter_shape, lowering="conv2d_filter", differentiable=False,
+)(mixed(conv2d_backprop_filter_op.body))  # fmt: skip
 
 
 @op("DepthwiseConv2dNative", "input:T; filter:T", "output:T", f"T:type{{{FLOATS}}}; {_DEPTHWISE_ATTRS}",

@@ -20,11 +20,13 @@ from graphflow.ops.reduction import reduce_max, reduce_sum
 from graphflow.ops.rules import (
     COMPLEX,
     FLOATS,
+    MIXED,
     REALS,
     Array,
     conjugate,
     is_half,
     merged,
+    mixed,
     rank_at_least,
     rank_exactly,
     shape_tensor,
@@ -79,6 +81,13 @@ def matmul_gradient(op: Any, dy: Tensor) -> list[Any]:
         emit.MatMul(b, dy, transpose_a=True, transpose_b=True),
         emit.MatMul(dy, a, transpose_a=True, transpose_b=True),
     ]
+
+
+# Only the mixed_precision pass writes it, behind gradients: it needs none.
+mixed_matmul_op = op(
+    "GraphflowMixedMatMul", "a:T; b:T", "product:U", f"transpose_a:bool=false; transpose_b:bool=false; {MIXED}",
+    infer=_matmul_shape, lowering="matmul", differentiable=False,
+)(mixed(matmul_op.body))  # fmt: skip
 
 
 def _batch_matmul_shape(node: Any) -> TensorShape:
@@ -145,6 +154,10 @@ batch_matmul_v2_op = op(
     infer=_batch_matmul_shape, broadcasting=True, lowering="matmul",
 )(_batch_matmul)  # fmt: skip
 batch_matmul_v2_op.gradient(_batch_matmul_gradient)
+mixed_batch_matmul_op = op(
+    "GraphflowMixedBatchMatMul", "x:T; y:T", "output:U", f"adj_x:bool=false; adj_y:bool=false; {MIXED}",
+    infer=_batch_matmul_shape, broadcasting=True, lowering="matmul", differentiable=False,
+)(mixed(_batch_matmul))  # fmt: skip
 
 
 def matmul(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -177,6 +178,21 @@ def widened(body: _Body) -> _Body:
         return result.astype(narrow) if result.dtype == np.float32 else result
 
     return widen  # type: ignore[return-value]
+
+
+# The types of a product of 16-bit factors that is summed up and handed out in float32.
+MIXED = "T:type{bfloat16}=bfloat16; U:type{float32}=float32"
+
+
+def mixed(body: Callable[..., Any]) -> Callable[..., Any]:
+    """The body of the product of 16-bit factors that `widened` would round: it stays in float32."""
+    plain = inspect.unwrap(body)
+
+    @functools.wraps(plain)
+    def widen(*args: Any, **attrs: Any) -> Any:
+        return plain(*(a.astype(np.float32) if is_half(a) else a for a in args), **attrs)
+
+    return widen
 
 
 def is_half(array: Any) -> bool:

@@ -9,6 +9,7 @@ from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.optimizer_passes.manager import Pass
 from graphflow.optimizer_passes.merge_common import merge_common
+from graphflow.optimizer_passes.mixed_precision import mixed_precision
 from graphflow.optimizer_passes.simplify import simplify
 from graphflow.program import Program, rebuild
 
@@ -23,6 +24,13 @@ OPEN: tuple[Pass, ...] = (
     Pass("fold_constants", fold_constants, "before algebra: rules look for constants"),
     Pass("simplify", simplify, "on folded operands: identities show only then"),
     Pass("merge_common", merge_common, "after algebra: different spellings have become equal"),
+    Pass(
+        "mixed_precision",
+        mixed_precision,
+        "on merged values, so that each is rounded once; before sizes are fixed, since it needs none",
+        default=False,
+        exact=False,
+    ),
 )
 
 SPECIALIZED: tuple[Pass, ...] = (

@@ -106,10 +106,10 @@ def merge_transposes(b: ProgramBuilder, node: Node) -> Value | None:
     return b.node(node.op_def, (inner.inputs[0], constant), {**node.attrs}).outputs[0]
 
 
-@rules.rule("MatMul", "BatchMatMul", "BatchMatMulV2")
+@rules.rule("MatMul", "BatchMatMul", "BatchMatMulV2", "GraphflowMixedMatMul", "GraphflowMixedBatchMatMul")
 def absorb_transposes(b: ProgramBuilder, node: Node) -> Value | None:
     """A product reads a transposed operand as it lies in memory."""
-    batched = node.type != "MatMul"
+    batched = "Batch" in node.type
     flags = ("adj_x", "adj_y") if batched else ("transpose_a", "transpose_b")
     if node.outputs[0].dtype.is_complex and batched:
         return None

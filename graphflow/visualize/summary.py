@@ -164,14 +164,19 @@ def _nothing(attrs: dict[str, Any], inputs: list[Sizes], outputs: list[Sizes]) -
     return 0
 
 
-# Everything that is not one operation per element of the result.
-_ARITHMETIC: dict[str, Callable[[dict[str, Any], list[Sizes], list[Sizes]], int]] = {
+_PRODUCTS = {
     "MatMul": _matmul,
     "BatchMatMul": _matmul,
-    "BatchMatMulV2": _matmul,
     "Conv2D": _conv,
     "Conv2DBackpropInput": _conv_input,
     "Conv2DBackpropFilter": _conv_filter,
+}
+
+# Everything that is not one operation per element of the result.
+_ARITHMETIC: dict[str, Callable[[dict[str, Any], list[Sizes], list[Sizes]], int]] = {
+    **_PRODUCTS,
+    **{f"GraphflowMixed{name}": count for name, count in _PRODUCTS.items()},
+    "BatchMatMulV2": _matmul,
     "DepthwiseConv2dNative": _depthwise,
     **dict.fromkeys(("Sum", "Mean", "Prod", "Max", "Min", "L2Loss"), _reduce),
     **dict.fromkeys(

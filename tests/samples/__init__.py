@@ -30,6 +30,7 @@ MODULES = (
     "io", "training",
 )  # fmt: skip
 
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 INTEGERS = (np.dtype(np.int32), np.dtype(np.int64))

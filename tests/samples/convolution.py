@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.samples import HALVES, Array, Sample, apart, samples, uniform
+from tests.samples import BFLOAT16, HALVES, Array, Sample, apart, samples, uniform
 
 CASES: list[dict[str, Any]] = [
     {"strides": [1, 1, 1, 1], "padding": "SAME"},
@@ -69,6 +69,35 @@ def conv2d_samples() -> Iterator[Sample]:
     yield Sample(
         [uniform(2, 12, 11, 5), uniform(5, 5, 5, 17, seed=8)], CASES[0], rtol=1e-5, atol=1e-4, name="larger"
     )
+
+
+@samples("GraphflowMixedConv2D")
+def mixed_conv2d_samples() -> Iterator[Sample]:
+    x, w = uniform(*IMAGE).astype(BFLOAT16), uniform(*KERNELS[False], seed=8).astype(BFLOAT16)
+    for attrs in CASES:
+        yield Sample([x, w], attrs, rtol=1e-5, atol=1e-5, differentiable=False)
+
+
+@samples("GraphflowMixedConv2DBackpropInput")
+def mixed_conv2d_input_samples() -> Iterator[Sample]:
+    x, w = uniform(*IMAGE), uniform(*KERNELS[False], seed=8)
+    for attrs in CASES:
+        dy = output(x, w, attrs, False).astype(BFLOAT16)
+        sizes = np.array(x.shape, np.int32)
+        yield Sample(
+            [sizes, w.astype(BFLOAT16), dy], attrs, constant=(0,), rtol=1e-5, atol=1e-5, differentiable=False
+        )
+
+
+@samples("GraphflowMixedConv2DBackpropFilter")
+def mixed_conv2d_filter_samples() -> Iterator[Sample]:
+    x, w = uniform(*IMAGE), uniform(*KERNELS[False], seed=8)
+    for attrs in CASES:
+        dy = output(x, w, attrs, False).astype(BFLOAT16)
+        sizes = np.array(w.shape, np.int32)
+        yield Sample(
+            [x.astype(BFLOAT16), sizes, dy], attrs, constant=(1,), rtol=1e-5, atol=1e-4, differentiable=False
+        )
 
 
 @samples("DepthwiseConv2dNative")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests.samples import FLOATS, HALVES, Array, Sample, samples, special, strided, uniform
+from tests.samples import BFLOAT16, FLOATS, HALVES, Array, Sample, samples, special, strided, uniform
 
 
 def well_conditioned(*shape: int, dtype: object = np.float64, seed: int = 7) -> Array:
@@ -39,6 +39,28 @@ def matmul_samples() -> Iterator[Sample]:
     )
     for dtype in (np.float64, np.int32, np.int64, np.complex128, *HALVES):
         yield Sample([uniform(3, 4, dtype=dtype), uniform(4, 5, dtype=dtype, seed=8)], differentiable=False)
+
+
+@samples("GraphflowMixedMatMul")
+def mixed_matmul_samples() -> Iterator[Sample]:
+    for a, b in ((False, False), (False, True), (True, False), (True, True)):
+        left = uniform(37, 19) if a else uniform(19, 37)
+        right = uniform(50, 37, seed=8) if b else uniform(37, 50, seed=8)
+        yield Sample(
+            [left.astype(BFLOAT16), right.astype(BFLOAT16)], {"transpose_a": a, "transpose_b": b}, rtol=1e-5,
+            atol=1e-5, differentiable=False,
+        )  # fmt: skip
+
+
+@samples("GraphflowMixedBatchMatMul")
+def mixed_batch_matmul_samples() -> Iterator[Sample]:
+    for x, y in ((False, False), (False, True), (True, False), (True, True)):
+        left = uniform(2, 1, 17, 9) if x else uniform(2, 1, 9, 17)
+        right = uniform(3, 33, 17, seed=8) if y else uniform(3, 17, 33, seed=8)
+        yield Sample(
+            [left.astype(BFLOAT16), right.astype(BFLOAT16)], {"adj_x": x, "adj_y": y}, rtol=1e-5, atol=1e-5,
+            differentiable=False,
+        )  # fmt: skip
 
 
 @samples("BatchMatMul", "BatchMatMulV2")
