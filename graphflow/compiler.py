@@ -22,6 +22,7 @@ import numpy as np
 
 from graphflow import config
 from graphflow.backends.base import load
+from graphflow.contents import find_contents
 from graphflow.errors import ResourceExhaustedError
 from graphflow.graph import Operation, Tensor, without_collector
 from graphflow.loops.ir import Kernel
@@ -38,6 +39,8 @@ from graphflow.variable_store import VariableStore
 
 Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[int, ...], ...]
+
+_MOST_CONTENTS = 32  # so many different ones a slice is compiled for
 
 __all__ = ["BoundPlan", "CompileOptions", "Executable", "compile_graph"]
 
@@ -105,6 +108,7 @@ class Executable:
       reports: what each pass did.
       reads: the variables that must have a value before a run.
       writes: the variables that a run sets.
+      contents: the elements of feeds that a plan is made for, besides their sizes.
     """
 
     def __init__(self, frozen: Program, options: CompileOptions, name: str = "") -> None:
@@ -116,6 +120,7 @@ class Executable:
             self.program = run_passes(
                 frozen, OPEN, options.disabled_passes, options.enabled_passes, self.reports
             )
+        self.contents = find_contents(self.program)
         self.reads = tuple(self.program.variables)
         self.writes = tuple(variable for variable, _ in self.program.commits)
         self._open_variables = [
@@ -123,11 +128,28 @@ class Executable:
         ]
         self._bound: dict[Any, BoundPlan] = {}
         self._lock = threading.Lock()
+        self._many_contents = False
         if "program" in config.dump_stages():
             print(f"# program\n{program_text(self.program)}", file=sys.stderr)
 
-    def bind(self, feed_shapes: Shapes, state: VariableStore) -> BoundPlan:
+    def look(self, feeds: Sequence[Array]) -> tuple[bytes | None, ...]:
+        """Returns what is in the feeds that a plan is made for: one entry for each of `contents`.
+
+        Where this was something new too often, it is nothing: the plan then finds such sizes out in each run.
+        """
+        if self._many_contents:
+            return (None,) * len(self.contents)
+        return tuple([content.of(feeds[content.feed]) for content in self.contents])
+
+    def bind(
+        self, feed_shapes: Shapes, state: VariableStore, contents: tuple[bytes | None, ...] = ()
+    ) -> BoundPlan:
         """Returns the plan for feeds of these shapes, and for the present shapes of the state's variables.
+
+        Args:
+          feed_shapes: the shapes of the feeds.
+          state: the variables.
+          contents: what `look` has found in the feeds.
 
         Raises:
           ShapeError: if the shapes do not fit together.
@@ -137,17 +159,29 @@ class Executable:
             described = state.describe(variable)
             if described is not None:
                 variables[variable] = described[0]
-        key = (feed_shapes, tuple(variables.items()))
+        key = (feed_shapes, tuple(variables.items()), contents)
         with self._lock, without_collector():
             bound = self._bound.get(key)
             if bound is None:
-                bound = self._bound[key] = self._bind(feed_shapes, variables)
+                bound = self._bound[key] = self._bind(feed_shapes, variables, contents)
+                if self.contents:
+                    self._many_contents = len({found for _, _, found in self._bound}) >= _MOST_CONTENTS
             return bound
 
-    def _bind(self, feed_shapes: Shapes, variables: dict[str, tuple[int, ...]]) -> BoundPlan:
+    def _bind(
+        self,
+        feed_shapes: Shapes,
+        variables: dict[str, tuple[int, ...]],
+        contents: tuple[bytes | None, ...],
+    ) -> BoundPlan:
         options = self.options
         reports: list[PassReport] = []
-        program = specialize(self.program, feed_shapes, variables)
+        known = {
+            content.node: content.array(feed_shapes[content.feed], found)
+            for content, found in zip(self.contents, contents, strict=False)
+            if found is not None
+        }
+        program = specialize(self.program, feed_shapes, variables, known)
         program = run_passes(program, SPECIALIZED, options.disabled_passes, options.enabled_passes, reports)
         backend = load(options.device, options.threads)
         plan = lower(program, backend, self.name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -814,7 +814,10 @@ def rebuild(
 
 
 def specialize(
-    program: Program, feed_sizes: Sequence[tuple[int, ...]], variable_sizes: dict[str, tuple[int, ...]]
+    program: Program,
+    feed_sizes: Sequence[tuple[int, ...]],
+    variable_sizes: dict[str, tuple[int, ...]],
+    known: Mapping[Node, np.ndarray[Any, Any]] | None = None,
 ) -> Program:
     """Fixes the sizes of the feeds, and with them every shape that follows.
 
@@ -822,15 +825,19 @@ def specialize(
       program: a program with open sizes.
       feed_sizes: the sizes of each feed.
       variable_sizes: the sizes of variables whose declared shape is not fully known.
+      known: what nodes give for these feeds, where that decides sizes.
 
     Raises:
       ShapeError: if the sizes do not fit together, naming the node.
     """
     sizes = dict(zip(program.feeds, feed_sizes, strict=True))
+    given = known or {}
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:
+        if node in given:
+            return [builder.constant(given[node], True)]
         if node.op_def is FEED or node.op_def is VARIABLE:
             declared = node.outputs[0]
             known = sizes.get(declared) if node.op_def is FEED else variable_sizes.get(node.attrs["variable"])

@@ -21,6 +21,7 @@ import numpy as np
 from graphflow import dtypes, errors, reference, timeline
 from graphflow.compiler import CompileOptions, compile_graph
 from graphflow.config import BACKEND
+from graphflow.contents import Content
 from graphflow.errors import ShapeError
 from graphflow.fetches import Element, Feeds, Fetches, feed_array, structure_key
 from graphflow.graph import (
@@ -42,6 +43,7 @@ from graphflow.variables import Variable
 Array = np.ndarray[Any, Any]
 _ndarray = np.ndarray
 Shapes = tuple[tuple[int, ...], ...]
+Contents = tuple[bytes | None, ...]
 
 _MOST_RUNNERS = 256  # fetch sets whose plans a session keeps
 _MOST_SHAPES = 64  # shapes of feeds per fetch set
@@ -95,8 +97,15 @@ class Executable(Protocol):
     def writes(self) -> Sequence[str]:
         """The variables that a run sets."""
 
-    def bind(self, feed_shapes: Shapes, state: SessionState) -> BoundPlan:
-        """Returns the plan for feeds of these shapes, and for the present shapes of the state's variables."""
+    @property
+    def contents(self) -> Sequence[Content]:
+        """The elements of feeds that a plan is made for, besides their sizes."""
+
+    def look(self, feeds: Sequence[Array]) -> Contents:
+        """Returns what these are."""
+
+    def bind(self, feed_shapes: Shapes, state: SessionState, contents: Contents = ()) -> BoundPlan:
+        """Returns the plan for feeds of these shapes and contents, and for the present shapes of the variables."""
 
 
 class SessionState(VariableStore):
@@ -231,8 +240,8 @@ class _Runner:
     """
 
     __slots__ = (
-        "_bound", "_dtype", "_dtypes", "_gate", "_lock", "_pack", "_reads", "_single", "_state", "_writes", "direct",
-        "direct_by_key", "executable", "feeds", "fetches", "handles", "keep", "used",
+        "_bound", "_dtype", "_dtypes", "_gate", "_lock", "_looks", "_pack", "_reads", "_single", "_state", "_writes",
+        "direct", "direct_by_key", "executable", "feeds", "fetches", "handles", "keep", "used",
     )  # fmt: skip
 
     def __init__(
@@ -256,7 +265,8 @@ class _Runner:
         self.used = 0
         self._dtypes = [_fed_dtype(tensor) for tensor in feeds.tensors] if feeds.plain else [_NEVER]
         # With a single feed, its dtype; plans are then kept by its shape alone.
-        self._dtype = self._dtypes[0] if feeds.plain and len(self._dtypes) == 1 else None
+        self._looks = bool(executable.contents)
+        self._dtype = self._dtypes[0] if feeds.plain and len(self._dtypes) == 1 and not self._looks else None
         self._pack = fetches.pack
         self._single = feeds.plain and fetches.single
         self.direct: Callable[..., Any] | None = None
@@ -287,6 +297,8 @@ class _Runner:
                     values = self.converted(values)
                     break
             shapes = tuple([value.shape for value in values])
+            if self._looks:
+                shapes = (shapes, self.executable.look(values))
         bound = self._bound.get(shapes)
         if bound is None:
             bound = self.bound(values)
@@ -369,7 +381,8 @@ class _Runner:
     def bound(self, values: Sequence[Array]) -> BoundPlan:
         """Returns the plan for feeds of the shapes of `values`."""
         shapes = tuple([value.shape for value in values])
-        key = shapes if self._dtype is None else shapes[0]
+        contents = self.executable.look(values)
+        key: Any = (shapes, contents) if self._looks else shapes if self._dtype is None else shapes[0]
         with self._lock:
             bound = self._bound.get(key)
             if bound is not None:
@@ -377,13 +390,13 @@ class _Runner:
             # Once per shape: what is admitted here need not be looked at again.
             self._check_shapes(shapes)
             try:
-                bound = self.executable.bind(shapes, self._state)
+                bound = self.executable.bind(shapes, self._state, contents)
             except Exception as error:
                 raise self._explained(error) from error.__cause__
             while len(self._bound) >= _MOST_SHAPES:
                 del self._bound[next(iter(self._bound))]
             self._bound[key] = bound
-            if self._single and not (self._reads or self._writes):
+            if self._single and not (self._reads or self._writes or self._looks):
                 self.direct = bound.direct(None)
                 self.direct_by_key = bound.direct(self.keep[1])
             return bound
@@ -1064,6 +1077,11 @@ class _Interpreted:
     """A program run by the reference executor, whatever the shapes; both `Executable` and `BoundPlan`."""
 
     plan = None
+    contents = ()
+
+    def look(self, feeds: Sequence[Array]) -> Contents:
+        """Returns nothing: bodies find all sizes out."""
+        return ()
 
     def direct(self, keys: Sequence[object] | None) -> None:
         """Returns None: there is no shorter way."""
@@ -1073,7 +1091,7 @@ class _Interpreted:
         self.reads = tuple(program.variables)
         self.writes = tuple(name for name, _ in program.commits)
 
-    def bind(self, feed_shapes: Shapes, state: SessionState) -> BoundPlan:
+    def bind(self, feed_shapes: Shapes, state: SessionState, contents: Contents = ()) -> BoundPlan:
         """Returns itself."""
         return self
 

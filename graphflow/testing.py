@@ -63,7 +63,9 @@ def run_compiled(
     """Compiles a program for these feeds and runs it once."""
     state = TestState(**variables)
     executable = Executable(program, options or CompileOptions())
-    return executable.bind(tuple(feed.shape for feed in feeds), state).run(tuple(feeds), state)
+    return executable.bind(tuple(feed.shape for feed in feeds), state, executable.look(feeds)).run(
+        tuple(feeds), state
+    )
 
 
 def check_same(got: Sequence[Array], wanted: Sequence[Array], tolerance: float = 1e-5) -> None:

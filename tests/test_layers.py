@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("variables",),
     ("variable_scope",),
     ("program",),
-    ("text", "reference"),
+    ("text", "reference", "contents"),
     ("optimizer_passes.",),
     ("memory", "hoist"),
     ("variable_store",),
@@ -56,7 +56,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # The graph column and the machine column meet in lowering/ and compiler.py and nowhere below.
 GRAPH_COLUMN = (
     "graph", "opdef", "ops.", "gradients", "initializers", "variables", "variable_scope", "program", "text",
-    "reference", "optimizer_passes.",
+    "reference", "contents", "optimizer_passes.",
 )  # fmt: skip
 MACHINE_COLUMN = ("loops.", "memory", "variable_store", "plan", "backends.")
 MACHINE_SEEN_BY_GRAPH = ("loops.build", "loops.ir")

@@ -671,3 +671,49 @@ def test_a_product_that_is_needed_after_the_fold_too_is_stored() -> None:
     total = gf.reduce_sum(product * y, -1, keepdims=True)
     arrays = [numbers(20, 12), numbers(12, 40, seed=1), numbers(20, 40, seed=2)]
     check_run([(product - total) * y], [x, w, y], arrays, 1e-4)
+
+
+# -- rows by index -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1, 7, 16, 33, 64, 96, 128, 200])
+def test_sparse_rows_are_computed_where_they_are_added(width: int) -> None:
+    """Gather and segment sum are one kernel, and so are the gradient's rows and their addition to the table."""
+    table = gf.get_variable(f"table{width}", initializer=numbers(50, width))
+    ids, segments = gf.placeholder("int32", [300]), gf.placeholder("int32", [300])
+    rows = gf.nn.embedding_lookup(table, ids)
+    loss = gf.reduce_sum(gf.square(gf.unsorted_segment_sum(rows * 0.5, segments, 12)))
+    train = gf.train.GradientDescentOptimizer(0.01).minimize(loss)
+    random = np.random.default_rng(2)
+    arrays = [random.integers(0, 50, 300).astype(np.int32), random.integers(-1, 12, 300).astype(np.int32)]
+    executable = compile_graph([loss, train], [ids, segments])
+    results = []
+    for threads in (1, 2, 3):
+        state = TestState(**{f"table{width}": numbers(50, width)})
+        bound = compile_graph([loss, train], [ids, segments], CompileOptions(threads=threads)).bind(
+            ((300,), (300,)), state
+        )
+        assert not hosts(bound.plan)
+        assert not any(launch.bytes > 300 * width * 4 * 4 + 65536 for launch in bound.plan.launches)
+        results.append((bound.run(tuple(arrays), state)[0], state.get(f"table{width}")))
+    state = TestState(**{f"table{width}": numbers(50, width)})
+    wanted = reference.run(executable.program, arrays, state)[0]
+    for loss_value, after in results:
+        assert loss_value.tobytes() == results[0][0].tobytes()
+        assert after.tobytes() == results[0][1].tobytes()
+        np.testing.assert_allclose(loss_value, wanted, rtol=1e-4)
+        np.testing.assert_allclose(after, state.get(f"table{width}"), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_that_read_the_table_itself_are_put_down_first() -> None:
+    """Each row sees the table before the update, though ids repeat."""
+    table = gf.get_variable("own", initializer=numbers(8, 5))
+    ids = np.array([1, 1, 3, 7, 1], np.int32)
+    step = table.scatter_add(gf.IndexedSlices(gf.gather(table, ids[::-1].copy()) * 2.0, gf.constant(ids)))
+    executable = compile_graph([step.op])
+    before = numbers(8, 5)
+    state = TestState(own=before)
+    executable.bind((), state).run((), state)
+    wanted = before.copy()
+    np.add.at(wanted, ids, before[ids[::-1]] * 2)
+    np.testing.assert_allclose(state.get("own"), wanted, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The kernel that looks whether the elements of an operand lie within bounds."""
+"""The kernels that look whether the elements of an operand lie within bounds, and whether they rise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ _TURN = 4096  # elements that one turn looks at
 @functools.cache
 def bounds_kernel(dtype: str) -> ir.Kernel:
     """Returns the kernel (values, status, count, low, high) that sets the word if a value is not in [low, high)."""
-    b = Builder("bounds")
+    return _check("bounds", dtype, False)
+
+
+@functools.cache
+def order_kernel(dtype: str) -> ir.Kernel:
+    """Returns the kernel that sets the word also if a value is less than the one before it."""
+    return _check("order", dtype, True)
+
+
+def _check(name: str, dtype: str, in_order: bool) -> ir.Kernel:
+    b = Builder(name)
     values, status = b.buffer("x", dtype), b.buffer("status", "i64")
     count, low, high = b.int_param("count"), b.int_param("low"), b.int_param("high")
     turns = b.floordiv(b.add(count, _TURN - 1), b.const(_TURN, "i64"))
@@ -23,7 +33,11 @@ def bounds_kernel(dtype: str) -> ir.Kernel:
         outside = b.carry("outside", b.const(0, "i64"), "max")
         with b.loop("i", start, stop, "vector", [outside]) as i:
             value = b.cast(b.load(values, i), "i64")
-            b.update(outside, b.cast(b.or_(b.lt(value, low), b.ge(value, high)), "i64"))
+            bad = b.or_(b.lt(value, low), b.ge(value, high))
+            if in_order:
+                before = b.cast(b.load(values, b.max(b.sub(i, 1), 0)), "i64")
+                bad = b.or_(bad, b.lt(value, before))
+            b.update(outside, b.cast(bad, "i64"))
         with b.where(b.ne(outside, 0)):
             b.store(status, 0, 1)
     return b.kernel()

@@ -15,12 +15,12 @@ from graphflow.loops import ir
 from graphflow.loops.build import RowIndex, RowReduce, RowSize
 from graphflow.loops.library import ACCUMULATOR, Call, Epilogue, EpilogueOperand, Gemm
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
-from graphflow.lowering.checks import bounds_kernel
+from graphflow.lowering.checks import bounds_kernel, order_kernel
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
 from graphflow.lowering.kernels import STREAM_FROM, Body, Leaf, Lowered, body_of, lower_group
 from graphflow.lowering.movement import block_kernel, blocks_of
-from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words
+from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
 from graphflow.lowering.sizes import row_major, value_sizes
 from graphflow.lowering.strided import Strides, result_strides, with_operands_in_place, with_result_at
 from graphflow.lowering.windows import view_of
@@ -55,10 +55,10 @@ class _Lowering:
         self.slots: dict[Value, Slot] = {}
         self.call_nodes: dict[Node, CallNode] = {}
         self.nests: dict[Node, Nest] = {}
-        self.checked: set[tuple[Value, int, int]] = set()
         self.packs: dict[tuple[str, Value, str], Slot] = {}
         self.skipped: set[Node] = set()  # views whose work a library call does
         self.turned: dict[Value, tuple[Value, Strides]] = {}  # results that are stored in another's order
+        self.checked: set[tuple[Value, bool, int, int]] = set()
 
     def plan(self) -> Plan:
         program, builder = self.program, self.builder
@@ -91,9 +91,13 @@ class _Lowering:
                 if len(fitted[2]) == 1:
                     self.place_results({node: next(iter(fitted[2].values()))})
         taken = set(absorbed.values())
+        self.streams = self.stream(absorbed)
+        streaming = {id(group) for group in self.streams.values()}
         late = [entry for entry in self.fusion.order if self.can_wait(entry)]
         waiting = {id(entry) for entry in late}
         for entry in [entry for entry in self.fusion.order if id(entry) not in waiting] + late:
+            if id(entry) in streaming:
+                continue
             if isinstance(entry, Group):
                 self.group(entry, absorbed.get(entry))
             elif entry not in taken:
@@ -280,6 +284,28 @@ class _Lowering:
             return value
         reshaped = users[0].outputs[0]
         return reshaped if reshaped.sizes and value.sizes and reshaped.sizes[-1] == value.sizes[-1] else value
+
+    def stream(self, absorbed: dict[Group, Node]) -> dict[Node, Group]:
+        """Groups whose one result a loop nest computes as it goes along: nobody else takes it."""
+        found: dict[Node, Group] = {}
+        for node in self.nests:
+            value = streamed(node)
+            group = None if value is None else self.group_of.get(value.node)
+            if value is None or group is None or group.axes is not None or group in absorbed:
+                continue
+            if value.sizes != group.space or self.needed(group) != [value] or self.uses.get(value) != [node]:
+                continue
+            if value in self.roots or sum(other is value for other in node.inputs) != 1:
+                continue
+            body = self.body(group)
+            if streams(node, body):
+                nest = nest_of(node, body)
+                assert nest is not None
+                if any(leaf.value is nest.copied for leaf in body.leaves.values() if leaf.value is not None):
+                    continue  # what is read here could not be written in place
+                self.nests[node] = nest
+                found[node] = group
+        return found
 
     def can_wait(self, entry: Group | Node) -> bool:
         """Whether an entry makes new states of variables, of what is there all the time, and nobody else takes them.
@@ -523,6 +549,7 @@ class _Lowering:
         if node in self.skipped:
             return
         if form is Form.ALIAS:
+            self.check(node)
             source, made = self.slot(node.inputs[0]), node.outputs[0]
             sizes = made.sizes
             assert sizes is not None
@@ -534,7 +561,8 @@ class _Lowering:
         elif form is Form.HOST:
             self.host(node)
         else:
-            self.check(node)
+            for member in (*self.streams[node].nodes, node) if node in self.streams else (node,):
+                self.check(member)
             if node in self.call_nodes:
                 found = self.call_nodes[node]
                 self.library_call(
@@ -587,6 +615,9 @@ class _Lowering:
             )  # fmt: skip
         args: list[Arg] = []
         size = 0
+        rows = streamed(node)
+        # Rows by ids: of a table no more is touched than there are rows.
+        most = made.dtype.size * math.prod(rows.sizes or ()) if rows is not None else target.nbytes
         for argument in nest.arguments:
             if isinstance(argument, int):
                 args.append(argument)
@@ -594,13 +625,13 @@ class _Lowering:
                 args.append(read(self.builder.constant(argument, node.name)))
             elif argument is made:
                 args.append(update(target) if nest.copied is not None else write(target))
-                size += target.nbytes
+                size += min(target.nbytes, most)
             elif argument is node:
                 args.append(read(*self.draws[node]))
             else:
                 assert isinstance(argument, Value)
                 args.append(read(self.slot(argument)))
-                size += bytes_of(argument)
+                size += bytes_of(argument) if rows is None else min(bytes_of(argument), most)
         self.builder.launch(
             nest.kernel,
             args,
@@ -643,12 +674,14 @@ class _Lowering:
             value = base = node.inputs[position]
             while self.forms[base.node] is Form.ALIAS:
                 base = base.node.inputs[0]
-            if value.constant is not None or (base, low, high) in self.checked:
+            in_order = node.op_def.lowering == "sorted"
+            what = (base, in_order, low, high)
+            if value.constant is not None or what in self.checked:
                 continue
-            self.checked.add((base, low, high))
+            self.checked.add(what)
             source = self.slot(value)
             status = self.builder.check([source], _blame(node, value), name=node.name, origin=node)
-            kernel = bounds_kernel(ir.dtype_name(value.dtype.name))
+            kernel = (order_kernel if in_order else bounds_kernel)(ir.dtype_name(value.dtype.name))
             count = math.prod(value.sizes or ())
             self.builder.launch(
                 kernel, [read(source), write(status), count, low, high], parallel=True, name=f"{node.name}/check",

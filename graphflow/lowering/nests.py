@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphflow.dtypes import DType
 from graphflow.loops import ir
 from graphflow.loops.build import Builder
 from graphflow.lowering.forms import rule_attrs
-from graphflow.lowering.sizes import Size, value_sizes
+from graphflow.lowering.kernels import Body, Leaf, leaf_name
+from graphflow.lowering.sizes import Size, SizeOf, value_sizes
 from graphflow.program import SPECIALIZED, Node, Value
 
-COLUMN_TURN = 64  # columns that one turn of a parallel loop does
 BLOCK_TURN = 1024  # blocks of random words that one turn makes
 _PARALLEL_FROM = 4096
 _MASK64 = (1 << 64) - 1
@@ -45,6 +46,9 @@ class Nest:
     parallel: bool
     flops: float
     copied: Value | None = None
+
+
+Rule: TypeAlias = Callable[[Node, Body | None], Nest | None]
 
 
 class _Writer:
@@ -126,12 +130,12 @@ def _running(node: Node, op: str) -> Nest | None:
     return w.nest(parallel, float(points))
 
 
-def cumsum(node: Node) -> Nest | None:
+def cumsum(node: Node, body: Body | None) -> Nest | None:
     """`Cumsum(x, axis, exclusive=, reverse=)`."""
     return _running(node, "add")
 
 
-def cumprod(node: Node) -> Nest | None:
+def cumprod(node: Node, body: Body | None) -> Nest | None:
     """`Cumprod(x, axis, exclusive=, reverse=)`."""
     return _running(node, "mul")
 
@@ -139,10 +143,119 @@ def cumprod(node: Node) -> Nest | None:
 # -- rows by index ------------------------------------------------------------------------------------------------
 
 
-def _add_rows(node: Node, ids: Value, rows: Value, sign: str, copied: Value | None) -> Nest | None:
-    """`result[ids[i]] += rows[i]`, row by row in this order whatever the number of threads: they share columns.
+class _Elements:
+    """A body's elements as rows of columns: what depends on the row alone is computed once per row."""
 
-    Ids that name no row are left out; those that the body refuses are reported by a check of their own.
+    def __init__(self, w: _Writer, body: Body, lead: int) -> None:
+        self.w = w
+        self.root = body.results[0].expr
+        self.places: dict[str, tuple[ir.Buffer | None, Leaf, Size, Size]] = {}
+        for name, leaf in body.leaves.items():
+            across = collapsed(body.space[:lead], leaf.strides[:lead])
+            along = collapsed(body.space[lead:], leaf.strides[lead:])
+            assert across is not None and along is not None
+            buffer = None if leaf.value is None else w.operand(name, leaf.value)
+            self.places[name] = (buffer, leaf, across, along)
+        self.order = _post_order(self.root)
+        self.by_column: set[int] = set()
+        for expr in self.order:
+            read = leaf_name(expr, body)
+            if read is not None and self.places[read][3].value:
+                self.by_column.add(id(expr))
+            elif any(id(child) in self.by_column for child in ir.children(expr)):
+                self.by_column.add(id(expr))
+
+    def of_row(self, row: ir.Expr) -> Callable[[ir.Expr], ir.Expr]:
+        """Computes what the row decides; returns what gives the element of a column."""
+        needed: list[ir.Expr] = []  # outermost expressions of the row
+        stack, seen = [self.root], set()
+        while stack:
+            expr = stack.pop()
+            if id(expr) in seen:
+                continue
+            seen.add(id(expr))
+            if id(expr) in self.by_column:
+                stack.extend(ir.children(expr))
+            else:
+                needed.append(expr)
+        known: dict[int, ir.Expr] = {}
+        zero = self.w.b.const(0, "i64")
+        for expr in needed:
+            self._write(expr, row, zero, known)
+            if not isinstance(expr, ir.Const):
+                known[id(expr)] = self.w.b.let("row", known[id(expr)])
+        return lambda column: self._write(self.root, row, column, dict(known))
+
+    def _write(self, root: ir.Expr, row: ir.Expr, column: ir.Expr, memo: dict[int, ir.Expr]) -> ir.Expr:
+        for expr in _post_order(root):
+            if id(expr) not in memo:
+                memo[id(expr)] = self._one(expr, row, column, memo)
+        return memo[id(root)]
+
+    def _one(self, expr: ir.Expr, row: ir.Expr, column: ir.Expr, memo: dict[int, ir.Expr]) -> ir.Expr:
+        if isinstance(expr, ir.Var) and expr.name in self.places:
+            return self._element(expr.name, row, column, None)
+        if isinstance(expr, ir.Load):
+            return self._element(expr.buffer, row, column, memo[id(expr.index)])
+        if isinstance(expr, SizeOf):
+            return self.w.size(expr.size)
+        if isinstance(expr, ir.Op):
+            return ir.Op(expr.name, tuple(memo[id(arg)] for arg in expr.args), expr.dtype)
+        return expr
+
+    def _element(self, name: str, row: ir.Expr, column: ir.Expr, more: ir.Expr | None) -> ir.Expr:
+        b = self.w.b
+        buffer, leaf, across, along = self.places[name]
+        at: ir.Expr = self.w.size(leaf.offset) if more is None else b.add(more, self.w.size(leaf.offset))
+        for variable, stride in ((row, across), (column, along)):
+            if stride.value:
+                at = b.add(at, variable if stride.value == 1 else b.mul(variable, self.w.size(stride)))
+        return at if buffer is None else b.load(buffer, at)
+
+
+def _post_order(root: ir.Expr) -> list[ir.Expr]:
+    """All expressions below one, each after its parts."""
+    seen: set[int] = set()
+    order: list[ir.Expr] = []
+    stack: list[tuple[ir.Expr, bool]] = [(root, False)]
+    while stack:
+        expr, ready = stack.pop()
+        if ready:
+            order.append(expr)
+        elif id(expr) not in seen:
+            seen.add(id(expr))
+            stack.append((expr, True))
+            stack.extend((child, False) for child in ir.children(expr))
+    return order
+
+
+def collapsed(extents: tuple[Size, ...], strides: tuple[Size, ...]) -> Size | None:
+    """Returns the stride of several axes walked as one, or None where they have none in common."""
+    found: tuple[Size, int] | None = None  # the stride so far, and what it would be one axis further out
+    for extent, stride in zip(reversed(extents), reversed(strides), strict=True):
+        if extent.value == 1 and not extent.dynamic:
+            continue
+        if found is None:
+            found = stride, stride.value * extent.value
+        elif stride.value == found[1]:
+            found = found[0], stride.value * extent.value
+        else:
+            return None
+    return Size(0) if found is None else found[0]
+
+
+def _add_rows(
+    node: Node,
+    ids: Value,
+    rows: Value,
+    op: str,
+    start_from: Any,
+    copied: Value | None,
+    body: Body | None,
+) -> Nest | None:
+    """`result[ids[i]] = op(result[ids[i]], rows[i])`, row by row in this order: threads share the columns.
+
+    Ids that name no row are left out; those that the node refuses are reported by a check of their own.
     """
     made = node.outputs[0]
     if made.dtype.name in ("float16", "bfloat16"):
@@ -151,49 +264,73 @@ def _add_rows(node: Node, ids: Value, rows: Value, sign: str, copied: Value | No
     height = value_sizes(made)[0]
     w = _Writer("add_rows")
     b = w.b
-    index, source, target = w.operand("ids", ids), w.operand("rows", rows), w.operand("y", made)
-    dtype = ir.dtype_name(made.dtype.name)
+    index, target = w.operand("ids", ids), w.buffer("y", made.dtype.name, made)
+    elements = None if body is None else _Elements(w, body, len(ids.sizes or ()))
+    source = None if body is not None else w.operand("rows", rows)
     columns, last, limit = w.size(width), w.size(count), w.size(height)
     stretched = rows.sizes == ()
-    turns = b.floordiv(b.add(columns, COLUMN_TURN - 1), b.const(COLUMN_TURN, "i64"))
+    # Two turns at least, where there are columns enough to fill vectors.
+    turn = next((n for n in (64, 32, 16) if width.dynamic or width.value >= 2 * n), 16)
+    even = not width.dynamic and width.value % turn == 0
+    turns = b.floordiv(b.add(columns, turn - 1), b.const(turn, "i64"))
     with b.loop("block", 0, turns, "parallel") as block:
-        start = b.let("start", b.mul(block, b.const(COLUMN_TURN, "i64")))
-        stop = b.let("stop", b.min(b.add(start, b.const(COLUMN_TURN, "i64")), columns))
-        if copied is None:
-            with b.loop("s", 0, limit) as s, b.loop("j", start, stop, "vector") as j:
-                b.store(target, b.add(b.mul(s, columns), j), b.const(0, dtype))
+        first = b.let("first", b.mul(block, b.const(turn, "i64")))
+        size: ir.Expr = b.const(turn, "i64")
+        if not even:
+            size = b.let("size", b.min(size, b.sub(columns, first)))
+        if start_from is not None:
+            with b.loop("s", 0, limit) as s:
+                base = b.let("base", b.add(b.mul(s, columns), first))
+                with b.loop("j", 0, size, "vector") as j:
+                    b.store(target, b.add(base, j), b.const(start_from, target.dtype))
         with b.loop("i", 0, last) as i:
             row = b.let("row", b.cast(b.load(index, i), "i64"))
             with b.where(b.and_(b.ge(row, 0), b.lt(row, limit))):
-                with b.loop("j", start, stop, "vector") as j:
-                    at = b.add(b.mul(row, columns), j)
-                    value = b.load(source, 0 if stretched else b.add(b.mul(i, columns), j))
-                    b.store(target, at, b.apply(sign, b.load(target, at), value))
+                base = b.let("base", b.add(b.mul(row, columns), first))
+                if elements is not None:
+                    element = elements.of_row(i)
+                else:
+                    assert source is not None
+                    begin = b.const(0, "i64") if stretched else b.let("from", b.add(b.mul(i, columns), first))
+                with b.loop("j", 0, size, "vector") as j:
+                    if elements is not None:
+                        value = element(b.add(first, j))
+                    else:
+                        assert source is not None
+                        value = b.load(source, begin if stretched else b.add(begin, j))
+                    at = b.add(base, j)
+                    b.store(target, at, value if op == "set" else b.apply(op, b.load(target, at), value))
     return w.nest(True, float(count.value * width.value), copied)
 
 
-def segment_sum(node: Node) -> Nest | None:
-    """`UnsortedSegmentSum(data, segment_ids, num_segments)`."""
-    data, ids, count = node.inputs
-    return None if count.constant is None else _add_rows(node, ids, data, "add", None)
+# What an empty segment holds: for extremes the least and greatest finite numbers, as TensorFlow.
+_STARTS: dict[str, Callable[[DType], Any]] = {
+    "add": lambda dtype: 0,
+    "mul": lambda dtype: 1,
+    "max": lambda dtype: dtype.min,
+    "min": lambda dtype: dtype.max,
+}
 
 
-def scatter_add(node: Node) -> Nest | None:
-    """`ResourceScatterAdd(state, indices, updates)`."""
-    return _scattered(node, "add")
+def _segmented(op: str) -> Rule:
+    def rule(node: Node, body: Body | None) -> Nest | None:
+        data, ids, count = node.inputs
+        if count.constant is None:
+            return None
+        return _add_rows(node, ids, data, op, _STARTS[op](data.dtype), None, body)
+
+    return rule
 
 
-def scatter_sub(node: Node) -> Nest | None:
-    """`ResourceScatterSub(state, indices, updates)`."""
-    return _scattered(node, "sub")
+def _scattered(op: str) -> Rule:
+    def rule(node: Node, body: Body | None) -> Nest | None:
+        state, indices, updates = node.inputs
+        full = (*(indices.sizes or ()), *(state.sizes or ())[1:])
+        if updates.sizes not in ((), full) or (op == "div" and not state.dtype.is_floating):
+            return None
+        return _add_rows(node, indices, updates, op, None, state, body)
 
-
-def _scattered(node: Node, sign: str) -> Nest | None:
-    state, indices, updates = node.inputs
-    full = (*(indices.sizes or ()), *(state.sizes or ())[1:])
-    if updates.sizes not in ((), full):
-        return None
-    return _add_rows(node, indices, updates, sign, state)
+    return rule
 
 
 # -- random numbers ---------------------------------------------------------------------------------------------------
@@ -213,7 +350,7 @@ def seed_words(key: tuple[int, int], counter: int) -> tuple[int, int, int]:
 Words = tuple[ir.Expr, ...]
 
 
-def random(node: Node) -> Nest | None:
+def random(node: Node, body: Body | None) -> Nest | None:
     """An op with a `draw` rule: each sample of Philox 4x32-10 gives so many numbers."""
     rule = node.op_def.draw_rule
     if rule is None or any(value.constant is None for value in node.inputs[1:]):
@@ -299,19 +436,57 @@ def _philox(b: Builder, sample: ir.Expr, low: ir.Expr, high: ir.Expr, keys: list
     return c0, c1, c2, c3
 
 
-NESTS: dict[str, Callable[[Node], Nest | None]] = {
+NESTS: dict[str, Rule] = {
     "cumsum": cumsum,
     "cumprod": cumprod,
-    "segment_sum": segment_sum,
-    "scatter_add": scatter_add,
-    "scatter_sub": scatter_sub,
+    "segment_sum": _segmented("add"),
+    "segment_prod": _segmented("mul"),
+    "segment_max": _segmented("max"),
+    "segment_min": _segmented("min"),
+    "scatter_add": _scattered("add"),
+    "scatter_sub": _scattered("sub"),
+    "scatter_mul": _scattered("mul"),
+    "scatter_div": _scattered("div"),
+    "scatter_max": _scattered("max"),
+    "scatter_min": _scattered("min"),
+    "scatter_update": _scattered("set"),
     "random": random,
+}
+# The operand whose elements a nest may compute as it goes along, instead of reading them from memory.
+_STREAMED = {
+    **{tag: 0 for tag in NESTS if tag.startswith("segment_")},
+    **{tag: 2 for tag in NESTS if tag.startswith("scatter_")},
 }
 
 
-def nest_of(node: Node) -> Nest | None:
-    """Returns the loop nest of a node, or None if it has none."""
+def streamed(node: Node) -> Value | None:
+    """Returns the operand whose elements the node's nest takes one by one, rows by ids, each once; or None."""
+    position = _STREAMED.get(node.op_def.lowering)
+    if position is None:
+        return None
+    rows, ids = node.inputs[position], node.inputs[1]
+    lead = len(ids.sizes or ())
+    return rows if (rows.sizes or ())[:lead] == ids.sizes and len(rows.sizes or ()) >= lead else None
+
+
+def streams(node: Node, body: Body) -> bool:
+    """Whether the nest can compute such an operand by a body."""
+    lead = len(node.inputs[1].sizes or ())
+    return all(
+        collapsed(body.space[:lead], leaf.strides[:lead]) is not None
+        and collapsed(body.space[lead:], leaf.strides[lead:]) is not None
+        for leaf in body.leaves.values()
+    )
+
+
+def nest_of(node: Node, body: Body | None = None) -> Nest | None:
+    """Returns the loop nest of a node, or None if it has none.
+
+    Args:
+      node: the node.
+      body: what computes its streamed operand.
+    """
     rule = NESTS.get(node.op_def.lowering)
     if rule is None or any(0 in (value.sizes or ()) for value in (*node.inputs[1:], *node.outputs)):
         return None
-    return rule(node)
+    return rule(node, body)

@@ -72,6 +72,8 @@ def _reshape_shape(node: Any) -> TensorShape:
     value = node.constant(1)
     if value is not None and np.count_nonzero(value == -1) > 1:
         raise ShapeError(f"at most one size may be -1, got {value.tolist()}")
+    if value is not None and np.any(value < -1):
+        raise ShapeError(f"shape {value.tolist()} has negative sizes")
     count = node.inputs[0].shape.num_elements()
     open_axes = [axis for axis, size in enumerate(sizes) if size is None]
     known = math.prod(size for size in sizes if size is not None)
@@ -2725,14 +2727,14 @@ def _unsorted_segment_sum_gradient(op: Any, dy: Any) -> list[Any]:
     return [rows, None, None]
 
 
-@unsorted_segment("UnsortedSegmentMax", REALS)
+@unsorted_segment("UnsortedSegmentMax", REALS, "segment_max")
 @widened
 def unsorted_segment_max_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
     """Per segment the greatest of its rows; the least number for an empty one."""
     return _segmented(np.maximum, data, segment_ids, num_segments, _least(data.dtype))
 
 
-@unsorted_segment("UnsortedSegmentMin", REALS)
+@unsorted_segment("UnsortedSegmentMin", REALS, "segment_min")
 @widened
 def unsorted_segment_min_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
     """Per segment the least of its rows; the greatest number for an empty one."""
@@ -2757,7 +2759,7 @@ def _unsorted_segment_min_gradient(op: Any, dy: Any) -> list[Any]:
     return _unsorted_extreme_gradient(op, dy)
 
 
-@unsorted_segment("UnsortedSegmentProd", NUMBERS)
+@unsorted_segment("UnsortedSegmentProd", NUMBERS, "segment_prod")
 @widened
 def unsorted_segment_prod_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
     """Per segment the product of its rows."""

@@ -319,10 +319,10 @@ def _scatter_op(name: str, meaning: str, attrs: str, write: Callable[[Array, Arr
         return result
 
     body.__doc__ = meaning
-    tags = {"ResourceScatterAdd": "scatter_add", "ResourceScatterSub": "scatter_sub"}
     signature = "resource:resource; indices:Tindices; updates:dtype"
+    tag = name.replace("ResourceScatter", "scatter_").lower()
     definition = op(name, signature, "", attrs, infer=_scattered, effects="writes", updates=(0,),
-                    differentiable=False, lowering=tags.get(name, ""))(body)  # fmt: skip
+                    differentiable=False, lowering=tag)(body)  # fmt: skip
     definition.bounds(lambda node: {1: (0, node.inputs[0].handle_shape.as_list()[0])})
     return definition
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 
 from graphflow.optimizer_passes.expand import expand_composites
+from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
 from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.optimizer_passes.manager import Pass
 from graphflow.optimizer_passes.merge_common import merge_common
@@ -23,6 +24,7 @@ OPEN: tuple[Pass, ...] = (
     Pass("prune", prune, "first: what nobody needs costs nobody time"),
     Pass("fold_constants", fold_constants, "before algebra: rules look for constants"),
     Pass("simplify", simplify, "on folded operands: identities show only then"),
+    Pass("explicit_sizes", explicit_sizes, "before the feeds are searched for what decides sizes"),
     Pass("merge_common", merge_common, "after algebra: different spellings have become equal"),
     Pass(
         "mixed_precision",
