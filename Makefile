@@ -69,6 +69,10 @@ test: $(VENV)/.test $(VENV_TF)/.ready
 
 bench: $(VENV)/.test $(VENV_BENCH)/.ready
 	BENCH_PYTHON=$(CURDIR)/$(VENV_BENCH)/bin/python $(BIN)/python -m benchmarks run
+	BENCH_PYTHON=$(CURDIR)/$(VENV_BENCH)/bin/python $(BIN)/python -m benchmarks run --threads 1 --no-startup
+	BENCH_PYTHON=$(CURDIR)/$(VENV_BENCH)/bin/python $(BIN)/python -m benchmarks sizes
+	$(BIN)/python -m benchmarks peak
+	$(BIN)/python -m benchmarks roofline
 	$(BIN)/python -m benchmarks scaling
 
 protos: $(BIN)/python

@@ -4,7 +4,8 @@ run       race graphflow against its peers
 report    table and plot of a race
 peak      matrix products and convolutions, share of the machine's peak
 roofline  the steps of some workloads under the machine's roofline
-scaling   large graphs
+sizes     batch sizes that are new to a compiled model; growing batches and tensors
+scaling   growing graphs
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peak, race, report, roofline, scaling, startup
+from benchmarks import peak, race, report, roofline, scaling, sizes, startup
 from benchmarks.workloads import WORKLOADS
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -97,8 +98,9 @@ def run(arguments: argparse.Namespace) -> None:
         results["startup"] = startup.measure(
             [peer for peer in peers if peer in results["versions"]], threads, say
         )
-    save(arguments.name, results)
-    write_report(arguments.name)
+    name = arguments.name or (f"cpu_{arguments.threads}_thread" if arguments.threads else "cpu")
+    save(name, results)
+    write_report(name)
 
 
 def write_report(name: str) -> None:
@@ -135,6 +137,23 @@ def write_roofline(name: str, workloads: Sequence[str], threads: int) -> None:
     roofline.plot(results, RESULTS / name)
 
 
+def write_sizes(arguments: argparse.Namespace) -> None:
+    """Measures, writes JSON, table and plot."""
+    go_first()
+    threads = arguments.threads or machine()["cores"]
+    peers = race.available(arguments.peers)
+    results = {
+        "machine": machine(),
+        "threads": threads,
+        **sizes.measure(threads, peers, arguments.seconds, say),
+    }
+    save(arguments.name, results)
+    text = sizes.table(results)
+    (RESULTS / f"{arguments.name}.md").write_text(text)
+    sizes.plot(results, RESULTS / arguments.name)
+    say("\n" + text)
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
@@ -151,11 +170,14 @@ def main() -> None:
     runs.add_argument(
         "--patience", type=float, default=3.0, help="seconds a turn may wait for a quiet machine"
     )
-    runs.add_argument("--name", default="first_light", help="of the files under benchmarks/results/")
+    runs.add_argument(
+        "--name",
+        help="of the files under benchmarks/results/ (default: cpu, or cpu_N_thread with --threads N)",
+    )
     runs.add_argument("--no-startup", action="store_true", help="leave import, size and first step out")
     reports = commands.add_parser("report", help="table and plot from results")
-    reports.add_argument("name", nargs="?", default="first_light")
-    scales = commands.add_parser("scaling", help="graphs of 10,000 and 100,000 operations")
+    reports.add_argument("name", nargs="?", default="cpu")
+    scales = commands.add_parser("scaling", help="graphs of 100 to 100,000 operations")
     scales.add_argument("--name", default="scaling")
     peaks = commands.add_parser("peak", help="products and convolutions, share of the machine's peak")
     peaks.add_argument("--threads", type=int, nargs="*", default=[], help="default: 1, and the cores")
@@ -164,6 +186,11 @@ def main() -> None:
     roofs.add_argument("--workloads", nargs="*", default=list(roofline.WORKLOADS), choices=names)
     roofs.add_argument("--threads", type=int, default=0, help="default: the cores")
     roofs.add_argument("--name", default="roofline")
+    sized = commands.add_parser("sizes", help="new batch sizes; growing batches and tensors")
+    sized.add_argument("--peers", nargs="*", default=list(sizes.PEERS))
+    sized.add_argument("--threads", type=int, default=0, help="default: the cores")
+    sized.add_argument("--seconds", type=float, default=0.2, help="per peer and size")
+    sized.add_argument("--name", default="sizes")
     arguments = parser.parse_args()
     if arguments.command == "run":
         run(arguments)
@@ -173,9 +200,12 @@ def main() -> None:
         write_peak(arguments.name, arguments.threads or sorted({1, machine()["cores"]}))
     elif arguments.command == "roofline":
         write_roofline(arguments.name, arguments.workloads, arguments.threads or machine()["cores"])
+    elif arguments.command == "sizes":
+        write_sizes(arguments)
     else:
         results = {"machine": machine(), **scaling.measure(say)}
         save(arguments.name, results)
+        scaling.plot(results, RESULTS / arguments.name)
     sys.stdout.flush()
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks.peers import PEERS
 from benchmarks.race import OURS
 
-_COLORS = {
+# Each peer's colour in every plot.
+COLORS = {
     "graphflow": "#111111",
     "tensorflow": "#e8710a",
     "tensorflow_xla": "#f4b400",
@@ -113,7 +114,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
                 [x for x, _ in points],
                 [y for _, y in points],
                 label=peer,
-                color=_COLORS[peer],
+                color=COLORS[peer],
                 marker="D" if ours else "o",
                 s=42,
                 zorder=3,

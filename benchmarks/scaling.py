@@ -1,4 +1,4 @@
-"""Does time grow with the graph, and no faster? 10,000 against 100,000 operations, each stage by itself."""
+"""Does time grow with the graph, and no faster? 100 to 100,000 operations, each stage by itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks.race import ROOT
 
-SIZES = (10_000, 100_000)
+SIZES = (100, 1_000, 10_000, 100_000)
 
 
 def stages(operations: int) -> dict[str, float]:
@@ -57,7 +58,8 @@ def stages(operations: int) -> dict[str, float]:
 
 
 def measure(say: Callable[[str], None]) -> dict[str, Any]:
-    """Measures each size in a new process; returns seconds by size and stage, and the growth by stage."""
+    """Measures each size in a new process; returns seconds by size and stage, and by how much each stage
+    grows from the last but one to the last."""
     sizes: dict[str, dict[str, float]] = {}
     for operations in SIZES:
         done = subprocess.run(
@@ -72,10 +74,39 @@ def measure(say: Callable[[str], None]) -> dict[str, Any]:
             f"{operations} operations: "
             + ", ".join(f"{k} {v:.3g}" for k, v in sizes[str(operations)].items())
         )
-    small, large = (sizes[str(operations)] for operations in SIZES)
+    small, large = (sizes[str(operations)] for operations in SIZES[-2:])
     growth = {stage: large[stage] / small[stage] for stage in small}
     say("growth: " + ", ".join(f"{stage} {factor:.1f}x" for stage, factor in growth.items()))
     return {"sizes": sizes, "growth": growth}
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Draws microseconds per operation against operations, a line per stage, and writes an SVG and a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.4))
+    rows = list(results["sizes"].values())
+    for stage in rows[0]:
+        if stage != "operations":
+            operations = [row["operations"] for row in rows]
+            each = [1e6 * row[stage] / row["operations"] for row in rows]
+            axes.plot(operations, each, marker="o", markersize=3, label=stage)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("operations in the graph", fontsize=8)
+    axes.set_ylabel("microseconds per operation", fontsize=8)
+    axes.legend(frameon=False, fontsize=8)
+    axes.grid(which="major", color="#e5e5e5")
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(path.with_suffix(".png"), dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

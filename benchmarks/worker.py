@@ -1,6 +1,7 @@
 """One peer in a process of its own: reads commands as JSON lines, answers each with one.
 
 {"do": "prepare", "workload": "mlp", "results": "/path/file.npy"}   build it, run it, keep what it returned
+                                                                    ("size": 64 for one that has a size)
 {"do": "time", "seconds": 0.5}                                      run it again and again
 {"do": "drop"}                                                      forget it
 """
@@ -85,7 +86,7 @@ class Worker:
         module = importlib.import_module(self._distributions[0].replace("-", "_"))
         return str(module.__version__)
 
-    def prepare(self, workload: str, results: str) -> dict[str, Any]:
+    def prepare(self, workload: str, results: str, size: int | None = None) -> dict[str, Any]:
         """Builds a workload and runs its first steps; their results go to a file."""
         self._step = None
         gc.collect()
@@ -93,7 +94,7 @@ class Worker:
         if build is None:
             return {"missing": True}
         begin = time.perf_counter()
-        step: Step = build()
+        step: Step = build() if size is None else build(size)
         outputs = [step()]
         first_s = time.perf_counter() - begin
         outputs += [step() for _ in range(BY_NAME[workload].steps_compared - 1)]
@@ -132,6 +133,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     peer, threads = sys.argv[1], int(sys.argv[2])
+    if hasattr(os, "sched_setaffinity"):
+        # Some peers take as many threads as there are cores, whatever one tells them.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     if len(sys.argv) > 3:
         print(
             json.dumps(first_step(peer, threads, sys.argv[3], float(sys.argv[4]))), file=answers, flush=True

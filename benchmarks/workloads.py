@@ -95,7 +95,12 @@ WORKLOADS = (
     Workload("transformer_b1_bf16", "Transformer encoder in bfloat16, one text", 3e-2),
     Workload("embedding", "embedding of 8192 ids, segment sum, sparse SGD, one step", 1e-4, 5),
 )
-BY_NAME = {workload.name: workload for workload in WORKLOADS}
+# Not raced, but timed at many sizes: `benchmarks.sizes`.
+SIZED = (
+    Workload("mlp_of_batch", "MLP 784-512-256-10, inference, by batch", 1e-4),
+    Workload("elements", "tanh(x) / 2 + x, by number of elements", 1e-5),
+)
+BY_NAME = {workload.name: workload for workload in (*WORKLOADS, *SIZED)}
 
 
 def _random(seed: int) -> np.random.RandomState:
@@ -173,6 +178,16 @@ def vectors() -> tuple[Array, Array, Array]:
         random.randn(10).astype(np.float32),
         random.randn(10).astype(np.float32),
     )
+
+
+def images(batch: int) -> Array:
+    """Returns [batch, 784] float32."""
+    return _random(18).rand(batch, MLP_SIZES[0]).astype(np.float32)
+
+
+def elements(size: int) -> Array:
+    """Returns [size] float32."""
+    return _random(19).randn(size).astype(np.float32)
 
 
 def pictures(batch: int) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from benchmarks import peak, race, report, roofline, scaling
+from benchmarks import peak, race, report, roofline, scaling, sizes
 from benchmarks.peers import PEERS
 from benchmarks.workloads import BY_NAME, WORKLOADS
 
@@ -137,6 +137,40 @@ def test_scaling_measures_each_stage() -> None:
         "operations",
     }
     assert 200 < found["operations"] < 800
+
+
+def test_growth_of_graphs_is_drawn(tmp_path: Path) -> None:
+    rows = {"100": {"build": 0.1, "operations": 90}, "1000": {"build": 1.1, "operations": 1001}}
+    scaling.plot({"sizes": rows}, tmp_path / "scaling")
+    assert ElementTree.parse(tmp_path / "scaling.svg").getroot().tag.endswith("}svg")
+
+
+def test_new_batches_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "MODELS", (("mlp", 8, (5, 12)),))
+    with gf.Graph().as_default():
+        rows = sizes.new_batches("mlp", 1)
+    assert [row["batch"] for row in rows] == [5, 12]
+    assert all(row["first_ms"] > 0 and row["later_ms"] > 0 for row in rows)
+    lines = sizes.table(
+        {
+            "new_batches": {
+                "mlp": {"compiled_for": 8, "rows": [{"batch": 5, "first_ms": 9.0, "later_ms": 1.0}]}
+            }
+        }
+    ).splitlines()
+    assert lines[2] == "| mlp | 8 | 5 | 9.00 | 1.00 | **8.00** |"
+
+
+def test_growing_batches_and_tensors_are_timed_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "BATCHES", (1, 3))
+    monkeypatch.setattr(sizes, "ELEMENTS", (10, 1000))
+    found = sizes.growth(1, ["graphflow"], 0.0, quiet)
+    assert set(found["mlp_of_batch"]["graphflow"]) == {"1", "3"}
+    assert set(found["elements"]["graphflow"]) == {"10", "1000"}
+    sizes.plot({"growth": found}, tmp_path / "sizes")
+    assert ElementTree.parse(tmp_path / "sizes.svg").getroot().tag.endswith("}svg")
 
 
 def test_shares_of_the_peak_are_measured_and_shown(tmp_path: Path) -> None:

@@ -151,10 +151,10 @@ def test_curl_lines_are_answered(served: str) -> None:
 
 def benchmark_part() -> str:
     """Returns the measured part of the README, from the committed results."""
-    results = json.loads((ROOT / "benchmarks" / "results" / "first_light.json").read_text())
+    results = json.loads((ROOT / "benchmarks" / "results" / "cpu.json").read_text())
     return (
         f"{report.table(results)}\n{report.describe(results)}\n\n"
-        '<img src="benchmarks/results/first_light.svg" width="760" alt="times relative to graphflow">\n\n'
+        '<img src="benchmarks/results/cpu.svg" width="760" alt="times relative to graphflow">\n\n'
         f"Before the first result:\n\n{report.startup_table(results)}"
     )
 

@@ -103,6 +103,14 @@ def _classifier(forward: Any, values: list[Any], optimizer: Any) -> Step:
     return _training(loss_of, values, optimizer, data.image_batches())
 
 
+def _mlp(x: Any, *weights: Any) -> Any:
+    for layer in range(0, len(weights), 2):
+        x = x @ weights[layer] + weights[layer + 1]
+        if layer + 2 < len(weights):
+            x = jax.nn.relu(x)
+    return x
+
+
 def _learned(layer: data.Convolution) -> Any:
     """Returns what learns of a convolution; its mean and variance are moving averages."""
     return layer.filter, layer.scale, layer.offset
@@ -215,14 +223,7 @@ class Programs:
         )
 
     def mlp(self) -> Step:
-        def forward(x: Any, *weights: Any) -> Any:
-            for layer in range(0, len(weights), 2):
-                x = x @ weights[layer] + weights[layer + 1]
-                if layer + 2 < len(weights):
-                    x = jax.nn.relu(x)
-            return x
-
-        return _classifier(forward, data.mlp_weights(), ADAM)
+        return _classifier(_mlp, data.mlp_weights(), ADAM)
 
     def lenet(self) -> Step:
         def forward(x: Any, *weights: Any) -> Any:
@@ -338,6 +339,15 @@ class Programs:
             return np.asarray(loss)
 
         return step
+
+    def mlp_of_batch(self, size: int) -> Step:
+        values = data.images(size)
+        weights = [jnp.asarray(value) for value in data.mlp_weights()]
+        return _inference(lambda x: _mlp(x, *weights), lambda: (values,))
+
+    def elements(self, size: int) -> Step:
+        values = data.elements(size)
+        return _inference(lambda x: jnp.tanh(x) * 0.5 + x, lambda: (values,))
 
 
 def load(threads: int) -> Programs:

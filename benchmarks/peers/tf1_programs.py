@@ -98,20 +98,22 @@ class Programs:
         optimizer = tf.train.GradientDescentOptimizer(data.LEARNING_RATE_SGD)
         return self._classifier(images, labels, tf.matmul(images, weights) + bias, optimizer)
 
-    def mlp(self) -> Step:
+    def _mlp(self, x: Any) -> Any:
         tf = self._tf
-        images, labels = self._inputs()
         values = [tf.Variable(value) for value in data.mlp_weights()]
-        x = images
         for layer in range(0, len(values), 2):
             x = tf.matmul(x, values[layer]) + values[layer + 1]
             if layer + 2 < len(values):
                 x = tf.nn.relu(x)
-        return self._classifier(images, labels, x, tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM))
+        return x
 
-    def lenet(self) -> Step:
-        tf = self._tf
+    def mlp(self) -> Step:
         images, labels = self._inputs()
+        optimizer = self._tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM)
+        return self._classifier(images, labels, self._mlp(images), optimizer)
+
+    def _lenet(self, images: Any) -> Any:
+        tf = self._tf
         values = [tf.Variable(value) for value in data.lenet_weights()]
         x = tf.reshape(images, [-1, 28, 28, 1])
         for layer in (0, 2):
@@ -120,8 +122,12 @@ class Programs:
             x = tf.nn.max_pool(x, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
         x = tf.reshape(x, [-1, 7 * 7 * 64])
         x = tf.nn.relu(tf.matmul(x, values[4]) + values[5])
-        x = tf.matmul(x, values[6]) + values[7]
-        return self._classifier(images, labels, x, tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM))
+        return tf.matmul(x, values[6]) + values[7]
+
+    def lenet(self) -> Step:
+        images, labels = self._inputs()
+        optimizer = self._tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM)
+        return self._classifier(images, labels, self._lenet(images), optimizer)
 
     def black_scholes(self) -> Step:
         tf = self._tf
@@ -193,7 +199,7 @@ class Programs:
         x = tf.reduce_mean(x, [1, 2])
         return tf.matmul(x, tf.Variable(net.weights)) + tf.Variable(net.bias)
 
-    def _pictures(self, batch: int) -> Any:
+    def _pictures(self, batch: int | None) -> Any:
         tf = self._tf
         return tf.placeholder(tf.float32, [batch, data.RESNET_IMAGE, data.RESNET_IMAGE, 3])
 
@@ -318,3 +324,30 @@ class Programs:
         loss = tf.reduce_sum(tf.square(tf.segment_sum(rows, segments) - target))
         train = tf.train.GradientDescentOptimizer(data.LEARNING_RATE_EMBEDDING).minimize(loss)
         return self._training(loss, train, [ids, segments, target], data.bags())
+
+    def mlp_of_batch(self, size: int) -> Step:
+        x = self._tf.placeholder(self._tf.float32, [None, data.MLP_SIZES[0]])
+        values = data.images(size)
+        return self._function(self._mlp(x), [x], lambda: (values,))
+
+    def elements(self, size: int) -> Step:
+        tf = self._tf
+        x = tf.placeholder(tf.float32, [None])
+        values = data.elements(size)
+        return self._function(tf.tanh(x) * 0.5 + x, [x], lambda: (values,))
+
+    def of_any_batch(self, model: str) -> Any:
+        """Returns a session, what it runs, and the placeholders of a model that takes any batch: training steps of
+        "mlp" and "lenet", inference of "resnet18"."""
+        tf = self._tf
+        if model == "resnet18":
+            x = self._pictures(None)
+            feeds, fetches = [x], self._resnet18(x, training=False)
+        else:
+            images, labels = tf.placeholder(tf.float32, [None, 784]), tf.placeholder(tf.int32, [None])
+            loss = self._loss(labels, self._mlp(images) if model == "mlp" else self._lenet(images))
+            train = tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM).minimize(loss)
+            feeds, fetches = [images, labels], [loss, train]
+        session = self._session()
+        session.run(tf.global_variables_initializer())
+        return session, fetches, feeds

@@ -78,16 +78,8 @@ class Programs:
 
     def mlp(self) -> Step:
         values = [torch.from_numpy(value).requires_grad_() for value in data.mlp_weights()]
-
-        def forward(x: Any, *weights: Any) -> Any:
-            for layer in range(0, len(weights), 2):
-                x = torch.addmm(weights[layer + 1], x, weights[layer])
-                if layer + 2 < len(weights):
-                    x = torch.relu(x)
-            return x
-
         optimizer = torch.optim.Adam(values, lr=data.LEARNING_RATE_ADAM)
-        return self._classifier(forward, values, optimizer)
+        return self._classifier(_mlp, values, optimizer)
 
     def lenet(self) -> Step:
         values = []
@@ -228,6 +220,23 @@ class Programs:
             return torch.sum(torch.square(sums - target))
 
         return self._training(loss_of, optimizer, data.bags())
+
+    def mlp_of_batch(self, size: int) -> Step:
+        values = data.images(size)
+        weights = [torch.from_numpy(value) for value in data.mlp_weights()]
+        return self._inference(lambda x: _mlp(x, *weights), lambda: (torch.from_numpy(values),))
+
+    def elements(self, size: int) -> Step:
+        values = data.elements(size)
+        return self._inference(lambda x: torch.tanh(x) * 0.5 + x, lambda: (torch.from_numpy(values),))
+
+
+def _mlp(x: Any, *weights: Any) -> Any:
+    for layer in range(0, len(weights), 2):
+        x = torch.addmm(weights[layer + 1], x, weights[layer])
+        if layer + 2 < len(weights):
+            x = torch.relu(x)
+    return x
 
 
 def _channels_last(images: Array) -> Any:
