@@ -120,6 +120,10 @@ class Gemm:
 
     `prepack_b` asks for the panels of `b` as a pack of their own, for others to share or to keep, where the
     product reads panels at all.
+
+    `panels_b`, `panels_c`: the stored `b`, and every result and element operand, lie in panels of so many
+    columns, one panel after the other, each with all its rows (`[panel][row][column]`), the last one padded.
+    There are no batches, strides or steps then.
     """
 
     dtype: str
@@ -138,6 +142,8 @@ class Gemm:
     steps_b: tuple[Extent, ...] | None = None
     steps_c: tuple[Extent, ...] | None = None
     prepack_b: bool = False
+    panels_b: int | None = None
+    panels_c: int | None = None
     epilogue: Epilogue | None = None
 
     def flops(self, sizes: Mapping[str, int]) -> int:

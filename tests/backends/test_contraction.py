@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from graphflow.backends.cpu.contraction import emit
+from graphflow.backends.cpu.gemm import panel_width
 from graphflow.backends.cpu.jit import emit_object
 from graphflow.backends.cpu.target import Target, cross_target, host_target
 from graphflow.loops.ir import Const, Op, Var
@@ -441,3 +442,92 @@ def test_epilogue_may_be_any_expression(target: Target) -> None:
     product = a.astype(np.float64) @ b
     np.testing.assert_allclose(c, np.where(keeps, np.tanh(1 / (1 + np.exp(-product))), 2.0), atol=1e-5)
     np.testing.assert_array_equal(big, product > 0)
+
+
+def in_panels(matrix: np.ndarray, width: int) -> np.ndarray:
+    """The matrix in panels of so many columns, with rubbish in the padding."""
+    rows, columns = matrix.shape
+    padded = np.full((rows, -(-columns // width) * width), 7, matrix.dtype)
+    padded[:, :columns] = matrix
+    return np.ascontiguousarray(padded.reshape(rows, -1, width).transpose(1, 0, 2))
+
+
+def out_of_panels(panels: np.ndarray, columns: int) -> np.ndarray:
+    return panels.transpose(1, 0, 2).reshape(panels.shape[1], -1)[:, :columns]
+
+
+PANEL_SHAPES = [
+    (1, 10, 3),
+    (6, 33, 129),
+    (29, 70, 300),
+    (128, 16, 40),
+    (20, 200, 1100),
+    (3, 64, 64),
+    (40, 2, 5),
+]
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("shape", PANEL_SHAPES, ids=str)
+def test_a_factor_stored_in_panels(shape: tuple[int, int, int], dtype: str, target: Target) -> None:
+    """As it is, and turned: `dx = dy wᵀ`."""
+    m, n, k = shape
+    width = panel_width(target, dtype, n)
+    a, w = numbers(1, m, k, dtype=dtype), numbers(2, k, n, dtype=dtype)
+    dy = numbers(3, m, n, dtype=dtype)
+    stored = in_panels(w, width)
+    for dynamic, parts in itertools.product((False, True), (1, 3)):
+        rows = None if dynamic else m
+        y, dx = np.zeros((m, n), a.dtype), np.zeros((m, k), a.dtype)
+        forward = Gemm(dtype=dtype, m=rows, n=n, k=k, panels_b=width)
+        Runner(forward, target)({"a": a, "b": stored, "c": y}, {"m": m}, parts)
+        np.testing.assert_allclose(y, a.astype(np.float64) @ w, atol=TOLERANCE[dtype] * k**0.5)
+        for prepack_b in (False, True):
+            back = Gemm(dtype=dtype, m=rows, n=k, k=n, transpose_b=True, panels_b=width, prepack_b=prepack_b)
+            Runner(back, target)({"a": dy, "b": stored, "c": dx}, {"m": m}, parts)
+            np.testing.assert_allclose(dx, dy.astype(np.float64) @ w.T, atol=TOLERANCE[dtype] * n**0.5)
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("shape", PANEL_SHAPES, ids=str)
+def test_a_result_stored_in_panels(shape: tuple[int, int, int], dtype: str, target: Target) -> None:
+    """A weight gradient that updates its weights where they lie: `w -= 0.5 xᵀ dy`."""
+    batch, n, m = shape
+    width = panel_width(target, dtype, n)
+    x, dy, w = (
+        numbers(1, batch, m, dtype=dtype),
+        numbers(2, batch, n, dtype=dtype),
+        numbers(3, m, n, dtype=dtype),
+    )
+    acc, before = Var("acc", dtype), Var("w", dtype)
+    step = Op("mul", (acc, Const(0.5, dtype)), dtype)
+    bias = numbers(4, n, dtype=dtype)
+    shifted = Op("add", (Op("sub", (before, step), dtype), Var("bias", dtype)), dtype)
+    epilogue = Epilogue(
+        (("new", shifted),),
+        (EpilogueOperand("w", dtype, "element"), EpilogueOperand("bias", dtype, "column")),
+    )
+    wanted = w - 0.5 * (x.astype(np.float64).T @ dy) + bias
+    for dynamic, parts in itertools.product((False, True), (1, 3)):
+        call = Gemm(
+            dtype=dtype,
+            m=m,
+            n=n,
+            k=None if dynamic else batch,
+            transpose_a=True,
+            panels_c=width,
+            epilogue=epilogue,
+        )
+        stored = in_panels(w, width)
+        Runner(call, target)({"a": x, "b": dy, "w": stored, "new": stored, "bias": bias}, {"k": batch}, parts)
+        np.testing.assert_allclose(out_of_panels(stored, n), wanted, atol=TOLERANCE[dtype] * batch**0.5)
+        assert (stored[-1, :, n % width :] == 7).all() or n % width == 0, "the padding is nobody's"
+
+
+def test_panels_of_other_widths_are_refused() -> None:
+    with pytest.raises(ValueError, match="no tile is 24 columns wide"):
+        emit(Gemm(dtype="f32", m=4, n=70, k=9, panels_b=24), cross_target("avx512"))
+    with pytest.raises(ValueError, match="no batches"):
+        emit(Gemm(dtype="f32", m=4, n=70, k=9, batch=(2,), panels_b=32), cross_target("avx512"))

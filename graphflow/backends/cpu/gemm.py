@@ -36,7 +36,7 @@ from graphflow.backends.cpu.tiles import (
 )
 from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm, Size, digest, digest_of, element_bytes
 
-__all__ = ["emit_gemm"]
+__all__ = ["emit_gemm", "panel_width"]
 
 _GROUP_BYTES = 384 * 1024
 """Packed panels that a part keeps in its second-level cache while it walks down the rows."""
@@ -114,8 +114,14 @@ def emit_gemm(call: Gemm, target: Target) -> LibraryCode:
     product = _Product(call, target)
     if product.dots:
         return LibraryCode((_emit_dots(product, target),), ())
-    packs = (_pack_b(product, target),) if product.prepacked else ()
+    packs = (_pack_b(product, target),) if product.prepacked and not product.stored_packed else ()
     return LibraryCode((_emit_product(product, target),), product.workspaces(), packs)
+
+
+def panel_width(target: Target, dtype: str, columns: int) -> int:
+    """The columns of a panel of a matrix that has so many."""
+    lanes = lanes_of(target, dtype)
+    return tile_shape(target, lanes, columns)[1] * lanes.count
 
 
 class _Product:
@@ -143,7 +149,12 @@ class _Product:
         dense_a, dense_b = m if call.transpose_a else self.k, self.k if call.transpose_b else n
         a = side("a", call.transpose_a, call.stride_a, dense_a, has_a, call.steps_a)
         b = side("b", call.transpose_b, call.stride_b, dense_b, has_b, call.steps_b)
-        self.swapped = call.n == 1 and call.m != 1 and call.stride_c == "dense" and call.steps_c is None
+        if call.panels_b or call.panels_c:
+            _check_panels(call)
+        self.panels_b, self.panels_c = call.panels_b, call.panels_c
+        self.swapped = (
+            call.n == 1 and call.m != 1 and call.stride_c == "dense" and call.steps_c is None
+        ) and not (call.panels_b or call.panels_c)
         if self.swapped:
             # A single column is stored as a single row is: swap the sides, and vectors lie along its length.
             m, n = n, m
@@ -153,6 +164,8 @@ class _Product:
             )
         self.m, self.n, self.a, self.b = m, n, a, b
         self.c_stride = n if call.stride_c == "dense" else _Extent("stride_c", call.stride_c)
+        if call.panels_c:
+            self.c_stride = _Extent("stride_c", call.panels_c)
         self.c_steps = _steps("c", call.steps_c)
         self.batch = tuple(_Extent(f"batch{axis}", extent) for axis, extent in enumerate(call.batch))
         self.epilogue = call.epilogue or Epilogue.plain("c", call.dtype)
@@ -166,10 +179,19 @@ class _Product:
             and (not a.transposed or (m.known == 1 and a.stride.known == 1))
             and m.known is not None
             and 0 < m.known <= _DOT_ROWS
+            and not call.panels_b
         )
-        self.prepacked = call.prepack_b and not self.swapped and not self.dots
+        # A `b` stored in panels is read as one that has been packed; a transposed one is packed from its panels.
+        self.stored_packed = bool(call.panels_b) and not b.transposed
+        self.prepacked = self.stored_packed or (call.prepack_b and not self.swapped and not self.dots)
         flat = None if b.transposed or self.prepacked else m.known
-        most_rows, self.vectors = tile_shape(target, self.lanes, n.known, flat)
+        columns = n.known
+        fixed = call.panels_c or (call.panels_b if self.stored_packed else None)
+        if fixed:
+            columns, flat = fixed, None
+        most_rows, self.vectors = tile_shape(target, self.lanes, columns, flat)
+        if fixed and self.vectors * self.lanes.count != fixed:
+            raise ValueError(f"no tile is {fixed} columns wide")
         self.width = self.vectors * self.lanes.count
         self.rows = RowPlan(m.known, self._finer(most_rows))
         tiles = None if m.known is None else -(-m.known // self.rows.most)
@@ -209,7 +231,8 @@ class _Product:
             return None
         blocks = -(-self.k.known * size // _DEPTH_BYTES)
         depth = -(-self.k.known // blocks)
-        return -(-depth // self.lanes.count) * self.lanes.count
+        unit = self.panels_b if self.panels_b and self.b.transposed else self.lanes.count
+        return -(-depth // unit) * unit
 
     def _aliases(self) -> bool:
         """Whether stored rows of `a` fall into the same few sets of the first-level cache."""
@@ -265,6 +288,12 @@ class _Product:
         return result
 
 
+def _check_panels(call: Gemm) -> None:
+    plain = (call.stride_b, call.stride_c, call.steps_b, call.steps_c) == ("dense", "dense", None, None)
+    if call.batch or not plain:
+        raise ValueError("panels have no batches, strides or steps")
+
+
 def _steps(name: str, steps: tuple[int | None, ...] | None) -> tuple[_Extent, ...] | None:
     """The steps of an operand or of the result along the batch axes, by their names as run-time sizes."""
     if steps is None:
@@ -297,7 +326,8 @@ class _Operands:
         f = self.f = launch.function
         self.product = product
         self.a = launch.buffer(product.a.name)
-        self.b = launch.buffer("packed_b" if product.prepacked else product.b.name)
+        packed = product.prepacked and not product.stored_packed
+        self.b = launch.buffer("packed_b" if packed else product.b.name)
         self.epilogue = EpilogueBuffers.load(launch, product.epilogue)
         self.m, self.n, self.k = product.m.read(launch), product.n.read(launch), product.k.read(launch)
         self.a_stride, self.b_stride = product.a.stride.read(launch), product.b.stride.read(launch)
@@ -332,6 +362,11 @@ class _Operands:
         """The epilogue's buffers at an element of the result."""
         f = self.f
         whole_row = f.add(f.mul(matrix, self.m), row)
+        panels = self.product.panels_c
+        if panels:
+            panel = f.mul(f.div(column, panels), f.mul(self.m, panels))
+            element = f.add(panel, f.add(f.mul(row, panels), f.rem(column, panels)))
+            return self.epilogue.at(f, element, whole_row, column)
         if self.c_steps is None:
             start = f.mul(whole_row, self.c_stride)
         else:
@@ -368,13 +403,14 @@ def _pack_b(product: _Product, target: Target) -> Pack:
     operand, width = product.b, product.width
     key = digest_of(
         "b", product.dtype, width, product.n, product.k, operand.transposed, operand.stride, operand.steps,
-        product.terms(operand), target.vector_bytes,
+        product.terms(operand), product.panels_b, target.vector_bytes,
     )  # fmt: skip
     launch = LaunchText.begin(f"pack_b_{key}", target)
     f, lanes, element = launch.function, product.lanes, product.lanes.element
     b, packed = launch.buffer(operand.name), launch.buffer("packed_b")
     n, k, stride = product.n.read(launch), product.k.read(launch), operand.stride.read(launch)
-    panels, blocks = f.div(f.add(n, width - 1), width), f.div(f.add(k, _PACKED_DEPTH - 1), _PACKED_DEPTH)
+    most = product.panels_b or _PACKED_DEPTH
+    panels, blocks = f.div(f.add(n, width - 1), width), f.div(f.add(k, most - 1), most)
     rows = n if operand.transposed else k
     matrices, start_of = _own_matrices(product, launch, operand, f.mul(rows, stride))
     first, last = launch.share(f.mul(matrices, f.mul(panels, blocks)))
@@ -382,13 +418,15 @@ def _pack_b(product: _Product, target: Target) -> Pack:
     def unit(u: str, _: list[str]) -> None:
         number, block = f.div(u, blocks), f.rem(u, blocks)
         matrix, panel = f.div(number, panels), f.rem(number, panels)
-        row, column = f.mul(block, _PACKED_DEPTH), f.mul(panel, width)
-        depth, valid = f.minimum(f.sub(k, row), _PACKED_DEPTH), f.minimum(f.sub(n, column), width)
+        row, column = f.mul(block, most), f.mul(panel, width)
+        depth, valid = f.minimum(f.sub(k, row), most), f.minimum(f.sub(n, column), width)
         place = f.add(f.mul(column, stride), row) if operand.transposed else f.add(f.mul(row, stride), column)
+        if product.panels_b:
+            place = f.mul(f.add(f.mul(block, n), column), most)
         source = f.offset(b, f.add(start_of(matrix), place), element)
         to = f.offset(packed, f.mul(f.add(f.mul(number, k), row), width), element)
         if operand.transposed:
-            pack_transposed(f, lanes, source, stride, depth, valid, width, to)
+            pack_transposed(f, lanes, source, product.panels_b or stride, depth, valid, width, to)
         else:
             pack_straight(f, lanes, source, stride, depth, valid, width, to)
 
@@ -572,6 +610,10 @@ class _Writer:
         along, down = (at.b_stride, 1) if product.b.transposed else (1, at.b_stride)
 
         def source(panel: Int, step: Int) -> str:
+            if product.panels_b:
+                number = f.div(f.add(block.first, step), product.panels_b)
+                place = f.mul(f.add(f.mul(number, at.n), f.mul(panel, width)), product.panels_b)
+                return f.offset(b, place, self.element)
             place = f.add(f.mul(panel, f.mul(width, along)), f.mul(f.add(block.first, step), down))
             return f.offset(b, place, self.element)
 
@@ -580,16 +622,36 @@ class _Writer:
             return f.offset(self.packed_b, place, self.element)
 
         def pack(panel: Int, step: Int, depth: Int, valid: Int) -> None:
+            stride = product.panels_b or at.b_stride
             self._pack(
-                "pack_b", product.b.transposed, source(panel, step), at.b_stride, depth, valid, width,
+                "pack_b",
+                product.b.transposed,
+                source(panel, step),
+                stride,
+                depth,
+                valid,
+                width,
                 slot(panel, step),
-            )  # fmt: skip
+            )
 
         def rows(step: Int, depth: Int) -> None:
             stop = f.minimum(last, self.whole_panels)
             f.loop(first, stop, lambda p, _: pack(p, step, depth, width))
 
+        def each_panel(body: Callable[[Int, Int], None]) -> None:
+            most = product.panels_b or 1
+            f.loop(0, block.count, lambda k, _: body(k, f.minimum(f.sub(block.count, k), most)), step=most)
+
+        def narrow() -> None:
+            if product.panels_b:
+                each_panel(lambda step, depth: pack(self.whole_panels, step, depth, self.edge))
+                return
+            pack(self.whole_panels, 0, block.count, self.edge)
+
         def whole() -> None:
+            if product.panels_b:
+                each_panel(rows)
+                return
             if product.b.transposed:
                 rows(0, block.count)
                 return
@@ -616,7 +678,7 @@ class _Writer:
             start = f.value(f"select i1 {few}, ptr {source(first, 0)}, ptr {start}")
             after, step = f.select(few, width, after), f.select(few, at.b_stride, step)
         if self.edge != 0:
-            f.when_less(self.whole_panels, last, lambda: pack(self.whole_panels, 0, block.count, self.edge))
+            f.when_less(self.whole_panels, last, narrow)
         return _Group(first, last, start, after, step)
 
     # --------------------------------------------------------------------------------------------- tiles
