@@ -50,7 +50,7 @@ VERIFY = EnvironmentVariable(
 WINOGRAD = EnvironmentVariable(
     "GRAPHFLOW_WINOGRAD",
     "1",
-    "`0` computes every convolution directly; otherwise 3x3 ones of stride one take Winograd's fewer products",
+    "`0` computes every convolution directly; otherwise 3x3 and 5x5 ones of stride one take Winograd's fewer products",
 )
 
 VARIABLES = (BACKEND, CACHE_DIR, DUMP, NUM_THREADS, VERIFY, WINOGRAD)

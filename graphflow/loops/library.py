@@ -165,7 +165,7 @@ class Conv2D:
     dy -> dw`. Buffers: those two in that order, the epilogue's operands, the epilogue's results (`y`, `dx`
     or `dw` where none is given). `padding`: rows above and below, columns left and right (explicit
     numbers). `depthwise`: filters are `w[kh, kw, in, multiplier]`, `out_channels = in_channels *
-    multiplier`. `winograd`: whether 3x3 filters of stride one may be applied by Winograd's products, where
+    multiplier`. `winograd`: whether 3x3 and 5x5 filters of stride one may be applied by Winograd's products, where
     these pay. Run-time size: "batch" where `None`. For "filter" the result's rows are (kh, kw, in) and its
     columns are the output channels.
     """

@@ -257,9 +257,6 @@ def test_objects_for_every_instruction_set(isa: str) -> None:
             assert emit_object(launch.text, target)
 
 
-EVERY = ("forward", "input", "filter")
-
-
 @pytest.fixture
 def always_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convolution, "winograd_pays", lambda blocks, target: True)
@@ -268,30 +265,38 @@ def always_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("always_winograd")
 @pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
 @pytest.mark.parametrize(
-    ("size", "channels", "padding"),
+    ("size", "channels", "kernel", "padding"),
     [
-        ((8, 8), (16, 32), SAME3),
-        ((7, 9), (17, 40), SAME3),
-        ((1, 1), (3, 5), SAME3),
-        ((2, 1), (64, 16), SAME3),
-        ((3, 3), (64, 33), ((0, 0), (0, 0))),
-        ((4, 5), (5, 64), ((0, 0), (0, 0))),
-        ((9, 5), (33, 70), ((1, 0), (2, 1))),
-        ((3, 4), (8, 8), ((5, 3), (4, 6))),
+        ((8, 8), (16, 32), (3, 3), SAME3),
+        ((7, 9), (17, 40), (3, 3), SAME3),
+        ((1, 1), (3, 5), (3, 3), SAME3),
+        ((2, 1), (64, 16), (3, 3), SAME3),
+        ((3, 3), (64, 33), (3, 3), ((0, 0), (0, 0))),
+        ((4, 5), (5, 64), (3, 3), ((0, 0), (0, 0))),
+        ((9, 5), (33, 70), (3, 3), ((1, 0), (2, 1))),
+        ((3, 4), (8, 8), (3, 3), ((5, 3), (4, 6))),
+        ((14, 14), (20, 36), (5, 5), SAME5),
+        ((9, 6), (17, 33), (5, 5), ((0, 0), (3, 1))),
+        ((1, 2), (16, 5), (5, 5), SAME5),
+        ((7, 8), (3, 18), (3, 5), ((1, 1), (2, 2))),
+        ((8, 7), (18, 3), (5, 3), ((2, 2), (1, 1))),
     ],
     ids=str,
 )
-def test_winograd(size: tuple[int, int], channels: tuple[int, int], padding: Pads, target: Target) -> None:
-    check(size, channels, (3, 3), padding=padding, target=target, directions=EVERY)
-    check(size, channels, (3, 3), padding=padding, target=target, directions=EVERY, dynamic=False, batch=1)
+def test_winograd(
+    size: tuple[int, int], channels: tuple[int, int], kernel: tuple[int, int], padding: Pads, target: Target
+) -> None:
+    check(size, channels, kernel, padding=padding, target=target)
+    check(size, channels, kernel, padding=padding, target=target, dynamic=False, batch=1)
 
 
 @pytest.mark.usefixtures("always_winograd")
 def test_winograd_in_chunks() -> None:
     """More blocks than a chunk holds, so many that parts share them; and f64; and a patch of 2048 bytes."""
-    check((27, 30), (20, 36), (3, 3), padding=SAME3, directions=EVERY)
-    check((27, 30), (12, 20), (3, 3), padding=SAME3, dtype="f64", directions=EVERY)
-    check((7, 7), (512, 32), (3, 3), padding=SAME3, directions=("forward",))
+    check((27, 30), (20, 36), (3, 3), padding=SAME3)
+    check((27, 30), (12, 20), (3, 3), padding=SAME3, dtype="f64")
+    check((27, 13), (12, 20), (5, 5), padding=SAME5, dtype="f64")
+    check((7, 7), (512, 32), (3, 3), padding=SAME3)
 
 
 def test_winograd_is_chosen_and_switched_off() -> None:
@@ -313,6 +318,7 @@ def test_winograd_is_chosen_and_switched_off() -> None:
         return {space.name for space in emit(call, cross_target("avx512")).workspaces}
 
     assert "patches" in spaces()
+    assert "patches" in spaces(kernel=(5, 5), padding=SAME5)
     assert "patches" in spaces(direction="input")
     assert "patches" in spaces(direction="filter")
     assert "patches" in spaces(batch=None)
@@ -321,6 +327,7 @@ def test_winograd_is_chosen_and_switched_off() -> None:
         {"strides": (2, 2)},
         {"dilations": (2, 2)},
         {"kernel": (3, 1)},
+        {"kernel": (4, 4)},
         {"in_channels": 3},
         {"height": 1, "width": 1},
         {"batch": 1, "height": 7, "width": 7, "in_channels": 512, "out_channels": 512},
@@ -328,8 +335,9 @@ def test_winograd_is_chosen_and_switched_off() -> None:
         assert "patches" not in spaces(**changes), changes
 
 
-@pytest.mark.parametrize("direction", EVERY)
-def test_winograd_is_as_exact_as_the_direct_way(direction: str) -> None:
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("direction", ["forward", "input", "filter"])
+def test_winograd_is_as_exact_as_the_direct_way(direction: str, kernel: int) -> None:
     errors = {}
     for winograd in (False, True):
         call = Conv2D(
@@ -340,8 +348,8 @@ def test_winograd_is_as_exact_as_the_direct_way(direction: str) -> None:
             width=14,
             in_channels=256,
             out_channels=64,
-            kernel=(3, 3),
-            padding=SAME3,
+            kernel=(kernel, kernel),
+            padding=SAME3 if kernel == 3 else SAME5,
             winograd=winograd,
         )
         x, w, dy = arrays(call, 2)
@@ -350,7 +358,7 @@ def test_winograd_is_as_exact_as_the_direct_way(direction: str) -> None:
         Runner(call)({"x": x, "w": w, "dy": dy, RESULT[direction]: got}, {"batch": 2}, 2)
         errors[winograd] = float(np.abs(got - expected).max() / np.abs(expected).max())
     assert 0 < errors[True] < 2e-6, errors
-    assert errors[False] < 2e-6, errors
+    assert errors[False] < 5e-6, errors
 
 
 @pytest.mark.usefixtures("always_winograd")

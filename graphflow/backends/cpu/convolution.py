@@ -52,16 +52,16 @@ __all__ = ["emit_convolution"]
 def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     """The launches of a convolution or of one of its gradients."""
     symbol = f"conv_{call.direction}_{digest(call, target.vector_bytes, target.registers)}"
-    square = call.kernel == (3, 3) and call.strides == call.dilations == (1, 1) and not call.depthwise
+    plain = call.strides == call.dilations == (1, 1) and not call.depthwise
     if call.direction == "filter":
         epilogue = call.epilogue or Epilogue.plain("dw", call.dtype)
         blocks = _blocks(dataclasses.replace(_forward(call), epilogue=epilogue))
-        if square and call.winograd and winograd_pays(blocks, target):
+        if plain and call.winograd and winograd_pays(blocks, target):
             return emit_winograd_filters(blocks, target, symbol)
         return _FilterGradient(call, target, symbol).emit()
     images = _forward(call) if call.direction == "forward" else _input_gradient(call)
     blocks = _blocks(images)
-    if square and call.winograd and winograd_pays(blocks, target):
+    if plain and call.winograd and winograd_pays(blocks, target):
         return emit_winograd(blocks, target, symbol)
     return _emit_images(images, target, symbol)
 
@@ -203,8 +203,9 @@ def _input_gradient(call: Conv2D) -> _Images:
 
 
 def _blocks(images: _Images) -> Blocks:
-    """A 3x3 convolution of stride one, in either direction."""
+    """A convolution of stride one, in either direction."""
     return Blocks(
+        images.kernel,
         images.dtype,
         images.batch,
         images.source,

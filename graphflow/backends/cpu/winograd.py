@@ -1,19 +1,24 @@
-"""Winograd's products for 3x3 convolutions of stride one: 16 of them where the direct way takes 36.
+"""Winograd's products: convolutions of stride one by 3x3 or 5x5 filters with fewer multiplications.
 
-F(2x2, 3x3): each 2x2 block of results comes from a 4x4 patch of the image. With the matrices of Lavin and
-Gray ("Fast Algorithms for Convolutional Neural Networks", 2015), a block is `A^T ((G g G^T) * (B^T d B)) A`;
-the products at each of the 16 places, summed over channels, are one matrix product of patches by filters.
-The gradient of the filters turns that round: `G^T ((B^T d B) * (A e A^T)) G`, summed over blocks `e`.
+Each 2x2 block of results comes from a patch of the image. Along one axis two results of a filter `g` are
+`A^T ((G g) * (B^T d))`; along both, a block is `A^T ((G g G^T) * (B^T d B)) A`, and the products at each
+place, summed over channels, are one matrix product of patches by filters. For three taps the matrices are
+those of F(2, 3) in Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015): 16 products
+in place of 36. Five taps are F(2, 3) for the first three and F(2, 2) for the last two, side by side: 49 in
+place of 100, and still nothing but sums and halves, so that results are as exact as those of three taps (with
+F(2, 5) itself, at 36, they would lose a decimal digit). The gradient of the filters turns the same products
+round: `G^T ((B^T d B) * (A e A^T)) G`, summed over blocks `e`.
 
 A part takes its blocks a chunk at a time, so small that the transformed patches stay in its second-level
-cache: patches are transformed, then for each panel of output channels the 16 products are made and
-transformed back into the epilogue. Sums run in one order whatever the number of parts, and so do not differ
-with it. Results differ from the direct way's by rounding (both are off by 2e-7 to 8e-7 of the results'
-range), and an infinity spreads as NaN over its block.
+cache: patches are transformed, then for each panel of output channels the products are made and transformed
+back into the epilogue. Sums run in one order whatever the number of parts, and so do not differ with it.
+Results differ from the direct way's by rounding (both are off by 2e-7 to 8e-7 of the results' range), and an
+infinity spreads as NaN over its block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
@@ -47,11 +52,8 @@ from graphflow.loops.library import (
 
 __all__ = ["Blocks", "emit_winograd", "emit_winograd_filters", "winograd_pays"]
 
-_PLACES = 16
-"""Places of a transformed patch."""
-
-_CHUNK_BYTES = 448 * 1024
-"""Transformed patches that a part keeps in its second-level cache."""
+_CHUNK_BYTES = 576 * 1024
+"""Transformed patches and products of a panel that a part keeps in its second-level cache."""
 
 _CHUNK_TILES = (3, 6)
 """Fewest and most register tiles of patches in a chunk: fewer read the filters too often."""
@@ -72,14 +74,75 @@ _BYTES_PER_STEP = 3.3
 """Bytes of filters that come from memory while one part makes one vector of products."""
 
 
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Two results along one axis: `results` of the products of transformed `filters` and `patches`."""
+
+    filters: Matrix
+    patches: Matrix
+    results: Matrix
+
+    @property
+    def places(self) -> int:
+        """How many products there are."""
+        return len(self.filters)
+
+    @property
+    def reach(self) -> int:
+        """Positions of a patch."""
+        return len(self.patches[0])
+
+    @property
+    def errors(self) -> tuple[Matrix, tuple[int, ...]]:
+        """What results are turned into for the gradient of filters: each different row, and which is each place's."""
+        rows = _turned(self.results)
+        different = tuple(dict.fromkeys(rows))
+        return different, tuple(different.index(row) for row in rows)
+
+
+_LINES = {
+    3: _Line(
+        ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+        ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+        ((1, 1, 1, 0), (0, 1, -1, -1)),
+    ),
+    5: _Line(
+        (
+            (1, 0, 0, 0, 0),
+            (0.5, 0.5, 0.5, 0, 0),
+            (0.5, -0.5, 0.5, 0, 0),
+            (0, 0, 1, 0, 0),
+            (0, 0, 0, 1, 0),
+            (0, 0, 0, 1, 1),
+            (0, 0, 0, 0, 1),
+        ),
+        (
+            (1, 0, -1, 0, 0, 0),
+            (0, 1, 1, 0, 0, 0),
+            (0, -1, 1, 0, 0, 0),
+            (0, 1, 0, -1, 0, 0),
+            (0, 0, 0, 1, -1, 0),
+            (0, 0, 0, 0, 1, 0),
+            (0, 0, 0, 0, 1, -1),
+        ),
+        ((1, 1, 1, 0, 1, 1, 0), (0, 1, -1, -1, 0, 1, -1)),
+    ),
+}
+"""The products of each number of taps."""
+
+
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A 3x3 convolution of stride one from `source`, cut into blocks of 2x2 results.
+    """A convolution of stride one from `source`, cut into blocks of 2x2 results.
 
     `top` and `left` are rows and columns of zeros before the image. `turned`: filters are
-    `w[3, 3, result channels, channels]` with their taps in the opposite order (the gradient of the images).
+    `w[kh, kw, result channels, channels]` with their taps in the opposite order (the gradient of the images).
     """
 
+    kernel: tuple[int, int]
     dtype: str
     batch: int | None
     source: str
@@ -95,6 +158,16 @@ class Blocks:
     epilogue: Epilogue
 
     @property
+    def lines(self) -> tuple[_Line, _Line]:
+        """The products along rows and columns."""
+        return _LINES[self.kernel[0]], _LINES[self.kernel[1]]
+
+    @property
+    def places(self) -> int:
+        """Products of a block for each channel and output channel."""
+        return self.lines[0].places * self.lines[1].places
+
+    @property
     def rows(self) -> int:
         """Rows of blocks in an image."""
         return -(-self.out_height // 2)
@@ -107,13 +180,16 @@ class Blocks:
 
 def winograd_pays(blocks: Blocks, target: Target) -> bool:
     """Whether fewer products outweigh transforms and larger filters; counted in vector operations."""
+    if any(taps not in _LINES for taps in blocks.kernel):
+        return False
+    taps, places = blocks.kernel[0] * blocks.kernel[1], blocks.places
     lanes = lanes_of(target, blocks.dtype).count
     images = _IMAGES if blocks.batch is None else blocks.batch
     products = -(-blocks.out_channels // lanes) * blocks.channels
     filters = 2 * blocks.channels * blocks.out_channels * element_bytes(blocks.dtype) / (2 * _BYTES_PER_STEP)
-    direct = images * blocks.out_height * blocks.out_width * 9 * products + 9 * filters
-    transforms = 64 * -(-blocks.channels // lanes) + 56 * -(-blocks.out_channels // lanes)
-    ours = images * blocks.rows * blocks.columns * (_PLACES * products + transforms) + _PLACES * filters
+    direct = images * blocks.out_height * blocks.out_width * taps * products + taps * filters
+    transforms = places * (4.0 * -(-blocks.channels // lanes) + 3.5 * -(-blocks.out_channels // lanes))
+    ours = images * blocks.rows * blocks.columns * (places * products + transforms) + places * filters
     return ours < 0.9 * direct
 
 
@@ -141,7 +217,8 @@ class _Patches:
         self.depth = -(-blocks.channels // lanes.count) * lanes.count
         if self.depth * self.size % 2048 == 0:
             self.depth += lanes.count
-        tile_bytes = _PLACES * self.depth * self.size * self.most_rows
+        self.places = blocks.places
+        tile_bytes = self.places * (self.depth + self.width) * self.size * self.most_rows
         fewest, most = _CHUNK_TILES
         tiles = _CHUNK_BYTES // tile_bytes
         tiles = _LONG_CHUNK if long and tiles <= 1 else max(fewest, min(most, tiles))
@@ -150,14 +227,14 @@ class _Patches:
         self.place = self.chunk * self.depth + lanes.count
         self.panel_place = self.chunk * self.width + lanes.count
         self.blank = max(self.depth, self.width)
-        self.elements = _PLACES * (self.place + self.panel_place) + self.blank
+        self.elements = self.places * (self.place + self.panel_place) + self.blank
 
     def scratch(self, launch: LaunchText) -> tuple[str, str, str]:
         """A part's own patches, a panel's numbers at each place of each block, and zeros in place of a pixel."""
         f, element = launch.function, self.lanes.element
         patches = f.offset(launch.buffer("patches"), f.mul("%part", self.elements), element)
-        panel = f.offset(patches, _PLACES * self.place, element)
-        return patches, panel, f.offset(panel, _PLACES * self.panel_place, element)
+        panel = f.offset(patches, self.places * self.place, element)
+        return patches, panel, f.offset(panel, self.places * self.panel_place, element)
 
     @property
     def space(self) -> Workspace:
@@ -203,45 +280,65 @@ class _Patches:
             symbol = launch.module.internal("edge", head, self._edge)
             f.call(symbol, f"ptr {corner}", f"i64 {row}", f"i64 {column}", f"ptr {blank}", f"ptr {to}")
 
-        if blocks.height < 4 or blocks.width < 4:
+        high, wide = (
+            extent - line.reach + 1 for extent, line in zip(self.extents, blocks.lines, strict=True)
+        )
+        if high <= 0 or wide <= 0:
             edge()
             return
         # A negative number is a huge one when its sign is not read.
-        high = f.compare("ult", row, blocks.height - 3)
-        wide = f.compare("ult", column, blocks.width - 3)
-        f.branch(f.value(f"and i1 {high}, {wide}"), inside, edge)
+        inner_row, inner_column = f.compare("ult", row, high), f.compare("ult", column, wide)
+        f.branch(f.value(f"and i1 {inner_row}, {inner_column}"), inside, edge)
+
+    @property
+    def extents(self) -> tuple[int, int]:
+        """Rows and columns of an image."""
+        return self.blocks.height, self.blocks.width
+
+    def _positions(self, f: FunctionText) -> list[list[str]]:
+        """The pixels of a patch, row by row."""
+        blocks = self.blocks
+        return [
+            [
+                f.offset("%corner", (i * blocks.width + j) * blocks.channels, self.lanes.element)
+                for j in range(blocks.lines[1].reach)
+            ]
+            for i in range(blocks.lines[0].reach)
+        ]
 
     def _inside(self, f: FunctionText) -> None:
-        step, line = self.blocks.channels, self.blocks.width * self.blocks.channels
-        corners = [
-            f.offset("%corner", i * line + j * step, self.lanes.element) for i in range(4) for j in range(4)
-        ]
-        self._transform(f, corners)
+        self._transform(f, self._positions(f))
 
     def _edge(self, f: FunctionText) -> None:
         """Pixels outside the image are read from zeros."""
-        blocks, corners = self.blocks, []
-        rows = [f.compare("ult", f.add("%row", i), blocks.height) for i in range(4)]
-        columns = [f.compare("ult", f.add("%column", j), blocks.width) for j in range(4)]
-        for i, row in enumerate(rows):
-            for j, column in enumerate(columns):
-                place = f.offset("%corner", (i * blocks.width + j) * blocks.channels, self.lanes.element)
-                there = f.value(f"and i1 {row}, {column}")
-                corners.append(f.value(f"select i1 {there}, ptr {place}, ptr %blank"))
+        corners = self._positions(f)
+        there = [
+            [f.compare("ult", f.add(start, i), extent) for i in range(line.reach)]
+            for start, extent, line in zip(("%row", "%column"), self.extents, self.blocks.lines, strict=True)
+        ]
+        for i, row in enumerate(there[0]):
+            for j, column in enumerate(there[1]):
+                both = f.value(f"and i1 {row}, {column}")
+                corners[i][j] = f.value(f"select i1 {both}, ptr {corners[i][j]}, ptr %blank")
         self._transform(f, corners)
 
-    def _transform(self, f: FunctionText, corners: list[str]) -> None:
-        """`B^T d B`, channels side by side, from 16 pixels into 16 places."""
+    def _transform(self, f: FunctionText, corners: list[list[str]]) -> None:
+        """`B^T d B`, channels side by side; pixels are read anew for each row of places, which spares registers."""
         lanes, element = self.lanes, self.lanes.element
+        rows, columns = self.blocks.lines
         whole = self.blocks.channels // lanes.count * lanes.count
 
         def channels(c: Int, valid: int | None) -> None:
-            pixels = [f.load(lanes, f.offset(corner, c, element), valid) for corner in corners]
-            columns = [_patch_line(f, lanes, pixels[j::4]) for j in range(4)]
             to = f.offset("%to", c, element)
-            for r in range(4):
-                for s, value in enumerate(_patch_line(f, lanes, [columns[j][r] for j in range(4)])):
-                    f.store(lanes, f.offset(to, (4 * r + s) * self.place, element), value)
+            for r, row in enumerate(rows.patches):
+                used = [i for i, factor in enumerate(row) if factor]
+                across = []
+                for j in range(columns.reach):
+                    pixels = [f.load(lanes, f.offset(corners[i][j], c, element), valid) for i in used]
+                    across.append(_sum(f, lanes, [row[i] for i in used], pixels))
+                for s, column in enumerate(columns.patches):
+                    place = (columns.places * r + s) * self.place
+                    f.store(lanes, f.offset(to, place, element), _sum(f, lanes, column, across))
 
         f.loop(0, whole, lambda c, _: channels(c, None), step=lanes.count)
         if whole < self.blocks.channels:
@@ -267,14 +364,15 @@ class _Images:
         """`G g G^T` in panels `[place][channels][columns]`."""
         blocks, lanes, element, width = self.blocks, self.lanes, self.lanes.element, self.width
         key = digest_of(
-            "winograd", blocks.dtype, blocks.channels, blocks.out_channels, blocks.turned, width,
+            blocks.kernel, blocks.dtype, blocks.channels, blocks.out_channels, blocks.turned, width,
             self.target.vector_bytes,
         )  # fmt: skip
         launch = LaunchText.begin(f"winograd_w_{key}", self.target)
         f = launch.function
         w, packed = launch.buffer("w"), launch.buffer("packed_w")
+        lines, taps = blocks.lines, blocks.kernel[0] * blocks.kernel[1]
         several = lanes.count * width
-        scratch = f.stack(f"[{9 * several} x {element}]", lanes.count * self.patches.size)
+        scratch = f.stack(f"[{taps * several} x {element}]", lanes.count * self.patches.size)
         groups = -(-blocks.channels // lanes.count)
         first, last = launch.share(self.panels * groups)
 
@@ -285,7 +383,7 @@ class _Images:
             depth = f.minimum(f.sub(blocks.channels, channel), lanes.count)
 
             def tap(t: str, _: list[str]) -> None:
-                place = f.sub(8, t) if blocks.turned else t
+                place = f.sub(taps - 1, t) if blocks.turned else t
                 to = f.offset(scratch, f.mul(place, several), element)
                 if blocks.turned:
                     row = f.add(f.mul(t, blocks.out_channels), column)
@@ -296,23 +394,27 @@ class _Images:
                     source = f.offset(w, f.add(f.mul(row, blocks.out_channels), column), element)
                     pack_straight(f, lanes, source, blocks.out_channels, depth, valid, width, to)
 
-            f.loop(0, 9, tap)
-            start = f.add(f.mul(panel, _PLACES * self.filter_place), f.mul(channel, width))
+            f.loop(0, taps, tap)
+            start = f.add(f.mul(panel, self.patches.places * self.filter_place), f.mul(channel, width))
             to = f.offset(packed, start, element)
 
             def vector(i: str, _: list[str]) -> None:
                 at = f.mul(i, lanes.count)
-                taps = [f.load(lanes, f.offset(scratch, f.add(at, t * several), element)) for t in range(9)]
-                columns = [_filter_line(f, lanes, taps[j::3]) for j in range(3)]
-                for r in range(4):
-                    for c, value in enumerate(_filter_line(f, lanes, [columns[j][r] for j in range(3)])):
-                        address = f.offset(to, f.add(at, (4 * r + c) * self.filter_place), element)
-                        f.store(lanes, address, value)
+                for r, row in enumerate(lines[0].filters):
+                    used = [i for i, factor in enumerate(row) if factor]
+                    across = []
+                    for j in range(blocks.kernel[1]):
+                        places = [f.add(at, (i * blocks.kernel[1] + j) * several) for i in used]
+                        values = [f.load(lanes, f.offset(scratch, place, element)) for place in places]
+                        across.append(_sum(f, lanes, [row[i] for i in used], values))
+                    for c, column_row in enumerate(lines[1].filters):
+                        place = f.add(at, (lines[1].places * r + c) * self.filter_place)
+                        f.store(lanes, f.offset(to, place, element), _sum(f, lanes, column_row, across))
 
             f.loop(0, f.mul(depth, self.patches.vectors), vector)
 
         f.loop(first, last, unit)
-        size = Size.of(self.panels * _PLACES * self.filter_place * self.patches.size)
+        size = Size.of(self.panels * self.patches.places * self.filter_place * self.patches.size)
         return Pack("w", "packed_w", size, f"winograd_w_{key}", (launch.finish(),))
 
     # ------------------------------------------------------------------------------------------- images
@@ -345,7 +447,7 @@ class _Images:
             self.patches.make(launch, source, blank, first, count, patches)
 
             def panel(p: Int, valid: int) -> None:
-                weights = f.offset(packed, f.mul(p, _PLACES * self.filter_place), element)
+                weights = f.offset(packed, f.mul(p, self.patches.places * self.filter_place), element)
                 self._products(launch, patches, weights, products, count, -(-valid // lanes.count))
                 f.loop(
                     0,
@@ -402,7 +504,7 @@ class _Images:
 
             plan.walk(f, count, 0, plan.units(f, count), tile)
 
-        f.loop(0, _PLACES, place)
+        f.loop(0, self.patches.places, place)
 
     def _block(
         self,
@@ -450,26 +552,23 @@ class _Images:
     def _sums(self, f: FunctionText, lower: bool, pixels: int, vectors: int) -> list[str]:
         """The upper or lower pixels of a block, vector by vector."""
         lanes, element = self.lanes, self.lanes.element
-        used = (1, 2, 3) if lower else (0, 1, 2)
+        rows, columns = self.blocks.lines
+        factors = rows.results[lower]
+        used = [r for r, factor in enumerate(factors) if factor]
         results: list[list[str]] = [[] for _ in range(pixels)]
         for v in range(vectors):
-            columns = []
-            for c in range(4 if pixels == 2 else 3):
-                products = [
-                    f.load(
-                        lanes,
-                        f.offset("%a", (4 * r + c) * self.patches.panel_place + v * lanes.count, element),
-                    )
-                    for r in used
-                ]
-                columns.append(_half(f, lanes, products, lower))
+            across = []
+            for c in range(columns.places):
+                places = [(columns.places * r + c) * self.patches.panel_place + v * lanes.count for r in used]
+                products = [f.load(lanes, f.offset("%a", place, element)) for place in places]
+                across.append(_sum(f, lanes, [factors[r] for r in used], products))
             for pixel in range(pixels):
-                results[pixel].append(_half(f, lanes, columns[pixel : pixel + 3], pixel == 1))
+                results[pixel].append(_sum(f, lanes, columns.results[pixel], across))
         return [value for row in results for value in row]
 
 
 class _Filters:
-    """`dw[3, 3, channels, out channels]`: sums over blocks, by panels of output channels and groups of blocks."""
+    """`dw[kh, kw, channels, out channels]`: sums over blocks, by panels of output channels and groups of blocks."""
 
     def __init__(self, blocks: Blocks, target: Target, symbol: str) -> None:
         self.blocks, self.target, self.symbol = blocks, target, symbol
@@ -484,7 +583,7 @@ class _Filters:
 
     def emit(self) -> LibraryCode:
         """Sums of products at each place for each group, then the groups' sum, turned into filters."""
-        elements = self.groups * self.panels * _PLACES * self.place
+        elements = self.groups * self.panels * self.patches.places * self.place
         sums = Workspace("sums", Size.of(elements * self.patches.size))
         return LibraryCode((self._emit_sums(), self._emit_total()), (self.patches.space, sums))
 
@@ -503,12 +602,12 @@ class _Filters:
         def group(g: str, first_panel: Int, last_panel: Int) -> None:
             first_block = f.div(f.mul(total, g), self.groups)
             last_block = f.div(f.mul(total, f.add(g, 1)), self.groups)
-            own = f.offset(sums, f.mul(g, self.panels * _PLACES * self.place), element)
+            own = f.offset(sums, f.mul(g, self.panels * self.patches.places * self.place), element)
             fill_zero(
                 f,
                 self.lanes,
-                f.offset(own, f.mul(first_panel, _PLACES * self.place), element),
-                f.mul(f.sub(last_panel, first_panel), _PLACES * self.place),
+                f.offset(own, f.mul(first_panel, self.patches.places * self.place), element),
+                f.mul(f.sub(last_panel, first_panel), self.patches.places * self.place),
             )
 
             def chunk(block: str) -> Int:
@@ -522,7 +621,7 @@ class _Filters:
                         self._error(launch, dy, blank, f.add(block, i), i, errors, column, valid)
 
                     f.loop(0, count, one)
-                    to = f.offset(own, f.mul(p, _PLACES * self.place), element)
+                    to = f.offset(own, f.mul(p, self.patches.places * self.place), element)
                     self._products(launch, patches, errors, to, count, -(-valid // self.lanes.count))
 
                 if whole:
@@ -547,7 +646,7 @@ class _Filters:
         column: Int,
         valid: int,
     ) -> None:
-        """Transforms the 2x2 results of a block into row `number` of each place; signs of the last line aside."""
+        """Transforms the 2x2 results of a block into row `number` of each different place."""
         f, blocks, element = launch.function, self.blocks, self.lanes.element
         image, block_row, block_column = self.patches.where(f, block)
         row, first = f.mul(block_row, 2), f.mul(block_column, 2)
@@ -574,14 +673,15 @@ class _Filters:
     def _transform(self, f: FunctionText, corners: tuple[str, ...], valid: int) -> None:
         """`A e A^T`, vector by vector."""
         lanes = self.lanes
+        rows, columns = (line.errors[0] for line in self.blocks.lines)
         for v in range(0, valid, lanes.count):
             pixels = [f.load(lanes, f.offset(corner, v, lanes.element), valid - v) for corner in corners]
-            columns = [_error_line(f, lanes, pixels[j::2]) for j in range(2)]
             to = f.offset("%to", v, lanes.element)
-            for r in range(4):
-                for s, value in enumerate(_error_line(f, lanes, [columns[0][r], columns[1][r]])):
-                    place = (4 * r + s) * self.patches.panel_place
-                    f.store(lanes, f.offset(to, place, lanes.element), value)
+            for r, row in enumerate(rows):
+                across = [_sum(f, lanes, row, pixels[j::2]) for j in range(2)]
+                for s, column in enumerate(columns):
+                    place = (len(columns) * r + s) * self.patches.panel_place
+                    f.store(lanes, f.offset(to, place, lanes.element), _sum(f, lanes, column, across))
 
     def _products(
         self, launch: LaunchText, patches: str, errors: str, sums: str, count: Int, vectors: int
@@ -589,10 +689,17 @@ class _Filters:
         """For each place, channels by output channels: the sum over a chunk's blocks, added to what is there."""
         f, element, blocks = launch.function, self.lanes.element, self.blocks
         plan = RowPlan(blocks.channels, self.most_rows)
+        columns = blocks.lines[1]
+        rows, (different, picks) = blocks.lines[0].errors[1], columns.errors
+        width = len(different)
 
         def place(n: str, _: list[str]) -> None:
             a = f.offset(patches, f.mul(n, self.patches.place), element)
-            b = f.offset(errors, f.mul(n, self.patches.panel_place), element)
+            error = f.add(
+                f.mul(_pick(f, rows, f.div(n, columns.places)), width),
+                _pick(f, picks, f.rem(n, columns.places)),
+            )
+            b = f.offset(errors, f.mul(error, self.patches.panel_place), element)
             c = f.offset(sums, f.mul(n, self.place), element)
 
             def tile(height: int, row: Int) -> None:
@@ -616,28 +723,28 @@ class _Filters:
 
             plan.each(f, 0, plan.units(f, blocks.channels), tile)
 
-        f.loop(0, _PLACES, place)
+        f.loop(0, self.patches.places, place)
 
     def _emit_total(self) -> Launch:
-        """The groups' sums in their order, `G^T p G`, and the epilogue: three taps of a row at a time."""
+        """The groups' sums in their order, `G^T p G`, and the epilogue: the taps of a row at a time."""
         blocks, lanes, element, width = self.blocks, self.lanes, self.lanes.element, self.width
         launch = LaunchText.begin(self.symbol + "_total", self.target)
         f = launch.function
         sums = launch.buffer("sums")
         buffers = EpilogueBuffers.load(launch, blocks.epilogue)
         first, last = launch.share(blocks.channels)
-        group_elements = self.panels * _PLACES * self.place
+        group_elements = self.panels * self.patches.places * self.place
 
         def panel(channel: Int, p: Int, valid: int) -> None:
-            start = f.add(f.mul(p, _PLACES * self.place), f.mul(channel, width))
+            start = f.add(f.mul(p, self.patches.places * self.place), f.mul(channel, width))
             column = f.mul(p, width)
-            for line in range(3):
+            for line in range(blocks.kernel[0]):
                 vectors = -(-valid // lanes.count)
                 store = Store(blocks.out_channels, blocks.channels, valid)
-                row = f.add(channel, 3 * line * blocks.channels)
+                row = f.add(channel, blocks.kernel[1] * line * blocks.channels)
                 kernel = tile_kernel(
                     launch.module,
-                    Tile(lanes, vectors, 3, (), (), store),
+                    Tile(lanes, vectors, blocks.kernel[1], (), (), store),
                     blocks.epilogue,
                     lambda g, line=line, vectors=vectors: self._taps(g, line, vectors, group_elements),  # type: ignore[misc]
                     key=line,
@@ -656,12 +763,18 @@ class _Filters:
         return launch.finish()
 
     def _taps(self, f: FunctionText, line: int, vectors: int, group_elements: int) -> list[str]:
-        """The three taps of one row of filters, vector by vector."""
+        """The taps of one row of filters, vector by vector."""
         lanes = self.lanes
-        used = ((0, 1, 2), (1, 2), (1, 2, 3))[line]
-        results: list[list[str]] = [[] for _ in range(3)]
+        rows, columns = self.blocks.lines
+        factors = _turned(rows.filters)[line]
+        used = [r for r, factor in enumerate(factors) if factor]
+        results: list[list[str]] = [[] for _ in range(self.blocks.kernel[1])]
         for v in range(vectors):
-            places = [(4 * r + c) * self.place + v * lanes.count for r in used for c in range(4)]
+            places = [
+                (columns.places * r + c) * self.place + v * lanes.count
+                for c in range(columns.places)
+                for r in used
+            ]
 
             def load(start: str, places: list[int] = places) -> list[str]:
                 return [f.load(lanes, f.offset(start, place, lanes.element)) for place in places]
@@ -675,53 +788,49 @@ class _Filters:
             begin = [("ptr", f.offset("%a", group_elements, lanes.element))]
             begin += [(lanes.type, value) for value in load("%a")]
             values = f.loop(1, self.groups, add, begin)[1:]
-            rows = [_tap(f, lanes, [values[i * 4 + c] for i in range(len(used))], line) for c in range(4)]
-            for tap in range(3):
-                results[tap].append(_tap(f, lanes, (rows[:3], rows[1:3], rows[1:])[tap], tap))
+            across = [
+                _sum(f, lanes, [factors[r] for r in used], values[c * len(used) : (c + 1) * len(used)])
+                for c in range(columns.places)
+            ]
+            for tap, factors_across in enumerate(_turned(columns.filters)):
+                results[tap].append(_sum(f, lanes, factors_across, across))
         return [value for row in results for value in row]
 
 
-def _patch_line(f: FunctionText, lanes: Lanes, d: list[str]) -> list[str]:
-    """`B^T d` of four values."""
-    return [
-        f.value(f"fsub {lanes.type} {d[0]}, {d[2]}"),
-        f.value(f"fadd {lanes.type} {d[1]}, {d[2]}"),
-        f.value(f"fsub {lanes.type} {d[2]}, {d[1]}"),
-        f.value(f"fsub {lanes.type} {d[1]}, {d[3]}"),
-    ]
+def _turned(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))
 
 
-def _filter_line(f: FunctionText, lanes: Lanes, g: list[str]) -> list[str]:
-    """`G g` of three values."""
-    half = f.splat(lanes, "0.5")
-    ends = f.value(f"fadd {lanes.type} {g[0]}, {g[2]}")
-    results = [g[0]]
-    for operation in ("fadd", "fsub"):
-        total = f.value(f"{operation} {lanes.type} {ends}, {g[1]}")
-        results.append(f.value(f"fmul {lanes.type} {total}, {half}"))
-    return [*results, g[2]]
+def _pick(f: FunctionText, table: Sequence[int], index: Int) -> Int:
+    """An entry of a short table."""
+    if isinstance(index, int):
+        return table[index]
+    if list(table) == list(range(len(table))):
+        return index
+    value: Int = table[-1]
+    for i, entry in reversed(list(enumerate(table[:-1]))):
+        value = f.select(f.compare("eq", index, i), entry, value)
+    return value
 
 
-def _half(f: FunctionText, lanes: Lanes, m: list[str], lower: bool) -> str:
-    """One of the two values of `A^T m`: the upper from the first three values, the lower from the last three."""
-    operation = "fsub" if lower else "fadd"
-    total = f.value(f"{operation} {lanes.type} {m[0]}, {m[1]}")
-    return f.value(f"{operation} {lanes.type} {total}, {m[2]}")
-
-
-def _error_line(f: FunctionText, lanes: Lanes, e: list[str]) -> list[str]:
-    """`A e` of two values, the last one with the opposite sign."""
-    total = f.value(f"fadd {lanes.type} {e[0]}, {e[1]}")
-    return [e[0], total, f.value(f"fsub {lanes.type} {e[0]}, {e[1]}"), e[1]]
-
-
-def _tap(f: FunctionText, lanes: Lanes, p: list[str], tap: int) -> str:
-    """One of the three values of `G^T p`, of those values of `p` that it needs; the last has the opposite sign."""
-    half = f.splat(lanes, "0.5")
-    if tap == 1:
-        return f.value(f"fmul {lanes.type} {f.value(f'fsub {lanes.type} {p[0]}, {p[1]}')}, {half}")
-    pair = p[1:] if tap == 0 else p[:2]
-    middle = f.value(f"fmul {lanes.type} {f.value(f'fadd {lanes.type} {pair[0]}, {pair[1]}')}, {half}")
-    if tap == 0:
-        return f.value(f"fadd {lanes.type} {p[0]}, {middle}")
-    return f.value(f"fsub {lanes.type} {middle}, {p[2]}")
+def _sum(f: FunctionText, lanes: Lanes, factors: Sequence[float], values: Sequence[str]) -> str:
+    """The sum of values times factors, those of one size added first."""
+    terms: dict[float, list[tuple[float, str]]] = {}
+    for factor, value in zip(factors, values, strict=True):
+        if factor:
+            terms.setdefault(abs(factor), []).append((factor, value))
+    total = ""
+    # A term that is added comes first, so that nothing needs to be negated.
+    groups = {size: sorted(members, reverse=True) for size, members in terms.items()}
+    for size, members in sorted(groups.items(), key=lambda group: -group[1][0][0]):
+        sign, part = members[0]
+        for factor, value in members[1:]:
+            operation = "fadd" if factor * sign > 0 else "fsub"
+            part = f.value(f"{operation} {lanes.type} {part}, {value}")
+        if size != 1:
+            part = f.value(f"fmul {lanes.type} {part}, {f.splat(lanes, repr(float(size)))}")
+        if total:
+            total = f.value(f"{'fadd' if sign > 0 else 'fsub'} {lanes.type} {total}, {part}")
+        else:
+            total = part if sign > 0 else f.value(f"fneg {lanes.type} {part}")
+    return total
