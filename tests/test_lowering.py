@@ -592,7 +592,7 @@ def test_heads_of_attention_are_cut_out_and_put_together_without_copies(
     w = gf.placeholder(gf.float32, [width, 3 * width])
     q, k, v = (heads(part, lead, length, count) for part in gf.split(gf.matmul(x, w), 3, axis=1))
     scores = gf.matmul(q, k, transpose_b=True) * 0.3
-    mixed = gf.reshape(gf.transpose(gf.matmul(scores, v), [0, 2, 1, 3]), [-1, width])
+    mixed = gf.reshape(gf.transpose(gf.matmul(gf.tanh(scores), v), [0, 2, 1, 3]), [-1, width])
     arrays = [numbers(batch * length, width), numbers(width, 3 * width, seed=1)]
     plan = check_run([gf.matmul(mixed, w)], [x, w], arrays, 1e-3)
     assert {launch.origin.type for launch in plan.launches} == {"MatMul", "BatchMatMulV2"}
@@ -717,3 +717,73 @@ def test_rows_that_read_the_table_itself_are_put_down_first() -> None:
     wanted = before.copy()
     np.add.at(wanted, ids, before[ids[::-1]] * 2)
     np.testing.assert_allclose(state.get("own"), wanted, rtol=1e-6)
+
+
+# -- attention ------------------------------------------------------------------------------------------------
+
+
+def attentions(plan: Plan) -> int:
+    return sum(getattr(launch.kernel, "symbol", "").startswith("attention_") for launch in plan.launches)
+
+
+@pytest.mark.parametrize("open_batch", [False, True])
+@pytest.mark.parametrize("masked", ["", "keys", "pairs", "all"])
+def test_attention_is_one_launch(open_batch: bool, masked: str) -> None:
+    batch, length, count, depth = 2, 19, 3, 8
+    lead = None if open_batch else batch
+    x = gf.placeholder(gf.float32, [lead, length, 3 * count * depth])
+    shapes: dict[str, list[int | None]] = {
+        "keys": [lead, 1, 1, length], "pairs": [1, 1, length, length], "all": [lead, count, length, length]
+    }  # fmt: skip
+    hidden = shapes.get(masked)
+    parts = gf.split(gf.reshape(x, [-1, length, 3, count, depth]), 3, axis=2)
+    q, k, v = (gf.transpose(gf.squeeze(part, [2]), [0, 2, 1, 3]) for part in parts)
+    scores = gf.matmul(q, k, transpose_b=True) / depth**0.5
+    feeds, arrays = [x], [numbers(batch, length, 3 * count * depth)]
+    if hidden is not None:
+        mask = gf.placeholder(gf.float32, hidden)
+        scores += (1.0 - mask) * -9.0
+        feeds.append(mask)
+        arrays.append(np.round(np.abs(numbers(*(size or batch for size in hidden), seed=1))))
+    mixed = gf.transpose(gf.matmul(gf.nn.softmax(scores), v), [0, 2, 1, 3])
+    plan = check_run([gf.reshape(mixed, [-1, length, count * depth])], feeds, arrays, 1e-5)
+    assert attentions(plan) == 1
+    assert len(plan.launches) <= (2 if masked else 1)
+
+
+def test_what_else_takes_the_weights_keeps_them() -> None:
+    q, k = gf.placeholder(gf.float32, [3, 20, 8]), gf.placeholder(gf.float32, [3, 30, 8])
+    scores = gf.matmul(q, k, transpose_b=True)
+    weights = gf.nn.softmax(scores)
+    mixed = gf.matmul(weights, k)
+    arrays = [numbers(3, 20, 8), numbers(3, 30, 8, seed=1)]
+    assert attentions(check_run([mixed], [q, k], arrays, 1e-5)) == 1
+    assert attentions(check_run([mixed, weights], [q, k], arrays, 1e-5)) == 0
+    assert attentions(check_run([mixed, scores], [q, k], arrays, 1e-4)) == 0
+    check_run(gf.gradients(mixed, [q, k]), [q, k], arrays, 1e-4)
+
+
+def test_softmax_by_hand_and_a_bias_of_each_query_are_attention_too() -> None:
+    q, k = gf.placeholder(gf.float32, [20, 8]), gf.placeholder(gf.float32, [30, 8])
+    bias = gf.placeholder(gf.float32, [20, 1])
+    scores = gf.tanh(gf.matmul(q, k, transpose_b=True) * bias)
+    grown = gf.exp(scores - gf.reduce_max(scores, -1, keepdims=True))
+    mixed = gf.matmul(grown / gf.reduce_sum(grown, -1, keepdims=True), k)
+    arrays = [numbers(20, 8), numbers(30, 8, seed=1), numbers(20, 1, seed=2)]
+    assert attentions(check_run([mixed], [q, k, bias], arrays, 1e-5)) == 1
+
+
+def test_what_only_looks_like_attention_is_not() -> None:
+    q, k = gf.placeholder(gf.float32, [20, 8]), gf.placeholder(gf.float32, [20, 8])
+    scores = gf.matmul(q, k, transpose_b=True)
+    arrays = [numbers(20, 8), numbers(20, 8, seed=1)]
+    other = gf.nn.softmax(scores)
+    for product in (
+        gf.matmul(other, k, transpose_a=True),
+        gf.matmul(other, gf.transpose(scores)),
+        gf.matmul(k, other, transpose_a=True),
+    ):
+        assert attentions(check_run([product], [q, k], arrays, 1e-3)) == 0
+    few = gf.placeholder(gf.float32, [2, 8])
+    mixed = gf.matmul(gf.nn.softmax(gf.matmul(few, k, transpose_b=True)), k)
+    assert attentions(check_run([mixed], [few, k], [numbers(2, 8), arrays[1]], 1e-5)) == 0

@@ -22,11 +22,13 @@ from graphflow.loops.ir import Const, Expr, Load, Op, Var, bits
 
 __all__ = [
     "ACCUMULATOR",
+    "Attention",
     "Call",
     "Conv2D",
     "Epilogue",
     "EpilogueOperand",
     "Gemm",
+    "Mask",
     "Pool2D",
     "Size",
     "digest",
@@ -240,7 +242,58 @@ class Pool2D:
         return batch * self.out_height * self.out_width * self.channels * self.window[0] * self.window[1]
 
 
-Call = Gemm | Conv2D | Pool2D
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A further operand of an attention's scores: a buffer that is read at `column` (0 or 1) elements from
+    one key to the next, `row` from one query to the next, `steps` along each batch axis.
+    """
+
+    name: str
+    dtype: str
+    row: Extent
+    column: Literal[0, 1]
+    steps: tuple[Extent, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Attention:
+    """`c[..., m, width] = softmax(score(q[..., m, k] @ k[..., n, k]^T)) @ v[..., n, width]`, the softmax
+    taken over the n keys.
+
+    Buffers: `q`, `k`, `v`, the masks, `c`. `score`: one result, an expression over `acc` (a product of a
+    query and a key) and the masks' names; its operands are empty. `stride_q`, ...: elements from one row to
+    the next; `steps_q`, ...: from one matrix to the next along each of the `batch` axes, zero where the
+    operand has one for all. The elements of a row lie side by side. Run-time sizes where `None`: "m", "n",
+    "k", "width", "batch0", ..., "stride_q", ..., "step_q0", ..., and "stride_MASK", "step_MASK0".
+    """
+
+    dtype: str
+    m: Extent
+    n: Extent
+    k: Extent
+    width: Extent
+    batch: tuple[Extent, ...]
+    stride_q: Extent
+    stride_k: Extent
+    stride_v: Extent
+    stride_c: Extent
+    steps_q: tuple[Extent, ...]
+    steps_k: tuple[Extent, ...]
+    steps_v: tuple[Extent, ...]
+    steps_c: tuple[Extent, ...]
+    score: Epilogue
+    masks: tuple[Mask, ...] = ()
+
+    def flops(self, sizes: Mapping[str, int]) -> int:
+        """Floating-point operations of the two products, a multiply-add being two."""
+        total = 2 * (self.m or sizes["m"]) * (self.n or sizes["n"])
+        total *= (self.k or sizes["k"]) + (self.width or sizes["width"])
+        for axis, extent in enumerate(self.batch):
+            total *= sizes[f"batch{axis}"] if extent is None else extent
+        return total
+
+
+Call = Gemm | Conv2D | Pool2D | Attention
 
 
 def window_count(extent: int, window: int, stride: int, dilation: int, padding: Pair) -> int:

@@ -12,13 +12,14 @@ import numpy as np
 
 from graphflow.backends.base import Backend, Pack
 from graphflow.loops import ir
-from graphflow.loops.build import RowIndex, RowReduce, RowSize
-from graphflow.loops.library import ACCUMULATOR, Call, Epilogue, EpilogueOperand, Gemm
+from graphflow.loops.library import ACCUMULATOR, Attention, Call, Epilogue, EpilogueOperand, Gemm
+from graphflow.lowering.attention import attention_of
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel, order_kernel
+from graphflow.lowering.epilogues import over_of, renamed_in
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
-from graphflow.lowering.kernels import STREAM_FROM, Body, Leaf, Lowered, body_of, lower_group
+from graphflow.lowering.kernels import STREAM_FROM, Body, Lowered, body_of, lower_group
 from graphflow.lowering.movement import block_kernel, blocks_of
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
 from graphflow.lowering.sizes import row_major, value_sizes
@@ -81,6 +82,7 @@ class _Lowering:
         self.factors = collections.Counter(
             _factor(found) for found in self.call_nodes.values() if isinstance(found.call, Gemm)
         )
+        self.join_attention()
         self.place_results({node: node.outputs[0] for node in self.call_nodes})
         absorbed = self.absorb_calls(self.fusion.order)
         for group, node in absorbed.items():
@@ -188,11 +190,37 @@ class _Lowering:
             for source in node.inputs:
                 self.drop_use(source, node)
 
+    def join_attention(self) -> None:
+        """Makes one call of two products with a softmax between them, of which nobody else takes anything."""
+        for node, found in list(self.call_nodes.items()):
+            weights = found.operands.get("a")
+            group = None if weights is None else self.group_of.get(weights.node)
+            if weights is None or group is None or weights in self.roots:
+                continue
+            if self.uses[weights] != [node] or self.needed(group) != [weights]:
+                continue
+            body = self.body(group)
+            for value in {leaf.value for leaf in body.leaves.values() if leaf.value is not None}:
+                scores = self.call_nodes.get(value.node)
+                if scores is None or value in self.roots:
+                    continue
+                if any(self.group_of.get(user) is not group for user in self.uses[value]):
+                    continue
+                joined = attention_of(found, scores, body, value)
+                if joined is not None:
+                    self.call_nodes[node] = joined
+                    del self.call_nodes[value.node]
+                    self.skipped.add(value.node)
+                    self.drop_use(weights, node)
+                    for operand in joined.operands.values():
+                        self.uses[operand].append(node)
+                    break
+
     def place_results(self, results: dict[Node, Value]) -> None:
         """Lets matrix products leave a result in the order of the transpose that alone takes it."""
         for node, value in results.items():
             call, users = self.call_nodes[node].call, self.uses.get(value, [])
-            if not isinstance(call, Gemm) or call.steps_c is not None or value in self.roots:
+            if not isinstance(call, Gemm | Attention) or value in self.turned or value in self.roots:
                 continue
             if (
                 len(users) != 1
@@ -211,6 +239,8 @@ class _Lowering:
         taken: dict[Group, Node] = {}
         for entry in list(order):
             if not isinstance(entry, Node) or entry not in self.call_nodes:
+                continue
+            if isinstance(self.call_nodes[entry].call, Attention):
                 continue
             value = self.shown(entry)
             users = self.uses.get(value, [])
@@ -348,6 +378,7 @@ class _Lowering:
     ) -> tuple[Call, dict[str, Value], dict[str, Value]] | None:
         """The call with the group as its epilogue, operands and results by name; None where it doesn't fit."""
         call_node = self.call_nodes[node]
+        assert not isinstance(call_node.call, Attention)
         produced = self.shown(node)
         dtype = ir.dtype_name(produced.dtype.name)
         operands: dict[str, Value] = dict(call_node.operands)
@@ -356,7 +387,7 @@ class _Lowering:
         if len(body.leaves) > _MOST_EPILOGUE_OPERANDS:
             return None
         for name, leaf in body.leaves.items():
-            over = _over(leaf, body)
+            over = over_of(leaf, body)
             if leaf.value is None or ir.dtype_name(leaf.value.dtype.name) != dtype or over is None:
                 return None
             if leaf.value is produced:
@@ -373,7 +404,7 @@ class _Lowering:
         for i, result in enumerate(body.results):
             if not result.inner or ir.dtype_name(result.value.dtype.name) != dtype:
                 return None
-            expr = _renamed(result.expr, renamed, memo, dtype)
+            expr = renamed_in(result.expr, renamed, memo, dtype)
             if expr is None:
                 return None
             results.append((f"result{i}", expr))
@@ -395,7 +426,7 @@ class _Lowering:
         if isinstance(call, Gemm) and self.prepacks(self.call_nodes[node]):
             call = dataclasses.replace(call, prepack_b=True)
         for name, value in list(results.items()):
-            if value in self.turned and isinstance(call, Gemm):
+            if value in self.turned and isinstance(call, Gemm | Attention):
                 results[name], strides = self.turned[value]
                 sizes = dict(sizes)
                 call = with_result_at(call, strides, sizes)
@@ -758,54 +789,6 @@ def _factor(found: CallNode) -> Hashable:
     assert isinstance(call, Gemm)
     lies = call.transpose_b, call.stride_b, call.steps_b
     return found.operands["b"], found.offsets.get("b", 0), lies
-
-
-def _over(leaf: Leaf, body: Body) -> str | None:
-    """How an operand of an epilogue is addressed, or None if in no way that epilogues know."""
-    if leaf.value is None or leaf.gathered or leaf.offset.value:
-        return None
-    rank = len(body.space)
-    strides = tuple(s.value if n.value != 1 else 0 for s, n in zip(leaf.strides, body.space, strict=True))
-    dense = row_major(body.space)
-    full = tuple(s.value if n.value != 1 else 0 for s, n in zip(dense, body.space, strict=True))
-    count = math.prod(leaf.value.sizes or ())
-    if strides == full and count == math.prod(s.value for s in body.space):
-        return "element"
-    if not any(strides):
-        return "scalar"
-    if rank and not any(strides[:-1]) and strides[-1] == 1 and count == body.space[-1].value:
-        return "column"
-    rows = row_major(body.space[:-1])
-    wanted = tuple(s.value if n.value != 1 else 0 for s, n in zip(rows, body.space[:-1], strict=True))
-    if rank and strides[-1] == 0 and strides[:-1] == wanted:
-        return "row"
-    return None
-
-
-def _renamed(
-    root: ir.Expr, names: dict[str, ir.Expr], memo: dict[int, ir.Expr], dtype: str
-) -> ir.Expr | None:
-    """The expression with leaves renamed, or None if an epilogue can't compute it."""
-    stack: list[tuple[ir.Expr, bool]] = [(root, False)]
-    while stack:
-        expr, ready = stack.pop()
-        if id(expr) in memo:
-            continue
-        if isinstance(expr, RowReduce | RowIndex | RowSize | ir.Load):
-            return None
-        if isinstance(expr, ir.Op):
-            if expr.dtype not in (dtype, "i1"):
-                return None
-            if not ready:
-                stack.append((expr, True))
-                stack.extend((arg, False) for arg in expr.args)
-                continue
-            memo[id(expr)] = ir.Op(expr.name, tuple(memo[id(arg)] for arg in expr.args), expr.dtype)
-        elif isinstance(expr, ir.Var):
-            memo[id(expr)] = names[expr.name]
-        else:
-            memo[id(expr)] = expr
-    return memo[id(root)]
 
 
 __all__ = ["lower", "materialized"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container, Mapping, Sequence
 
-from graphflow.loops.library import Gemm
+from graphflow.loops.library import Attention, Gemm
 from graphflow.lowering.calls import CallNode
 from graphflow.lowering.forms import Form, window_source
 from graphflow.lowering.sizes import Size, reshaped, row_major, value_sizes
@@ -53,7 +53,7 @@ def strided_view(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Side:
+class Side:
     """How an operand lies: whether its last two axes are swapped, its row stride, its step along each batch axis."""
 
     transposed: bool
@@ -61,7 +61,7 @@ class _Side:
     steps: Strides
 
 
-def _side(sizes: Sequence[Size], strides: Strides, batch: Sequence[Size], transposed: bool) -> _Side | None:
+def _side(sizes: Sequence[Size], strides: Strides, batch: Sequence[Size], transposed: bool) -> Side | None:
     """The operand, or None if neither of its last two axes lies side by side."""
     if any(stride.value < 0 for stride in strides):
         return None
@@ -77,7 +77,7 @@ def _side(sizes: Sequence[Size], strides: Strides, batch: Sequence[Size], transp
     for axis, (size, step) in enumerate(zip(sizes[:-2], strides[:-2], strict=True)):
         if size.value != 1 or batch[lead + axis].value == 1:
             steps[lead + axis] = step
-    return _Side(transposed, stride, tuple(steps))
+    return Side(transposed, stride, tuple(steps))
 
 
 def _as_matrix(sizes: Strides, strides: Strides) -> tuple[Strides, Strides | None]:
@@ -89,12 +89,32 @@ def _as_matrix(sizes: Strides, strides: Strides) -> tuple[Strides, Strides | Non
     return wanted, reshaped(sizes, strides, wanted)
 
 
-def _named(sizes: dict[str, int], name: str, size: Size) -> int | None:
+def named(sizes: dict[str, int], name: str, size: Size) -> int | None:
     """A number of a call: fixed, or noted among its run-time sizes."""
     if not size.dynamic:
         return size.value
     sizes[name] = size.value
     return None
+
+
+def side_of(found: CallNode, name: str) -> Side | None:
+    """Returns how an operand of a product lies, or None if it is no plain matrix."""
+    call = found.call
+    assert isinstance(call, Gemm)
+    stride, steps = getattr(call, f"stride_{name}"), getattr(call, f"steps_{name}")
+    transposed = getattr(call, f"transpose_{name}")
+
+    def size(known: int | None, key: str) -> Size:
+        return Size(found.sizes[key], True) if known is None else Size(known)
+
+    if stride != "dense":
+        along = tuple(size(step, f"step_{name}{axis}") for axis, step in enumerate(steps or ()))
+        return Side(transposed, size(stride, f"stride_{name}"), along) if steps is not None else None
+    sizes = value_sizes(found.operands[name])
+    if len(sizes) > 2 and not call.batch:
+        return None
+    batch = [size(extent, f"batch{axis}") for axis, extent in enumerate(call.batch)]
+    return _side(sizes, row_major(sizes), batch, transposed)
 
 
 def with_operands_in_place(
@@ -131,16 +151,16 @@ def with_operands_in_place(
             continue
         operands[name], offsets[name] = base, offset.value * value.dtype.size
         changes[f"transpose_{name}"] = side.transposed
-        changes[f"stride_{name}"] = _named(sizes, f"stride_{name}", side.stride)
+        changes[f"stride_{name}"] = named(sizes, f"stride_{name}", side.stride)
         changes[f"steps_{name}"] = tuple(
-            _named(sizes, f"step_{name}{axis}", step) for axis, step in enumerate(side.steps)
+            named(sizes, f"step_{name}{axis}", step) for axis, step in enumerate(side.steps)
         )
     if not changes:
         return None
     return CallNode(dataclasses.replace(call, **changes), operands, found.result, sizes, offsets)  # type: ignore[arg-type]
 
 
-def result_strides(call: Gemm, value: Value, user: Node) -> Strides | None:
+def result_strides(call: Gemm | Attention, value: Value, user: Node) -> Strides | None:
     """Returns how far apart a product's elements lie in the dense result of the transpose that alone takes it.
 
     None where the user is something else, or tears the last axis apart.
@@ -177,13 +197,22 @@ def result_strides(call: Gemm, value: Value, user: Node) -> Strides | None:
     return tuple(result)
 
 
-def with_result_at(call: Gemm, strides: Strides, sizes: dict[str, int]) -> Gemm:
+def with_result_at(call: Gemm | Attention, strides: Strides, sizes: dict[str, int]) -> Gemm | Attention:
     """Returns a product whose result lies at these strides; what of them is open is added to the sizes."""
     return dataclasses.replace(
         call,
-        stride_c=_named(sizes, "stride_c", strides[-2]),
-        steps_c=tuple(_named(sizes, f"step_c{axis}", step) for axis, step in enumerate(strides[:-2])),
+        stride_c=named(sizes, "stride_c", strides[-2]),
+        steps_c=tuple(named(sizes, f"step_c{axis}", step) for axis, step in enumerate(strides[:-2])),
     )
 
 
-__all__ = ["Strides", "result_strides", "strided_view", "with_operands_in_place", "with_result_at"]
+__all__ = [
+    "Side",
+    "Strides",
+    "named",
+    "result_strides",
+    "side_of",
+    "strided_view",
+    "with_operands_in_place",
+    "with_result_at",
+]

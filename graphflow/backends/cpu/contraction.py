@@ -1,13 +1,14 @@
-"""Library calls as CPU code: matrix products, convolutions and pools."""
+"""Library calls as CPU code: matrix products, attention, convolutions and pools."""
 
 from __future__ import annotations
 
+from graphflow.backends.cpu.attention import emit_attention
 from graphflow.backends.cpu.convolution import emit_convolution
 from graphflow.backends.cpu.gemm import emit_gemm
 from graphflow.backends.cpu.pooling import emit_pool
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import BufferArgument, Launch, LibraryCode, Pack, SizeArgument, Workspace
-from graphflow.loops.library import Call, Conv2D, Gemm, Pool2D
+from graphflow.loops.library import Attention, Call, Conv2D, Gemm, Pool2D
 
 __all__ = ["BufferArgument", "Launch", "LibraryCode", "Pack", "SizeArgument", "Workspace", "emit"]
 
@@ -20,4 +21,6 @@ def emit(call: Call, target: Target) -> LibraryCode:
         return emit_convolution(call, target)
     if isinstance(call, Pool2D):
         return emit_pool(call, target)
+    if isinstance(call, Attention):
+        return emit_attention(call, target)
     raise TypeError(f"{type(call).__name__} is not a library call")

@@ -31,6 +31,7 @@ from graphflow.backends.cpu.tiles import (
     Workspace,
     each_run,
     lanes_of,
+    stepped,
     tile_kernel,
     tile_shape,
 )
@@ -301,17 +302,6 @@ def _steps(name: str, steps: tuple[int | None, ...] | None) -> tuple[_Extent, ..
     return tuple(_Extent(f"step_{name}{axis}", step) for axis, step in enumerate(steps))
 
 
-def _stepped(f: FunctionText, extents: Sequence[Int], steps: Sequence[Int], index: Int) -> Int:
-    """Elements from the first matrix to matrix `index`, counted row-major over the extents."""
-    result: Int = 0
-    for axis in reversed(range(len(extents))):
-        place = index if axis == 0 else f.rem(index, extents[axis])
-        result = f.add(result, f.mul(place, steps[axis]))
-        if axis:
-            index = f.div(index, extents[axis])
-    return result
-
-
 def _turn_epilogue(epilogue: Epilogue) -> Epilogue:
     """The epilogue of a single column as that of a single row: what was per row is per element, and so on."""
     turned: dict[str, Literal["element", "scalar"]] = {"row": "element", "column": "scalar"}
@@ -355,7 +345,7 @@ class _Operands:
 
     def _matrix(self, index: Int, operand: _Operand, elements: Int, steps: list[Int] | None) -> Int:
         if steps is not None:
-            return _stepped(self.f, self.batch, steps, index)
+            return stepped(self.f, self.batch, steps, index)
         return self.f.mul(self.product.matrix_index(self.f, self.batch, index, operand.batch), elements)
 
     def place(self, matrix: Int, row: Int, column: Int) -> dict[str, Int]:
@@ -370,7 +360,7 @@ class _Operands:
         if self.c_steps is None:
             start = f.mul(whole_row, self.c_stride)
         else:
-            start = f.add(_stepped(f, self.batch, self.c_steps, matrix), f.mul(row, self.c_stride))
+            start = f.add(stepped(f, self.batch, self.c_steps, matrix), f.mul(row, self.c_stride))
         return self.epilogue.at(f, f.add(start, column), whole_row, column)
 
 
@@ -391,7 +381,7 @@ def _own_matrices(
     if steps is None:
         return count, lambda matrix: f.mul(matrix, elements)
     apart = [step for step, varies in zip(steps, operand.batch, strict=True) if varies]
-    return count, lambda matrix: _stepped(f, own, apart, matrix)
+    return count, lambda matrix: stepped(f, own, apart, matrix)
 
 
 _PACKED_DEPTH = 128

@@ -33,6 +33,7 @@ __all__ = [
     "Workspace",
     "each_run",
     "lanes_of",
+    "stepped",
     "tile_kernel",
     "tile_shape",
 ]
@@ -204,6 +205,17 @@ def each_run(
         f.loop(f.div(first, length), f.add(f.div(f.sub(last, 1), length), 1), run)
 
     f.when_less(first, last, runs)
+
+
+def stepped(f: FunctionText, extents: Sequence[Int], steps: Sequence[Int], index: Int) -> Int:
+    """Elements from the first matrix to matrix `index`, counted row-major over the extents."""
+    result: Int = 0
+    for axis in reversed(range(len(extents))):
+        place = index if axis == 0 else f.rem(index, extents[axis])
+        result = f.add(result, f.mul(place, steps[axis]))
+        if axis:
+            index = f.div(index, extents[axis])
+    return result
 
 
 def lanes_of(target: Target, dtype: str) -> Lanes:

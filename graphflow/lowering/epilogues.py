@@ -1,0 +1,61 @@
+"""What of a group's body the epilogue of a library call can hold."""
+
+from __future__ import annotations
+
+import math
+
+from graphflow.loops import ir
+from graphflow.loops.build import RowIndex, RowReduce, RowSize
+from graphflow.lowering.kernels import Body, Leaf
+from graphflow.lowering.sizes import row_major
+
+
+def over_of(leaf: Leaf, body: Body) -> str | None:
+    """How an operand of an epilogue is addressed, or None if in no way that epilogues know."""
+    if leaf.value is None or leaf.gathered or leaf.offset.value:
+        return None
+    rank = len(body.space)
+    strides = tuple(s.value if n.value != 1 else 0 for s, n in zip(leaf.strides, body.space, strict=True))
+    dense = row_major(body.space)
+    full = tuple(s.value if n.value != 1 else 0 for s, n in zip(dense, body.space, strict=True))
+    count = math.prod(leaf.value.sizes or ())
+    if strides == full and count == math.prod(s.value for s in body.space):
+        return "element"
+    if not any(strides):
+        return "scalar"
+    if rank and not any(strides[:-1]) and strides[-1] == 1 and count == body.space[-1].value:
+        return "column"
+    rows = row_major(body.space[:-1])
+    wanted = tuple(s.value if n.value != 1 else 0 for s, n in zip(rows, body.space[:-1], strict=True))
+    if rank and strides[-1] == 0 and strides[:-1] == wanted:
+        return "row"
+    return None
+
+
+def renamed_in(
+    root: ir.Expr, names: dict[str, ir.Expr], memo: dict[int, ir.Expr], dtype: str
+) -> ir.Expr | None:
+    """The expression with leaves renamed, or None if an epilogue can't compute it."""
+    stack: list[tuple[ir.Expr, bool]] = [(root, False)]
+    while stack:
+        expr, ready = stack.pop()
+        if id(expr) in memo:
+            continue
+        if isinstance(expr, RowReduce | RowIndex | RowSize | ir.Load):
+            return None
+        if isinstance(expr, ir.Op):
+            if expr.dtype not in (dtype, "i1"):
+                return None
+            if not ready:
+                stack.append((expr, True))
+                stack.extend((arg, False) for arg in expr.args)
+                continue
+            memo[id(expr)] = ir.Op(expr.name, tuple(memo[id(arg)] for arg in expr.args), expr.dtype)
+        elif isinstance(expr, ir.Var):
+            memo[id(expr)] = names[expr.name]
+        else:
+            memo[id(expr)] = expr
+    return memo[id(root)]
+
+
+__all__ = ["over_of", "renamed_in"]
