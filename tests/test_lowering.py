@@ -787,3 +787,114 @@ def test_what_only_looks_like_attention_is_not() -> None:
     few = gf.placeholder(gf.float32, [2, 8])
     mixed = gf.matmul(gf.nn.softmax(gf.matmul(few, k, transpose_b=True)), k)
     assert attentions(check_run([mixed], [few, k], [numbers(2, 8), arrays[1]], 1e-5)) == 0
+
+
+# -- parts that are made in their places -------------------------------------------------------------------------------
+
+
+def copies(plan: Plan) -> int:
+    """How many launches merely move a block."""
+    return sum(
+        launch.origin is not None and launch.origin.type in ("ConcatV2", "Pack") for launch in plan.launches
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 33])
+@pytest.mark.parametrize("widths", [(3, 5), (16, 16, 1), (70, 7, 64)], ids=str)
+def test_parts_of_a_concatenation_are_made_there(rows: int, widths: tuple[int, ...]) -> None:
+    x = gf.placeholder("float32", [rows, sum(widths)])
+    parts = [gf.tanh(part * 2.0) + 1.0 for part in gf.split(x, list(widths), axis=1)]
+    array = numbers(rows, sum(widths))
+    plan = check_run([gf.exp(gf.concat(parts, 1))], [x], [array], 1e-5)
+    assert copies(plan) == 0
+    below = [gf.reduce_sum(part, 1) for part in parts]
+    plan = check_run([gf.concat(below, 0) * 2.0, gf.add_n(below)], [x], [array], 1e-4)
+    assert copies(plan) == (1 in widths)  # the sum of one column is that column
+
+
+def test_parts_inside_parts() -> None:
+    x = gf.placeholder("float32", [6, 8])
+    weights = gf.constant(numbers(8, 8))
+    states, state = [], x
+    for _ in range(4):
+        left, right = gf.split(gf.matmul(state, weights), 2, axis=1)
+        state = gf.concat([gf.tanh(right), gf.sigmoid(left) * left], 1)
+        states.append(state)
+    plan = check_run([gf.stack(states) * 3.0, gf.concat(states, 0) - 1.0], [x], [numbers(6, 8)], 1e-4)
+    assert copies(plan) <= 4  # each state lies in one of the two
+
+
+def test_parts_that_cannot_lie_there_are_copied() -> None:
+    x, rows = gf.placeholder("float32", [5, 4]), gf.placeholder("int32", [None])
+    y = gf.tanh(x)
+    twice = gf.concat([y, x, y], 1) + 1.0
+    padded = gf.pad(gf.exp(x), [[1, 2], [0, 3]]) * 2.0
+    fetched = gf.concat([y, gf.cos(x)], 0)
+    counted = gf.concat([gf.gather(y, rows) * 2.0, y[:2]], 0) * 1.5
+    check_run(
+        [twice, padded, fetched, y, counted], [x, rows], [numbers(5, 4), np.array([3, 0, 3], np.int32)], 1e-5
+    )
+
+
+def test_a_part_may_be_a_new_state() -> None:
+    v = gf.get_variable("whole", initializer=numbers(4, 6))
+    w = gf.get_variable("part", initializer=numbers(4, 3))
+    part = gf.tanh(w * 2.0)
+    steps = [gf.assign(v, gf.concat([part, gf.exp(w)], 1)).op, gf.assign(w, part).op]
+    before = {"whole": numbers(4, 6), "part": numbers(4, 3)}
+    state = TestState(**before)
+    compile_graph(steps).bind((), state).run((), state)
+    made = np.tanh(before["part"] * 2)
+    np.testing.assert_allclose(state.get("part"), made, rtol=1e-5)
+    np.testing.assert_allclose(
+        state.get("whole"), np.concatenate([made, np.exp(before["part"])], 1), rtol=1e-5
+    )
+
+
+def test_epilogues_read_from_the_middle_of_an_operand() -> None:
+    x, inputs = gf.placeholder("float32", [7, 9]), gf.placeholder("float32", [5, 7, 11])
+    weights = gf.constant(numbers(9, 11))
+    fetches = [gf.nn.relu(gf.matmul(x, weights) + part) for part in gf.unstack(inputs * 2.0, 5)]
+    plan = check_run(fetches, [x, inputs], [numbers(7, 9), numbers(5, 7, 11)], 1e-4)
+    assert not any(launch.origin.type == "Relu" and launch.flops == 0 for launch in plan.launches)
+
+
+# -- stacked products -----------------------------------------------------------------------------------------------
+
+
+def _sum_of_products(
+    steps: int, rows: int | None, extra: bool = False
+) -> tuple[list[Any], list[Any], list[np.ndarray]]:
+    random = np.random.default_rng(4)
+    a = [gf.placeholder("float32", [rows, 6]) for _ in range(steps)]
+    b = [gf.placeholder("float32", [rows, 40]) for _ in range(steps)]
+    products = [gf.matmul(x, y, transpose_a=True) for x, y in zip(a, b, strict=True)]
+    if extra:
+        products.append(gf.ones([6, 40]))
+    arrays = [random.standard_normal((rows or 3 + i, 6)).astype(np.float32) for i in range(steps)]
+    arrays += [random.standard_normal((rows or 3 + i, 40)).astype(np.float32) for i in range(steps)]
+    return [gf.add_n(products)], [*a, *b], arrays
+
+
+@pytest.mark.parametrize("rows", [1, 3, None])
+@pytest.mark.parametrize("extra", [False, True])
+def test_a_sum_of_products_is_one_product(rows: int | None, extra: bool) -> None:
+    fetches, feeds, arrays = _sum_of_products(4, rows, extra)
+    executable = compile_graph(fetches, feeds)
+    types = [node.type for node in executable.program.nodes]
+    assert types.count("MatMul") == 1
+    assert types.count("AddN") == extra
+    got = executable.bind(tuple(a.shape for a in arrays), TestState()).run(tuple(arrays), TestState())
+    check_same(got, run_reference(executable.frozen, arrays), 1e-5)
+
+
+def test_products_that_stay_apart() -> None:
+    """Tall operands of a small result, a product that is used elsewhere, and whole numbers."""
+    fetches, feeds, _ = _sum_of_products(4, 60)
+    assert [n.type for n in compile_graph(fetches, feeds).program.nodes].count("MatMul") == 4
+    fetches, feeds, _ = _sum_of_products(3, 2)
+    used = fetches[0].op.inputs[1]
+    assert [n.type for n in compile_graph([*fetches, used], feeds).program.nodes].count("MatMul") == 2
+    whole = gf.placeholder("int32", [2, 9])
+    total = gf.add_n([gf.matmul(whole, whole + i, transpose_a=True) for i in range(2)])
+    assert [n.type for n in compile_graph([total], [whole]).program.nodes].count("MatMul") == 2

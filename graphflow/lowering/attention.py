@@ -71,7 +71,7 @@ def attention_of(product: CallNode, scores: CallNode, body: Body, scored: Value)
         if leaf.value is None or leaf.gathered or ir.dtype_name(leaf.value.dtype.name) != first.dtype:
             return None
         if leaf.value is scored:
-            if over_of(leaf, body) != "element":
+            if leaf.offset.value or over_of(leaf, body) != "element":
                 return None
             names[name] = ir.Var(ACCUMULATOR, first.dtype)
             continue

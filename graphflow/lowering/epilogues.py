@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from graphflow.loops import ir
 from graphflow.loops.build import RowIndex, RowReduce, RowSize
 from graphflow.lowering.kernels import Body, Leaf
@@ -11,19 +9,18 @@ from graphflow.lowering.sizes import row_major
 
 
 def over_of(leaf: Leaf, body: Body) -> str | None:
-    """How an operand of an epilogue is addressed, or None if in no way that epilogues know."""
-    if leaf.value is None or leaf.gathered or leaf.offset.value:
+    """How an operand of an epilogue is addressed from its offset on, or None if in no way that epilogues know."""
+    if leaf.value is None or leaf.gathered:
         return None
     rank = len(body.space)
     strides = tuple(s.value if n.value != 1 else 0 for s, n in zip(leaf.strides, body.space, strict=True))
     dense = row_major(body.space)
     full = tuple(s.value if n.value != 1 else 0 for s, n in zip(dense, body.space, strict=True))
-    count = math.prod(leaf.value.sizes or ())
-    if strides == full and count == math.prod(s.value for s in body.space):
+    if strides == full and any(full):
         return "element"
     if not any(strides):
         return "scalar"
-    if rank and not any(strides[:-1]) and strides[-1] == 1 and count == body.space[-1].value:
+    if rank and not any(strides[:-1]) and strides[-1] == 1:
         return "column"
     rows = row_major(body.space[:-1])
     wanted = tuple(s.value if n.value != 1 else 0 for s, n in zip(rows, body.space[:-1], strict=True))

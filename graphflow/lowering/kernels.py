@@ -26,6 +26,7 @@ from graphflow.lowering.windows import mapped, view_of
 from graphflow.program import SPECIALIZED, Value
 
 FLAT_TURN = 4096  # elements that one turn of a flat parallel loop does
+_FLOPS_PER_ELEMENT = 8  # of a body that takes no longer than the elements' way through memory
 COLUMN_TURN = 64  # columns that one turn of a parallel column loop does
 SHARE = 4096  # folded elements per share of a long fold, at least
 MOST_SHARES = 64
@@ -64,6 +65,7 @@ class Result:
     expr: ir.Expr
     inner: bool  # one element per point of the space, else one per fold
     streaming: bool = False  # nobody reads it soon
+    strides: tuple[Size, ...] | None = None  # where it lies among other values' elements
 
 
 @dataclass(slots=True)
@@ -503,7 +505,7 @@ def _accesses(body: Body) -> tuple[list[str], list[tuple[Size, ...]]]:
     names = list(body.leaves)
     strides = [leaf.strides for leaf in body.leaves.values()]
     for result in body.results:
-        own = row_major(value_sizes(result.value))
+        own = result.strides or row_major(value_sizes(result.value))
         if result.inner:
             strides.append(own)
             continue
@@ -539,7 +541,7 @@ def _inplace(body: Body, last_only: set[int]) -> list[tuple[Value, Value]]:
     """Pairs (result, operand) of equal layout; results in `last_only` are stored too early for it."""
     pairs = []
     for number, result in enumerate(body.results):
-        if not result.inner or number in last_only:
+        if not result.inner or number in last_only or result.strides is not None:
             continue
         own = tuple(s.value for s in row_major(value_sizes(result.value)))
         for leaf in body.leaves.values():
@@ -620,7 +622,8 @@ def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
             b.store(stores[i], place(at, Size(0)), value, _streams(body.results[i], at, axes))
 
     # Open sizes always get the parallel form, so that a new size needs no new code.
-    parallel = points > FLAT_TURN or any(axis.extent.dynamic for axis in axes)
+    work = max(points, analysis.flops(points) / _FLOPS_PER_ELEMENT)
+    parallel = work > FLAT_TURN or any(axis.extent.dynamic for axis in axes)
     if splits:
         last = kernel.size(axes[-1].extent)
         if not parallel and flat:

@@ -22,7 +22,7 @@ from graphflow.lowering.fuse import Group, fuse
 from graphflow.lowering.kernels import STREAM_FROM, Body, Lowered, body_of, lower_group
 from graphflow.lowering.movement import block_kernel, blocks_of
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
-from graphflow.lowering.sizes import row_major, value_sizes
+from graphflow.lowering.sizes import Size, row_major, value_sizes
 from graphflow.lowering.strided import Strides, result_strides, with_operands_in_place, with_result_at
 from graphflow.lowering.windows import view_of
 from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
@@ -46,6 +46,15 @@ def materialized(program: Program, backend: Backend) -> list[Value]:
     return [value for node in program.nodes for value in node.outputs if value in made]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """Where a value lies inside another one: from which element on, and how far apart; None: as if alone."""
+
+    whole: Value
+    offset: Size
+    strides: tuple[Size, ...] | None
+
+
 class _Lowering:
     """One run of `lower`."""
 
@@ -57,6 +66,7 @@ class _Lowering:
         self.call_nodes: dict[Node, CallNode] = {}
         self.nests: dict[Node, Nest] = {}
         self.packs: dict[tuple[str, Value, str], Slot] = {}
+        self.parts: dict[Value, _Part] = {}
         self.skipped: set[Node] = set()  # views whose work a library call does
         self.turned: dict[Value, tuple[Value, Strides]] = {}  # results that are stored in another's order
         self.checked: set[tuple[Value, bool, int, int]] = set()
@@ -94,6 +104,7 @@ class _Lowering:
                     self.place_results({node: next(iter(fitted[2].values()))})
         taken = set(absorbed.values())
         self.streams = self.stream(absorbed)
+        self.place_parts(absorbed)
         streaming = {id(group) for group in self.streams.values()}
         late = [entry for entry in self.fusion.order if self.can_wait(entry)]
         waiting = {id(entry) for entry in late}
@@ -375,14 +386,16 @@ class _Lowering:
 
     def epilogue(
         self, group: Group, node: Node, body: Body
-    ) -> tuple[Call, dict[str, Value], dict[str, Value]] | None:
-        """The call with the group as its epilogue, operands and results by name; None where it doesn't fit."""
+    ) -> tuple[Call, dict[str, Value], dict[str, Value], dict[str, int]] | None:
+        """The call with the group as its epilogue, operands and results by name, and from which byte on operands
+        are read; None where it doesn't fit."""
         call_node = self.call_nodes[node]
         assert not isinstance(call_node.call, Attention)
         produced = self.shown(node)
         dtype = ir.dtype_name(produced.dtype.name)
         operands: dict[str, Value] = dict(call_node.operands)
         epilogue_operands: list[EpilogueOperand] = []
+        offsets: dict[str, int] = {}
         renamed: dict[str, ir.Expr] = {}
         if len(body.leaves) > _MOST_EPILOGUE_OPERANDS:
             return None
@@ -391,12 +404,14 @@ class _Lowering:
             if leaf.value is None or ir.dtype_name(leaf.value.dtype.name) != dtype or over is None:
                 return None
             if leaf.value is produced:
-                if over != "element":
+                if over != "element" or leaf.offset.value:
                     return None
                 renamed[name] = ir.Var(ACCUMULATOR, dtype)
                 continue
             epilogue_operands.append(EpilogueOperand(name, dtype, over))  # type: ignore[arg-type]
             operands[name] = leaf.value
+            if leaf.offset.value:
+                offsets[name] = leaf.offset.value * leaf.value.dtype.size
             renamed[name] = ir.Var(name, dtype)
         results: list[tuple[str, ir.Expr]] = []
         result_values: dict[str, Value] = {}
@@ -412,7 +427,7 @@ class _Lowering:
         call = dataclasses.replace(
             call_node.call, epilogue=Epilogue(tuple(results), tuple(epilogue_operands))
         )
-        return call, operands, result_values
+        return call, operands, result_values, offsets
 
     def library_call(
         self,
@@ -421,8 +436,9 @@ class _Lowering:
         results: dict[str, Value],
         sizes: dict[str, int],
         node: Node,
+        more_offsets: dict[str, int] | None = None,
     ) -> None:
-        offsets = self.call_nodes[node].offsets
+        offsets = {**self.call_nodes[node].offsets, **(more_offsets or {})}
         if isinstance(call, Gemm) and self.prepacks(self.call_nodes[node]):
             call = dataclasses.replace(call, prepack_b=True)
         for name, value in list(results.items()):
@@ -454,7 +470,9 @@ class _Lowering:
             (bound[result], bound[operand])
             for result, made in results.items()
             for operand in element
-            if operands[operand].sizes == made.sizes and operands[operand].dtype is made.dtype
+            if operands[operand].sizes == made.sizes
+            and operands[operand].dtype is made.dtype
+            and operand not in offsets
         ]
         for position, launch in enumerate(code.launches):
             args: list[Arg] = []
@@ -516,9 +534,56 @@ class _Lowering:
 
     # -- steps ----------------------------------------------------------------------------------------
 
+    def place_parts(self, absorbed: dict[Group, Node]) -> None:
+        """Finds values that are made where they are wanted: inside a concatenation or a stack of values.
+
+        One that is read nowhere else may lie there in pieces, if it is made element by element.
+        """
+        sources = (Form.MAP, Form.ROW, Form.REDUCE, Form.READ, Form.CALL)
+        streaming = {id(group) for group in self.streams.values()}
+        for node in self.program.nodes:
+            if self.forms[node] is not Form.CALL or node in self.call_nodes or node in self.nests:
+                continue
+            for block in blocks_of(node) or ():
+                value = block.source
+                if not isinstance(value, Value):
+                    break  # what is filled in first would go over it
+                group = self.group_of.get(value.node)
+                if (
+                    value in self.parts or value in self.roots or value in self.turned
+                    or self.forms[value.node] not in sources or id(group) in streaming
+                    or math.prod(extent.value for extent in block.extents) != math.prod(value.sizes or ())
+                    or value.dtype is not node.outputs[0].dtype
+                ):  # fmt: skip
+                    continue
+                into = [
+                    s.value if n.value != 1 else 0 for s, n in zip(block.into, block.extents, strict=True)
+                ]
+                own = [
+                    s.value if n.value != 1 else 0 for s, n in zip(block.out_of, block.extents, strict=True)
+                ]
+                if into == own:
+                    self.parts[value] = _Part(node.outputs[0], block.offset, None)
+                elif (
+                    group is not None and group.axes is None and group not in absorbed
+                    and group.space == value.sizes and self.uses.get(value) == [node]
+                ):  # fmt: skip
+                    self.parts[value] = _Part(node.outputs[0], block.offset, block.into)
+
     def new_buffer(self, value: Value) -> Slot:
+        """Memory for a value: of its own, or where it is a part of another."""
         sizes = value.sizes
         assert sizes is not None
+        part = self.parts.get(value)
+        if part is not None:
+            whole = self.slots.get(part.whole)
+            if whole is None:
+                whole = self.slots[part.whole] = self.new_buffer(part.whole)
+            offset = part.offset.value * value.dtype.size
+            if part.strides is not None:  # from its first element to its last
+                steps = [(n - 1) * s.value for n, s in zip(sizes, part.strides, strict=True)]
+                sizes = (sum(steps) + 1,)
+            return self.builder.view(whole, sizes, offset=offset, name=value.node.name)
         return self.builder.buffer(sizes, value.dtype.numpy, value.node.name)
 
     def group(self, group: Group, call: Node | None) -> None:
@@ -532,8 +597,14 @@ class _Lowering:
         if call is not None:
             found = self.epilogue(group, call, body)
             assert found is not None
-            self.library_call(found[0], found[1], found[2], self.call_nodes[call].sizes, call)
+            self.library_call(found[0], found[1], found[2], self.call_nodes[call].sizes, call, found[3])
             return
+        body.results = [
+            dataclasses.replace(result, strides=self.parts[result.value].strides)
+            if result.value in self.parts
+            else result
+            for result in body.results
+        ]
         label = group.nodes[-1].name
         kernels = lower_group(body, "fused")
         for result in body.results:
@@ -722,10 +793,18 @@ class _Lowering:
     def move(self, node: Node) -> None:
         """Adds the kernels that put a result together from blocks."""
         made = node.outputs[0]
-        target = self.slots[made] = self.new_buffer(made)
+        target = self.slots.get(made)
+        first = target is None
+        if target is None:
+            target = self.slots[made] = self.new_buffer(made)
         dtype = ir.dtype_name(made.dtype.name)
-        first = True
+        seen: set[Value] = set()
         for block in blocks_of(node) or ():
+            if isinstance(block.source, Value) and block.source not in seen:
+                seen.add(block.source)
+                part = self.parts.get(block.source)
+                if part is not None and part.whole is made:
+                    continue  # it was made here
             lowered = block_kernel(block, dtype)
             args: list[Arg] = []
             count = math.prod(extent.value for extent in block.extents)
