@@ -111,8 +111,8 @@ def test_wrong_new_states_of_variables_are_found(monkeypatch: pytest.MonkeyPatch
 def test_an_error_that_only_fusion_makes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = lowering.body_of
 
-    def wrong(group: Any, fusion: Any, results: Any) -> Any:
-        body = right(group, fusion, results)
+    def wrong(group: Any, fusion: Any, results: Any, *streamed: Any) -> Any:
+        body = right(group, fusion, results, *streamed)
         if len(group.nodes) > 1 and len(body.results) == 1:
             (result,) = body.results
             body.results[0] = Result(result.value, body.builder.mul(result.expr, 1.5), result.inner)
