@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphflow.backends.cpu.function_text import FunctionText, Int
-from graphflow.backends.cpu.packing import pack_straight, pack_transposed
+from graphflow.backends.cpu.packing import copy, pack_straight, pack_transposed
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
     EpilogueBuffers,
@@ -45,13 +45,13 @@ _GROUP_BYTES = 384 * 1024
 _GROUP = 16
 """Panels of a group, at most: more hardly save anything."""
 
-_WHOLE_BYTES = 4096
+_WHOLE_BYTES = 2048
 """Bytes of one row of `a` that are summed in one go; longer sums are cut into blocks."""
 
-_DEPTH_BYTES = 1536
+_DEPTH_BYTES = 1024
 """Bytes of a row of `a` in a block: so many steps of a tile of `a` stay in the first-level cache."""
 
-_BLOCK_TILES = 16
+_BLOCK_TILES = 24
 """Lines of tiles that go through a block together; their sums stay in the second-level cache."""
 
 _STREAMED_ROWS = 16
@@ -60,10 +60,13 @@ _STREAMED_ROWS = 16
 _STREAMED_PANELS = 64
 """Panels of such a `b` whose sums a part keeps."""
 
-_PACK_PANELS = 3
-"""For fewer panels it does not pay to pack columns of a transposed `a`."""
+_LINE_BYTES = 64
+"""A line of the caches."""
 
-_PACKED_ROWS = 64
+_PAGE_BYTES = 4096
+"""Rows of a transposed `a` so many bytes apart put all steps of the sum into the same cache sets."""
+
+_PACKED_ROWS = 16
 """Rows of `b` that are packed for all panels of a group before the next ones."""
 
 _LEAST_TILES = 8
@@ -244,9 +247,9 @@ class _Product:
             return False
         if self.a.stride.known is None:
             return True
-        if self._aliases():
-            return self.rows.most > _LOW_TILE
-        return self.a.transposed and self.group >= _PACK_PANELS
+        if self.a.transposed:
+            return self.a.stride.known * element_bytes(self.dtype) % _PAGE_BYTES == 0
+        return self._aliases() and self.rows.most > _LOW_TILE
 
     def workspaces(self) -> tuple[Workspace, ...]:
         """Each part's panels of `b`, its tile of `a` where that is packed, and its sums where they are cut."""
@@ -256,7 +259,9 @@ class _Product:
         if not self.in_place and not self.prepacked:
             spaces.append(Workspace("packed_b", Size.of(self.group * self.width * size, depth, "parts")))
         if self.packs_a:
-            spaces.append(Workspace("packed_a", Size.of(self.panel_height * size, depth, "parts")))
+            spaces.append(
+                Workspace("packed_a", Size.of(self.panel_height * size, self.row_copy or depth, "parts"))
+            )
         if self.depth is not None:
             spaces.append(Workspace("sums", Size.of(self.sum_elements * size, "parts")))
         return tuple(spaces)
@@ -264,6 +269,16 @@ class _Product:
     def terms(self, operand: _Operand) -> list[int | str]:
         """The batch extents that an operand has."""
         return [e.term for e, varies in zip(self.batch, operand.batch, strict=True) if varies]
+
+    @property
+    def row_copy(self) -> int | None:
+        """Elements from row to row of a packed tile of `a` that keeps its rows, where the tile's depth is known."""
+        depth = self.depth or self.k.known
+        if self.a.transposed or depth is None:
+            return None
+        # Rows of whole lines, and of an odd number of them: so they spread over the sets of the cache.
+        line = max(1, _LINE_BYTES // element_bytes(self.dtype))
+        return (-(-depth // line) | 1) * line
 
     @property
     def panel_height(self) -> int:
@@ -445,7 +460,7 @@ class _Group:
     lies.
 
     `start` is the address of the first panel, `next` are elements from panel to panel, `step` from one step of
-    the sum to the next.
+    the sum to the next. `ahead` writes what asks for a share, by number, of the block that follows.
     """
 
     first: Int
@@ -453,6 +468,7 @@ class _Group:
     start: str
     next: Int
     step: Int
+    ahead: Callable[[Int], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -488,7 +504,7 @@ class _Writer:
         if not product.in_place and not product.prepacked:
             self.packed_b = self._scratch("packed_b", f.mul(product.group, self.panel_elements))
         if product.packs_a:
-            self.packed_a = self._scratch("packed_a", f.mul(product.panel_height, depth))
+            self.packed_a = self._scratch("packed_a", f.mul(product.panel_height, product.row_copy or depth))
         if product.depth is not None:
             self.sums = self._scratch("sums", product.sum_elements)
 
@@ -594,6 +610,23 @@ class _Writer:
         symbol = self.launch.module.internal((kind, known), head, build)
         self.f.call(symbol, f"ptr {source}", f"i64 {stride}", f"i64 {depth}", f"i64 {valid}", f"ptr {to}")
 
+    def _pack_a(self, source: str, height: Int, block: _Block) -> None:
+        """Packs a tile of `a`: rows as they are but close together, or steps of the sum one after another."""
+        f, product, stride = self.f, self.product, self.at.a_stride
+        apart = product.row_copy
+        if apart is None:
+            self._pack(
+                "pack_a", not product.a.transposed, source, stride, block.count, height, product.panel_height,
+                self.packed_a,
+            )  # fmt: skip
+            return
+
+        def row(r: str, _: list[str]) -> None:
+            line = f.offset(source, f.mul(r, stride), self.element)
+            copy(f, product.lanes, line, f.offset(self.packed_a, f.mul(r, apart), self.element), block.count)
+
+        f.loop(0, height, row)
+
     def _prepare(self, b: str, first: Int, last: Int, block: _Block, few: str | None) -> _Group:
         """Packs a block of a group's panels unless they are read where they lie; a narrower last one always."""
         f, product, at, width = self.f, self.product, self.at, self.product.width
@@ -669,7 +702,23 @@ class _Writer:
             after, step = f.select(few, width, after), f.select(few, at.b_stride, step)
         if self.edge != 0:
             f.when_less(self.whole_panels, last, narrow)
-        return _Group(first, last, start, after, step)
+        if block.ends or product.panels_b:
+            return _Group(first, last, start, after, step)
+
+        def ahead(number: Int) -> None:
+            """As many lines of the next block as fall on one line of tiles out of `_BLOCK_TILES`."""
+            columns = f.mul(f.sub(last, first), width)
+            across, along = (columns, block.count) if product.b.transposed else (block.count, columns)
+            share = f.div(f.add(across, _BLOCK_TILES - 1), _BLOCK_TILES)
+            begin = f.mul(number, share)
+            corner = source(first, block.count)
+
+            def line(r: str, _: list[str]) -> None:
+                self._call_lines(f.offset(corner, f.mul(r, at.b_stride), self.element), along)
+
+            f.loop(begin, f.minimum(f.add(begin, share), across), line)
+
+        return _Group(first, last, start, after, step, ahead)
 
     # --------------------------------------------------------------------------------------------- tiles
 
@@ -710,9 +759,9 @@ class _Writer:
         for height in product.rows.heights:
             offsets: tuple[int, ...] | None = tuple(range(height))
             a_step: int | None = product.panel_height if product.packs_a else product.a.stride.known
-            if not product.packs_a and not product.a.transposed:
-                known = product.a.stride.known
-                offsets = None if known is None else tuple(row * known for row in range(height))
+            if product.row_copy is not None or not (product.packs_a or product.a.transposed):
+                between = product.row_copy if product.packs_a else product.a.stride.known
+                offsets = None if between is None else tuple(row * between for row in range(height))
                 a_step = 1
             tile = Tile(
                 lanes, vectors, height, offsets, (Nest(count, a_step, None),), store, in_place=product.in_place,
@@ -722,6 +771,29 @@ class _Writer:
                 tile_kernel(self.launch.module, tile, self.partial if collects else product.epilogue)
             )
         return found
+
+    def _call_ahead(self, a: str, number: Int, block: _Block) -> None:
+        """Asks for a share of the next tile of `a` while a panel is worked on."""
+        f, product, at = self.f, self.product, self.at
+        if product.a.transposed:
+            # A line or two for each step of the sum.
+            share = f.div(f.add(block.count, product.group - 1), product.group)
+            begin = f.mul(number, share)
+            end = f.minimum(f.add(begin, share), block.count)
+            f.loop(begin, end, lambda k, _: f.prefetch(f.offset(a, f.mul(k, at.a_stride), self.element)))
+            return
+        share = -(-product.rows.most // product.group)
+        begin = f.mul(number, share)
+
+        def row(r: str, _: list[str]) -> None:
+            self._call_lines(f.offset(a, f.mul(r, at.a_stride), self.element), block.count)
+
+        f.loop(begin, f.minimum(f.add(begin, share), product.rows.most), row)
+
+    def _call_lines(self, start: str, count: Int) -> None:
+        """Asks for the lines of so many elements."""
+        f, step = self.f, max(1, _LINE_BYTES // element_bytes(self.product.dtype))
+        f.loop(0, count, lambda k, _: f.prefetch(f.offset(start, k, self.element)), step=step)
 
     def _pass(self, matrix: Int, a: str, group: _Group, tiles: tuple[Int, Int], block: _Block) -> None:
         """Writes a block of the sum of some lines of tiles."""
@@ -736,12 +808,11 @@ class _Writer:
             else:
                 place = f.add(f.mul(row, at.a_stride), block.first)
             a_row = f.offset(a, place, element)
+            below = product.rows.most if product.a.transposed else f.mul(product.rows.most, at.a_stride)
+            a_next = f.offset(a_row, below, element)
             if product.packs_a:
                 height = f.sub(f.minimum(product.rows.first_row(f, f.add(unit, 1)), at.m), row)
-                self._pack(
-                    "pack_a", not product.a.transposed, a_row, at.a_stride, block.count, height,
-                    product.panel_height, self.packed_a,
-                )  # fmt: skip
+                self._pack_a(a_row, height, block)
                 a_row = self.packed_a
             common: dict[str, Int] = {
                 "a": a_row,
@@ -770,6 +841,8 @@ class _Writer:
                         lies = f.mul(f.add(line, number), product.rows.most * width)
                         sums = f.offset(block.sums, f.add(lies, f.mul(inside, width)), element)
                         values |= {"sums": sums, "result.sums": sums}
+                    if (product.depth is not None or product.packs_a) and self.panels != 1:
+                        self._call_ahead(a_next, number, block)
                     found[0].call(f, values, function)
 
                 f.loop(begin, end, lambda p, _: panel(p))
@@ -782,6 +855,8 @@ class _Writer:
             if self.edge != 0 and not product.in_place:
                 edge = self.edge if isinstance(self.edge, int) else None
                 run_panels(f.maximum(group.first, self.whole_panels), group.last, edge, True)
+            if group.ahead is not None:
+                group.ahead(f.sub(unit, block.first_tile))
 
         product.rows.walk(f, at.m, tiles[0], tiles[1], tile)
 

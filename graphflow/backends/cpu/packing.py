@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
 
-__all__ = ["fill_zero", "pack_straight", "pack_transposed", "transpose_block", "transpose_strided"]
+__all__ = ["copy", "fill_zero", "pack_straight", "pack_transposed", "transpose_block", "transpose_strided"]
 
 
 def pack_straight(
@@ -91,6 +91,24 @@ def transpose_block(f: FunctionText, lanes: Lanes, rows: list[str]) -> list[str]
         rows = swapped
         span *= 2
     return rows
+
+
+def copy(f: FunctionText, lanes: Lanes, source: str, target: str, count: Int) -> None:
+    """Copies `count` elements."""
+    whole = f.mul(f.div(count, lanes.count), lanes.count)
+
+    def several(i: str, _: list[str]) -> None:
+        value = f.load(lanes, f.offset(source, i, lanes.element))
+        f.store(lanes, f.offset(target, i, lanes.element), value)
+
+    f.loop(0, whole, several, step=lanes.count)
+
+    def rest() -> None:
+        left = f.sub(count, whole)
+        value = f.load(lanes, f.offset(source, whole, lanes.element), left)
+        f.store(lanes, f.offset(target, whole, lanes.element), value, left)
+
+    f.when_less(whole, count, rest)
 
 
 def fill_zero(f: FunctionText, lanes: Lanes, start: str, count: Int) -> None:

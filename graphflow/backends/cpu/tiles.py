@@ -522,19 +522,17 @@ _LINE = 64
 
 def _call_ahead(f: FunctionText, tile: Tile, epilogue: Epilogue) -> None:
     """Asks for the lines of the epilogue's element operands, which are then under way during the sum."""
-    name = "llvm.prefetch.p0"
     stride: Int = "%stride" if tile.store.stride is None else tile.store.stride
+    columns = tile.vectors * tile.lanes.count
     for row in range(tile.rows):
         start = f.mul(f.mul(row, tile.store.row_step), stride)
         for operand in epilogue.operands:
-            if operand.over != "element":
-                continue
-            f.module.declare(name, "void", "ptr, i32, i32, i32")
-            size = element_bytes(operand.dtype)
-            columns = tile.vectors * tile.lanes.count
-            for column in range(0, columns, max(1, _LINE // size)):
-                place = f.offset(f"%operand.{operand.name}", f.add(start, column), LLVM_TYPES[operand.dtype])
-                f.emit(f"call void @{name}(ptr {place}, i32 0, i32 3, i32 1)")
+            if operand.over == "element":
+                for column in range(0, columns, max(1, _LINE // element_bytes(operand.dtype))):
+                    place = f.add(start, column)
+                    f.prefetch(
+                        f.offset(f"%operand.{operand.name}", place, LLVM_TYPES[operand.dtype]), level=3
+                    )
 
 
 _LONG_EPILOGUE = 4
