@@ -281,6 +281,66 @@ def test_large_results_that_are_only_fetched_go_past_the_caches() -> None:
     assert text(doubled, gf.matmul(doubled, gf.ones([1024, 1]) / 1024.0)).count("stream") == 0
 
 
+def layer_norm(x: Any, scale: Any, offset: Any) -> Any:
+    mean, variance = gf.nn.moments(x, [-1], keep_dims=True)
+    return gf.nn.batch_normalization(x, mean, variance, offset, scale, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "rows, columns", [(1, 3), (5, 70), (30, 40), (33, 64), (70, 129), (600, 96), (300, 1024)]
+)
+def test_gradients_of_layer_norm_are_one_pass_over_the_rows(rows: int, columns: int) -> None:
+    x, dy = (gf.placeholder("float32", [None, columns]) for _ in range(2))
+    scale, offset = gf.constant(numbers(columns)), gf.constant(numbers(columns, seed=1))
+    y = layer_norm(x, scale, offset)
+    grads = gf.gradients(y, [x, scale, offset], dy)
+    arrays = [numbers(rows, columns), numbers(rows, columns, seed=2)]
+    plan = check_run(grads, [x, dy], arrays, 2e-4)
+    assert len(plan.launches) <= (2 if rows > 1 else 8)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 16, 129, 1000])
+@pytest.mark.parametrize("columns", [2, 10, 63, 64, 100, 515])
+def test_folds_over_columns_beside_folds_over_rows(rows: int, columns: int) -> None:
+    x = gf.placeholder("float32", [None, columns])
+    y = gf.nn.softmax(x)
+    masked = gf.where(y > 0.01, y, gf.zeros_like(y))
+    fetches = [
+        masked, gf.reduce_sum(masked, 0), gf.reduce_mean(y * x, 0, keepdims=True) * 2.0 + gf.ones([1, columns]),
+        gf.reduce_max(y, 0), gf.reduce_min(x, 0) - 1.0, gf.reduce_sum(y, 1), gf.reduce_any(y > 0.3, 0),
+    ]  # fmt: skip
+    check_run(fetches, [x], [numbers(rows, columns)], 1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
+def test_folds_over_columns_of_other_dtypes(dtype: str) -> None:
+    x = gf.placeholder(dtype, [None, 3, 80])
+    array = (numbers(50, 3, 80) * 8).astype(dtype)
+    fetches = [x * 2, gf.reduce_sum(x * 2, [0, 1]), gf.reduce_max(x, [0, 1], keepdims=True)]
+    plan = check_run(fetches, [x], [array], 2e-3)
+    assert len(plan.launches) <= 2
+
+
+def test_folds_over_columns_have_the_same_bits_on_any_number_of_threads() -> None:
+    x, dy = (gf.placeholder("float32", [None, 200]) for _ in range(2))
+    scale = gf.constant(numbers(200))
+    grads = gf.gradients(layer_norm(x, scale, scale), [x, scale], dy)
+    feed = {x: numbers(777, 200), dy: numbers(777, 200, seed=1)}
+    found = []
+    for threads in (1, 2, 3):
+        with gf.Session(config=gf.ConfigProto(intra_op_parallelism_threads=threads)) as session:
+            found.append([array.tobytes() for array in session.run(grads, feed)])
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_loss_with_its_gradient_and_that_of_the_bias_are_one_kernel(x: Any, index: Any) -> None:
+    logits = x + gf.constant(numbers(40))
+    loss = gf.nn.sparse_softmax_cross_entropy_with_logits(labels=index, logits=logits)
+    total = gf.reduce_sum(loss)
+    plan = check_run([total, *gf.gradients(total, [x, logits.op.inputs[1]])], [x, index], [X, INDEX], 1e-5)
+    assert len([step for step in plan.launches if not step.name.endswith("/check")]) <= 3  # with a sum of losses
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_softmax_of_a_row_with_a_special_value(bad: float, x: Any) -> None:
     array = numbers(30, 40)

@@ -11,15 +11,25 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from graphflow.lowering.forms import Form, Number, bounds_of, form_of, reduced_axes, row_body, uniform_number
+from graphflow.lowering.forms import (
+    Form,
+    Number,
+    bounds_of,
+    form_of,
+    reduced_axes,
+    row_body,
+    uniform_number,
+    window_source,
+)  # fmt: skip
 from graphflow.lowering.sizes import Size, value_sizes
-from graphflow.lowering.windows import is_window
+from graphflow.lowering.windows import is_window, stretches
 from graphflow.program import Node, Program, Value
 
 MOST_NODES = 96  # larger groups spill registers and compile slowly
 MOST_BUFFERS = 40
 # A fold of so many elements into few is cut into shares; then nothing may follow it in the same kernel.
 SPLIT_FROM = 1 << 15
+MANY_ROWS = 32  # so many threads can work without cutting rows
 MOST_SPLIT = 4096  # results of a fold that is cut
 # What an open size counts as while this is decided, so that a new one needs no new code; unless it is worth it.
 NOMINAL = 64
@@ -32,7 +42,15 @@ def folds_in_shares(space: Sequence[Size], axes: Sequence[int]) -> bool:
     sizes = [NOMINAL if size.dynamic and not huge else size.value for size in space]
     kept = math.prod(size for axis, size in enumerate(sizes) if axis not in axes)
     folded = math.prod(sizes[axis] for axis in axes)
+    if len(sizes) - 1 in axes and kept >= MANY_ROWS:
+        return False
     return kept * 16 <= folded and kept * folded >= SPLIT_FROM and kept <= MOST_SPLIT
+
+
+def folds_columns(node: Node) -> bool:
+    """Whether a fold keeps the last axis and no other, so that it can be done row by row."""
+    sizes = node.inputs[0].sizes or ()
+    return len(sizes) > 1 and sizes[-1] > 1 and reduced_axes(node) == tuple(range(len(sizes) - 1))
 
 
 @dataclass(eq=False, slots=True)
@@ -46,6 +64,8 @@ class Group:
       is_open: whether nodes may still join.
       reads: the values that come from outside.
       after_fold: the members whose values need a fold.
+      columns: the members whose values need a fold of another kind: over all axes but the last one, beside those
+        over the last one or none. Where the kernel is through with all points, they are known.
     """
 
     extents: tuple[Size, ...]
@@ -54,6 +74,7 @@ class Group:
     is_open: bool = True
     reads: set[Value] = field(default_factory=set)
     after_fold: set[Node] = field(default_factory=set)
+    columns: set[Node] = field(default_factory=set)
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -79,6 +100,16 @@ class Group:
         """Whether a value of these sizes has an element at each point of the space."""
         return sizes == self.space
 
+    @property
+    def row_axes(self) -> tuple[int, ...]:
+        """The axis that rows run along."""
+        return (len(self.extents) - 1,)
+
+    def is_column(self, sizes: tuple[int, ...]) -> bool:
+        """Whether a value of these sizes has one element for each fold over all axes but the last."""
+        last = self.space[-1:]
+        return sizes in (last, (1,) * (len(self.space) - 1) + last)
+
     def is_outer(self, sizes: tuple[int, ...]) -> bool:
         """Whether a value of these sizes has one element for each fold."""
         if self.axes is None:
@@ -98,12 +129,19 @@ class Fusion:
       order: the groups and single nodes in an order in which they can run.
       group_of: the group of each member.
       numbers: what the elements of a uniform node's result are.
+      stretched: for results that only repeat the elements of a group's value, that value. A kernel that has the one
+        has the other, so such a node is no reason to close the group.
     """
 
     forms: dict[Node, Form] = field(default_factory=dict)
     order: list[Group | Node] = field(default_factory=list)
     group_of: dict[Node, Group] = field(default_factory=dict)
     numbers: dict[Node, Number] = field(default_factory=dict)
+    stretched: dict[Value, Value] = field(default_factory=dict)
+
+    def group_that_makes(self, value: Value) -> Group | None:
+        """The group that has a value's elements, if there is one."""
+        return self.group_of.get(self.stretched.get(value, value).node)
 
 
 def fuse(program: Program, calls: Callable[[Node], bool]) -> Fusion:
@@ -115,17 +153,25 @@ def fuse(program: Program, calls: Callable[[Node], bool]) -> Fusion:
     """
     fusion = Fusion()
     group_of = fusion.group_of
-    placed: list[tuple[int, Group | Node]] = []
-    for position, node in enumerate(program.nodes):
+    placed: list[tuple[float, Group | Node]] = []
+    readers: dict[Value, list[Group]] = {}
+    nodes = _reports_last(program)
+    for position, node in enumerate(nodes):
         form = fusion.forms[node] = _form(node, calls, fusion)
         if form is Form.SOURCE:
             continue
         if form is Form.UNIFORM:
             placed.append((position, node))
             continue
-        feeding = [g for g in dict.fromkeys(group_of.get(v.node) for v in node.inputs) if g is not None]
+        if form is Form.WINDOW and stretches(node):
+            repeated = window_source(node)
+            repeated = fusion.stretched.get(repeated, repeated)
+            if repeated.node in group_of:
+                fusion.stretched[node.outputs[0]] = repeated
+                continue
+        feeding = [g for g in dict.fromkeys(map(fusion.group_that_makes, node.inputs)) if g is not None]
         alone = form in (Form.CALL, Form.HOST, Form.WINDOW)
-        joined = None if alone else _join(node, form, [g for g in feeding if g.is_open], group_of)
+        joined = None if alone else _join(node, form, [g for g in feeding if g.is_open], fusion)
         for group in feeding:
             if joined is None or group is not joined and group_of[group.nodes[0]] is not joined:
                 group.is_open = False
@@ -133,13 +179,40 @@ def fuse(program: Program, calls: Callable[[Node], bool]) -> Fusion:
             placed.append((position, node))
         else:
             group_of[node] = joined
+            _join_siblings(node, form, joined, readers, group_of)
     last: dict[int, tuple[int, Group | Node]] = {}
-    for position, node in enumerate(program.nodes):
+    for position, node in enumerate(nodes):
         if node in group_of:
             last[id(group_of[node])] = (position, group_of[node])
     placed.extend(last.values())
+    for position, node in enumerate(nodes):
+        if any(value in fusion.stretched for value in node.outputs):
+            source = group_of[fusion.stretched[node.outputs[0]].node]
+            placed.append((max(position, last[id(source)][0] + 0.5), node))
     fusion.order = [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
     return fusion
+
+
+def _reports_last(program: Program) -> list[Node]:
+    """The nodes in an order in which numbers that are only fetched, a loss or a share of hits, come last.
+
+    It would close the groups it reports of, before what the program is about has joined them.
+    """
+    commits = {value for _, value in program.commits}
+    users = program.users()
+    waited_for = {other for node in program.nodes for other in node.controls}
+    late: set[Node] = set()
+    for node in reversed(program.nodes):
+        if node.op_def.effects or node in waited_for or node in program.effects or not node.inputs:
+            continue
+        if any(value.sizes is None or math.prod(value.sizes) != 1 for value in node.outputs):
+            continue
+        made = node.outputs
+        if not any(value in commits for value in made) and all(
+            user in late for value in made for user in users.get(value, ())
+        ):
+            late.add(node)
+    return [node for node in program.nodes if node not in late] + [n for n in program.nodes if n in late]
 
 
 def _form(node: Node, calls: Callable[[Node], bool], fusion: Fusion) -> Form:
@@ -158,9 +231,39 @@ def _form(node: Node, calls: Callable[[Node], bool], fusion: Fusion) -> Form:
     return Form.UNIFORM
 
 
-def _join(node: Node, form: Form, open_groups: list[Group], group_of: dict[Node, Group]) -> Group | None:
+def _join_siblings(
+    node: Node, form: Form, joined: Group, readers: dict[Value, list[Group]], group_of: dict[Node, Group]
+) -> None:
+    """Takes in groups that read what a new member reads, where all that one of the two makes are folds."""
+    if form is Form.ALIAS:
+        return
+    space = joined.space
+    read = [value for value in node.inputs if value.sizes == space and group_of.get(value.node) is not joined]
+    along = form is Form.REDUCE and (folds_columns(node) or joined.axes == joined.row_axes)
+    for value in read:
+        for other in readers.get(value, ()):
+            if other is joined or not other.is_open or other.space != space or not _mergeable(joined, other):
+                continue
+            if along or _only_folds(other):
+                _merge(joined, other, group_of)
+        readers.setdefault(value, []).append(joined)
+
+
+def _only_folds(group: Group) -> bool:
+    """Whether a group has values for each row or column alone."""
+    if group.axes not in (None, group.row_axes):
+        return False
+    return all(
+        node in group.columns or not group.is_inner(value.sizes or ())
+        for node in group.nodes
+        for value in node.outputs
+    )
+
+
+def _join(node: Node, form: Form, open_groups: list[Group], fusion: Fusion) -> Group | None:
     """Puts a node into the groups its operands come from, merged, or into one of its own; None: it stays alone."""
-    joinable = [group for group in open_groups if _fits(node, form, group, group_of)]
+    group_of = fusion.group_of
+    joinable = [group for group in open_groups if _fits(node, form, group, fusion)]
     if form is Form.ALIAS and not joinable:
         return None
     if not joinable:
@@ -169,41 +272,48 @@ def _join(node: Node, form: Form, open_groups: list[Group], group_of: dict[Node,
     for other in joinable[1:]:
         if _mergeable(first, other):
             _merge(first, other, group_of)
-    if any(group_of.get(v.node) is not first for v in node.inputs if group_of.get(v.node) in joinable):
+    feeding = [fusion.group_that_makes(value) for value in node.inputs]
+    if any(group is not first for group in feeding if group in joinable):
         # A group that could not be merged feeds the node from outside: check that the rest still fits.
-        if not _fits(node, form, first, group_of):
+        if not _fits(node, form, first, fusion):
             return _own_group(node, form)
-    if form is Form.REDUCE:
+    if form is Form.REDUCE and not folds_columns(node):
         first.axes = reduced_axes(node)
     elif form is Form.ROW:
         first.axes = (len(first.space) - 1,)
-    _add(node, form, first, group_of)
+    _add(node, form, first, fusion)
     return first
 
 
 def _own_group(node: Node, form: Form) -> Group:
     sizes, axes = node.outputs[0].sizes, None
     if form is Form.REDUCE:
-        sizes, axes = node.inputs[0].sizes, reduced_axes(node)
+        sizes, axes = node.inputs[0].sizes, None if folds_columns(node) else reduced_axes(node)
     elif form is Form.ROW:
         body = row_body(node)
         assert body is not None
         sizes, axes = body.space, (len(body.space) - 1,)
     assert sizes is not None
     group = Group(tuple(Size(size, True) for size in sizes), axes)
-    _add(node, form, group, {})
+    _add(node, form, group, Fusion())
     return group
 
 
-def _add(node: Node, form: Form, group: Group, group_of: dict[Node, Group]) -> None:
+def _add(node: Node, form: Form, group: Group, fusion: Fusion) -> None:
     group.nodes.append(node)
     space = group.space
     for value in (*node.outputs, *node.inputs):
         if value.sizes == space:
             group.extents = _narrowed(group.extents, value_sizes(value))
-    inside = [value.node for value in node.inputs if group_of.get(value.node) is group]
-    group.reads.update(value for value in node.inputs if group_of.get(value.node) is not group)
-    if form in (Form.REDUCE, Form.ROW) or any(other in group.after_fold for other in inside):
+    inside = [
+        fusion.stretched.get(value, value).node
+        for value in node.inputs
+        if fusion.group_that_makes(value) is group
+    ]
+    group.reads.update(value for value in node.inputs if fusion.group_that_makes(value) is not group)
+    if (form is Form.REDUCE and folds_columns(node)) or any(other in group.columns for other in inside):
+        group.columns.add(node)
+    elif form in (Form.REDUCE, Form.ROW) or any(other in group.after_fold for other in inside):
         group.after_fold.add(node)
 
 
@@ -217,7 +327,14 @@ def _mergeable(a: Group, b: Group) -> bool:
         return False
     if a.buffers + b.buffers > MOST_BUFFERS:
         return False
-    return a.axes is None or b.axes is None or a.axes == b.axes
+    if a.axes is not None and b.axes is not None and a.axes != b.axes:
+        return False
+    return not (a.columns or b.columns) or _beside_columns(a, a.axes if a.axes is not None else b.axes)
+
+
+def _beside_columns(group: Group, axes: tuple[int, ...] | None) -> bool:
+    """Whether folds over these axes can be done beside folds over all axes but the last: whole rows, in one go."""
+    return axes is None or (axes == group.row_axes and not folds_in_shares(group.extents, axes))
 
 
 def _merge(first: Group, other: Group, group_of: dict[Node, Group]) -> None:
@@ -229,25 +346,40 @@ def _merge(first: Group, other: Group, group_of: dict[Node, Group]) -> None:
     first.extents = _narrowed(first.extents, other.extents)
     first.reads |= other.reads
     first.after_fold |= other.after_fold
+    first.columns |= other.columns
     other.is_open = False
 
 
-def _fits(node: Node, form: Form, group: Group, group_of: dict[Node, Group]) -> bool:
+def _fits(node: Node, form: Form, group: Group, fusion: Fusion) -> bool:
     """Whether a node may join a group that some of its operands come from."""
     if len(group.nodes) >= MOST_NODES or group.buffers >= MOST_BUFFERS:
         return False
     if form is Form.READ:
         return False  # reads other points of the space than the one at hand
-    inside = [value for value in node.inputs if group_of.get(value.node) is group]
-    if any(group_of.get(node.inputs[position].node) is group for position in bounds_of(node)):
+    inside = [
+        fusion.stretched.get(value, value) for value in node.inputs if fusion.group_that_makes(value) is group
+    ]
+    if any(fusion.group_that_makes(node.inputs[position]) is group for position in bounds_of(node)):
         return False  # what is checked has to lie in memory
     sizes = node.outputs[0].sizes
     assert sizes is not None
+    if any(value.node in group.columns for value in inside):
+        # Of what is known only in the end nothing but further values per column can be made.
+        return (
+            form in (Form.MAP, Form.ALIAS)
+            and group.is_column(sizes)
+            and all(value.node in group.columns for value in inside)
+            and (form is Form.MAP or group.is_column(inside[0].sizes or ()))
+        )
     column = group.axes is not None and len(group.space) - 1 not in group.axes
     no_more = column or group.folds_in_shares  # nothing per element may follow the fold
     if form is Form.REDUCE:
         axes = reduced_axes(node)
         if any(value.sizes != group.space for value in inside) or not axes:
+            return False
+        if folds_columns(node):
+            return _beside_columns(group, group.axes)
+        if group.columns and not _beside_columns(group, axes):
             return False
         if group.axes is not None and group.axes != axes:
             return False
@@ -262,6 +394,7 @@ def _fits(node: Node, form: Form, group: Group, group_of: dict[Node, Group]) -> 
             or not body.in_order
             or body.space != group.space
             or group.axes not in (None, (len(group.space) - 1,))
+            or (group.columns and not _beside_columns(group, group.row_axes))
         ):
             return False
         if group.folds_in_shares and any(value.node in group.after_fold for value in inside):
@@ -298,4 +431,4 @@ def _fits(node: Node, form: Form, group: Group, group_of: dict[Node, Group]) -> 
     return True
 
 
-__all__ = ["MOST_BUFFERS", "MOST_NODES", "Fusion", "Group", "folds_in_shares", "fuse"]
+__all__ = ["MOST_BUFFERS", "MOST_NODES", "Fusion", "Group", "folds_columns", "folds_in_shares", "fuse"]

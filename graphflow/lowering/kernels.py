@@ -8,6 +8,10 @@ folds. From there on ops are forgotten. Three loop forms are enough:
   the next pass over the row), and results are stored as soon as they are known. Softmax, layer norm and cross entropy
   are this, at one read and one write.
 - *columns*: the last axis is kept. Vector lanes are columns; the folded axes run inside.
+
+Beside a fold over the last axis, or none, there may be folds over all axes but the last: the gradients of a scale and
+a bias beside that of what they were applied to. Rows then add to memory of one row's length, in shares whose number
+depends on the sizes alone; a second kernel combines the shares in their order.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ _FLOPS_PER_ELEMENT = 8  # of a body that takes no longer than the elements' way 
 COLUMN_TURN = 64  # columns that one turn of a parallel column loop does
 SHARE = 4096  # folded elements per share of a long fold, at least
 MOST_SHARES = 64
+_NARROW = 64
+COLUMN_SHARES = 16  # of rows, where their sum is kept in memory; of no less rows each
 MOST_LOCAL = 1 << 15  # bytes of a row that a kernel keeps for itself between passes
 # Results that only whoever fetches them reads go past the caches, so that operands may stay there; but only where
 # memory is what a kernel waits for (in operations per byte).
@@ -64,6 +70,7 @@ class Result:
     value: Value
     expr: ir.Expr
     inner: bool  # one element per point of the space, else one per fold
+    column: bool = False  # one per fold over all axes but the last
     streaming: bool = False  # nobody reads it soon
     strides: tuple[Size, ...] | None = None  # where it lies among other values' elements
 
@@ -77,6 +84,15 @@ class Body:
     axes: tuple[int, ...]
     leaves: dict[str, Leaf]
     results: list[Result]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Across(ir.Expr):
+    """Mark of a fold over all axes but the last."""
+
+    op: str
+    value: ir.Expr
+    dtype: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +138,7 @@ class _Leaves:
         self.leaves: dict[str, Leaf] = {}
         self._names: dict[Leaf, str] = {}
         self._sizes: dict[Size, ir.Expr] = {}
+        self._across: dict[tuple[str, int], Across] = {}
 
     def name(self, leaf: Leaf) -> str:
         found = self._names.get(leaf)
@@ -194,6 +211,10 @@ class _Leaves:
         """The sum of position times stride itself."""
         return self.b.var(self.name(Leaf(None, Size(0), strides)), "i64")
 
+    def across(self, fold: Across) -> Across:
+        """The mark itself, once for equal folds."""
+        return self._across.setdefault((fold.op, id(fold.value)), fold)
+
     def size(self, size: Size) -> ir.Expr:
         """A size as an i64."""
         if not size.dynamic:
@@ -217,16 +238,19 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Co
     members = set(group.nodes)
     exprs: dict[Value, ir.Expr] = {}
 
-    def space_axes(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    def space_axes(sizes: tuple[int, ...], column: bool) -> tuple[int, ...]:
         """The axis of the space that each axis of a member's result stands for."""
         if len(sizes) == len(space):
             return tuple(range(len(sizes)))
+        if column:
+            return group.row_axes
         return group.kept[: len(sizes)] if len(sizes) == len(group.kept) else ()
 
-    def operand(value: Value, result_sizes: tuple[int, ...]) -> ir.Expr:
-        if value.node in members:
-            return exprs[value]
-        places = space_axes(result_sizes)
+    def operand(value: Value, result_sizes: tuple[int, ...], column: bool = False) -> ir.Expr:
+        source = fusion.stretched.get(value, value)
+        if source.node in members:
+            return exprs[source]
+        places = space_axes(result_sizes, column)
         lead = len(places) - len(value.sizes or ())
         own_axes = (
             places[lead:] if lead >= 0 else [None] * len(value.sizes or ())
@@ -243,7 +267,7 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Co
         elif form is Form.MAP:
             rule = node.op_def.scalar
             assert rule is not None
-            args = [operand(value, sizes) for value in node.inputs]
+            args = [operand(value, sizes, node in group.columns) for value in node.inputs]
             outputs = rule(builder, *node.op_def.nest(args, node.attrs), **rule_attrs(rule, node))
         elif form is Form.ROW:
             row = row_body(node)
@@ -254,7 +278,12 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Co
                 args = [leaves.turned(value, row.order) for value in row.inputs]
             outputs = row.apply(builder, args)
         elif form is Form.REDUCE:
-            outputs = _reduction(builder, node.op_def.reduction, operand(node.inputs[0], group.space))
+            x = operand(node.inputs[0], group.space)
+            outputs = (
+                _column_fold(leaves, node.op_def.reduction, x, group.extents[:-1])
+                if node in group.columns
+                else _reduction(builder, node.op_def.reduction, x)
+            )
         elif form is Form.ALIAS:
             outputs = exprs[node.inputs[0]]
         elif form is Form.WINDOW or node.op_def.index is not None:
@@ -269,9 +298,11 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Co
         listed = outputs if isinstance(outputs, tuple | list) else (outputs,)
         for value, expr in zip(node.outputs, listed, strict=True):
             exprs[value] = builder.expr(expr, ir.dtype_name(value.dtype.name))
-    wanted = [
-        Result(value, exprs[value], group.is_inner(value.sizes or ()), value in streamed) for value in results
-    ]
+    wanted = []
+    for value in results:
+        column = value.node in group.columns
+        inner = not column and group.is_inner(value.sizes or ())
+        wanted.append(Result(value, exprs[value], inner, column, value in streamed))
     return Body(builder, space, axes, leaves.leaves, wanted)
 
 
@@ -282,11 +313,26 @@ def _reduction(b: Builder, kind: str, x: ir.Expr) -> ir.Expr:
     return rule(x)
 
 
+def _column_fold(leaves: _Leaves, kind: str, x: ir.Expr, over: Sequence[Size]) -> ir.Expr:
+    """A fold over all axes but the last, which have these extents."""
+    b = leaves.b
+    mean = kind == "mean"
+    row = _reduction(b, "sum" if mean else kind, x)
+    assert isinstance(row, RowReduce)
+    folded = leaves.across(Across(row.op, row.value, row.dtype))
+    if not mean:
+        return folded
+    count = Size(1)
+    for size in over:
+        count = count.times(size)
+    return b.div(folded, b.cast(leaves.size(count), x.dtype))
+
+
 # -- looking at expressions ----------------------------------------------------------------------------------------
 
 
 def _children(expr: ir.Expr) -> tuple[ir.Expr, ...]:
-    if isinstance(expr, RowReduce):
+    if isinstance(expr, RowReduce | Across):
         return (expr.value,)
     return ir.children(expr)
 
@@ -323,7 +369,12 @@ class _Analysis:
         self.inner: set[int] = set()  # ids of what has a value per point, not per fold
         self.stage: dict[int, int] = {}  # id -> in which pass at the earliest it is known
         self.folds: list[RowReduce] = []
+        self.across: list[Across] = []
         for expr in self.order:
+            if isinstance(expr, Across):
+                self.stage[id(expr)] = self.stage[id(expr.value)]
+                self.across.append(expr)
+                continue
             if isinstance(expr, RowReduce):
                 self.stage[id(expr)] = self.stage[id(expr.value)] + 1
                 self.folds.append(expr)
@@ -339,7 +390,7 @@ class _Analysis:
     def flops(self, points: int) -> float:
         """A rough number of operations."""
         weights = sum(12 if e.name in DEAR else 1 for e in self.order if isinstance(e, ir.Op))
-        return float(points * (weights + len(self.folds)))
+        return float(points * (weights + len(self.folds) + len(self.across)))
 
 
 # -- loops ------------------------------------------------------------------------------------------------------------
@@ -475,6 +526,11 @@ def lower_group(body: Body, name: str) -> list[Lowered]:
     analysis = _Analysis(body)
     if analysis.flops(1) > _STREAM_FLOPS * _bytes_per_point(body):
         body.results = [replace(result, streaming=False) for result in body.results]
+    if analysis.across:
+        if not _is_narrow(body, analysis):
+            return _rows_and_columns(body, name)
+        body = _in_column_form(body, analysis)
+        analysis = _Analysis(body)
     if not body.axes:
         return [_elements(body, analysis, name)]
     if folds_in_shares(body.space, body.axes) and _single_stage(body, analysis):
@@ -508,6 +564,9 @@ def _accesses(body: Body) -> tuple[list[str], list[tuple[Size, ...]]]:
         own = result.strides or row_major(value_sizes(result.value))
         if result.inner:
             strides.append(own)
+            continue
+        if result.column:
+            strides.append((*(Size(0) for _ in body.space[:-1]), own[-1]))
             continue
         spread = [Size(0)] * len(body.space)
         kept = [a for a in range(len(body.space)) if a not in body.axes]
@@ -754,10 +813,27 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
     """The last axis is folded: for each row, one pass per stage."""
     f = _Folded(body, analysis, name)
     f.buffers()
-    b = f.b
-    last_pass = max((analysis.stage[id(r.expr)] for r in body.results if r.inner), default=0)
-    passes = max([analysis.stage[id(fold)] for fold in analysis.folds] + [0])
-    passes = max(passes, last_pass + 1 if any(r.inner for r in body.results) else 0)
+    row, inplace = _row(f, _no_columns)
+    parallel = bool(f.outer) and (f.points > FLAT_TURN or f.is_open)
+    _nest_outer(f, parallel, row)
+    return Lowered(f.b.kernel(), f.kernel.arguments, parallel, inplace, [], analysis.flops(f.points))
+
+
+_Place = list[tuple[_Axis, ir.Expr]]
+# Takes in an element of a fold over all axes but the last, at a place.
+_Column = Callable[[Across, ir.Expr, _Place], None]
+
+
+def _no_columns(fold: Across, value: ir.Expr, at: _Place) -> None:
+    raise AssertionError("there is no fold over other axes")
+
+
+def _row(f: _Folded, take: _Column) -> tuple[Callable[[_Place], None], list[tuple[Value, Value]]]:
+    """What is done for each row, and which results may lie over operands."""
+    body, analysis, b = f.body, f.analysis, f.b
+    last_pass = max((analysis.stage[id(r.expr)] for r in body.results if r.inner), default=-1)
+    last_pass = max([last_pass, *(analysis.stage[id(fold)] for fold in analysis.across)])
+    passes = max([analysis.stage[id(fold)] for fold in analysis.folds] + [last_pass + 1])
     spills = _spills(body, analysis, passes, f)
     held = {spill.result for spill in spills.values() if spill.result is not None}
     early = held | {
@@ -784,7 +860,9 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
                 i for i, r in enumerate(body.results) if r.inner and analysis.stage[id(r.expr)] == number
             ]
             spilled = {key: spill for key, spill in spills.items() if spill.made == number}
-            exprs = [fold.value for fold in folds] + [body.results[i].expr for i in results]
+            columns = [fold for fold in analysis.across if analysis.stage[id(fold)] == number]
+            exprs = [fold.value for fold in folds] + [fold.value for fold in columns]
+            exprs += [body.results[i].expr for i in results]
             _hoist(exprs, analysis, outside, kept)
             carries = [b.carry("fold", _INITIAL[fold.op](b, fold.dtype), fold.op) for fold in folds]
             self_at: list[tuple[_Axis, ir.Expr]] = list(at)
@@ -806,6 +884,8 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
                     fetch_next(inside)
                 for fold, carry in zip(folds, carries, strict=True):
                     b.update(carry, writer.write(fold.value))
+                for column in columns:
+                    take(column, writer.write(column.value), inside)
                 for i, value in values.items():
                     b.store(f.stores[i], f.place(len(f.names) + i, Size(0), inside), value, i in streams)
 
@@ -826,11 +906,8 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
             one_pass(number)
         _store_outer(f, at, outside, outer_results)
 
-    outer_results = [i for i, r in enumerate(body.results) if not r.inner]
-    parallel = bool(f.outer) and (f.points > FLAT_TURN or f.is_open)
-    _nest_outer(f, parallel, row)
-    inplace = _inplace(body, early) + _inplace_outer(body, outer_results)
-    return Lowered(b.kernel(), f.kernel.arguments, parallel, inplace, [], analysis.flops(f.points))
+    outer_results = [i for i, r in enumerate(body.results) if not r.inner and not r.column]
+    return row, _inplace(body, early) + _inplace_outer(body, outer_results)
 
 
 def _store_outer(f: _Folded, at: list[tuple[_Axis, ir.Expr]], writer: _Writer, results: list[int]) -> None:
@@ -840,7 +917,13 @@ def _store_outer(f: _Folded, at: list[tuple[_Axis, ir.Expr]], writer: _Writer, r
         f.b.store(f.stores[i], f.place(len(f.names) + i, Size(0), at), value)
 
 
-def _nest_outer(f: _Folded, parallel: bool, inside: Callable[[list[tuple[_Axis, ir.Expr]]], None]) -> None:
+def _nest_outer(
+    f: _Folded,
+    parallel: bool,
+    inside: Callable[[list[tuple[_Axis, ir.Expr]]], None],
+    first: tuple[ir.Expr, ir.Expr] | None = None,
+) -> None:
+    """The loops over the axes that are not folded; `first` bounds the outermost."""
     at: list[tuple[_Axis, ir.Expr]] = []
 
     def nest(depth: int) -> None:
@@ -848,7 +931,12 @@ def _nest_outer(f: _Folded, parallel: bool, inside: Callable[[list[tuple[_Axis, 
             inside(list(at))
             return
         kind = "parallel" if depth == 0 and parallel else "serial"
-        with f.b.loop("r", 0, f.kernel.size(f.outer[depth].extent), kind) as r:  # type: ignore[arg-type]
+        start, stop = (
+            first
+            if depth == 0 and first is not None
+            else (f.b.const(0, "i64"), f.kernel.size(f.outer[depth].extent))
+        )
+        with f.b.loop("r", start, stop, kind) as r:  # type: ignore[arg-type]
             at.append((f.outer[depth], r))
             nest(depth + 1)
             at.pop()
@@ -953,6 +1041,7 @@ def _spills(body: Body, analysis: _Analysis, passes: int, f: _Folded) -> dict[in
     used: dict[int, set[int]] = {}
     for number in range(passes):
         roots = [fold.value for fold in analysis.folds if analysis.stage[id(fold.value)] == number]
+        roots += [fold.value for fold in analysis.across if analysis.stage[id(fold)] == number]
         roots += [r.expr for r in body.results if r.inner and analysis.stage[id(r.expr)] == number]
         seen: set[int] = set()
         stack = list(roots)
@@ -987,6 +1076,164 @@ def _spills(body: Body, analysis: _Analysis, passes: int, f: _Folded) -> dict[in
         spills[id(expr)] = _Spill(expr, min(when), local, result)
         covered.update(id(e) for e in _post_order([expr]))
     return spills
+
+
+def _rows_and_columns(body: Body, name: str) -> list[Lowered]:
+    """Folds over all axes but the last, with whatever goes on along the last one."""
+    last = len(body.space) - 1
+    if not body.axes:
+        body = replace(body, axes=(last,))
+    analysis = _Analysis(body)
+    columns = [i for i, r in enumerate(body.results) if r.column]
+    width = body.space[last]
+    rows = math.prod(size.value for size in body.space[:last])
+    is_open = any(size.dynamic for size in body.space)
+    bytes_ = width.value * sum(_sum_bytes(fold) for fold in analysis.across)
+    if not is_open and rows * width.value <= FLAT_TURN and bytes_ <= MOST_LOCAL:
+        return [_columns_at_once(body, analysis, name, columns)]
+    per_row = [fold.value for fold in analysis.folds] + [fold.value for fold in analysis.across]
+    per_row += [result.expr for result in body.results if not result.column]
+    leaves = {leaf for e in _post_order(per_row) if (leaf := leaf_name(e, body)) is not None}
+    f = _Folded(body, analysis, name)
+    f.buffers(leaves, [i for i in range(len(body.results)) if i not in columns])
+    b = f.b
+    cut = f.outer[0] if f.outer else _Axis(Size(1), [Size(0)] * len(f.strides))
+    shares = max(1, min(COLUMN_SHARES, cut.extent.value, rows // COLUMN_SHARES))
+    step = -(-cut.extent.value // shares)
+    shares = -(-cut.extent.value // step)
+    open_ = cut.extent.dynamic
+    partials = [
+        f.kernel.partial(f"p{i}", i, _sum_dtype(fold.dtype)) for i, fold in enumerate(analysis.across)
+    ]
+    held = {id(fold): buffer for fold, buffer in zip(analysis.across, partials, strict=True)}
+    step_expr, total = f.kernel.size(Size(step, open_)), f.kernel.size(cut.extent)
+    length = f.kernel.size(width)
+    with b.loop("share", 0, f.kernel.size(Size(shares, open_)), "parallel") as share:
+        start = b.let("start", b.mul(share, step_expr))
+        stop = b.let("stop", b.min(b.add(start, step_expr), total))
+        base = b.let("base", b.mul(share, length))
+        _clear(b, analysis, held, base, length)
+
+        def take(fold: Across, value: ir.Expr, at: _Place) -> None:
+            _take_in(b, held[id(fold)], fold, value, b.add(base, at[-1][1]))
+
+        row, inplace = _row(f, take)
+        _nest_outer(f, False, row, (start, stop))
+    first = Lowered(
+        b.kernel(), f.kernel.arguments, True, inplace,
+        [(shares * width.value, _sum_dtype(fold.dtype)) for fold in analysis.across], analysis.flops(f.points),
+    )  # fmt: skip
+    return [first, _combine_columns(body, analysis, name, Size(shares, open_), columns)]
+
+
+def _is_narrow(body: Body, analysis: _Analysis) -> bool:
+    """Whether sums over columns are better kept in registers: so few columns that each row waits for the last."""
+    return (
+        not body.axes
+        and body.space[-1].value < _NARROW
+        and not any(isinstance(expr, RowIndex | RowSize) for expr in analysis.order)
+    )
+
+
+def _in_column_form(body: Body, analysis: _Analysis) -> Body:
+    """The same body with the folds over all axes but the last as its only folds."""
+    made: dict[int, ir.Expr] = {}
+    for expr in analysis.order:
+        if isinstance(expr, Across):
+            made[id(expr)] = RowReduce(expr.op, made[id(expr.value)], expr.dtype)  # type: ignore[arg-type]
+        elif isinstance(expr, ir.Op) and any(made[id(arg)] is not arg for arg in expr.args):
+            made[id(expr)] = ir.Op(expr.name, tuple(made[id(arg)] for arg in expr.args), expr.dtype)
+        else:
+            made[id(expr)] = expr
+    results = [replace(result, expr=made[id(result.expr)], column=False) for result in body.results]
+    return replace(body, axes=tuple(range(len(body.space) - 1)), results=results)
+
+
+def _sum_dtype(dtype: str) -> str:
+    """What is kept in memory between rows: half floats would be rounded at each."""
+    return "f32" if dtype in ("f16", "bf16") else dtype
+
+
+def _sum_bytes(fold: Across) -> int:
+    return ir.numpy_dtype(_sum_dtype(fold.dtype)).itemsize
+
+
+def _clear(
+    b: Builder,
+    analysis: _Analysis,
+    held: dict[int, ir.Buffer] | dict[int, ir.Local],
+    base: ir.Expr,
+    length: ir.Expr,
+) -> None:
+    """Sets what rows will be taken into to what folds begin with."""
+    with b.loop("c", 0, length, "vector") as c:
+        for fold in analysis.across:
+            buffer = held[id(fold)]
+            b.store(buffer, b.add(base, c), _INITIAL[fold.op](b, buffer.dtype))
+
+
+def _take_in(b: Builder, buffer: ir.Buffer | ir.Local, fold: Across, value: ir.Expr, at: ir.Expr) -> None:
+    """Combines one element into what has been folded of its column."""
+    b.store(buffer, at, b.apply(fold.op, b.load(buffer, at), b.cast(value, buffer.dtype)))
+
+
+def _columns_at_once(body: Body, analysis: _Analysis, name: str, columns: list[int]) -> Lowered:
+    """So few points that one thread does all, rows and then columns."""
+    f = _Folded(body, analysis, name)
+    f.buffers()
+    b = f.b
+    width = body.space[-1].value
+    zero, length = b.const(0, "i64"), b.const(width, "i64")
+    held = {id(fold): b.local("sums", _sum_dtype(fold.dtype), width) for fold in analysis.across}
+    _clear(b, analysis, held, zero, length)
+
+    def take(fold: Across, value: ir.Expr, at: _Place) -> None:
+        _take_in(b, held[id(fold)], fold, value, at[-1][1])
+
+    row, inplace = _row(f, take)
+    _nest_outer(f, False, row)
+    axis = f.inner[-1]
+    with b.loop("j", 0, length, "vector") as j:
+        known = {id(fold): b.cast(b.load(held[id(fold)], j), fold.dtype) for fold in analysis.across}
+        writer = _Writer(f.kernel, analysis, f.loader([(axis, j)]), known)
+        _store_outer(f, [(axis, j)], writer, columns)
+    inplace += _inplace_outer(body, columns)
+    return Lowered(b.kernel(), f.kernel.arguments, False, inplace, [], analysis.flops(f.points))
+
+
+def _combine_columns(body: Body, analysis: _Analysis, name: str, shares: Size, columns: list[int]) -> Lowered:
+    """Combines the shares of each fold over columns in their order, and computes what follows."""
+    f = _Folded(body, analysis, f"{name}_combine")
+    b = f.b
+    partials = [
+        f.kernel.partial(f"p{i}", i, _sum_dtype(fold.dtype)) for i, fold in enumerate(analysis.across)
+    ]
+    below = _below([body.results[i].expr for i in columns])
+    f.buffers({leaf for e in below if (leaf := leaf_name(e, body)) is not None}, columns)
+    width = body.space[-1]
+    length, count = f.kernel.size(width), f.kernel.size(shares)
+    axis = f.inner[-1]
+    parallel = width.value * shares.value * len(partials) > FLAT_TURN or width.dynamic
+    turns = b.floordiv(b.add(length, COLUMN_TURN - 1), b.const(COLUMN_TURN, "i64"))
+    with b.loop("block", 0, turns, "parallel" if parallel else "serial") as block:
+        start = b.let("start", b.mul(block, b.const(COLUMN_TURN, "i64")))
+        stop = b.let("stop", b.min(b.add(start, b.const(COLUMN_TURN, "i64")), length))
+        with b.loop("j", start, stop, "vector") as j:
+            carries = [
+                b.carry("fold", _INITIAL[fold.op](b, buffer.dtype), fold.op)
+                for fold, buffer in zip(analysis.across, partials, strict=True)
+            ]
+            with b.loop("s", 0, count, "serial", carries) as s:
+                at = b.add(b.mul(s, length), j)
+                for carry, buffer in zip(carries, partials, strict=True):
+                    b.update(carry, b.load(buffer, at))
+            known = {
+                id(fold): b.cast(b.var(carry.name, carry.dtype), fold.dtype)
+                for fold, carry in zip(analysis.across, carries, strict=True)
+            }
+            writer = _Writer(f.kernel, analysis, f.loader([(axis, j)]), known)
+            _store_outer(f, [(axis, j)], writer, columns)
+    return Lowered(b.kernel(), f.kernel.arguments, parallel, _inplace_outer(body, columns))
 
 
 def _columns(body: Body, analysis: _Analysis, name: str) -> Lowered:
@@ -1202,7 +1449,7 @@ def _below(roots: Iterable[ir.Expr]) -> list[ir.Expr]:
             continue
         seen.add(id(expr))
         found.append(expr)
-        if not isinstance(expr, RowReduce):
+        if not isinstance(expr, RowReduce | Across):
             stack.extend(ir.children(expr))
     return found
 

@@ -155,12 +155,17 @@ class _Lowering:
     def needed(self, group: Group) -> list[Value]:
         """The members' values that are used outside."""
         members = set(group.nodes)
-        return [
-            value
-            for node in group.nodes
-            for value in node.outputs
-            if value in self.roots or any(user not in members for user in self.uses.get(value, ()))
-        ]
+        return [value for node in group.nodes for value in node.outputs if self.taken(value, members)]
+
+    def taken(self, value: Value, members: set[Node]) -> bool:
+        """Whether anybody but the members needs a value, as it is or stretched."""
+        if value in self.roots:
+            return True
+        for user in self.uses.get(value, ()):
+            copies = [made for made in user.outputs if made in self.fusion.stretched]
+            if user not in members and not (copies and not self.taken(copies[0], members)):
+                return True
+        return False
 
     # -- library calls and what is folded into them --------------------------------------------------
 

@@ -40,3 +40,19 @@ def is_window(node: Node, forms: Mapping[Node, Form]) -> bool:
     if forms.get(source.node) is not Form.WINDOW:
         return False
     return reshaped(value_sizes(source), view_of(source, forms)[2], value_sizes(node.outputs[0])) is not None
+
+
+def stretches(node: Node) -> bool:
+    """Whether a node repeats the elements of its operand along axes of size 1 or new ones, as broadcasting does."""
+    if node.op_def.view or len(node.outputs) != 1:
+        return False
+    sizes, made = window_source(node).sizes or (), node.outputs[0].sizes or ()
+    lead = len(made) - len(sizes)
+    if lead < 0 or any(size not in (1, made[lead + axis]) for axis, size in enumerate(sizes)):
+        return False
+    dense = [size.value for size in row_major(value_sizes(window_source(node)))]
+    ((offset, strides),) = index_maps(node, sizes, dense)
+    wanted = [0] * lead + [0 if n == 1 else stride for n, stride in zip(sizes, dense, strict=True)]
+    return offset == 0 and all(
+        stride == own or n == 1 for stride, own, n in zip(strides, wanted, made, strict=True)
+    )

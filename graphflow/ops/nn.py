@@ -1120,8 +1120,9 @@ def _fused_grad_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[A
     if attrs["is_training"]:
         count = int(np.prod(sizes)) // sizes[channels]
         share = builder.constant(np.array(1 / count, kind), specialized=True)
-        dy = emit_("Sub", dy, spread(emit_("Mul", d_offset, share)))
-        dy = emit_("Sub", dy, emit_("Mul", normal, spread(emit_("Mul", d_scale, share))))
+        # Both before the first is used: what is made of sums alone stays in their kernel.
+        mean_dy, mean_normal = (spread(emit_("Mul", total, share)) for total in (d_offset, d_scale))
+        dy = emit_("Sub", emit_("Sub", dy, mean_dy), emit_("Mul", normal, mean_normal))
     d_x = emit_("Mul", dy, spread(emit_("Mul", scale, inverse)))
     empty = builder.constant(np.zeros(0, kind))
     return [d_x, d_scale, d_offset, empty, empty]
