@@ -338,7 +338,9 @@ def test_a_loss_with_its_gradient_and_that_of_the_bias_are_one_kernel(x: Any, in
     loss = gf.nn.sparse_softmax_cross_entropy_with_logits(labels=index, logits=logits)
     total = gf.reduce_sum(loss)
     plan = check_run([total, *gf.gradients(total, [x, logits.op.inputs[1]])], [x, index], [X, INDEX], 1e-5)
-    assert len([step for step in plan.launches if not step.name.endswith("/check")]) <= 3  # with a sum of losses
+    assert (
+        len([step for step in plan.launches if not step.name.endswith("/check")]) <= 3
+    )  # with a sum of losses
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
