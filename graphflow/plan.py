@@ -27,7 +27,8 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+import weakref
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -552,6 +553,46 @@ class PlanBuilder:
         part._logical = self._logical
         return _Build(part, whole=False).plan()
 
+    def _signature(
+        self, steps: Sequence[int], made: Sequence[Slot], addresses: Mapping[int, int]
+    ) -> Hashable | None:
+        """What `_part` depends on, so that plans for other sizes of the feeds share it; None if it is not shared.
+
+        Memory goes by the order in which it is first used, kernels by their addresses.
+        """
+        known: dict[Slot, int] = {}
+        memory: list[Hashable] = []
+
+        def number(slot: Slot) -> int:
+            found = known.get(slot)
+            if found is None:
+                parent = None if slot.parent is None else number(slot.parent)
+                found = known[slot] = len(known)
+                logical = self._logical.get(slot.key) if slot.kind == "variable" else None
+                memory.append((slot.kind, slot.shape, slot.dtype, parent, slot.offset, slot.key, logical))
+            return found
+
+        calls: list[Hashable] = []
+        for at in steps:
+            step = self._steps[at]
+            if not isinstance(step, Launch) or any(ref.slot.root.kind == "constant" for ref in _refs(step)):
+                return None
+            args = tuple(
+                (number(arg.slot), arg.access, arg.offset, arg.share)
+                if isinstance(arg, Ref)
+                else arg
+                if isinstance(arg, int)
+                else (arg.dtype, arg.tobytes())
+                for arg in step.args
+            )
+            inplace = tuple((number(new), number(old)) for new, old in step.inplace)
+            calls.append((addresses[at], args, step.parallel, inplace))
+        return id(self.runtime), tuple(calls), tuple(map(number, made)), tuple(memory)
+
+
+# The plans of parts that are in use. Each keeps its runtime alive, so that the runtime's id is nobody else's.
+_parts: weakref.WeakValueDictionary[Hashable, Plan] = weakref.WeakValueDictionary()
+
 
 def _native(slot: Slot) -> bool:
     return slot.shape is not None and not slot.dtype.hasobject
@@ -616,9 +657,13 @@ class _Build:
         if not groups:
             return
         # All at once: compiling part by part would cost more.
-        builder.runtime.addresses([step.kernel for step in builder._steps if isinstance(step, Launch)])
+        kernels = {
+            number: step.kernel for number, step in enumerate(builder._steps) if isinstance(step, Launch)
+        }
+        found = builder.runtime.addresses(list(kernels.values()))
+        addresses = dict(zip(kernels, found, strict=True))
         for group in groups:
-            self.part(group)
+            self.part(group, addresses)
         gone = {step for group in groups for step in group.steps}
         self.own = [step for number, step in enumerate(builder._steps) if number not in gone]
         left = {index for number, use in enumerate(uses) if number not in gone for index in use.reads}
@@ -643,10 +688,15 @@ class _Build:
             frozenset(read), frozenset(slot.index for slot in written), movable, max(100.0, step.nanoseconds)
         )
 
-    def part(self, group: Group) -> None:
+    def part(self, group: Group, addresses: Mapping[int, int]) -> None:
         made = tuple(self.slots[index] for index in group.kept)
         self.lasting.update(group.kept)
-        plan = self.builder._part(group.steps, made)
+        signature = self.builder._signature(group.steps, made, addresses)
+        plan = None if signature is None else _parts.get(signature)
+        if plan is None:
+            plan = self.builder._part(group.steps, made)
+            if signature is not None:
+                _parts[signature] = plan
         if not group.variables:
             for slot, array in zip(made, plan.run(), strict=True):
                 array.flags.writeable = False

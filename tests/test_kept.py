@@ -251,3 +251,61 @@ def test_summary_names_what_is_kept() -> None:
         plan = plan_of([y], [x], [fed], session._state)
         assert "kept until weights is written" in plan.summary() and "pack_b" in plan.summary()
         assert plan.peak_bytes >= 64 * 48 * 4
+
+
+# -- plans for other sizes ---------------------------------------------------------------------------------------
+
+
+def kept_by_batch(session: gf.Session, y: gf.Tensor, x: gf.Tensor, value: np.ndarray) -> list[Any]:
+    """Runs with several batches; returns what each one's plan keeps."""
+    found = []
+    for batch in (64, 20, 37):
+        fed = numbers(batch, value.shape[0], seed=batch)
+        np.testing.assert_allclose(session.run(y, {x: fed}), fed @ value, atol=1e-3)
+        found.append([kept.plan for kept in session.plan(y, {x: fed}).kept])
+    return found
+
+
+def test_plans_for_other_batches_share_what_is_kept() -> None:
+    value = numbers(300, 200)
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None, 300])
+        w = gf.Variable(value, name="w")
+        y = gf.matmul(x, w)
+        session.run(w.initializer)
+        first, *others = kept_by_batch(session, y, x, value)
+        assert len(first) == 1 and others == [first, first]
+        # What was kept is made anew for all of them.
+        session.run(w.assign(2 * value))
+        assert kept_by_batch(session, y, x, 2 * value) == [first] * 3
+
+
+def test_another_variable_or_another_product_keeps_its_own() -> None:
+    value = numbers(300, 200)
+    plans = []
+    for name, transposed in (("w", False), ("v", False), ("w", True)):
+        with gf.Graph().as_default(), gf.Session() as session:
+            x = gf.placeholder(gf.float32, [None, 300])
+            w = gf.Variable(value.T if transposed else value, name=name)
+            y = gf.matmul(x, w, transpose_b=transposed)
+            session.run(w.initializer)
+            plans += kept_by_batch(session, y, x, value)[0]
+    assert len(plans) == 3 and len(set(plans)) == 3
+
+
+def test_equal_names_in_two_sessions_keep_their_own_values() -> None:
+    sessions = []
+    for seed in range(2):
+        value = numbers(300, 200, seed=seed)
+        with gf.Graph().as_default() as graph:
+            x = gf.placeholder(gf.float32, [None, 300])
+            w = gf.Variable(value, name="w")
+            y = gf.matmul(x, w)
+            session = gf.Session(graph=graph)
+            session.run(w.initializer)
+            sessions.append((session, y, x, value))
+    for _ in range(2):
+        for session, y, x, value in sessions:
+            kept_by_batch(session, y, x, value)
+    for session, *_ in sessions:
+        session.close()
