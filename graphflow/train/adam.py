@@ -85,24 +85,16 @@ class AdamOptimizer(Optimizer):
         )
 
     def _resource_apply_sparse(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
-        dtype = handle.dtype
-        beta1_power, beta2_power = (as_type(power, dtype) for power in self._get_beta_accumulators())
-        beta1, beta2 = as_type(self._beta1_t, dtype), as_type(self._beta2_t, dtype)
-        correction = emit.RealDiv(emit.Sqrt(emit.Sub(1, beta2_power)), emit.Sub(1, beta1_power))
-        rate = emit.Mul(as_type(self._lr_t, dtype), correction)
-        m = self._decay_and_add(self._required_slot(handle, "m"), beta1, grad, indices)
-        v = self._decay_and_add(self._required_slot(handle, "v"), beta2, emit.Mul(grad, grad), indices)
-        root = emit.AddV2(emit.Sqrt(v), as_type(self._epsilon_t, dtype))
-        return handle.assign_sub(emit.RealDiv(emit.Mul(rate, m), root), read_value=False)
+        # Every row forgets and moves, with a gradient or without: this is the dense step, rows without one being zero.
+        sizes = emit.Shape(handle.value())
+        height = emit.StridedSlice(sizes, [0], [1], [1], shrink_axis_mask=1)
+        return self._resource_apply_dense(emit.UnsortedSegmentSum(grad, indices, height), handle)
 
-    @staticmethod
-    def _decay_and_add(slot: Variable, decay: Tensor, rows: Tensor, indices: Tensor) -> Tensor:
-        """Lets the whole slot decay, adds the rows that have a gradient, and returns its new value."""
-        decayed = slot.assign(emit.Mul(slot.value(), decay), read_value=False)
-        with control_dependencies([decayed]):
-            added = emit.ResourceScatterAdd(slot.handle, indices, emit.Mul(rows, emit.Sub(1, decay)))
-        with control_dependencies([added]):
-            return slot.value()
+    def _resource_apply_sparse_duplicate_indices(self, grad: Tensor, handle: Any, indices: Tensor) -> Any:
+        if type(self)._resource_apply_sparse is not AdamOptimizer._resource_apply_sparse:
+            return super()._resource_apply_sparse_duplicate_indices(grad, handle, indices)
+        # Rows that stand twice are summed on their way to the whole table.
+        return self._resource_apply_sparse(grad, handle, indices)
 
     def _finish(self, update_ops: Sequence[Any], name_scope: str) -> Operation:
         beta1_power, beta2_power = self._get_beta_accumulators()
