@@ -28,9 +28,10 @@ from graphflow.graph import Operation, Tensor, without_collector
 from graphflow.loops.ir import Kernel
 from graphflow.loops.text import kernel_text
 from graphflow.lowering.lower import lower
+from graphflow.lowering.measure import materialized, temporary_bytes
 from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
-from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED
+from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization
 from graphflow.plan import Plan, TraceEvent
 from graphflow.program import Program, freeze, specialize
 from graphflow.side_by_side import SideBySide
@@ -54,6 +55,8 @@ class CompileOptions:
       threads: threads inside one run; 0 takes `GRAPHFLOW_NUM_THREADS`, else the cores we may use.
       disabled_passes: passes that are left out, by name; none of them is needed for a right result.
       enabled_passes: passes that run though they do not by default.
+      memory_budget: bytes that the temporaries of a run may take; where they take more, cheap ones are computed again
+        instead of kept. What is left over it is not refused. None: whatever they take.
 
     Raises:
       ValueError: for a name that no pass has.
@@ -63,6 +66,7 @@ class CompileOptions:
     threads: int = 0
     disabled_passes: Set[str] = frozenset()
     enabled_passes: Set[str] = frozenset()
+    memory_budget: int | None = None
 
     def __post_init__(self) -> None:
         for field_name in ("disabled_passes", "enabled_passes"):
@@ -184,6 +188,13 @@ class Executable:
         program = specialize(self.program, feed_shapes, variables, known)
         program = run_passes(program, SPECIALIZED, options.disabled_passes, options.enabled_passes, reports)
         backend = load(options.device, options.threads)
+        if options.memory_budget is not None:
+            last = rematerialization(
+                options.memory_budget,
+                lambda shown: temporary_bytes(shown, backend),
+                lambda shown: materialized(shown, backend),
+            )
+            program = run_passes(program, (last,), options.disabled_passes, frozenset(), reports)
         plan = lower(program, backend, self.name)
         _refuse_what_does_not_fit(plan)
         if "loops" in config.dump_stages():

@@ -22,7 +22,8 @@ import numpy as np
 
 from graphflow import errors, reference
 from graphflow.backends.base import Backend
-from graphflow.lowering.lower import lower, materialized
+from graphflow.lowering.lower import lower
+from graphflow.lowering.measure import materialized
 from graphflow.optimizer_passes.manager import PassReport
 from graphflow.plan import Plan
 from graphflow.program import FEED, VARIABLE, Node, Program, Value

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphflow.memory import ALIGNMENT, Request, aligned_empty, plan_arena
+import graphflow as gf
+from benchmarks.peers import tf1_programs
+from graphflow.backends.base import load
+from graphflow.lowering.measure import uncompiled
+from graphflow.memory import ALIGNMENT, Request, align, aligned_empty, plan_arena
 
 
 def overlapping(requests, layout):
@@ -70,3 +74,46 @@ def test_aligned_empty():
         array = aligned_empty(shape, dtype)
         assert array.ctypes.data % ALIGNMENT == 0 and array.dtype == dtype and array.flags.c_contiguous
     assert aligned_empty((2,), object).dtype == object
+
+
+@given(st.lists(lifetimes, max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_the_lower_bound_is_the_most_that_lives_at_one_step(requests):
+    most = max(
+        (
+            sum(align(r.size) for r in requests if r.first <= step <= r.last)
+            for step in range(max((r.last for r in requests), default=0) + 1)
+        ),
+        default=0,
+    )
+    assert plan_arena(requests).lower_bound == most
+
+
+@pytest.mark.parametrize(
+    "workload",
+    ["mlp", "lenet", "resnet18_b1", "lstm", "transformer_b1", "transformer_train"],
+)
+def test_plans_of_the_benchmarks_come_near_the_lower_bound(workload, monkeypatch):
+    packed = []
+
+    def pack(requests):
+        wanted = list(requests)
+        packed.append((wanted, plan_arena(wanted)))
+        return packed[-1][1]
+
+    monkeypatch.setattr("graphflow.plan.plan_arena", pack)
+    plans = []
+
+    class Programs(tf1_programs.Programs):
+        def _function(self, fetches, feeds, arguments, *more):
+            fed = dict(zip(feeds, arguments(), strict=True))
+            plans.append(gf.Session().plan(fetches, fed))
+            return lambda: [0]
+
+    # What the code would be does not matter here: none is made.
+    monkeypatch.setattr("graphflow.compiler.load", lambda *chosen: uncompiled(load(*chosen)))
+    getattr(Programs(gf, 2), workload)()
+    (plan,) = plans
+    layout, requests = plan.layout, next(wanted for wanted, made in packed if made is plan.layout)
+    assert layout.peak <= 1.2 * layout.lower_bound
+    assert overlapping(requests, layout) is None

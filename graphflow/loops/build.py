@@ -635,6 +635,10 @@ class Builder:
         """The high half of the double-width product."""
         return self.apply("mulhi", x, y)
 
+    def fence(self, x: Scalar) -> Expr:
+        """The number itself, rounded: no product before it is taken into a multiply-add after it."""
+        return self.apply("fence", x)
+
     def fma(self, x: Scalar, y: Scalar, z: Scalar) -> Expr:
         """`x * y + z`, in one rounding where the machine has it."""
         return self.apply("fma", x, y, z)

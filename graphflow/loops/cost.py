@@ -41,7 +41,7 @@ ELEMENTARY = frozenset(
 ELEMENTARY_FLOPS = 12
 
 # What moves or renames bits, and does no arithmetic.
-_FREE = frozenset(("cast", "bitcast", "select", "neg", "abs"))
+_FREE = frozenset(("cast", "bitcast", "select", "neg", "abs", "fence"))
 
 
 @dataclass(frozen=True, slots=True)

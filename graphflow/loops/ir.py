@@ -604,6 +604,8 @@ _define("mulhi", "iu", _mulhi, 2)
 _define("select", "fiub", np.where, 3, "select")
 _define("cast", "fiub", _cast, 1, "given")
 _define("bitcast", "fiu", lambda x, dtype: np.asarray(x).view(dtype)[()], 1, "given")
+# The number itself, rounded: a product before it and a sum after it are not made one multiply-add.
+_define("fence", "f", lambda x: x)
 _define("fma", "f", lambda x, y, z: np.add(np.multiply(x, y), z), 3)
 
 

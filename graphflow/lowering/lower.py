@@ -38,14 +38,6 @@ def lower(program: Program, backend: Backend, name: str = "") -> Plan:
     return _Lowering(program, backend, name).plan()
 
 
-def materialized(program: Program, backend: Backend) -> list[Value]:
-    """Returns the values that steps leave in memory of their own, in the program's order."""
-    lowering = _Lowering(program, backend, "")
-    lowering.plan()
-    made = {value for value, slot in lowering.slots.items() if slot.kind in ("buffer", "dynamic")}
-    return [value for node in program.nodes for value in node.outputs if value in made]
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Part:
     """Where a value lies inside another one: from which element on, and how far apart; None: as if alone."""
@@ -875,4 +867,4 @@ def _factor(found: CallNode) -> Hashable:
     return found.operands["b"], found.offsets.get("b", 0), lies
 
 
-__all__ = ["lower", "materialized"]
+__all__ = ["lower"]

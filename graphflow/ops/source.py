@@ -136,6 +136,17 @@ def _identity_gradient(op: Any, dy: Any) -> list[Any]:
 identity_op.value_as_shape(_same_value_as_shape)
 
 
+@op("GraphflowFence", "input:T", "output:T", "T:type", infer=same_as_first, differentiable=False)
+def fence_op(input: Array) -> Any:
+    """The input, rounded as if it went through memory: what is computed anew has the bits of what was kept."""
+    return input
+
+
+@fence_op.lower
+def _fence_lower(b: Any, x: Any) -> Any:
+    return b.fence(x) if x.dtype in ("f16", "bf16", "f32", "f64") else x
+
+
 def identity(input: Any, name: str | None = None) -> Tensor:
     """Returns a tensor with the value of `input`."""
     return emit.Identity(input, name=name)

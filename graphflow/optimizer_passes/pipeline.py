@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
@@ -11,9 +13,10 @@ from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.optimizer_passes.manager import Pass
 from graphflow.optimizer_passes.merge_common import merge_common
 from graphflow.optimizer_passes.mixed_precision import mixed_precision
+from graphflow.optimizer_passes.rematerialize import rematerialize
 from graphflow.optimizer_passes.simplify import simplify
 from graphflow.optimizer_passes.stack_products import stack_products
-from graphflow.program import Program, rebuild
+from graphflow.program import Program, Value, rebuild
 
 
 def prune(program: Program, counts: Counter[str]) -> Program:
@@ -49,4 +52,13 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass("merge_expanded", merge_common, "two expansions share their parts"),
 )
 
-NAMES = tuple(step.name for step in (*OPEN, *SPECIALIZED))
+
+def rematerialization(
+    budget: int, peak_of: Callable[[Program], int], kept: Callable[[Program], Iterable[Value]]
+) -> Pass:
+    """The pass that runs last of all where there is a budget: it measures what the program has become."""
+    run = functools.partial(rematerialize, budget=budget, peak_of=peak_of, kept=kept)
+    return Pass("rematerialize", run, "last: what takes memory shows only in the program that is lowered")
+
+
+NAMES = (*(step.name for step in (*OPEN, *SPECIALIZED)), "rematerialize")

@@ -43,6 +43,12 @@ def handed_through() -> Iterator[Sample]:
     yield Sample([uniform(0, 2)], differentiable=False, name="empty")
 
 
+@samples("GraphflowFence")
+def fences() -> Iterator[Sample]:
+    for dtype in (*FLOATS, *HALVES, *INTEGERS, *COMPLEX, np.dtype(bool)):
+        yield Sample([uniform(5, 7, dtype=dtype)])
+
+
 @samples("Identity", "Snapshot", "DeepCopy")
 def differentiable_identity() -> Iterator[Sample]:
     yield Sample([uniform(2, 3, dtype=np.float64)])

@@ -850,6 +850,11 @@ def rint(e: Emitter, x: Value) -> Value:
     return e.select(e.compare("olt", size, rounder), e.sign_of(whole, x), x)
 
 
+def fence(e: Emitter, x: Value) -> Value:
+    """The number itself, rounded."""
+    return e.intrinsic("arithmetic.fence", x)
+
+
 def truncmod(e: Emitter, x: Value, y: Value) -> Value:
     """Remainder with the sign of x, exactly as C's fmod."""
     x, y = e.level_up((x, y))
@@ -923,6 +928,7 @@ UNARY: dict[str, Callable[[Emitter, Value], Value]] = {
     "erf": erf,
     "erfc": erfc,
     "lgamma": lgamma,
+    "fence": fence,
     "floor": floor,
     "ceil": ceil,
     "rint": rint,
