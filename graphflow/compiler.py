@@ -133,8 +133,8 @@ class Executable:
         self._bound: dict[Any, BoundPlan] = {}
         self._lock = threading.Lock()
         self._many_contents = False
-        if "program" in config.dump_stages():
-            print(f"# program\n{program_text(self.program)}", file=sys.stderr)
+        if "program" in _stages():
+            print(f"# program {name}, sizes open\n{program_text(self.program)}", file=sys.stderr)
 
     def look(self, feeds: Sequence[Array]) -> tuple[bytes | None, ...]:
         """Returns what is in the feeds that a plan is made for: one entry for each of `contents`.
@@ -197,11 +197,14 @@ class Executable:
             program = run_passes(program, (last,), options.disabled_passes, frozenset(), reports)
         plan = lower(program, backend, self.name)
         _refuse_what_does_not_fit(plan)
-        if "loops" in config.dump_stages():
+        stages = _stages()
+        if "program" in stages:
+            print(f"# program {self.name}, sizes fixed\n{program_text(program)}", file=sys.stderr)
+        if "loops" in stages:
             for launch in plan.launches:
                 if isinstance(launch.kernel, Kernel):
                     print(f"# {launch.name}\n{kernel_text(launch.kernel)}", file=sys.stderr)
-        if "plan" in config.dump_stages():
+        if "plan" in stages:
             print(f"# plan\n{plan.summary()}", file=sys.stderr)
         bound = BoundPlan(plan, reports)
         if config.verify():
@@ -213,6 +216,21 @@ class Executable:
             bound.run = SideBySide(plan, program, wanted, rest, backend).run
             bound.direct = lambda keys: None
         return bound
+
+
+def _stages() -> frozenset[str]:
+    """Returns what is to be printed.
+
+    Raises:
+      ValueError: for the name of no stage and no pass.
+    """
+    stages = config.dump_stages()
+    if unknown := sorted(stages.difference(config.STAGES, NAMES)):
+        raise ValueError(
+            f"{config.DUMP.name}: there is no stage or pass {unknown[0]!r}; there are"
+            f" {', '.join((*config.STAGES, *NAMES))}"
+        )
+    return stages
 
 
 def _refuse_what_does_not_fit(plan: Plan) -> None:

@@ -34,7 +34,8 @@ CACHE_DIR = EnvironmentVariable(
 DUMP = EnvironmentVariable(
     "GRAPHFLOW_DUMP",
     "",
-    "comma-separated stages to print to stderr: `program`, `passes`, `loops`, `code`, `plan`",
+    "comma-separated stages to print to stderr: `program`, `passes` (or passes by name), `loops`, `plan`, `llvm`,"
+    " `asm`",
 )
 NUM_THREADS = EnvironmentVariable(
     "GRAPHFLOW_NUM_THREADS",
@@ -56,8 +57,22 @@ WINOGRAD = EnvironmentVariable(
 VARIABLES = (BACKEND, CACHE_DIR, DUMP, NUM_THREADS, VERIFY, WINOGRAD)
 
 
+# What can be printed on the way from a graph to code.
+STAGES = ("program", "passes", "loops", "plan", "llvm", "asm")
+
+
 def dump_stages() -> frozenset[str]:
-    """Returns the stages that `GRAPHFLOW_DUMP` asks to print."""
+    """Returns the stages that `GRAPHFLOW_DUMP` asks to print.
+
+    - `program`: the slice of the graph after the passes, once with open sizes, once for the sizes of the feeds.
+    - `passes`: what each pass did, and the program after each that changed it; the name of a pass prints only its own.
+    - `loops`: each loop kernel. Library calls (products, convolutions, pools) have no loops: see `llvm`.
+    - `plan`: the steps, what they read and write, and their predicted cost.
+    - `llvm`, `asm`: the text of each kernel, and the machine's instructions. A kernel that is in this process already
+      is not printed again; one that comes from the disk cache is.
+
+    `compiler` refuses other names.
+    """
     return frozenset(stage.strip() for stage in DUMP.get().split(",") if stage.strip())
 
 

@@ -49,7 +49,7 @@ def tour() -> str:
     return f"""{BEGIN}
 ## Tour
 
-One small expression at every stage; `GRAPHFLOW_DUMP=program,loops,code,plan` prints them for any program.
+One small expression at every stage; `GRAPHFLOW_DUMP=program,loops,llvm,plan` prints them for any program.
 
 {block(SOURCE)}
 The graph, as a GraphDef has it:

@@ -92,21 +92,21 @@ def run_passes(
             before = f" (after {', '.join(done)})" if done else ""
             raise PassError(f"pass {step.name}{before} failed: {error}") from error
         seconds = time.perf_counter() - started
+        report = PassReport(
+            step.name,
+            seconds,
+            len(program.nodes),
+            len(result.nodes),
+            dict(counts),
+            program,
+            result,
+            step.exact,
+        )
         if reports is not None:
-            reports.append(
-                PassReport(
-                    step.name,
-                    seconds,
-                    len(program.nodes),
-                    len(result.nodes),
-                    dict(counts),
-                    program,
-                    result,
-                    step.exact,
-                )
-            )
+            reports.append(report)
         if "passes" in dump or step.name in dump:
-            print(f"# after {step.name}\n{program_text(result)}", file=sys.stderr)
+            text = "" if result is program else f"\n{program_text(result)}"
+            print(f"# after {report}{text}", file=sys.stderr)
         program = result
         done.append(step.name)
     return program

@@ -222,6 +222,12 @@ def test_text_is_made_only_if_there_is_no_code(tmp_path: Path) -> None:
 def test_code_is_dumped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("GRAPHFLOW_DUMP", "code")
+    monkeypatch.setenv("GRAPHFLOW_DUMP", "llvm")
     Jit(cache=ObjectCache(tmp_path)).compile([("scaled", lambda: doubling(5))])
     assert "define void @scaled(" in capsys.readouterr().err
+    monkeypatch.setenv("GRAPHFLOW_DUMP", "asm")
+    Jit(cache=ObjectCache(tmp_path)).compile(
+        [("scaled", lambda: doubling(5))]
+    )  # from the disk cache, this time
+    shown = capsys.readouterr().err
+    assert "define void" not in shown and "scaled:" in shown and "ret" in shown

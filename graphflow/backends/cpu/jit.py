@@ -155,19 +155,33 @@ class Jit:
             self._addresses[keys[symbol]] = address
 
     def _object(self, key: str, source: Source) -> bytes:
-        if "code" in config.dump_stages():
-            print(source if isinstance(source, str) else source(), file=sys.stderr)
+        self._dump(source)
         found = self.cache.get(key)
         if found is not None:
             self.stats.from_disk += 1
             return found
-        if self._machine is None:
-            self._machine = _machine(self.target, jit=True)
         text = source if isinstance(source, str) else source()
-        data = bytes(self._machine.emit_object(_module(text, self.target, self._machine)))
+        machine = self._target_machine()
+        data = bytes(machine.emit_object(_module(text, self.target, machine)))
         self.stats.generated += 1
         self.cache.put(key, data)
         return data
+
+    def _target_machine(self) -> binding.TargetMachine:
+        if self._machine is None:
+            self._machine = _machine(self.target, jit=True)
+        return self._machine
+
+    def _dump(self, source: Source) -> None:
+        stages = config.dump_stages().intersection(("llvm", "asm"))
+        if not stages:
+            return
+        text = source if isinstance(source, str) else source()
+        if "llvm" in stages:
+            print(text, file=sys.stderr)
+        if "asm" in stages:
+            machine = self._target_machine()
+            print(machine.emit_assembly(_module(text, self.target, machine)), file=sys.stderr)
 
 
 def _resolve(names: Iterable[str]) -> None:
