@@ -63,6 +63,10 @@ class Size:
                 factor *= extent
         return cls(((factor, tuple(names)),))
 
+    def times(self, factor: int, *names: str) -> Size:
+        """This, so many times, and times named run-time sizes."""
+        return Size(tuple((factor * own, (*known, *names)) for own, known in self.terms))
+
     def __add__(self, other: Size) -> Size:
         return Size(self.terms + other.terms)
 
@@ -120,6 +124,9 @@ class Gemm:
     Run-time sizes: "m", "n", "k", "batch0", "batch1", ..., "stride_a", "stride_b", "stride_c", "step_a0",
     "step_a1", ... where `None`.
 
+    `operand_dtype`: "bf16" where `a` and `b` hold bfloat16 numbers, whose products are summed in f32, the call's
+    dtype. A processor's dot products may take numbers below 2^-126 for zero and round each pair of products.
+
     `prepack_b` asks for the panels of `b` as a pack of their own, for others to share or to keep, where the
     product reads panels at all.
 
@@ -143,6 +150,7 @@ class Gemm:
     steps_a: tuple[Extent, ...] | None = None
     steps_b: tuple[Extent, ...] | None = None
     steps_c: tuple[Extent, ...] | None = None
+    operand_dtype: str | None = None
     prepack_b: bool = False
     panels_b: int | None = None
     panels_c: int | None = None

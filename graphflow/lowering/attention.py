@@ -36,6 +36,8 @@ def attention_of(product: CallNode, scores: CallNode, body: Body, scored: Value)
     first, second = scores.call, product.call
     if not isinstance(first, Gemm) or not isinstance(second, Gemm) or first.dtype != second.dtype:
         return None
+    if first.operand_dtype or second.operand_dtype:
+        return None
     if first.epilogue or second.epilogue or len(body.space) != len(first.batch) + 2:
         return None
     if second.transpose_a or second.stride_a != "dense" or first.batch != second.batch or second.batch_a not in (

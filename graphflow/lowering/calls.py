@@ -7,12 +7,12 @@ returns None where the library has no such case (an odd dtype, channels first); 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from graphflow import config
-from graphflow.loops.ir import dtype_name
-from graphflow.loops.library import Call, Conv2D, Gemm, Pool2D
+from graphflow.loops.ir import Op, Var, dtype_name
+from graphflow.loops.library import ACCUMULATOR, Call, Conv2D, Epilogue, Gemm, Pool2D
 from graphflow.lowering.sizes import Size, value_sizes
 from graphflow.program import Node, Value
 
@@ -42,17 +42,27 @@ def _dtype(node: Node, *operands: Value) -> str | None:
     name = dtype_name(node.outputs[0].dtype.name)
     if name not in _DTYPES or any(dtype_name(value.dtype.name) != name for value in operands):
         return None
-    if any(0 in (value.sizes or ()) for value in (*operands, *node.outputs)):
-        return None
-    return name
+    return None if _is_empty(node, *operands) else name
+
+
+def _is_empty(node: Node, *operands: Value) -> bool:
+    return any(0 in (value.sizes or ()) for value in (*operands, *node.outputs))
 
 
 def matmul(node: Node) -> CallNode | None:
     """`MatMul` and the `BatchMatMul` family."""
     a, b = node.inputs
-    dtype = _dtype(node, a, b)
+    factors, made = (dtype_name(value.dtype.name) for value in (a, node.outputs[0]))
+    rounded = factors == "bf16" and made in ("f32", "bf16")
+    if rounded:
+        dtype = None if _is_empty(node, a, b) or dtype_name(b.dtype.name) != factors else "f32"
+    else:
+        dtype = _dtype(node, a, b)
     if dtype is None:
         return None
+    epilogue = None
+    if made != dtype:
+        epilogue = Epilogue((("c", Op("cast", (Var(ACCUMULATOR, dtype),), made)),))
     attrs = node.attrs
     transpose_a = bool(attrs.get("transpose_a", attrs.get("adj_x", False)))
     transpose_b = bool(attrs.get("transpose_b", attrs.get("adj_y", False)))
@@ -86,6 +96,8 @@ def matmul(node: Node) -> CallNode | None:
         batch=tuple(_extent(size) for size in batch),
         batch_a=has[0] if batch else None,
         batch_b=has[1] if batch else None,
+        operand_dtype=factors if rounded else None,
+        epilogue=epilogue,
     )
     sizes_now = {"m": m.value, "n": n.value, "k": k.value}
     sizes_now |= {f"batch{i}": size.value for i, size in enumerate(batch)}
@@ -131,8 +143,6 @@ def _convolution(
     padding = _padding(node, image, kernel, step, dilation)
     if padding is None:
         return None
-    if kernel == step == (1, 1) and padding == ((0, 0), (0, 0)) and not depthwise:
-        return _pointwise(dtype, direction, images, outputs[3], operands)
     call = Conv2D(
         direction=direction,  # type: ignore[arg-type]
         dtype=dtype,
@@ -152,28 +162,6 @@ def _convolution(
     return CallNode(
         call, {names[0]: operands[0], names[1]: operands[1]}, names[2], {"batch": images[0].value}
     )
-
-
-def _pointwise(
-    dtype: str, direction: str, images: Sequence[Size], outputs: Size, operands: tuple[Value, Value]
-) -> CallNode:
-    """A convolution by single taps: a matrix product whose rows are pixels."""
-    pixels, inputs = images[0].times(images[1]).times(images[2]), images[3]
-    m, n, k = {
-        "forward": (pixels, outputs, inputs),
-        "input": (pixels, inputs, outputs),
-        "filter": (inputs, outputs, pixels),
-    }[direction]
-    call = Gemm(
-        dtype=dtype,
-        m=_extent(m),
-        n=_extent(n),
-        k=_extent(k),
-        transpose_a=direction == "filter",
-        transpose_b=direction == "input",
-    )
-    sizes = {"m": m.value, "n": n.value, "k": k.value}
-    return CallNode(call, {"a": operands[0], "b": operands[1]}, "c", sizes)
 
 
 def conv2d(node: Node) -> CallNode | None:

@@ -29,6 +29,11 @@ def over_of(leaf: Leaf, body: Body) -> str | None:
     return None
 
 
+def held_in(dtype: str) -> tuple[str, ...]:
+    """The dtypes of values in an epilogue of a call with sums of a dtype."""
+    return (dtype, "i1", "bf16") if dtype == "f32" else (dtype, "i1")
+
+
 def renamed_in(
     root: ir.Expr, names: dict[str, ir.Expr], memo: dict[int, ir.Expr], dtype: str
 ) -> ir.Expr | None:
@@ -41,7 +46,7 @@ def renamed_in(
         if isinstance(expr, RowReduce | RowIndex | RowSize | ir.Load):
             return None
         if isinstance(expr, ir.Op):
-            if expr.dtype not in (dtype, "i1"):
+            if expr.dtype not in held_in(dtype):
                 return None
             if not ready:
                 stack.append((expr, True))
@@ -55,4 +60,4 @@ def renamed_in(
     return memo[id(root)]
 
 
-__all__ = ["over_of", "renamed_in"]
+__all__ = ["held_in", "over_of", "renamed_in"]

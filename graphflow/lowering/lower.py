@@ -16,7 +16,7 @@ from graphflow.loops.library import ACCUMULATOR, Attention, Call, Epilogue, Epil
 from graphflow.lowering.attention import attention_of
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel, order_kernel
-from graphflow.lowering.epilogues import over_of, renamed_in
+from graphflow.lowering.epilogues import held_in, over_of, renamed_in
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
 from graphflow.lowering.kernels import STREAM_FROM, Body, Lowered, body_of, lower_group
@@ -389,7 +389,8 @@ class _Lowering:
         call_node = self.call_nodes[node]
         assert not isinstance(call_node.call, Attention)
         produced = self.shown(node)
-        dtype = ir.dtype_name(produced.dtype.name)
+        dtype, made = call_node.call.dtype, ir.dtype_name(produced.dtype.name)
+        allowed = [held for held in held_in(dtype) if held != "i1"]
         operands: dict[str, Value] = dict(call_node.operands)
         epilogue_operands: list[EpilogueOperand] = []
         offsets: dict[str, int] = {}
@@ -398,23 +399,25 @@ class _Lowering:
             return None
         for name, leaf in body.leaves.items():
             over = over_of(leaf, body)
-            if leaf.value is None or ir.dtype_name(leaf.value.dtype.name) != dtype or over is None:
+            held = None if leaf.value is None else ir.dtype_name(leaf.value.dtype.name)
+            if leaf.value is None or held not in allowed or over is None:
                 return None
             if leaf.value is produced:
                 if over != "element" or leaf.offset.value:
                     return None
-                renamed[name] = ir.Var(ACCUMULATOR, dtype)
+                sums = ir.Var(ACCUMULATOR, dtype)
+                renamed[name] = sums if made == dtype else ir.Op("cast", (sums,), made)
                 continue
-            epilogue_operands.append(EpilogueOperand(name, dtype, over))  # type: ignore[arg-type]
+            epilogue_operands.append(EpilogueOperand(name, held, over))  # type: ignore[arg-type]
             operands[name] = leaf.value
             if leaf.offset.value:
                 offsets[name] = leaf.offset.value * leaf.value.dtype.size
-            renamed[name] = ir.Var(name, dtype)
+            renamed[name] = ir.Var(name, held)
         results: list[tuple[str, ir.Expr]] = []
         result_values: dict[str, Value] = {}
         memo: dict[int, ir.Expr] = {}
         for i, result in enumerate(body.results):
-            if not result.inner or ir.dtype_name(result.value.dtype.name) != dtype:
+            if not result.inner or ir.dtype_name(result.value.dtype.name) not in allowed:
                 return None
             expr = renamed_in(result.expr, renamed, memo, dtype)
             if expr is None:

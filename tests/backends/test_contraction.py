@@ -11,7 +11,7 @@ from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.gemm import panel_width
 from graphflow.backends.cpu.jit import emit_object
 from graphflow.backends.cpu.target import Target, cross_target, host_target
-from graphflow.loops.ir import Const, Op, Var
+from graphflow.loops.ir import Const, Op, Var, numpy_dtype
 from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm
 from tests.backends.library_calls import Runner
 
@@ -31,6 +31,12 @@ def runnable_targets() -> list[Target]:
     order = ["generic", "avx2", "avx512"]
     narrower = [cross_target(isa) for isa in order[: order.index(host.isa)]]  # type: ignore[arg-type]
     return [host, *narrower]
+
+
+def bfloat16_targets() -> list[Target]:
+    """The same, and the host without its instructions for bfloat16."""
+    plain = [cross_target("avx512")] if host_target().bfloat16_dot else []
+    return [*runnable_targets(), *plain]
 
 
 def check(
@@ -531,3 +537,96 @@ def test_panels_of_other_widths_are_refused() -> None:
         emit(Gemm(dtype="f32", m=4, n=70, k=9, panels_b=24), cross_target("avx512"))
     with pytest.raises(ValueError, match="no batches"):
         emit(Gemm(dtype="f32", m=4, n=70, k=9, batch=(2,), panels_b=32), cross_target("avx512"))
+
+
+def bf16(x: np.ndarray) -> np.ndarray:
+    """Rounded, and what the rounded numbers are in float64."""
+    return x.astype(numpy_dtype("bf16"))
+
+
+def check_bf16(
+    m: int,
+    n: int,
+    k: int,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    dynamic: str = "",
+    target: Target | None = None,
+    prepack_b: bool = False,
+) -> None:
+    """Factors rounded to bfloat16, products summed in float32: off by what float32 sums are off by."""
+    a = bf16(numbers(1, *((k, m) if transpose_a else (m, k))))
+    b = bf16(numbers(2, *((n, k) if transpose_b else (k, n))))
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    expected = (a64.T if transpose_a else a64) @ (b64.T if transpose_b else b64)
+    call = Gemm(
+        dtype="f32",
+        operand_dtype="bf16",
+        m=None if "m" in dynamic else m,
+        n=None if "n" in dynamic else n,
+        k=None if "k" in dynamic else k,
+        transpose_a=transpose_a,
+        transpose_b=transpose_b,
+        prepack_b=prepack_b,
+    )
+    # What lies behind the factors must not count, not even as zero times NaN.
+    behind = np.full(8, np.nan, np.float32)
+    factors = [np.concatenate([x.reshape(-1), bf16(behind)]) for x in (a, b)]
+    runner, bits = Runner(call, target), set()
+    for parts in (1, 3):
+        guarded = np.full(m * n + 16, 7, np.float32)
+        runner({"a": factors[0], "b": factors[1], "c": guarded}, {"m": m, "n": n, "k": k}, parts)
+        assert (guarded[m * n :] == 7).all(), "written behind the result"
+        got = guarded[: m * n].reshape(m, n)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=3e-6 * max(1, k) ** 0.5)
+        bits.add(guarded.tobytes())
+    assert len(bits) == 1, "the bits depend on the number of parts"
+
+
+@pytest.mark.parametrize("target", bfloat16_targets(), ids=lambda t: f"{t.isa}-{t.cpu}")
+@pytest.mark.parametrize("transpose", list(itertools.product([False, True], repeat=2)), ids=str)
+def test_products_of_bfloat16(transpose: tuple[bool, bool], target: Target) -> None:
+    for m, n, k in (
+        (1, 1, 1),
+        (16, 32, 64),
+        (45, 37, 29),
+        (5, 70, 33),
+        (30, 1, 7),
+        (1, 40, 20),
+        (33, 64, 1301),
+    ):
+        for dynamic, prepack_b in (("", False), ("m", True), ("k", False), ("mnk", False), ("mnk", True)):
+            check_bf16(
+                m,
+                n,
+                k,
+                transpose_a=transpose[0],
+                transpose_b=transpose[1],
+                dynamic=dynamic,
+                target=target,
+                prepack_b=prepack_b,
+            )
+
+
+@pytest.mark.parametrize("target", bfloat16_targets(), ids=lambda t: f"{t.isa}-{t.cpu}")
+def test_results_of_bfloat16_and_batches(target: Target) -> None:
+    a, b = bf16(numbers(1, 6, 20, 24)), bf16(numbers(2, 6, 24, 40))
+    c, plain = np.zeros((6, 20, 40), numpy_dtype("bf16")), np.zeros((6, 20, 40), np.float32)
+    acc = Var("acc", "f32")
+    epilogue = Epilogue((("c", Op("cast", (relu(acc),), "bf16")), ("plain", acc)))
+    call = Gemm(dtype="f32", operand_dtype="bf16", m=20, n=40, k=24, batch=(None,), epilogue=epilogue)
+    Runner(call, target)({"a": a, "b": b, "c": c, "plain": plain}, {"batch0": 6}, 2)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    np.testing.assert_allclose(plain, expected, atol=1e-5)
+    np.testing.assert_array_equal(c, np.maximum(plain, 0).astype(numpy_dtype("bf16")))
+
+
+def test_bfloat16_special_numbers() -> None:
+    a, b = np.ones((3, 5), np.float32), np.ones((5, 33), np.float32)
+    a[0, 4], a[1, 2], b[1, 7] = np.nan, np.inf, -np.inf
+    c = np.zeros((3, 33), np.float32)
+    call = Gemm(dtype="f32", operand_dtype="bf16", m=3, n=33, k=5)
+    Runner(call)({"a": bf16(a), "b": bf16(b), "c": c}, {}, 1)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(c, a @ b)

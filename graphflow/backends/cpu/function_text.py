@@ -386,3 +386,12 @@ class FunctionText:
         name = f"llvm.fmuladd.{lanes.suffix}"
         self.module.declare(name, lanes.type, ", ".join([lanes.type] * 3))
         return self.value(f"call {lanes.type} @{name}({lanes.type} {a}, {lanes.type} {b}, {lanes.type} {c})")
+
+    def dot_pairs(self, lanes: Lanes, a: str, b: str, c: str) -> str:
+        """`c` plus two products in each of 16 lanes: `a` and `b` hold pairs of bfloat16 numbers in lanes of i32."""
+        name = "llvm.x86.avx512bf16.dpbf16ps.512"
+        self.module.declare(name, lanes.type, f"{lanes.type}, <32 x bfloat>, <32 x bfloat>")
+        left, right = (self.value(f"bitcast <16 x i32> {x} to <32 x bfloat>") for x in (a, b))
+        return self.value(
+            f"call {lanes.type} @{name}({lanes.type} {c}, <32 x bfloat> {left}, <32 x bfloat> {right})"
+        )

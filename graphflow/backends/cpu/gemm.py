@@ -9,13 +9,21 @@ do not depend on the number of parts, since each element is summed by one part i
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from graphflow.backends.cpu.function_text import FunctionText, Int
-from graphflow.backends.cpu.packing import copy, pack_straight, pack_transposed
+from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int
+from graphflow.backends.cpu.packing import (
+    copy,
+    copy_pairs,
+    pack_pairs_straight,
+    pack_pairs_transposed,
+    pack_straight,
+    pack_transposed,
+)
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
     EpilogueBuffers,
@@ -177,18 +185,27 @@ class _Product:
             self.epilogue = _turn_epilogue(self.epilogue)
         self.dtype = call.dtype
         self.lanes = lanes_of(target, call.dtype)
-        self.symbol = f"gemm_{digest(call, target.vector_bytes, target.registers)}"
+        # Factors of fewer bits become the sum's dtype when they are packed, or stay as they are, two steps of the sum
+        # side by side, where the processor multiplies such pairs.
+        self.stored = call.operand_dtype or call.dtype
+        self.converts = self.stored != call.dtype
+        self.pairs = self.converts and target.bfloat16_dot and self.lanes.count == 16
+        if self.converts and (self.stored, call.dtype) != ("bf16", "f32"):
+            raise ValueError(f"no products of {self.stored} with {call.dtype} sums")
+        if self.converts and call.panels_b:
+            raise ValueError(f"{self.stored} factors are not stored in panels")
+        self.symbol = f"gemm_{digest(call, target.vector_bytes, target.registers, self.pairs)}"
         self.dots = (
             b.transposed
             and (not a.transposed or (m.known == 1 and a.stride.known == 1))
             and m.known is not None
             and 0 < m.known <= _DOT_ROWS
-            and not call.panels_b
+            and not (call.panels_b or self.converts)
         )
         # A `b` stored in panels is read as one that has been packed; a transposed one is packed from its panels.
         self.stored_packed = bool(call.panels_b) and not b.transposed
         self.prepacked = self.stored_packed or (call.prepack_b and not self.swapped and not self.dots)
-        flat = None if b.transposed or self.prepacked else m.known
+        flat = None if b.transposed or self.prepacked or self.converts else m.known
         columns = n.known
         fixed = call.panels_c or (call.panels_b if self.stored_packed else None)
         if fixed:
@@ -200,10 +217,10 @@ class _Product:
         self.rows = RowPlan(m.known, self._finer(most_rows))
         tiles = None if m.known is None else -(-m.known // self.rows.most)
         few = tiles is not None and tiles <= _FEW_TILES
-        self.in_place = few and not b.transposed and not self.prepacked
+        self.in_place = few and not (b.transposed or self.prepacked or self.converts)
         self.depth = self._depth()
         steps = self.depth or self.k.known or 512
-        bytes_of_panel = steps * self.width * element_bytes(call.dtype)
+        bytes_of_panel = self.known_steps(steps) * self.width * element_bytes(call.dtype)
         self.group = (
             _STREAMED_PANELS if self.in_place else max(1, min(_GROUP, _GROUP_BYTES // bytes_of_panel))
         )
@@ -225,7 +242,7 @@ class _Product:
 
     def _depth(self) -> int | None:
         """Steps of the sum that are done in one go, if it is cut into blocks."""
-        size = element_bytes(self.dtype)
+        size = element_bytes(self.stored)
         if self.k.known is None:
             return None
         if self.in_place:
@@ -240,9 +257,16 @@ class _Product:
 
     def _aliases(self) -> bool:
         """Whether stored rows of `a` fall into the same few sets of the first-level cache."""
-        return (self.a.stride.known or 0) * element_bytes(self.dtype) % _ALIAS_BYTES == 0
+        return (self.a.stride.known or 0) * element_bytes(self.stored) % _ALIAS_BYTES == 0
 
     def _packs_a(self) -> bool:
+        if self.converts:
+            # Pairs can be read where they lie if none is cut by the end of a row.
+            whole = all(
+                extent.known is not None and extent.known % 2 == 0 for extent in (self.a.stride, self.k)
+            )
+            if not (self.pairs and whole) or self.a.transposed:
+                return True
         if self.m.known is not None and self.m.known <= _DOT_ROWS:
             return False
         if self.a.stride.known is None:
@@ -254,17 +278,36 @@ class _Product:
     def workspaces(self) -> tuple[Workspace, ...]:
         """Each part's panels of `b`, its tile of `a` where that is packed, and its sums where they are cut."""
         size = element_bytes(self.dtype)
-        depth = self.k.term if self.depth is None else self.depth
         spaces = []
         if not self.in_place and not self.prepacked:
-            spaces.append(Workspace("packed_b", Size.of(self.group * self.width * size, depth, "parts")))
+            panel = Size.of(self.group * self.width, "parts")
+            spaces.append(Workspace("packed_b", self.packed_bytes(panel, self.depth)))
         if self.packs_a:
-            spaces.append(
-                Workspace("packed_a", Size.of(self.panel_height * size, self.row_copy or depth, "parts"))
-            )
+            if self.row_copy is not None:
+                needed = Size.of(self.panel_height * size, self.row_copy, "parts")
+            else:
+                needed = self.packed_bytes(Size.of(self.panel_height, "parts"), self.depth)
+            spaces.append(Workspace("packed_a", needed))
         if self.depth is not None:
             spaces.append(Workspace("sums", Size.of(self.sum_elements * size, "parts")))
         return tuple(spaces)
+
+    def known_steps(self, count: int) -> int:
+        """Steps of a packed sum: of `count` products, or pairs of them."""
+        return -(-count // 2) if self.pairs else count
+
+    def steps(self, f: FunctionText, count: Int) -> Int:
+        """The same of a number known at run time."""
+        return f.div(f.add(count, 1), 2) if self.pairs else count
+
+    def packed_bytes(self, columns: Size, depth: int | None = None) -> Size:
+        """Bytes of so many columns of packed panels, by default as deep as the whole sum."""
+        size, known = element_bytes(self.dtype), depth or self.k.known
+        if known is not None:
+            return columns.times(size * self.known_steps(known))
+        if self.pairs:
+            return columns.times(size // 2, self.k.name) + columns.times(size // 2)
+        return columns.times(size, self.k.name)
 
     def terms(self, operand: _Operand) -> list[int | str]:
         """The batch extents that an operand has."""
@@ -278,7 +321,7 @@ class _Product:
             return None
         # Rows of whole lines, and of an odd number of them: so they spread over the sets of the cache.
         line = max(1, _LINE_BYTES // element_bytes(self.dtype))
-        return (-(-depth // line) | 1) * line
+        return (-(-self.known_steps(depth) // line) | 1) * line
 
     @property
     def panel_height(self) -> int:
@@ -344,7 +387,7 @@ class _Operands:
         self.a_elements = f.mul(self.k if product.a.transposed else self.m, self.a_stride)
         if product.prepacked:
             panels = f.div(f.add(self.n, product.width - 1), product.width)
-            self.b_elements = f.mul(f.mul(panels, product.width), self.k)
+            self.b_elements = f.mul(f.mul(panels, product.width), product.steps(f, self.k))
         else:
             self.b_elements = f.mul(self.n if product.b.transposed else self.k, self.b_stride)
         self.a_steps = _read_all(product.a.steps, launch)
@@ -353,10 +396,11 @@ class _Operands:
 
     def matrices_at(self, index: Int) -> tuple[str, str]:
         """The matrices of `a` and `b` that make result matrix `index`."""
-        f, element = self.f, self.product.lanes.element
-        a = self._matrix(index, self.product.a, self.a_elements, self.a_steps)
-        b = self._matrix(index, self.product.b, self.b_elements, self.b_steps)
-        return f.offset(self.a, a, element), f.offset(self.b, b, element)
+        f, product = self.f, self.product
+        stored, packed = LLVM_TYPES[product.stored], product.lanes.element
+        a = self._matrix(index, product.a, self.a_elements, self.a_steps)
+        b = self._matrix(index, product.b, self.b_elements, self.b_steps)
+        return f.offset(self.a, a, stored), f.offset(self.b, b, packed if product.prepacked else stored)
 
     def _matrix(self, index: Int, operand: _Operand, elements: Int, steps: list[Int] | None) -> Int:
         if steps is not None:
@@ -407,8 +451,8 @@ def _pack_b(product: _Product, target: Target) -> Pack:
     """All panels `[k][width]` of `b`, one after another."""
     operand, width = product.b, product.width
     key = digest_of(
-        "b", product.dtype, width, product.n, product.k, operand.transposed, operand.stride, operand.steps,
-        product.terms(operand), product.panels_b, target.vector_bytes,
+        "b", product.stored, product.dtype, product.pairs, width, product.n, product.k, operand.transposed,
+        operand.stride, operand.steps, product.terms(operand), product.panels_b, target.vector_bytes,
     )  # fmt: skip
     launch = LaunchText.begin(f"pack_b_{key}", target)
     f, lanes, element = launch.function, product.lanes, product.lanes.element
@@ -428,21 +472,27 @@ def _pack_b(product: _Product, target: Target) -> Pack:
         place = f.add(f.mul(column, stride), row) if operand.transposed else f.add(f.mul(row, stride), column)
         if product.panels_b:
             place = f.mul(f.add(f.mul(block, n), column), most)
-        source = f.offset(b, f.add(start_of(matrix), place), element)
-        to = f.offset(packed, f.mul(f.add(f.mul(number, k), row), width), element)
-        if operand.transposed:
-            pack_transposed(f, lanes, source, product.panels_b or stride, depth, valid, width, to)
-        else:
-            pack_straight(f, lanes, source, stride, depth, valid, width, to)
+        source = f.offset(b, f.add(start_of(matrix), place), LLVM_TYPES[product.stored])
+        done = f.add(f.mul(number, product.steps(f, k)), product.steps(f, row))
+        to = f.offset(packed, f.mul(done, width), element)
+        stride_now = product.panels_b or stride
+        _packer(product, operand.transposed)(f, lanes, source, stride_now, depth, valid, width, to)
 
     f.loop(first, last, unit)
-    size, batch = element_bytes(product.dtype), product.terms(operand)
+    batch = product.terms(operand)
     if product.n.known is None:
-        needed = Size.of(size, product.n.term, product.k.term, *batch)
-        needed += Size.of(size * (width - 1), product.k.term, *batch)
+        columns = Size.of(1, product.n.name, *batch) + Size.of(width - 1, *batch)
     else:
-        needed = Size.of(size * -(-product.n.known // width) * width, product.k.term, *batch)
+        columns = Size.of(-(-product.n.known // width) * width, *batch)
+    needed = product.packed_bytes(columns)
     return Pack(operand.name, "packed_b", needed, f"b_{key}", (launch.finish(),))
+
+
+def _packer(product: _Product, transposed: bool) -> Callable[..., None]:
+    """What packs a panel of an operand."""
+    if product.pairs:
+        return pack_pairs_transposed if transposed else pack_pairs_straight
+    return functools.partial(pack_transposed if transposed else pack_straight, stored=product.stored)
 
 
 def _emit_product(product: _Product, target: Target) -> Launch:
@@ -493,12 +543,12 @@ class _Writer:
         self.product, self.launch = product, launch
         f = self.f = launch.function
         at = self.at = _Operands(product, launch)
-        self.element = product.lanes.element
+        self.element, self.stored = product.lanes.element, LLVM_TYPES[product.stored]
         width = product.width
         self.panels, self.whole_panels = f.div(f.add(at.n, width - 1), width), f.div(at.n, width)
         self.edge = f.sub(at.n, f.mul(self.whole_panels, width))
         self.tiles = product.rows.units(f, at.m)
-        depth = at.k if product.depth is None else product.depth
+        depth = product.steps(f, at.k if product.depth is None else product.depth)
         self.panel_elements = f.mul(width, depth)
         self.partial = Epilogue.plain("sums", product.dtype)
         if not product.in_place and not product.prepacked:
@@ -567,7 +617,7 @@ class _Writer:
         """Writes a rectangle of tiles, group of panels by group of panels."""
         f, product = self.f, self.product
         few: str | None = None
-        if not product.in_place and not product.prepacked and not product.b.transposed:
+        if not (product.in_place or product.prepacked or product.b.transposed or product.converts):
             few = f.compare("sle", f.sub(tiles[1], tiles[0]), _FEW_TILES)
 
         def group(first: Int, last: Int) -> None:
@@ -602,7 +652,7 @@ class _Writer:
         known = valid == width and not transposed
 
         def build(g: FunctionText) -> None:
-            pack = pack_transposed if transposed else pack_straight
+            pack = _packer(self.product, transposed)
             columns: Int = width if known else "%valid"
             pack(g, self.product.lanes, "%source", "%stride", "%depth", columns, width, "%panel")
 
@@ -622,8 +672,12 @@ class _Writer:
             return
 
         def row(r: str, _: list[str]) -> None:
-            line = f.offset(source, f.mul(r, stride), self.element)
-            copy(f, product.lanes, line, f.offset(self.packed_a, f.mul(r, apart), self.element), block.count)
+            line = f.offset(source, f.mul(r, stride), self.stored)
+            to = f.offset(self.packed_a, f.mul(r, apart), self.element)
+            if product.pairs:
+                copy_pairs(f, product.lanes, line, to, block.count)
+            else:
+                copy(f, product.lanes, line, to, block.count, stored=product.stored)
 
         f.loop(0, height, row)
 
@@ -636,12 +690,13 @@ class _Writer:
             if product.panels_b:
                 number = f.div(f.add(block.first, step), product.panels_b)
                 place = f.mul(f.add(f.mul(number, at.n), f.mul(panel, width)), product.panels_b)
-                return f.offset(b, place, self.element)
+                return f.offset(b, place, self.stored)
             place = f.add(f.mul(panel, f.mul(width, along)), f.mul(f.add(block.first, step), down))
-            return f.offset(b, place, self.element)
+            return f.offset(b, place, self.stored)
 
         def slot(panel: Int, step: Int) -> str:
-            place = f.add(f.mul(f.sub(panel, first), self.panel_elements), f.mul(step, width))
+            done = f.mul(product.steps(f, step), width)
+            place = f.add(f.mul(f.sub(panel, first), self.panel_elements), done)
             return f.offset(self.packed_b, place, self.element)
 
         def pack(panel: Int, step: Int, depth: Int, valid: Int) -> None:
@@ -689,8 +744,9 @@ class _Writer:
         if product.in_place:
             return _Group(first, last, source(first, 0), width, at.b_stride)
         if product.prepacked:
-            place = f.mul(f.add(f.mul(first, at.k), block.first), width)
-            return _Group(first, last, f.offset(b, place, self.element), f.mul(width, at.k), width)
+            depth = product.steps(f, at.k)
+            place = f.mul(f.add(f.mul(first, depth), product.steps(f, block.first)), width)
+            return _Group(first, last, f.offset(b, place, self.element), f.mul(width, depth), width)
         start = self.packed_b
         after: Int = self.panel_elements
         step: Int = width
@@ -714,7 +770,7 @@ class _Writer:
             corner = source(first, block.count)
 
             def line(r: str, _: list[str]) -> None:
-                self._call_lines(f.offset(corner, f.mul(r, at.b_stride), self.element), along)
+                self._call_lines(f.offset(corner, f.mul(r, at.b_stride), self.stored), along)
 
             f.loop(begin, f.minimum(f.add(begin, share), across), line)
 
@@ -754,18 +810,24 @@ class _Writer:
         store = Store(product.c_stride.known, 1, columns)
         if collects:
             store = Store(product.width, 1, product.width)
-        count = product.k.known if product.depth is None else None
+        count = None
+        if product.depth is None and product.k.known is not None:
+            count = product.known_steps(product.k.known)
         found = []
         for height in product.rows.heights:
             offsets: tuple[int, ...] | None = tuple(range(height))
             a_step: int | None = product.panel_height if product.packs_a else product.a.stride.known
             if product.row_copy is not None or not (product.packs_a or product.a.transposed):
-                between = product.row_copy if product.packs_a else product.a.stride.known
+                between = product.row_copy
+                if not product.packs_a and product.a.stride.known is not None:
+                    between = product.known_steps(product.a.stride.known)
+                elif not product.packs_a:
+                    between = None
                 offsets = None if between is None else tuple(row * between for row in range(height))
                 a_step = 1
             tile = Tile(
                 lanes, vectors, height, offsets, (Nest(count, a_step, None),), store, in_place=product.in_place,
-                resume=None if block.sums is None else product.width, ahead=not collects,
+                pairs=product.pairs, resume=None if block.sums is None else product.width, ahead=not collects,
             )  # fmt: skip
             found.append(
                 tile_kernel(self.launch.module, tile, self.partial if collects else product.epilogue)
@@ -780,20 +842,20 @@ class _Writer:
             share = f.div(f.add(block.count, product.group - 1), product.group)
             begin = f.mul(number, share)
             end = f.minimum(f.add(begin, share), block.count)
-            f.loop(begin, end, lambda k, _: f.prefetch(f.offset(a, f.mul(k, at.a_stride), self.element)))
+            f.loop(begin, end, lambda k, _: f.prefetch(f.offset(a, f.mul(k, at.a_stride), self.stored)))
             return
         share = -(-product.rows.most // product.group)
         begin = f.mul(number, share)
 
         def row(r: str, _: list[str]) -> None:
-            self._call_lines(f.offset(a, f.mul(r, at.a_stride), self.element), block.count)
+            self._call_lines(f.offset(a, f.mul(r, at.a_stride), self.stored), block.count)
 
         f.loop(begin, f.minimum(f.add(begin, share), product.rows.most), row)
 
     def _call_lines(self, start: str, count: Int) -> None:
         """Asks for the lines of so many elements."""
-        f, step = self.f, max(1, _LINE_BYTES // element_bytes(self.product.dtype))
-        f.loop(0, count, lambda k, _: f.prefetch(f.offset(start, k, self.element)), step=step)
+        f, step = self.f, max(1, _LINE_BYTES // element_bytes(self.product.stored))
+        f.loop(0, count, lambda k, _: f.prefetch(f.offset(start, k, self.stored)), step=step)
 
     def _pass(self, matrix: Int, a: str, group: _Group, tiles: tuple[Int, Int], block: _Block) -> None:
         """Writes a block of the sum of some lines of tiles."""
@@ -807,9 +869,9 @@ class _Writer:
                 place = f.add(row, f.mul(block.first, at.a_stride))
             else:
                 place = f.add(f.mul(row, at.a_stride), block.first)
-            a_row = f.offset(a, place, element)
+            a_row = f.offset(a, place, self.stored)
             below = product.rows.most if product.a.transposed else f.mul(product.rows.most, at.a_stride)
-            a_next = f.offset(a_row, below, element)
+            a_next = f.offset(a_row, below, self.stored)
             if product.packs_a:
                 height = f.sub(f.minimum(product.rows.first_row(f, f.add(unit, 1)), at.m), row)
                 self._pack_a(a_row, height, block)
@@ -817,7 +879,7 @@ class _Writer:
             common: dict[str, Int] = {
                 "a": a_row,
                 "row_stride": at.a_stride,
-                "count0": block.count,
+                "count0": product.steps(f, block.count),
                 "a_step0": at.a_stride,
                 "stride": at.c_stride,
                 "fresh": block.fresh,

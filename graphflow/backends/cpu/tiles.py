@@ -372,7 +372,7 @@ class Tile:
     `elementwise`: `a` holds vectors beside those of `b`, not scalars. `in_place`: `b` is read where it lies, and
     nothing may be read behind its columns. `resume`: the sum goes on from what an earlier block of it left, rows so
     many elements apart. `ahead`: the epilogue's element operands are called into the cache while the sum is under
-    way.
+    way. `pairs`: what stands for one element of `a` and `b` are two bfloat16 numbers, for two steps of the sum.
     """
 
     lanes: Lanes
@@ -385,6 +385,7 @@ class Tile:
     in_place: bool = False
     resume: int | None = None
     ahead: bool = False
+    pairs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,9 +456,10 @@ def _write_sums(f: FunctionText, tile: Tile, epilogue: Epilogue) -> list[str]:
         columns: Int | None = None
         if tile.elementwise or tile.in_place:
             columns = "%columns" if tile.store.columns is None else tile.store.columns
+        loaded = Lanes("i32", lanes.count) if tile.pairs else lanes
         return [
             f.load(
-                lanes,
+                loaded,
                 f.offset(address, v * lanes.count, element),
                 None if columns is None else f.sub(columns, v * lanes.count),
             )
@@ -469,10 +471,15 @@ def _write_sums(f: FunctionText, tile: Tile, epilogue: Epilogue) -> list[str]:
         sums = list(sums)
         for row in range(tile.rows):
             place = f.offset(a, offsets[row], element)
-            left = side_by_side(place) if tile.elementwise else [f.broadcast(lanes, place)] * tile.vectors
+            if tile.pairs:
+                scalar = f.value(f"load i32, ptr {place}, align 2")
+                left = [f.splat(Lanes("i32", lanes.count), scalar)] * tile.vectors
+            else:
+                left = side_by_side(place) if tile.elementwise else [f.broadcast(lanes, place)] * tile.vectors
+            multiply = f.dot_pairs if tile.pairs else f.multiply_add
             for v in range(tile.vectors):
                 number = row * tile.vectors + v
-                sums[number] = f.multiply_add(lanes, left[v], right[v], sums[number])
+                sums[number] = multiply(lanes, left[v], right[v], sums[number])
         return sums
 
     def nest(level: int, a: str, b: str, sums: list[str]) -> list[str]:
