@@ -363,6 +363,18 @@ def test_batch_norm_takes_statistics_and_normalises() -> None:
     assert len(kernels(fused([two[0] + two[1]], [image], [array]))) == 1
 
 
+def test_gradients_of_batch_norm_write_no_image_but_their_result() -> None:
+    image, residual, dy = (gf.placeholder("float32", [None, 9, 7, 64]) for _ in range(3))
+    scale, offset = gf.constant(numbers(64)), gf.constant(numbers(64, seed=1))
+    y, _, _ = gf.nn.fused_batch_norm(image, scale, offset)
+    grads = gf.gradients(gf.nn.relu(y + residual), [image, scale, offset], dy)
+    arrays = [numbers(12, 9, 7, 64, seed=i) for i in range(3)]
+    plan = check_run(grads, [image, residual, dy], arrays, 2e-4)
+    assert plan.layout.peak < arrays[0].nbytes
+    # Also where somebody else takes what the two have in common.
+    check_run([*grads, gf.nn.relu(y + residual)], [image, residual, dy], arrays, 2e-4)
+
+
 def test_a_cell_of_an_lstm_is_one_kernel_behind_its_product() -> None:
     z, c = gf.placeholder("float32", [None, 80]), gf.placeholder("float32", [None, 20])
     i, j, f, o = gf.split(z, 4, 1)

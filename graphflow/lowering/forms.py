@@ -21,6 +21,11 @@ NATIVE_DTYPES = frozenset(
     "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
 )
 Number = int | float | bool
+# Functions that are worth keeping rather than computing again.
+DEAR = frozenset(
+    "exp expm1 log log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sigmoid erf erfc pow lgamma "
+    "digamma".split()
+)
 
 
 class Form(enum.Enum):
@@ -183,6 +188,20 @@ def _tried(node: Node) -> Any:
     return _trial(op_def, operands, attrs)
 
 
+def is_cheap(node: Node) -> bool:
+    """Whether a node is a scalar body without dear functions: computing it again costs less than keeping it."""
+    if node.op_def.scalar is None or node.op_def.effects or bounds_of(node) or not _works_by_element(node):
+        return False
+    tried = _tried(node)
+    roots = tried if isinstance(tried, tuple | list) else (tried,)
+    return not any(
+        isinstance(expr, ir.Op) and expr.name in DEAR
+        for root in roots
+        if isinstance(root, ir.Expr)
+        for expr in ir.walk_exprs(root)
+    )
+
+
 def _single_integer(value: Value) -> int | None:
     constant = value.constant
     if (
@@ -330,7 +349,7 @@ def _reads_runs(node: Node) -> bool:
 
 
 __all__ = [
-    "NATIVE_DTYPES", "Form", "Number", "RowBody", "asked_for", "bounds_of", "form_of", "index_constants", "index_maps",
-    "index_source", "lasting_values", "native", "reduced_axes", "row_body",
+    "DEAR", "NATIVE_DTYPES", "Form", "Number", "RowBody", "asked_for", "bounds_of", "form_of", "index_constants",
+    "index_maps", "index_source", "is_cheap", "lasting_values", "native", "reduced_axes", "row_body",
     "rule_attrs", "uniform_number", "window_source",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from graphflow.lowering.forms import (
     Number,
     bounds_of,
     form_of,
+    is_cheap,
     reduced_axes,
     row_body,
     uniform_number,
@@ -27,6 +28,7 @@ from graphflow.program import Node, Program, Value
 
 MOST_NODES = 96  # larger groups spill registers and compile slowly
 MOST_BUFFERS = 40
+MOST_COPIES = 16
 # A fold of so many elements into few is cut into shares; then nothing may follow it in the same kernel.
 SPLIT_FROM = 1 << 15
 MANY_ROWS = 32  # so many threads can work without cutting rows
@@ -66,6 +68,7 @@ class Group:
       after_fold: the members whose values need a fold.
       columns: the members whose values need a fold of another kind: over all axes but the last one, beside those
         over the last one or none. Where the kernel is through with all points, they are known.
+      copies: nodes of other groups that this one computes again rather than have them written and read.
     """
 
     extents: tuple[Size, ...]
@@ -75,6 +78,7 @@ class Group:
     reads: set[Value] = field(default_factory=set)
     after_fold: set[Node] = field(default_factory=set)
     columns: set[Node] = field(default_factory=set)
+    copies: list[Node] = field(default_factory=list)
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -190,7 +194,65 @@ def fuse(program: Program, calls: Callable[[Node], bool]) -> Fusion:
             source = group_of[fusion.stretched[node.outputs[0]].node]
             placed.append((max(position, last[id(source)][0] + 0.5), node))
     fusion.order = [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
+    _compute_again(program, fusion)
     return fusion
+
+
+def _compute_again(program: Program, fusion: Fusion) -> None:
+    """Lets groups compute what a group with folds would write for them alone, if that moves less memory.
+
+    The gradient of a batch norm needs the masked and the normalised image twice: for sums, and then with these.
+    """
+    users = program.users()
+    roots = set(program.roots)
+    for group in fusion.order:
+        if not isinstance(group, Group):
+            continue
+        taken: dict[Group, list[Value]] = {}
+        for value in group.reads:
+            maker = fusion.group_of.get(value.node)
+            if maker is None or value.sizes != group.space or value.sizes != maker.space or value in roots:
+                continue
+            # What makes no fold may become the epilogue of a call, whose bare result is in no memory.
+            if not (maker.columns or maker.axes is not None):
+                continue
+            if all(fusion.group_of.get(user) in (maker, group) for user in users[value]):
+                taken.setdefault(maker, []).append(value)
+        for maker, values in taken.items():
+            found = _cheap_chains(values, maker, fusion)
+            if found is None:
+                continue
+            nodes, leaves = found
+            large = {value for value in leaves if value.sizes == group.space}
+            # A value is written, for which its memory is fetched too, and read: an operand is only read.
+            if len(large - group.reads) <= 2 * len(values) and len(group.nodes) + len(nodes) < MOST_NODES:
+                group.copies.extend(node for node in nodes if node not in group.copies)
+                group.reads = (group.reads - set(values)) | leaves
+
+
+def _cheap_chains(
+    values: Sequence[Value], maker: Group, fusion: Fusion
+) -> tuple[list[Node], set[Value]] | None:
+    """The nodes of a group that some of its values need, and the operands of these; None if they are dear."""
+    nodes: set[Node] = set()
+    leaves: set[Value] = set()
+    stack = [value.node for value in values]
+    while stack:
+        node = stack.pop()
+        if node in nodes:
+            continue
+        alias = fusion.forms[node] is Form.ALIAS and node.inputs[0].sizes == node.outputs[0].sizes
+        if node in maker.after_fold or node in maker.columns or not (alias or is_cheap(node)):
+            return None
+        nodes.add(node)
+        for value in node.inputs:
+            if fusion.group_that_makes(value) is maker:
+                stack.append(fusion.stretched.get(value, value).node)
+            else:
+                leaves.add(value)
+    if len(nodes) > MOST_COPIES:
+        return None
+    return sorted(nodes, key=lambda node: node.serial), leaves
 
 
 def _reports_last(program: Program) -> list[Node]:

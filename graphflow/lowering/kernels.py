@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from graphflow.loops import ir
 from graphflow.loops.build import Builder, RowIndex, RowReduce, RowSize
-from graphflow.lowering.forms import Form, row_body, rule_attrs, window_source
+from graphflow.lowering.forms import DEAR, Form, row_body, rule_attrs, window_source
 from graphflow.lowering.fuse import Fusion, Group, folds_in_shares
 from graphflow.lowering.reads import read_of
 from graphflow.lowering.sizes import Size, SizeOf, row_major, value_sizes
@@ -43,11 +43,6 @@ STREAM_FROM = 8 << 20
 _LEAST_AHEAD, _MOST_AHEAD = 1 << 10, 1 << 13  # bytes of operands per row that are asked for a row ahead
 _STREAM_FLOPS = 3.5
 _STREAM_ALIGNMENT = 64
-# Functions worth keeping for the next pass over a row instead of computing them again.
-DEAR = frozenset(
-    "exp expm1 log log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sigmoid erf erfc pow lgamma "
-    "digamma".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +230,8 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Co
     builder = leaves.b
     axes = group.axes or ()
     space = group.extents
-    members = set(group.nodes)
+    nodes = sorted([*group.nodes, *group.copies], key=lambda node: node.serial)
+    members = set(nodes)
     exprs: dict[Value, ir.Expr] = {}
 
     def space_axes(sizes: tuple[int, ...], column: bool) -> tuple[int, ...]:
@@ -257,7 +253,7 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Co
         )  # a single element of any rank
         return leaves.view(value, own_axes, group.space)
 
-    for node in group.nodes:
+    for node in nodes:
         form = fusion.forms[node]
         sizes = node.outputs[0].sizes
         assert sizes is not None

@@ -154,6 +154,9 @@ class _Lowering:
         if value in self.roots:
             return True
         for user in self.uses.get(value, ()):
+            group = self.group_of.get(user)
+            if group is not None and value.node in group.copies:
+                continue
             copies = [made for made in user.outputs if made in self.fusion.stretched]
             if user not in members and not (copies and not self.taken(copies[0], members)):
                 return True
