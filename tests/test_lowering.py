@@ -281,6 +281,22 @@ def test_large_results_that_are_only_fetched_go_past_the_caches() -> None:
     assert text(doubled, gf.matmul(doubled, gf.ones([1024, 1]) / 1024.0)).count("stream") == 0
 
 
+def test_results_that_no_cache_holds_go_past_them() -> None:
+    x = gf.placeholder("float32", [None, 64])
+    array = numbers(70000, 64)
+    weights = gf.constant(numbers(64, 64) / 64)
+    product = gf.matmul(x, weights)
+    y = gf.nn.softmax(product)
+    total = gf.reduce_sum(gf.matmul(y, weights), 0) / 70000.0
+
+    def texts(*fetches: Any) -> str:
+        plan = check_run(list(fetches), [x], [array], 1e-4)
+        return "".join(kernel_text(step.kernel) for step in plan.launches if isinstance(step.kernel, Kernel))
+
+    assert "stream" not in texts(total)  # over the product, where it is in the caches
+    assert "stream" in texts(total, product)
+
+
 def layer_norm(x: Any, scale: Any, offset: Any) -> Any:
     mean, variance = gf.nn.moments(x, [-1], keep_dims=True)
     return gf.nn.batch_normalization(x, mean, variance, offset, scale, 1e-5)
@@ -373,6 +389,18 @@ def test_gradients_of_batch_norm_write_no_image_but_their_result() -> None:
     assert plan.layout.peak < arrays[0].nbytes
     # Also where somebody else takes what the two have in common.
     check_run([*grads, gf.nn.relu(y + residual)], [image, residual, dy], arrays, 2e-4)
+
+
+def test_gradients_of_stacked_batch_norms() -> None:
+    image = gf.placeholder("float32", [None, 5, 5, 64])
+    scale, offset = gf.constant(numbers(64)), gf.constant(numbers(64, seed=1))
+    x = image
+    for _ in range(3):
+        y, _, _ = gf.nn.fused_batch_norm(x, scale, offset)
+        z, _, _ = gf.nn.fused_batch_norm(gf.nn.relu(y) * 0.5 + x, scale, offset)
+        x = gf.nn.relu(x + z)
+    total = gf.reduce_mean(gf.reduce_mean(x, [1, 2]) ** 2)
+    check_run([total, *gf.gradients(total, [image, scale])], [image], [numbers(6, 5, 5, 64)], 2e-3)
 
 
 def test_a_cell_of_an_lstm_is_one_kernel_behind_its_product() -> None:

@@ -246,7 +246,7 @@ def _cheap_chains(
             return None
         nodes.add(node)
         for value in node.inputs:
-            if fusion.group_that_makes(value) is maker:
+            if fusion.group_that_makes(value) is maker or value.node in maker.copies:
                 stack.append(fusion.stretched.get(value, value).node)
             else:
                 leaves.add(value)

@@ -37,9 +37,10 @@ MOST_SHARES = 64
 _NARROW = 64
 COLUMN_SHARES = 16  # of rows, where their sum is kept in memory; of no less rows each
 MOST_LOCAL = 1 << 15  # bytes of a row that a kernel keeps for itself between passes
-# Results that only whoever fetches them reads go past the caches, so that operands may stay there; but only where
-# memory is what a kernel waits for (in operations per byte).
+# Large results that only whoever fetches them reads go past the caches, so that operands may stay there, and so do
+# those that would push each other out; but only where memory is what a kernel waits for (in operations per byte).
 STREAM_FROM = 8 << 20
+STREAM_ALL = 16 << 20
 _LEAST_AHEAD, _MOST_AHEAD = 1 << 10, 1 << 13  # bytes of operands per row that are asked for a row ahead
 _STREAM_FLOPS = 3.5
 _STREAM_ALIGNMENT = 64
@@ -1452,6 +1453,7 @@ def _below(roots: Iterable[ir.Expr]) -> list[ir.Expr]:
 
 __all__ = [
     "FLAT_TURN",
+    "STREAM_ALL",
     "STREAM_FROM",
     "Argument",
     "Body",

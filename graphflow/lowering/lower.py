@@ -19,7 +19,7 @@ from graphflow.lowering.checks import bounds_kernel, order_kernel
 from graphflow.lowering.epilogues import held_in, over_of, renamed_in
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
-from graphflow.lowering.kernels import STREAM_FROM, Body, Lowered, body_of, lower_group
+from graphflow.lowering.kernels import STREAM_ALL, STREAM_FROM, Body, Lowered, body_of, lower_group
 from graphflow.lowering.movement import block_kernel, blocks_of
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
 from graphflow.lowering.sizes import Size, row_major, value_sizes
@@ -364,21 +364,33 @@ class _Lowering:
         )
 
     def streamed(self, group: Group, results: list[Value]) -> set[Value]:
-        """The large results that are only fetched. Where one could take an operand's place, that is in the caches."""
+        """The results that may go past the caches: large ones only fetched, and such as no cache holds.
+
+        None where one could take an operand's place: that one is in the caches already.
+        """
+        members = {*group.nodes, *group.copies}
         found = {
             value
             for value in results
-            if value in self.fetched
-            and bytes_of(value) >= STREAM_FROM
-            and not any(user not in group.nodes for user in self.uses.get(value, ()))
-            and not any(value is committed for _, committed in self.program.commits)
+            if bytes_of(value) >= STREAM_ALL
+            or (
+                bytes_of(value) >= STREAM_FROM
+                and value in self.fetched
+                and members.issuperset(self.uses.get(value, ()))
+            )
         }
-        least = min(map(bytes_of, found), default=0)
+        found -= {value for _, value in self.program.commits}
+        if not found:
+            return found
+        least = min(map(bytes_of, found))
+        last = max(node.serial for node in group.nodes)
         for value in group.reads:
-            if found and bytes_of(value) >= least:
-                base, _, _ = view_of(value, self.forms)
-                if self.forms[base.node] is not Form.SOURCE:
-                    return set()
+            base, _, _ = view_of(value, self.forms)
+            if bytes_of(base) < least or self.forms[base.node] is Form.SOURCE or base in self.roots:
+                continue
+            users = self.uses.get(base, ())
+            if not any(user not in members and user.serial > last for user in users):
+                return set()
         return found
 
     def body(self, group: Group) -> Body:
