@@ -15,6 +15,7 @@ from graphflow.backends.base import load
 from graphflow.compiler import CompileOptions, compile_graph
 from graphflow.errors import InvalidArgumentError
 from graphflow.loops.ir import Kernel
+from graphflow.loops.library import Gemm
 from graphflow.loops.text import kernel_text
 from graphflow.loops.verify import verify as verify_kernel
 from graphflow.lowering.calls import call_of
@@ -756,6 +757,24 @@ def test_matrices_that_meet_one_factor_are_one_tall_matrix(open_batch: bool) -> 
     assert len(check_run([y], [x, w, bias], arrays, 1e-5).launches) == 1
     broadcast = gf.matmul(x, gf.expand_dims(w, 0))
     assert len(check_run([gf.transpose(broadcast, [1, 0, 2])], [x, w], arrays[:2], 1e-5).launches) <= 2
+
+
+@pytest.mark.parametrize("open_batch", [False, True])
+def test_a_convolution_by_single_taps_is_a_matrix_product(open_batch: bool) -> None:
+    x = gf.placeholder(gf.float32, [None if open_batch else 3, 5, 4, 6])
+    w, bias = gf.placeholder(gf.float32, [1, 1, 6, 8]), gf.placeholder(gf.float32, [8])
+    y = gf.nn.relu(gf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME") + bias)
+    fetches = [y, *gf.gradients(y, [x, w, bias])]
+    arrays = [numbers(3, 5, 4, 6), numbers(1, 1, 6, 8, seed=1), numbers(8, seed=2)]
+    check_run(fetches, [x, w, bias], arrays, 1e-4)
+    nodes = [
+        node for node in specialized(fetches, [x, w, bias], arrays).nodes if "Conv2D" in node.op_def.name
+    ]
+    calls = [call_of(node) for node in nodes]
+    assert len(calls) == 3
+    assert all(found is not None and isinstance(found.call, Gemm) for found in calls)
+    wide = gf.nn.conv2d(x, w, strides=[1, 2, 2, 1], padding="SAME")
+    check_run([wide, *gf.gradients(wide, [x, w])], [x, w], arrays[:2], 1e-4)
 
 
 def test_a_product_with_an_epilogue_leaves_its_result_transposed() -> None:

@@ -7,7 +7,7 @@ returns None where the library has no such case (an odd dtype, channels first); 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from graphflow import config
@@ -143,6 +143,8 @@ def _convolution(
     padding = _padding(node, image, kernel, step, dilation)
     if padding is None:
         return None
+    if kernel == step == (1, 1) and padding == ((0, 0), (0, 0)) and not depthwise:
+        return _pointwise(dtype, direction, images, outputs[3], operands)
     call = Conv2D(
         direction=direction,  # type: ignore[arg-type]
         dtype=dtype,
@@ -162,6 +164,28 @@ def _convolution(
     return CallNode(
         call, {names[0]: operands[0], names[1]: operands[1]}, names[2], {"batch": images[0].value}
     )
+
+
+def _pointwise(
+    dtype: str, direction: str, images: Sequence[Size], outputs: Size, operands: tuple[Value, Value]
+) -> CallNode:
+    """A convolution by single taps: a matrix product whose rows are pixels."""
+    pixels, inputs = images[0].times(images[1]).times(images[2]), images[3]
+    m, n, k = {
+        "forward": (pixels, outputs, inputs),
+        "input": (pixels, inputs, outputs),
+        "filter": (inputs, outputs, pixels),
+    }[direction]
+    call = Gemm(
+        dtype=dtype,
+        m=_extent(m),
+        n=_extent(n),
+        k=_extent(k),
+        transpose_a=direction == "filter",
+        transpose_b=direction == "input",
+    )
+    sizes = {"m": m.value, "n": n.value, "k": k.value}
+    return CallNode(call, {"a": operands[0], "b": operands[1]}, "c", sizes)
 
 
 def conv2d(node: Node) -> CallNode | None:

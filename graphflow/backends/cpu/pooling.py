@@ -1,8 +1,8 @@
 """Pools of NHWC images: the greatest or mean value of each window, vectors lying along the channels.
 
 A window that hangs over the edge is clipped: its first tap and its numbers of rows and columns are what is
-inside. Gradients are spread from each window in turn; a part owns an image's panel of channels, so nothing
-is written twice.
+inside. Gradients are spread from each window in turn into a few lines that stay in the cache; a part owns an
+image's panel of channels, so nothing is written twice.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
+from graphflow.backends.cpu.packing import fill_zero
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
     EpilogueBuffers,
@@ -224,22 +225,20 @@ class _Pool:
     # ------------------------------------------------------------------------------------------ gradients
 
     def emit_gradient(self) -> LibraryCode:
+        """Windows row by row: their gradients gather in a few lines, and a line that is complete is stored."""
         call, lanes, element = self.call, self.lanes, self.lanes.element
         launch = LaunchText.begin(self.symbol, self.target)
         f = launch.function
         dy = launch.buffer("dy")
         x = launch.buffer("x") if call.kind == "max" else dy
-        spaces = []
-        direct = call.epilogue is None
-        epilogue = call.epilogue or Epilogue.plain("dx", call.dtype)
-        buffers = EpilogueBuffers.load(launch, epilogue)
-        scratch, pixel_step = "", call.channels
-        if not direct:
-            # A panel of one image is gathered apart, and goes through the epilogue when it is complete.
-            pixel_step = self.width
-            elements = call.height * call.width * pixel_step
-            spaces.append(Workspace("panel_dx", Size.of(elements * element_bytes(call.dtype), "parts")))
-            scratch = f.offset(launch.buffer("panel_dx"), f.mul("%part", elements), element)
+        buffers = EpilogueBuffers.load(launch, call.epilogue or Epilogue.plain("dx", call.dtype))
+        window, stride, before = call.window[0], call.strides[0], call.padding[0][0]
+        line_elements = call.width * self.width
+        # Line `j` is image row `j` from the top of the row of windows at hand; fewer than `stride` rows lie below
+        # the last windows.
+        panel_elements = (window + stride - 1) * line_elements
+        elements = self.panels * panel_elements
+        scratch = f.offset(launch.buffer("lines"), f.mul("%part", elements), element)
         batch = launch.size("batch", call.batch)
         first, last = launch.share(f.mul(batch, self.panels))
         covered = (
@@ -250,71 +249,97 @@ class _Pool:
             == (call.height, call.width)
         )
 
-        def image_panel(image: Int, channel: Int, valid: int) -> None:
-            pixel = f.mul(image, call.height * call.width)
-            origin = f.add(f.mul(pixel, call.channels), channel)
-            x_start = f.offset(x, origin, element)
-            dx_start = buffers.at(f, origin, 0, 0)["result.dx"] if direct else scratch
-            dy_pixel = f.mul(image, call.out_height * call.out_width)
-            dy_start = f.offset(dy, f.add(f.mul(dy_pixel, call.channels), channel), element)
-            vectors = [(v, valid - v) for v in range(0, valid, lanes.count)]
-
+        def row_of_panel(image: Int, o: Int, p: Int, valid: int) -> None:
+            channel = f.mul(p, self.width)
+            lines = f.offset(scratch, f.mul(p, panel_elements), element)
+            top = f.sub(f.mul(o, stride), before)
+            carried = max(0, window - stride) * line_elements
             if not covered:
+                rest = f.offset(lines, carried, element)
 
-                def clear(p: str, _: list[str]) -> None:
-                    place = f.offset(str(dx_start), f.mul(p, pixel_step), element)
-                    for v, left in vectors:
-                        f.store(lanes, f.offset(place, v, element), "zeroinitializer", left)
+                def clear_all() -> None:
+                    fill_zero(f, lanes, lines, panel_elements)
 
-                f.loop(0, call.height * call.width, clear)
+                def clear_rest() -> None:
+                    fill_zero(f, lanes, rest, panel_elements - carried)
 
-            def line(o: str, _: list[str]) -> None:
-                top, height = self.rows.clip(f, o)
+                f.when_less(0, o, clear_rest, clear_all)
+            self._spread_row(launch, image, o, top, channel, valid, (x, dy, lines))
+            lowest = f.select(
+                f.compare("eq", o, call.out_height - 1),
+                call.height,
+                f.minimum(f.add(top, stride), call.height),
+            )
+            self._finish_rows(launch, buffers, image, (f.maximum(top, 0), lowest), top, channel, valid, lines)
+            if carried:
 
-                def window(o_column: str, clip: bool) -> None:
-                    left: Int = f.sub(f.mul(o_column, call.strides[1]), self.columns.before)
-                    width: Int = call.window[1]
-                    if clip:
-                        left, width = self.columns.clip(f, o_column)
-                    position = f.add(f.mul(top, call.width), left)
-                    numbers: list[Int] = [height, width]
-                    known = tuple(n if isinstance(n, int) else None for n in numbers)
-                    symbol = launch.module.internal(
-                        (known, valid),
-                        "ptr %x, ptr %dy, ptr %dx, i64 %height, i64 %width",
-                        lambda g: self._spread(g, known[0], known[1], vectors, pixel_step),
-                    )
-                    o_pixel = f.add(f.mul(o, call.out_width), o_column)
-                    f.call(
-                        symbol,
-                        f"ptr {f.offset(x_start, f.mul(position, call.channels), element)}",
-                        f"ptr {f.offset(dy_start, f.mul(o_pixel, call.channels), element)}",
-                        f"ptr {f.offset(str(dx_start), f.mul(position, pixel_step), element)}",
-                        f"i64 {height}",
-                        f"i64 {width}",
-                    )
+                def move(i: str, _: list[str]) -> None:
+                    source = f.offset(lines, f.add(i, stride * line_elements), element)
+                    f.store(lanes, f.offset(lines, i, element), f.load(lanes, source))
 
-                begin, end = self.columns.whole
-                f.loop(0, begin, lambda c, _: window(c, True))
-                f.loop(begin, end, lambda c, _: window(c, False))
-                f.loop(end, call.out_width, lambda c, _: window(c, True))
-
-            f.loop(0, call.out_height, line)
-            if not direct:
-                self._finish_panel(launch, buffers, pixel, channel, valid, scratch)
+                # Rows of whole vectors, moved towards the front: what is overwritten has been moved before.
+                f.loop(0, carried, move, step=lanes.count)
 
         def unit_run(image: str, start: Int, stop: Int) -> None:
             whole, edge = divmod(call.channels, self.width)
-            f.loop(
-                start,
-                f.minimum(stop, whole),
-                lambda p, _: image_panel(image, f.mul(p, self.width), self.width),
-            )
-            if edge:
-                f.when_less(whole, stop, lambda: image_panel(image, whole * self.width, edge))
+
+            def row(o: str, _: list[str]) -> None:
+                f.loop(start, f.minimum(stop, whole), lambda p, _: row_of_panel(image, o, p, self.width))
+                if edge:
+                    f.when_less(whole, stop, lambda: row_of_panel(image, o, whole, edge))
+
+            f.loop(0, call.out_height, row)
 
         each_run(f, first, last, self.panels, unit_run)
-        return LibraryCode((launch.finish(),), tuple(spaces))
+        space = Workspace("lines", Size.of(elements * element_bytes(call.dtype), "parts"))
+        return LibraryCode((launch.finish(),), (space,))
+
+    def _spread_row(
+        self,
+        launch: LaunchText,
+        image: Int,
+        o: Int,
+        top: Int,
+        channel: Int,
+        valid: int,
+        buffers: tuple[str, str, str],
+    ) -> None:
+        """Adds the gradients of a row of windows to the lines."""
+        f, call, element = launch.function, self.call, self.lanes.element
+        x, dy, lines = buffers
+        vectors = [(v, valid - v) for v in range(0, valid, self.lanes.count)]
+        inner, height = self.rows.clip(f, o)
+        image_row = f.mul(f.add(f.mul(image, call.height), inner), call.width)
+        dy_row = f.mul(f.add(f.mul(image, call.out_height), o), call.out_width)
+        line = f.mul(f.sub(inner, top), call.width)
+
+        def one(o_column: str, clip: bool) -> None:
+            left: Int = f.sub(f.mul(o_column, call.strides[1]), self.columns.before)
+            width: Int = call.window[1]
+            if clip:
+                left, width = self.columns.clip(f, o_column)
+            numbers: list[Int] = [height, width]
+            known = tuple(n if isinstance(n, int) else None for n in numbers)
+            symbol = launch.module.internal(
+                (known, valid),
+                "ptr %x, ptr %dy, ptr %dx, i64 %height, i64 %width",
+                lambda g: self._spread(g, known[0], known[1], vectors, self.width),
+            )
+            place = f.add(f.mul(f.add(image_row, left), call.channels), channel)
+            source = f.add(f.mul(f.add(dy_row, o_column), call.channels), channel)
+            f.call(
+                symbol,
+                f"ptr {f.offset(x, place, element)}",
+                f"ptr {f.offset(dy, source, element)}",
+                f"ptr {f.offset(lines, f.mul(f.add(line, left), self.width), element)}",
+                f"i64 {height}",
+                f"i64 {width}",
+            )
+
+        begin, end = self.columns.whole
+        f.loop(0, begin, lambda c, _: one(c, True))
+        f.loop(begin, end, lambda c, _: one(c, False))
+        f.loop(end, call.out_width, lambda c, _: one(c, True))
 
     def _spread(
         self,
@@ -385,26 +410,37 @@ class _Pool:
                 pixel_step,
             )
 
-    def _finish_panel(
-        self, launch: LaunchText, buffers: EpilogueBuffers, pixel: Int, channel: Int, valid: int, scratch: str
+    def _finish_rows(
+        self,
+        launch: LaunchText,
+        buffers: EpilogueBuffers,
+        image: Int,
+        rows: tuple[Int, Int],
+        top: Int,
+        channel: Int,
+        valid: int,
+        lines: str,
     ) -> None:
-        f, lanes = launch.function, self.lanes
+        """Puts complete lines through the epilogue: image rows `rows[0] <= r < rows[1]`."""
+        f, lanes, call = launch.function, self.lanes, self.call
         vectors = -(-valid // lanes.count)
-        tile = Tile(lanes, vectors, 1, (0,), (), Store(self.call.channels, 1, valid))
 
-        def sums(g: FunctionText) -> list[str]:
-            return [
-                g.load(lanes, g.offset("%a", v * lanes.count, lanes.element), valid - v * lanes.count)
-                for v in range(vectors)
-            ]
+        def pixels(count: int, row: Int, column: Int) -> None:
+            tile = Tile(lanes, vectors, count, (), (), Store(call.channels, 1, valid))
 
-        def one(p: str, _: list[str]) -> None:
-            row = f.add(pixel, p)
-            values = buffers.at(f, f.add(f.mul(row, self.call.channels), channel), row, channel)
-            values |= {"a": f.offset(scratch, f.mul(p, self.width), lanes.element), "b": scratch}
-            tile_kernel(launch.module, tile, buffers.epilogue, sums).call(f, values)
+            def sums(g: FunctionText) -> list[str]:
+                places = [i * self.width + v * lanes.count for i in range(count) for v in range(vectors)]
+                return [g.load(lanes, g.offset("%a", place, lanes.element)) for place in places]
 
-        f.loop(0, self.call.height * self.call.width, one)
+            pixel = f.add(f.mul(f.add(f.mul(image, call.height), row), call.width), column)
+            place = f.mul(f.add(f.mul(f.sub(row, top), call.width), column), self.width)
+            values = buffers.at(f, f.add(f.mul(pixel, call.channels), channel), pixel, channel)
+            values |= {"a": f.offset(lines, place, lanes.element), "b": lines}
+            tile_kernel(launch.module, tile, buffers.epilogue, sums, key="finish").call(f, values)
+
+        plan = RowPlan(call.width, _PIXELS)
+        tiles = plan.units(f, call.width)
+        f.loop(*rows, lambda row, _: plan.each(f, 0, tiles, lambda count, column: pixels(count, row, column)))
 
 
 def _greater(f: FunctionText, lanes: Lanes, new: str, old: str) -> str:

@@ -55,7 +55,7 @@ __all__ = ["Blocks", "emit_winograd", "emit_winograd_filters", "winograd_pays"]
 _CHUNK_BYTES = 576 * 1024
 """Transformed patches and products of a panel that a part keeps in its second-level cache."""
 
-_CHUNK_TILES = (3, 6)
+_CHUNK_TILES = (3, 4)
 """Fewest and most register tiles of patches in a chunk: fewer read the filters too often."""
 
 _LONG_CHUNK = 9
