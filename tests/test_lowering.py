@@ -1038,3 +1038,78 @@ def test_products_that_stay_apart() -> None:
     whole = gf.placeholder("int32", [2, 9])
     total = gf.add_n([gf.matmul(whole, whole + i, transpose_a=True) for i in range(2)])
     assert [n.type for n in compile_graph([total], [whole]).program.nodes].count("MatMul") == 2
+
+
+# -- sparse gradients ---------------------------------------------------------------------------------------------
+
+
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
+    "adam": lambda: gf.train.AdamOptimizer(0.05),
+    "momentum": lambda: gf.train.MomentumOptimizer(0.1, 0.9, use_nesterov=True),
+    "adagrad": lambda: gf.train.AdagradOptimizer(0.1),
+    "adadelta": lambda: gf.train.AdadeltaOptimizer(1.0),
+    "rms": lambda: gf.train.RMSPropOptimizer(0.01, momentum=0.5),
+    "centered": lambda: gf.train.RMSPropOptimizer(0.01, momentum=0.5, centered=True),
+    "ftrl": lambda: gf.train.FtrlOptimizer(0.1, l1_regularization_strength=0.01),
+    "proximal": lambda: gf.train.ProximalAdagradOptimizer(0.1, l1_regularization_strength=0.01),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("open_size", [False, True])
+def test_sparse_updates_are_native(name: str, open_size: bool) -> None:
+    table = gf.get_variable("t", initializer=numbers(30, 12))
+    ids = gf.placeholder("int32", [None if open_size else 40])
+    rows = gf.nn.embedding_lookup(table, ids)
+    loss = gf.reduce_sum(gf.square(rows - 0.5))
+    train = OPTIMIZERS[name]().minimize(loss)
+    names = [variable.op.name for variable in gf.global_variables()]
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        before = dict(zip(names, session.run(gf.global_variables()), strict=True))
+    array = np.random.default_rng(5).integers(0, 30, 40).astype(np.int32)
+    executable = compile_graph([loss, train], [ids])
+    assert "Unique" not in [node.type for node in executable.program.nodes]
+    wanted = TestState(**before)
+    reference.run(executable.frozen, [array], wanted)
+    results = []
+    for threads in (1, 2):
+        state = TestState(**before)
+        bound = compile_graph([loss, train], [ids], CompileOptions(threads=threads)).bind(((40,),), state)
+        assert not hosts(bound.plan)
+        bound.run((array,), state)
+        results.append([state.get(key).tobytes() for key in names])
+        for key in names:
+            np.testing.assert_allclose(state.get(key), wanted.get(key), rtol=2e-5, atol=1e-6)
+    assert results[0] == results[1]
+
+
+def test_a_sparse_update_of_rows_that_are_not_there_is_refused() -> None:
+    table = gf.get_variable("t", initializer=numbers(30, 12))
+    ids, rows = gf.placeholder("int32", [3]), gf.placeholder("float32", [3, 12])
+    train = gf.train.MomentumOptimizer(0.1, 0.9).apply_gradients(
+        [(gf.IndexedSlices(rows, ids, gf.constant([30, 12])), table)]
+    )
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        for bad in ([0, 30, 1], [-1, 2, 2]):
+            with pytest.raises(gf.errors.InvalidArgumentError, match="is not in"):
+                session.run(train, {ids: bad, rows: numbers(3, 12)})
+        np.testing.assert_array_equal(session.run(table), numbers(30, 12))
+        session.run(train, {ids: [4, 4, 4], rows: np.ones((3, 12), np.float32)})
+        after = numbers(30, 12)
+        after[4] -= 0.1 * 3
+        np.testing.assert_allclose(session.run(table), after, rtol=1e-6)
+
+
+def test_unique_indices_that_are_used_elsewhere_stay() -> None:
+    table = gf.get_variable("t", initializer=numbers(30, 12))
+    ids = gf.placeholder("int32", [5])
+    unique, places = gf.unique(ids)
+    count = gf.shape(unique)[0]
+    sums = gf.unsorted_segment_sum(gf.nn.embedding_lookup(table, ids), places, count)
+    step = table.scatter_add(gf.IndexedSlices(sums, unique))
+    types = [node.type for node in compile_graph([step.op, unique], [ids]).program.nodes]
+    assert "Unique" in types
+    types = [node.type for node in compile_graph([step.op, gf.reduce_sum(sums)], [ids]).program.nodes]
+    assert "Unique" in types

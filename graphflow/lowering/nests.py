@@ -272,13 +272,13 @@ def _add_rows(
     # Two turns at least, where there are columns enough to fill vectors.
     turn = next((n for n in (64, 32, 16) if width.dynamic or width.value >= 2 * n), 16)
     even = not width.dynamic and width.value % turn == 0
-    turns = b.floordiv(b.add(columns, turn - 1), b.const(turn, "i64"))
-    with b.loop("block", 0, turns, "parallel") as block:
-        first = b.let("first", b.mul(block, b.const(turn, "i64")))
-        size: ir.Expr = b.const(turn, "i64")
-        if not even:
-            size = b.let("size", b.min(size, b.sub(columns, first)))
-        if start_from is not None:
+    one = not width.dynamic and width.value <= turn  # then there is nothing to share among threads
+
+    def rows_of(first: ir.Expr, size: ir.Expr) -> None:
+        if start_from is not None and one:
+            with b.loop("s", 0, b.mul(limit, columns), "vector") as s:
+                b.store(target, s, b.const(start_from, target.dtype))
+        elif start_from is not None:
             with b.loop("s", 0, limit) as s:
                 base = b.let("base", b.add(b.mul(s, columns), first))
                 with b.loop("j", 0, size, "vector") as j:
@@ -287,19 +287,36 @@ def _add_rows(
             row = b.let("row", b.cast(b.load(index, i), "i64"))
             with b.where(b.and_(b.ge(row, 0), b.lt(row, limit))):
                 base = b.let("base", b.add(b.mul(row, columns), first))
-                if elements is not None:
-                    element = elements.of_row(i)
-                else:
-                    assert source is not None
-                    begin = b.const(0, "i64") if stretched else b.let("from", b.add(b.mul(i, columns), first))
-                with b.loop("j", 0, size, "vector") as j:
-                    if elements is not None:
+                begin = b.const(0, "i64")
+                if source is not None and not stretched:
+                    begin = b.let("from", b.add(b.mul(i, columns), first))
+                element = None if elements is None else elements.of_row(i)
+
+                def put(j: ir.Expr) -> None:
+                    if element is not None:
                         value = element(b.add(first, j))
                     else:
                         assert source is not None
                         value = b.load(source, begin if stretched else b.add(begin, j))
                     at = b.add(base, j)
                     b.store(target, at, value if op == "set" else b.apply(op, b.load(target, at), value))
+
+                if width.value == 1 and one:
+                    put(b.const(0, "i64"))
+                else:
+                    with b.loop("j", 0, size, "vector") as j:
+                        put(j)
+
+    if one:
+        rows_of(b.const(0, "i64"), columns)
+        return w.nest(False, float(count.value * width.value), copied)
+    turns = b.floordiv(b.add(columns, turn - 1), b.const(turn, "i64"))
+    with b.loop("block", 0, turns, "parallel") as block:
+        first = b.let("first", b.mul(block, b.const(turn, "i64")))
+        size: ir.Expr = b.const(turn, "i64")
+        if not even:
+            size = b.let("size", b.min(size, b.sub(columns, first)))
+        rows_of(first, size)
     return w.nest(True, float(count.value * width.value), copied)
 
 

@@ -15,6 +15,7 @@ from graphflow.optimizer_passes.merge_common import merge_common
 from graphflow.optimizer_passes.mixed_precision import mixed_precision
 from graphflow.optimizer_passes.rematerialize import rematerialize
 from graphflow.optimizer_passes.simplify import simplify
+from graphflow.optimizer_passes.sparse_rows import sparse_rows
 from graphflow.optimizer_passes.stack_products import stack_products
 from graphflow.program import Program, Value, rebuild
 
@@ -29,6 +30,7 @@ OPEN: tuple[Pass, ...] = (
     Pass("fold_constants", fold_constants, "before algebra: rules look for constants"),
     Pass("simplify", simplify, "on folded operands: identities show only then"),
     Pass("explicit_sizes", explicit_sizes, "before the feeds are searched for what decides sizes"),
+    Pass("sparse_rows", sparse_rows, "before sizes are fixed, which it keeps from being unknown"),
     Pass("stack_products", stack_products, "after algebra: products have taken their transposes in"),
     Pass("merge_common", merge_common, "after algebra: different spellings have become equal"),
     Pass(
