@@ -108,7 +108,7 @@ def write_report(name: str) -> None:
     results = json.loads((RESULTS / f"{name}.json").read_text())
     text = report.describe(results) + "\n\n" + report.table(results)
     if "startup" in results:
-        text += "\n" + report.startup_table(results)
+        text += "\n" + report.startup_table(results) + "\n" + report.startup_ratios(results)
     (RESULTS / f"{name}.md").write_text(text)
     report.plot(results, RESULTS / name)
     say("\n" + text)

@@ -78,6 +78,23 @@ def startup_table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def startup_ratios(results: dict[str, Any]) -> str:
+    """Returns how long graphflow takes to its first step, against the peer that is fastest at the same workload."""
+    rows = results["startup"]
+    lines = []
+    for key, title in (("first_step_cold_s", "cold"), ("first_step_warm_s", "with what is kept on disk")):
+        others = {
+            peer: row[key]
+            for peer, row in rows.items()
+            if peer != OURS and OURS in rows and row["workload"] == rows[OURS]["workload"]
+        }
+        if others:
+            best = min(others, key=lambda peer: others[peer])
+            ratio = rows[OURS][key] / others[best]
+            lines.append(f"First {rows[OURS]['workload']} step, {title}: {ratio:.2f} of {best}'s time.\n")
+    return "".join(lines)
+
+
 def describe(results: dict[str, Any]) -> str:
     """Returns one line on the machine and the way it was measured."""
     machine = results["machine"]

@@ -67,6 +67,19 @@ def test_table_names_the_best_peer_and_the_ratio() -> None:
     assert "abacus, 2 threads" in report.describe(RESULTS)
 
 
+def test_first_steps_are_compared_with_the_fastest_peer_at_the_same() -> None:
+    rows = {
+        "graphflow": {"workload": "mlp", "first_step_cold_s": 0.5, "first_step_warm_s": 0.3},
+        "jax": {"workload": "mlp", "first_step_cold_s": 1.0, "first_step_warm_s": 0.9},
+        "torch": {"workload": "mlp", "first_step_cold_s": 2.0, "first_step_warm_s": 0.6},
+        "onnxruntime": {"workload": "softmax", "first_step_cold_s": 0.1, "first_step_warm_s": 0.1},
+    }
+    assert report.startup_ratios({"startup": rows}) == (
+        "First mlp step, cold: 0.50 of jax's time.\n"
+        "First mlp step, with what is kept on disk: 0.50 of torch's time.\n"
+    )
+
+
 def test_plot_is_drawn(tmp_path: Path) -> None:
     report.plot(RESULTS, tmp_path / "race")
     assert ElementTree.parse(tmp_path / "race.svg").getroot().tag.endswith("}svg")
