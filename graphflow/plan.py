@@ -1119,7 +1119,7 @@ class Workspace:
     variables: list[Array] = field(default_factory=list)
     version: int = 0
     pending: list[Hashable] = field(default_factory=list)
-    watched: list[Hashable] = field(default_factory=list)
+    watched: list[VariableSpec] = field(default_factory=list)
 
 
 def _owner(array: Array) -> Array:
@@ -1172,7 +1172,7 @@ class Plan:
         self._variable_slots = tuple(builder._variables[spec.key] for spec in self.variables)
         self.kept = tuple(build.kept)
         self.done = tuple(build.done)
-        self._written = tuple(spec.key for spec in self.variables if spec.writes and spec.key not in direct)
+        self._written = tuple(spec for spec in self.variables if spec.writes and spec.key not in direct)
         self._commits = tuple((key, slot.index) for key, slot in build.commits)
         self._runtime = builder.runtime
         self._template = template
@@ -1617,7 +1617,7 @@ class Plan:
         workspace.variables = buffers
         workspace.owners = {id(_owner(workspace.arena)), *(id(_owner(buffer)) for buffer in buffers)}
         workspace.watched = store.watched(self._written)
-        workspace.pending = [key for key in self._written if not store.is_initialized(key)]
+        workspace.pending = [spec.key for spec in self._written if not store.is_initialized(spec.key)]
         workspace.version = version
 
     def drop_workspaces(self) -> None:
@@ -1673,6 +1673,7 @@ class Plan:
         lines += [f"feed {slot}" for slot in self.feeds]
         lines += [
             f"variable {slot}{' read' if spec.reads else ''}{' written' if spec.writes else ''}"
+            + (f" in {spec.storage}" if spec.storage else "")
             for spec, slot in zip(self.variables, self._variable_slots, strict=True)
         ]
         for plan, slots in self.done:

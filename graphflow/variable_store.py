@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import weakref
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -39,7 +40,7 @@ class VariableShapeError(ValueError):
 
 
 class Storage(Protocol):
-    """A layout of a variable's memory other than row-major. Equal layouts compare equal."""
+    """A layout of a variable's memory other than row-major. Equal layouts compare, and hash, equal."""
 
     def pack(self, logical: Array) -> Array:
         """Returns a fresh, 64-byte aligned array in this layout."""
@@ -70,9 +71,65 @@ class VariableSpec:
     storage: Storage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """A matrix in panels of `width` columns, one after the other, each with all rows; the last one is padded.
+
+    Leading axes count as rows: `[..., rows, columns]` is stored as `[panel, ... * rows, width]`.
+    """
+
+    width: int
+
+    def stored_shape(self, shape: Shape) -> Shape:
+        """The shape of the buffer for a value of a shape."""
+        *rows, columns = shape
+        return -(-columns // self.width), math.prod(rows), self.width
+
+    def pack(self, logical: Array) -> Array:
+        """See `Storage.pack`."""
+        stored = self.empty(logical.shape, logical.dtype)
+        for panel, columns in zip(stored, self._columns(logical), strict=True):
+            panel[:, : columns.shape[1]] = columns
+        return stored
+
+    def unpack(self, stored: Array, shape: Shape) -> Array:
+        """See `Storage.unpack`."""
+        logical = aligned_empty(shape, stored.dtype)
+        for panel, columns in zip(stored, self._columns(logical), strict=True):
+            columns[...] = panel[:, : columns.shape[1]]
+        return logical
+
+    def _columns(self, logical: Array) -> list[Array]:
+        """The columns that each panel holds."""
+        columns = logical.shape[-1]
+        matrix = logical.reshape(math.prod(logical.shape[:-1]), columns)
+        return [matrix[:, first : first + self.width] for first in range(0, columns, self.width)]
+
+    def empty(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
+        """See `Storage.empty`."""
+        stored = aligned_empty(self.stored_shape(shape), dtype)
+        if shape[-1] % self.width:
+            stored[-1] = 0
+        return stored
+
+    def __str__(self) -> str:
+        return f"panels of {self.width} columns"
+
+
+@dataclass(slots=True)
+class _Shadow:
+    """A copy of a variable in another layout, as of `stamp`, for the plans that want it so."""
+
+    buffer: Array
+    stamp: int
+
+
 @dataclass(slots=True)
 class _Cell:
-    """`stamp` tells one value from the next while the cell is watched."""
+    """`stamp` tells one value from the next while the cell is watched.
+
+    `settled`: a plan that trains has chosen the layout. `writer`: the layout of the last plan that wrote it.
+    """
 
     buffer: Array
     shape: Shape
@@ -80,6 +137,9 @@ class _Cell:
     initialized: bool
     stamp: int
     watched: bool = False
+    settled: bool = False
+    writer: Storage | None = None
+    shadows: dict[Storage | None, _Shadow] = field(default_factory=dict)
 
 
 _versions = itertools.count(1)
@@ -88,6 +148,9 @@ _versions = itertools.count(1)
 class VariableStore:
     """The values of a session's variables. Plans write into its buffers; all others get and give copies.
 
+    Each variable has one layout: row-major, or the one that the first plan asked for that both reads and writes it.
+    Other plans work on a copy in the layout that they want, brought up to date before a run and written back after
+    it; the layout follows a plan that writes twice before any other does.
     What plans make of variables that they do not write is kept here as long as nobody else writes these.
     `version` changes whenever an address does, or the value of a variable that something kept was made of: a
     workspace that has seen it need not look again.
@@ -124,7 +187,9 @@ class VariableStore:
     def nbytes(self) -> int:
         """Bytes of all buffers."""
         with self._lock:
-            return sum(cell.buffer.nbytes for cell in self._cells.values())
+            buffers = [cell.buffer for cell in self._cells.values()]
+            buffers += [shadow.buffer for cell in self._cells.values() for shadow in cell.shadows.values()]
+            return sum(buffer.nbytes for buffer in buffers)
 
     def get(self, key: Hashable) -> Array:
         """A copy of the value in its logical shape."""
@@ -149,6 +214,7 @@ class VariableStore:
                 cell.initialized = True
                 if cell.watched:
                     cell.stamp = self.version = next(_versions)
+                cell.writer = cell.storage
                 return
             buffer = aligned_empty(array.shape, array.dtype)
             buffer[...] = array
@@ -187,8 +253,12 @@ class VariableStore:
                 and cell.buffer.dtype == spec.dtype
             )
             if cell is not None and fits:
+                trains = spec.reads and spec.writes
                 if cell.storage != spec.storage:
+                    if cell.initialized and (cell.settled or not trains):
+                        return self._shadow(cell, spec.storage)
                     self._convert(cell, spec.storage)
+                cell.settled |= trains
                 return cell.buffer
             if spec.reads:
                 assert cell is not None
@@ -222,25 +292,36 @@ class VariableStore:
             for key in keys:
                 cell = self._cells.get(key)
                 if cell is not None and not cell.watched:
-                    cell.watched = True
+                    cell.watched, cell.writer = True, cell.storage
                     self.version = next(_versions)
 
-    def watched(self, keys: Iterable[Hashable]) -> list[Hashable]:
+    def watched(self, specs: Iterable[VariableSpec]) -> list[VariableSpec]:
         """Those of the variables whose writers have to call `touch`."""
         with self._lock:
-            return [key for key in keys if (cell := self._cells.get(key)) is not None and cell.watched]
+            return [s for s in specs if (cell := self._cells.get(s.key)) is not None and cell.watched]
 
-    def touch(self, keys: Iterable[Hashable], seen: int) -> int:
+    def touch(self, specs: Iterable[VariableSpec], seen: int) -> int:
         """Says that a run has written these variables; the version that the run has seen, brought up to date.
 
         What else has changed since that version is still to be looked at.
         """
         with self._lock:
             stamp = next(_versions)
-            for key in keys:
-                cell = self._cells.get(key)
-                if cell is not None:
-                    cell.stamp = stamp
+            for spec in specs:
+                cell = self._cells.get(spec.key)
+                if cell is None:
+                    continue
+                cell.stamp = stamp
+                shadow = cell.shadows.get(spec.storage)
+                if shadow is not None and cell.storage != spec.storage:
+                    shadow.stamp = stamp
+                    if cell.writer == spec.storage and spec.reads:
+                        del cell.shadows[spec.storage]
+                        cell.shadows[cell.storage] = _Shadow(cell.buffer, 0)
+                        cell.buffer, cell.storage = shadow.buffer, spec.storage
+                    else:
+                        cell.buffer[...] = _stored(shadow.buffer, spec.storage, cell.storage, cell.shape)
+                cell.writer = spec.storage
             before, self.version = self.version, stamp
             return stamp if before == seen else seen
 
@@ -255,19 +336,33 @@ class VariableStore:
                 found = self._kept[maker] = stamps, maker.run((), self)
             return found[1]
 
+    def _shadow(self, cell: _Cell, storage: Storage | None) -> Array:
+        """An up-to-date copy in another layout."""
+        shadow = cell.shadows.get(storage)
+        if shadow is None:
+            shadow = cell.shadows[storage] = _Shadow(_empty(storage, cell.shape, cell.buffer.dtype), 0)
+            if not cell.watched:
+                self.version = next(_versions)  # its writers do not watch out yet
+                cell.watched, cell.writer = True, cell.storage
+        if shadow.stamp != cell.stamp:
+            shadow.buffer[...] = _stored(cell.buffer, cell.storage, storage, cell.shape)
+            shadow.stamp = cell.stamp
+        return shadow.buffer
+
     def _convert(self, cell: _Cell, storage: Storage | None) -> None:
-        if not cell.initialized:
-            cell.buffer = _empty(storage, cell.shape, cell.buffer.dtype)
-        else:
-            logical = cell.buffer if cell.storage is None else cell.storage.unpack(cell.buffer, cell.shape)
-            if storage is None:
-                cell.buffer = aligned_empty(cell.shape, logical.dtype)
-                cell.buffer[...] = logical
-            else:
-                cell.buffer = storage.pack(logical)
-        cell.storage = storage
+        fresh = _empty(storage, cell.shape, cell.buffer.dtype)
+        if cell.initialized:
+            fresh[...] = _stored(cell.buffer, cell.storage, storage, cell.shape)
+        cell.buffer, cell.storage = fresh, storage
+        cell.shadows.clear()
         self.version = next(_versions)
 
 
 def _empty(storage: Storage | None, shape: Shape, dtype: np.dtype[Any]) -> Array:
     return aligned_empty(shape, dtype) if storage is None else storage.empty(shape, dtype)
+
+
+def _stored(buffer: Array, held: Storage | None, wanted: Storage | None, shape: Shape) -> Array:
+    """The value of a buffer in another layout."""
+    logical = buffer if held is None else held.unpack(buffer, shape)
+    return logical if wanted is None else wanted.pack(logical)

@@ -260,7 +260,8 @@ class Doubled:
     def __eq__(self, other):
         return isinstance(other, Doubled)
 
-    __hash__ = None
+    def __hash__(self):
+        return 2
 
     def pack(self, logical):
         return np.repeat(logical, 2)

@@ -73,6 +73,9 @@ class Backend(Runtime, Protocol):
     def library(self, call: Call) -> Any:
         """The launches and scratch of a library call."""
 
+    def panel_width(self, dtype: str, columns: int) -> int:
+        """The columns of a panel in which matrix products like a factor of so many columns best; 0 if in none."""
+
 
 # Device kind -> module and class; nothing is imported until a device of the kind is asked for.
 _BACKENDS = {

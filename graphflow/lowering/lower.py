@@ -23,6 +23,7 @@ from graphflow.lowering.kernels import STREAM_ALL, STREAM_FROM, Body, Lowered, b
 from graphflow.lowering.movement import block_kernel, blocks_of
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
 from graphflow.lowering.sizes import Size, row_major, value_sizes
+from graphflow.lowering.storage import Update, panels_of_variables
 from graphflow.lowering.strided import Strides, result_strides, with_operands_in_place, with_result_at
 from graphflow.lowering.windows import view_of
 from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
@@ -87,13 +88,18 @@ class _Lowering:
         self.join_attention()
         self.place_results({node: node.outputs[0] for node in self.call_nodes})
         absorbed = self.absorb_calls(self.fusion.order)
+        updates: list[Update] = []
         for group, node in absorbed.items():
             fitted = self.epilogue(group, node, self.body(group))
             assert fitted is not None
+            updates.append((*fitted, group.nodes))
             epilogue = getattr(fitted[0], "epilogue", None)
             if epilogue and not any(operand.over == "element" for operand in epilogue.operands):
                 if len(fitted[2]) == 1:
                     self.place_results({node: next(iter(fitted[2].values()))})
+        self.stored = panels_of_variables(
+            program, updates, self.uses, self.call_nodes, self.backend.panel_width
+        )
         taken = set(absorbed.values())
         self.streams = self.stream(absorbed)
         self.place_parts(absorbed)
@@ -122,8 +128,10 @@ class _Lowering:
         if slot is None:
             node = value.node
             if node.op_def is VARIABLE:
+                name, panels = node.attrs["variable"], self.stored.get(value)
+                shape = None if panels is None else panels.stored_shape(value.sizes or ())
                 slot = self.builder.variable(
-                    node.attrs["variable"], value.sizes, value.dtype.numpy, node.attrs["variable"]
+                    name, value.sizes, value.dtype.numpy, name, storage=panels, stored_shape=shape
                 )
             elif value.constant is not None and native(value):
                 slot = self.builder.constant(value.constant, node.name)
@@ -461,6 +469,8 @@ class _Lowering:
                 results[name], strides = self.turned[value]
                 sizes = dict(sizes)
                 call = with_result_at(call, strides, sizes)
+        if isinstance(call, Gemm):
+            call = self.with_panels(call, operands["b"], next(iter(results.values())))
         code = self.backend.library(call)
         bound: dict[str, Slot] = {name: self.slot(value) for name, value in operands.items()}
         for pack in code.packs:
@@ -512,6 +522,14 @@ class _Lowering:
                 flops=float(call.flops(sizes)) if last else 0.0,
                 inplace=pairs if last else (),
             )
+
+    def with_panels(self, call: Gemm, factor: Value, result: Value) -> Gemm:
+        """The product with what it reads and writes of variables where these have it."""
+        panels = self.stored.get(factor)
+        if panels is not None:
+            call = dataclasses.replace(call, panels_b=panels.width, stride_b="dense", steps_b=None)
+        panels = self.stored.get(result)
+        return call if panels is None else dataclasses.replace(call, panels_c=panels.width)
 
     def prepacks(self, found: CallNode) -> bool:
         """Whether a product's second factor is better put in panels apart: for later runs, or for several products."""
@@ -599,6 +617,8 @@ class _Lowering:
                 steps = [(n - 1) * s.value for n, s in zip(sizes, part.strides, strict=True)]
                 sizes = (sum(steps) + 1,)
             return self.builder.view(whole, sizes, offset=offset, name=value.node.name)
+        if value in self.stored:
+            sizes = self.stored[value].stored_shape(sizes)
         return self.builder.buffer(sizes, value.dtype.numpy, value.node.name)
 
     def group(self, group: Group, call: Node | None) -> None:

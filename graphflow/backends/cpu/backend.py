@@ -18,6 +18,7 @@ from graphflow.backends.cpu.codegen import kernel_to_llvm
 from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.driver import HEADER_WORDS
 from graphflow.backends.cpu.entry import Call, make_direct, make_entry
+from graphflow.backends.cpu.gemm import panel_width
 from graphflow.backends.cpu.jit import Jit, Source
 from graphflow.backends.cpu.peak import machine_peak
 from graphflow.backends.cpu.target import Target
@@ -79,6 +80,10 @@ class CpuBackend:
         if code is None:
             code = self._library[key] = emit(call, self.target)
         return code
+
+    def panel_width(self, dtype: str, columns: int) -> int:
+        """The columns of a panel of a matrix that has so many."""
+        return panel_width(self.target, dtype, columns)
 
     def addresses(self, kernels: Sequence[Any]) -> list[int]:
         """The address of each kernel, compiled where it has not been yet. Equal kernels are compiled once."""

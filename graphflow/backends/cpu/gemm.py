@@ -348,8 +348,9 @@ class _Product:
 
 
 def _check_panels(call: Gemm) -> None:
-    plain = (call.stride_b, call.stride_c, call.steps_b, call.steps_c) == ("dense", "dense", None, None)
-    if call.batch or not plain:
+    b_apart = call.panels_b and (call.stride_b != "dense" or call.steps_b)
+    c_apart = call.panels_c and (call.stride_c != "dense" or call.steps_c)
+    if call.batch or b_apart or c_apart:
         raise ValueError("panels have no batches, strides or steps")
 
 
