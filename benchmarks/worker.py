@@ -40,14 +40,17 @@ def digest(results: list[Any]) -> Array:
 
 def time_calls(step: Step, seconds: float) -> dict[str, Any]:
     """Calls a step for some seconds; returns each call's time and how many CPUs other processes used."""
+    begin = time.perf_counter()
     for _ in range(3):
         step()
+        if time.perf_counter() - begin > seconds:
+            break
     gc.collect()
     gc.disable()
     machine, mine = busy()
     times: list[float] = []
     begin = time.perf_counter()
-    while len(times) < 5 or (time.perf_counter() - begin < seconds and len(times) < MOST_CALLS):
+    while len(times) < 3 or (time.perf_counter() - begin < seconds and len(times) < MOST_CALLS):
         before = time.perf_counter()
         step()
         times.append(time.perf_counter() - before)
