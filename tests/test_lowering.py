@@ -1113,3 +1113,30 @@ def test_unique_indices_that_are_used_elsewhere_stay() -> None:
     assert "Unique" in types
     types = [node.type for node in compile_graph([step.op, gf.reduce_sum(sums)], [ids]).program.nodes]
     assert "Unique" in types
+
+
+def test_cheap_values_between_kernels_are_computed_again() -> None:
+    x, w = gf.placeholder(gf.float32, [70, 12]), gf.placeholder(gf.float32, [12, 80])
+    bias = gf.placeholder(gf.float32, [80])
+    arrays = [numbers(70, 12), numbers(12, 80, seed=1), numbers(80, seed=2)]
+    y = gf.matmul(x, w) + bias
+    z = 0.5 * y * (1.0 + gf.erf(y * 0.7))
+    total = gf.reduce_sum(gf.square(gf.matmul(z, w, transpose_b=True)))
+    plan = check_run([total, *gf.gradients(total, [x, w, bias])], [x, w, bias], arrays, 1e-2)
+    stored = {slot.name for slot in plan.slots if slot.kind == "buffer" and slot.shape == (70, 80)}
+    assert {y.op.name, z.op.name} <= stored
+    assert not stored & {"mul", "mul_1"}  # multiples of y
+
+
+def test_products_of_rows_and_columns_are_computed_again() -> None:
+    x, gamma = gf.placeholder(gf.float32, [70, 80]), gf.placeholder(gf.float32, [80])
+    rows = gf.rsqrt(gf.reduce_sum(gf.square(x), 1, keepdims=True))
+    scale = rows * gamma
+    y = x * scale
+    loss = gf.reduce_sum(gf.square(y) * gf.exp(y))
+    check_run(
+        [loss, *gf.gradients(loss, [x, gamma])],
+        [x, gamma],
+        [numbers(70, 80) * 0.1, numbers(80, seed=1)],
+        1e-3,
+    )

@@ -158,7 +158,7 @@ def uniform_number(node: Node) -> Number | None:
         )
     if node.op_def.scalar is None:
         return None
-    tried = _tried(node)
+    tried = scalar_of(node)
     return tried.value if isinstance(tried, ir.Const) else None
 
 
@@ -172,17 +172,18 @@ def _works_by_element(node: Node) -> bool:
         lead = len(sizes) - len(own)
         if lead < 0 or any(size not in (1, sizes[lead + axis]) for axis, size in enumerate(own)):
             return False
-    return _tried(node) is not None
+    return scalar_of(node) is not None
 
 
-def _tried(node: Node) -> Any:
+def scalar_of(node: Node) -> Any:
+    """Returns what a node's scalar body gives for operands of its dtypes; None where it declines."""
     # Integers by value: a body may refuse a divisor that could be zero, which code has no way to report.
     operands = tuple((value.dtype.name, _single_integer(value)) for value in node.inputs)
     op_def = node.op_def
     asked = (
         op_def.body_attrs
         | {arg.number_attr for arg in op_def.inputs}
-        | set(asked_for(op_def.scalar or _tried))
+        | set(asked_for(op_def.scalar or scalar_of))
     )
     attrs = tuple((name, node.attrs[name]) for name in sorted(asked) if name in node.attrs)
     return _trial(op_def, operands, attrs)
@@ -192,7 +193,7 @@ def is_cheap(node: Node) -> bool:
     """Whether a node is a scalar body without dear functions: computing it again costs less than keeping it."""
     if node.op_def.scalar is None or node.op_def.effects or bounds_of(node) or not _works_by_element(node):
         return False
-    tried = _tried(node)
+    tried = scalar_of(node)
     roots = tried if isinstance(tried, tuple | list) else (tried,)
     return not any(
         isinstance(expr, ir.Op) and expr.name in DEAR

@@ -22,6 +22,7 @@ from graphflow.lowering.fuse import Group, fuse
 from graphflow.lowering.kernels import STREAM_ALL, STREAM_FROM, Body, Lowered, body_of, lower_group
 from graphflow.lowering.movement import block_kernel, blocks_of
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
+from graphflow.lowering.recompute import recomputed
 from graphflow.lowering.sizes import Size, row_major, value_sizes
 from graphflow.lowering.storage import Update, panels_of_variables
 from graphflow.lowering.strided import Strides, result_strides, with_operands_in_place, with_result_at
@@ -88,6 +89,7 @@ class _Lowering:
         self.join_attention()
         self.place_results({node: node.outputs[0] for node in self.call_nodes})
         absorbed = self.absorb_calls(self.fusion.order)
+        self.compute_again(absorbed)
         updates: list[Update] = []
         for group, node in absorbed.items():
             fitted = self.epilogue(group, node, self.body(group))
@@ -322,6 +324,30 @@ class _Lowering:
         self.group_of.update(dict.fromkeys(before.nodes, before))
         before.reads = {value for node in before.nodes for value in node.inputs if value.node not in members}
         self.fusion.order.insert(self.fusion.order.index(group), before)
+
+    def compute_again(self, absorbed: dict[Group, Node]) -> None:
+        """Lets groups compute cheap values themselves that other groups have too, in place of reading them."""
+        groups = [entry for entry in self.fusion.order if isinstance(entry, Group)]
+        chosen = recomputed(groups, self.group_of, self.forms, self.uses, self.roots, set(absorbed.values()))
+        for value, users in chosen.items():
+            node = value.node
+            old = {one: list(self.uses[one]) for one in (value, *node.inputs) if one in self.uses}
+            takers = list(dict.fromkeys(self.group_of[user] for user in users))
+            for taker in takers:
+                taker.copies.append(node)
+            self.uses[value] = [user for user in old[value] if user not in users]
+            for source in dict.fromkeys(node.inputs):
+                if source in self.uses:
+                    self.uses[source] = [*self.uses[source], *users]
+            affected = [*takers, self.group_of[node]]
+            affected += [self.group_of[one.node] for one in node.inputs if one.node in self.group_of]
+            if any(
+                group in absorbed and self.epilogue(group, absorbed[group], self.body(group)) is None
+                for group in affected
+            ):
+                self.uses.update(old)
+                for taker in takers:
+                    taker.copies.remove(node)
 
     def shown(self, node: Node) -> Value:
         """The result of a library call, or the reshape of it that alone takes it and keeps its rows whole."""
