@@ -148,16 +148,29 @@ class _Writer:
         tiles = self.rows.units(f, self.m)
 
         def head(index: str, start: Int, stop: Int) -> None:
-            def at(matrix: _Matrix, type_text: str = element) -> str:
-                return f.offset(matrix.address, stepped(f, self.batch, matrix.steps, index), type_text)
+            def at(matrix: _Matrix, type_text: str = element, index_of: Int = index) -> str:
+                return f.offset(matrix.address, stepped(f, self.batch, matrix.steps, index_of), type_text)
 
             q_start, c_start = at(q), at(c)
+            ahead = [
+                (at(one, index_of=f.add(index, 1)), one.stride, rows, columns)
+                for one, rows, columns in (
+                    (q, self.m, self.depth),
+                    (k, self.n, self.depth),
+                    (v, self.n, self.columns),
+                )
+            ]
             mask_starts = [at(one, LLVM_TYPES[m.dtype]) for one, m in zip(masks, call.masks, strict=True)]
             self.pack(True, at(k), k.stride, keys)
             self.pack(False, at(v), v.stride, values)
 
             def tile(pick: _Pick, row: Int, unit: Int, inside: Int) -> None:
                 heights = self.rows.heights
+                for start_of, stride, rows, columns in ahead:
+                    first_line = f.div(f.mul(unit, rows), tiles)
+                    lines = f.sub(f.div(f.mul(f.add(unit, 1), rows), tiles), first_line)
+                    place = f.offset(start_of, f.mul(first_line, stride), element)
+                    f.call(self.fetch(), f"ptr {place}", f"i64 {stride}", f"i64 {lines}", f"i64 {columns}")
                 copy = pick([self.copy_queries(height) for height in heights])
                 f.emit(
                     f"call void {copy}(ptr {f.offset(q_start, f.mul(row, q.stride), element)}, i64 {q.stride}, "
@@ -202,6 +215,30 @@ class _Writer:
             f.call(symbol, f"ptr {place}", f"i64 {stride}", f"i64 {depth}", f"i64 {valid}", f"ptr {target}")
 
         f.loop(0, f.div(f.add(columns, width - 1), width), panel)
+
+    def fetch(self) -> str:
+        """The function that asks for rows of the next matrix while this one is worked on.
+
+        A head's rows lie apart, so that the processor does not see them coming.
+        """
+        lanes = self.lanes
+        per_line = max(1, 64 // element_bytes(self.call.dtype))
+
+        def build(g: FunctionText) -> None:
+            g.module.declare("llvm.prefetch.p0", "void", "ptr, i32, i32, i32")
+
+            def row(r: str, _: list[str]) -> None:
+                start = g.offset("%start", g.mul(r, "%stride"), lanes.element)
+
+                def line(c: str, _: list[str]) -> None:
+                    place = g.offset(start, c, lanes.element)
+                    g.emit(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 2, i32 1)")
+
+                g.loop(0, "%columns", line, step=per_line)
+
+            g.loop(0, "%rows", row)
+
+        return self.launch.module.internal("fetch", "ptr %start, i64 %stride, i64 %rows, i64 %columns", build)
 
     def copy_queries(self, height: int) -> str:
         """The function that copies a tile's rows of `q` to where they lie well apart."""
