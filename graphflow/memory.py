@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ import numpy as np
 __all__ = ["ALIGNMENT", "Layout", "Request", "align", "aligned_empty", "machine_bytes", "plan_arena"]
 
 ALIGNMENT = 64
+
+# The system's allocator hands memory from this size on back at once, and to get it again page by page takes longer
+# than to fill it: it is kept for arrays of the same size, up to so many bytes.
+_RECYCLED_FROM = 32 << 20
+_MOST_FREE = 256 << 20
 
 # Below this many requests the slower, tighter packing is tried as well.
 _TIGHT_LIMIT = 1500
@@ -55,8 +61,44 @@ def aligned_empty(shape: int | Sequence[int], dtype: Any = np.uint8) -> np.ndarr
     if dtype.hasobject:
         return np.empty(dims, dtype)
     size = math.prod(dims) * dtype.itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
+    raw = np.empty(size + ALIGNMENT, np.uint8) if size < _RECYCLED_FROM else _lent(size + ALIGNMENT)
     return np.ndarray(dims, dtype, raw, -raw.__array_interface__["data"][0] % ALIGNMENT)
+
+
+class _Memory(np.ndarray[Any, np.dtype[np.uint8]]):
+    """Bytes that outlive the arrays made of them."""
+
+
+class _Loan(np.ndarray[Any, np.dtype[np.uint8]]):
+    """A use of some memory: when the last array made of it is gone, the memory is free for others."""
+
+    def __del__(self) -> None:
+        memory = self.base
+        if isinstance(memory, _Memory):  # not so for a slice of a loan, whose base is the loan
+            _give_back(memory)
+
+
+_free: dict[int, list[_Memory]] = {}
+_pool_lock = threading.Lock()
+
+
+def _lent(size: int) -> np.ndarray[Any, Any]:
+    with _pool_lock:
+        waiting = _free.get(size)
+        memory = waiting.pop() if waiting else None
+    return (_Memory(size, np.uint8) if memory is None else memory).view(_Loan)
+
+
+def _give_back(memory: _Memory) -> None:
+    if not _pool_lock.acquire(blocking=False):
+        return  # in the middle of a loan, on this thread or another: the system gets it
+    try:
+        if sum(size * len(waiting) for size, waiting in _free.items()) + memory.nbytes > _MOST_FREE:
+            _free.clear()
+        if memory.nbytes <= _MOST_FREE:
+            _free.setdefault(memory.nbytes, []).append(memory)
+    finally:
+        _pool_lock.release()
 
 
 @functools.cache

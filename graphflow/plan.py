@@ -77,7 +77,7 @@ _FLOPS_PER_NS = 40.0
 _PARALLEL_LAUNCH_NS = 2_000.0  # a shorter launch stays with the first thread
 _TEAM_NS = 12_000.0  # a segment with less parallel work than this wakes nobody
 _RELEASE_NS = 20_000.0  # a shorter segment keeps the interpreter lock
-_ALIGNED_OUTPUT = 32_768  # bytes from which a fetched array starts on a cache line
+_ALIGNED_OUTPUT = 1 << 18  # bytes from which a fetched array starts on a cache line
 _IDLE_WORKSPACES = 8
 _KEPT_NS = 1_000.0  # what takes less is computed anew in every run
 # What grows by more than that on its way is not kept.

@@ -69,6 +69,25 @@ def test_many_requests_take_little_time_and_space():
     assert layout.peak < 1.6 * layout.lower_bound
 
 
+def test_large_arrays_get_the_memory_of_those_that_are_gone():
+    shape = (1 << 24) + 5
+    first = aligned_empty(shape, np.float32)
+    address = first.ctypes.data
+    assert address % ALIGNMENT == 0
+    part = first[10:20].reshape(2, 5)
+    del first
+    other = aligned_empty(shape, np.float32)
+    assert other.ctypes.data != address  # somebody still looks at a part
+    other[:] = 1.0
+    part[:] = 2.0
+    assert other.min() == 1.0
+    del part
+    again = aligned_empty(shape, np.float32)
+    assert again.ctypes.data == address
+    sizes = {aligned_empty(shape + i, np.float32).nbytes for i in range(9)}  # more than is kept
+    assert len(sizes) == 9
+
+
 def test_aligned_empty():
     for shape, dtype in [((3, 5), np.float32), (7, np.int8), ((), np.float64), ((0, 4), np.int32)]:
         array = aligned_empty(shape, dtype)
