@@ -1140,3 +1140,30 @@ def test_products_of_rows_and_columns_are_computed_again() -> None:
         [numbers(70, 80) * 0.1, numbers(80, seed=1)],
         1e-3,
     )
+
+
+@pytest.mark.parametrize("open_batch", [False, True])
+def test_products_write_into_the_parts_of_a_concatenation(open_batch: bool) -> None:
+    batch, length, count, depth = 2, 9, 3, 8
+    lead = None if open_batch else batch
+    x = gf.placeholder(gf.float32, [lead, count, length, depth])
+    y, w = gf.placeholder(gf.float32, [lead, count, depth, depth]), gf.placeholder(gf.float32, [depth, 5])
+
+    def rows(product: Any) -> Any:
+        return gf.reshape(gf.transpose(product, [0, 2, 1, 3]), [-1, count * depth])
+
+    parts = [rows(gf.matmul(x, y)), rows(gf.nn.relu(gf.matmul(x, y, transpose_b=True) + 1.0))]
+    parts.append(gf.matmul(gf.reshape(x, [-1, depth]), w)[: 2 * length])
+    arrays = [numbers(batch, count, length, depth), numbers(batch, count, depth, depth, seed=1)]
+    plan = check_run([gf.concat(parts[:2], axis=1)], [x, y], arrays, 1e-4)
+    assert {launch.origin.type for launch in plan.launches} <= {"BatchMatMulV2"}
+    check_run([gf.concat([*parts, parts[1]], axis=1)], [x, y, w], [*arrays, numbers(depth, 5)], 1e-4)
+    check_run([gf.concat(parts[:2], axis=1), parts[0]], [x, y], arrays, 1e-4)
+    flat = gf.matmul(gf.reshape(x, [-1, depth]), w)
+    both = gf.concat([flat, gf.tanh(flat), gf.matmul(gf.reshape(x, [-1, depth]), w)], axis=1)
+    check_run([both], [x, w], [arrays[0], numbers(depth, 5)], 1e-4)
+    stacked = gf.stack([gf.matmul(x, y), gf.matmul(x, y, transpose_b=True)], axis=3)
+    check_run([stacked], [x, y], arrays, 1e-4)
+    old = gf.placeholder(gf.float32, [lead, count, length, depth])
+    added = gf.concat([rows(gf.matmul(x, y) + old), parts[0]], axis=1)
+    check_run([added], [x, y, old], [*arrays, numbers(batch, count, length, depth, seed=3)], 1e-4)

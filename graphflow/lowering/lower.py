@@ -20,12 +20,18 @@ from graphflow.lowering.epilogues import held_in, over_of, renamed_in
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
 from graphflow.lowering.kernels import STREAM_ALL, STREAM_FROM, Body, Lowered, body_of, lower_group
-from graphflow.lowering.movement import block_kernel, blocks_of
+from graphflow.lowering.movement import Block, block_kernel, blocks_of
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
 from graphflow.lowering.recompute import recomputed
-from graphflow.lowering.sizes import Size, row_major, value_sizes
+from graphflow.lowering.sizes import Size, reshaped, row_major, value_sizes
 from graphflow.lowering.storage import Update, panels_of_variables
-from graphflow.lowering.strided import Strides, result_strides, with_operands_in_place, with_result_at
+from graphflow.lowering.strided import (
+    Strides,
+    before_transpose,
+    product_strides,
+    with_operands_in_place,
+    with_result_at,
+)
 from graphflow.lowering.windows import view_of
 from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
 from graphflow.program import VARIABLE, Node, Program, Value
@@ -249,7 +255,8 @@ class _Lowering:
                 or value.sizes != node.outputs[0].sizes
             ):
                 continue
-            strides = result_strides(call, value, users[0])
+            moved = before_transpose(value, users[0])
+            strides = None if moved is None else product_strides(call, value, moved)
             if strides is not None:
                 self.turned[value] = users[0].outputs[0], strides
                 self.forms[users[0]] = Form.CALL
@@ -357,8 +364,8 @@ class _Lowering:
             return value
         if self.forms[users[0]] is not Form.ALIAS:
             return value
-        reshaped = users[0].outputs[0]
-        return reshaped if reshaped.sizes and value.sizes and reshaped.sizes[-1] == value.sizes[-1] else value
+        seen = users[0].outputs[0]
+        return seen if seen.sizes and value.sizes and seen.sizes[-1] == value.sizes[-1] else value
 
     def stream(self, absorbed: dict[Group, Node]) -> dict[Node, Group]:
         """Groups whose one result a loop nest computes as it goes along: nobody else takes it."""
@@ -607,6 +614,8 @@ class _Lowering:
                 value = block.source
                 if not isinstance(value, Value):
                     break  # what is filled in first would go over it
+                if self.place_product(value, node, block, absorbed):
+                    continue
                 group = self.group_of.get(value.node)
                 if (
                     value in self.parts or value in self.roots or value in self.turned
@@ -628,6 +637,58 @@ class _Lowering:
                     and group.space == value.sizes and self.uses.get(value) == [node]
                 ):  # fmt: skip
                     self.parts[value] = _Part(node.outputs[0], block.offset, block.into)
+
+    def place_product(self, value: Value, node: Node, block: Block, absorbed: dict[Group, Node]) -> bool:
+        """Lets a matrix product write its result, reshaped and transposed, straight into its part of another value."""
+        sizes = tuple(extent.value for extent in block.extents)
+        if sizes != value.sizes or block.out_of != row_major(block.extents):
+            return False
+        if sum(value is other for other in node.inputs) != 1:
+            return False
+        strides, made, taker, views = block.into, value, node, []
+        while made not in self.roots and made not in self.parts and self.uses.get(made) == [taker]:
+            taker = made.node
+            if self.forms[taker] is not Form.ALIAS or taker in self.group_of or taker in self.skipped:
+                break
+            source = taker.inputs[0]
+            same = reshaped(value_sizes(made), strides, value_sizes(source))
+            if same is None:
+                return False
+            strides, made = same, source
+            views.append(taker)
+        else:
+            return False
+        product = next((value for value, (turned, _) in self.turned.items() if turned is made), made)
+        moved = strides if product is made else before_transpose(product, made.node, strides)
+        call = self.lies_anyhow(product, absorbed)
+        if call is None or moved is None:
+            return False
+        fitting = product_strides(call, product, moved)
+        if fitting is None:
+            return False
+        self.turned[product] = made, fitting
+        self.parts[made] = self.parts[value] = _Part(node.outputs[0], block.offset, strides)
+        self.skipped.update(views)
+        return True
+
+    def lies_anyhow(self, value: Value, absorbed: dict[Group, Node]) -> Gemm | Attention | None:
+        """The product that makes a value and can leave it at any strides of rows and matrices, if one does."""
+        node = value.node
+        group = self.group_of.get(node)
+        if group is not None:
+            if group not in absorbed:
+                return None
+            node = absorbed[group]
+            fitted = self.epilogue(group, node, self.body(group))
+            if fitted is None or len(fitted[2]) != 1 or value.sizes != node.outputs[0].sizes:
+                return None
+            epilogue = getattr(fitted[0], "epilogue", None)
+            if epilogue is None or any(operand.over == "element" for operand in epilogue.operands):
+                return None
+        elif node not in self.call_nodes or node in absorbed.values():
+            return None
+        call = self.call_nodes[node].call
+        return call if isinstance(call, Gemm | Attention) else None
 
     def new_buffer(self, value: Value) -> Slot:
         """Memory for a value: of its own, or where it is a part of another."""

@@ -160,41 +160,49 @@ def with_operands_in_place(
     return CallNode(dataclasses.replace(call, **changes), operands, found.result, sizes, offsets)  # type: ignore[arg-type]
 
 
-def result_strides(call: Gemm | Attention, value: Value, user: Node) -> Strides | None:
-    """Returns how far apart a product's elements lie in the dense result of the transpose that alone takes it.
+def before_transpose(value: Value, user: Node, strides: Strides | None = None) -> Strides | None:
+    """Returns how far apart a value's elements lie in the result of the transpose that takes it.
 
-    None where the user is something else, or tears the last axis apart.
+    Args:
+      value: the value.
+      user: the node that takes it.
+      strides: how far apart the elements of the node's result lie; dense by default.
+
+    Returns:
+      The strides, or None where the node is something else.
     """
     if user.op_def.index is None or user.op_def.view or len(user.outputs) != 1:
         return None
     sizes, made = value_sizes(value), value_sizes(user.outputs[0])
-    strides = row_major(sizes)
-    ((offset, moves),) = mapped(user, sizes, strides)
+    own = row_major(sizes)
+    ((offset, moves),) = mapped(user, sizes, own)
     place = {
         stride.value: axis
-        for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True))
+        for axis, (size, stride) in enumerate(zip(sizes, own, strict=True))
         if size.value != 1
     }
     result = [Size(0)] * len(sizes)
-    for size, move, dense in zip(made, moves, row_major(made), strict=True):
+    for size, move, lies in zip(made, moves, strides or row_major(made), strict=True):
         if size.value == 1:
             continue
         axis = place.pop(move.value, None)
         if axis is None or sizes[axis].value != size.value:
             return None
-        result[axis] = dense
-    if offset.value or place or len(sizes) < 2:
-        return None
-    if sizes[-1].value != 1 and result[-1].value != 1:
+        result[axis] = lies
+    return None if offset.value or place else tuple(result)
+
+
+def product_strides(call: Gemm | Attention, value: Value, strides: Strides) -> Strides | None:
+    """Returns a product's strides for a result whose elements lie so, or None where rows are torn apart."""
+    sizes = value_sizes(value)
+    if len(sizes) < 2 or (sizes[-1].value != 1 and strides[-1].value != 1):
         return None
     if not call.batch:
-        sizes, matrix = _as_matrix(sizes, tuple(result))
+        sizes, matrix = _as_matrix(sizes, strides)
         if matrix is None:
             return None
-        result = list(matrix)
-    if sizes[-2].value == 1:
-        result[-2] = sizes[-1]
-    return tuple(result)
+        strides = matrix
+    return (*strides[:-2], sizes[-1], strides[-1]) if sizes[-2].value == 1 else strides
 
 
 def with_result_at(call: Gemm | Attention, strides: Strides, sizes: dict[str, int]) -> Gemm | Attention:
@@ -209,8 +217,9 @@ def with_result_at(call: Gemm | Attention, strides: Strides, sizes: dict[str, in
 __all__ = [
     "Side",
     "Strides",
+    "before_transpose",
     "named",
-    "result_strides",
+    "product_strides",
     "side_of",
     "strided_view",
     "with_operands_in_place",
