@@ -25,15 +25,17 @@ from graphflow.backends.cpu.tiles import (
     each_run,
     lanes_of,
     tile_kernel,
-    tile_shape,
 )
 from graphflow.loops.ir import bits
 from graphflow.loops.library import Epilogue, Pool2D, Size, digest, element_bytes
 
 __all__ = ["emit_pool"]
 
-_PIXELS = 4
-"""Neighbouring windows done together."""
+_VECTORS = 4
+"""Vectors of channels done together: pixels of few channels are read as one stretch."""
+
+_VALUES = 8
+"""Vectors of neighbouring windows done together."""
 
 _WRITTEN_OUT = 9
 """Windows of so many taps are written out."""
@@ -80,7 +82,8 @@ class _Pool:
     def __init__(self, call: Pool2D, target: Target) -> None:
         self.call, self.target = call, target
         self.lanes = lanes_of(target, call.dtype)
-        self.width = tile_shape(target, self.lanes, call.channels)[1] * self.lanes.count
+        vectors = min(_VECTORS, -(-call.channels // self.lanes.count))
+        self.width, self.pixels = vectors * self.lanes.count, _VALUES // vectors
         self.panels = -(-call.channels // self.width)
         self.rows = _Axis(call.height, call.window[0], call.strides[0], call.padding[0][0], call.out_height)
         self.columns = _Axis(call.width, call.window[1], call.strides[1], call.padding[1][0], call.out_width)
@@ -140,7 +143,7 @@ class _Pool:
 
                 begin, end = self.columns.whole
                 f.loop(0, begin, lambda o, _: pixels(1, o, True))
-                plan = RowPlan(end - begin, _PIXELS)
+                plan = RowPlan(end - begin, self.pixels)
                 if end > begin:
                     tiles = plan.units(f, end - begin)
                     plan.each(f, 0, tiles, lambda n, i: pixels(n, f.add(i, begin), False))
@@ -438,7 +441,7 @@ class _Pool:
             values |= {"a": f.offset(lines, place, lanes.element), "b": lines}
             tile_kernel(launch.module, tile, buffers.epilogue, sums, key="finish").call(f, values)
 
-        plan = RowPlan(call.width, _PIXELS)
+        plan = RowPlan(call.width, self.pixels)
         tiles = plan.units(f, call.width)
         f.loop(*rows, lambda row, _: plan.each(f, 0, tiles, lambda count, column: pixels(count, row, column)))
 
