@@ -166,6 +166,15 @@ def test_channels(channels: tuple[int, int]) -> None:
     check((8, 10), channels, (3, 3), strides=(2, 2), padding=((0, 1), (0, 1)), dynamic=False)
 
 
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+def test_pixels_that_would_share_cache_sets(target: Target) -> None:
+    """Pixels of a tile 4096 bytes apart, with a border and without, and taps of which two lie in one pixel's reach."""
+    check((5, 6), (512, 9), (3, 3), strides=(2, 2), padding=SAME3, target=target, batch=2)
+    check((5, 6), (512, 9), (1, 1), strides=(2, 2), target=target, batch=2)
+    check((4, 5), (256, 17), (2, 2), strides=(1, 4), dilations=(2, 1), target=target, batch=2)
+    check((4, 5), (1024, 3), (2, 2), dtype="f64", target=target, batch=2)
+
+
 @pytest.mark.parametrize("channels", [(1, 3), (16, 16), (17, 17), (40, 40), (6, 24), (33, 66)], ids=str)
 def test_depthwise_channels(channels: tuple[int, int]) -> None:
     check((8, 10), channels, (3, 3), padding=SAME3, depthwise=True)

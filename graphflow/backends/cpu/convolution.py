@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from graphflow.backends.cpu.function_text import FunctionText, Int
+from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
 from graphflow.backends.cpu.halo import Halo, Span
 from graphflow.backends.cpu.packing import fill_zero, pack_straight, pack_transposed, transpose_strided
 from graphflow.backends.cpu.target import Target
@@ -249,11 +249,22 @@ def _emit_images(images: _Images, target: Target, symbol: str) -> LibraryCode:
     if images.depthwise and images.turned:
         halo = Halo(lanes, rows, columns, images.channels, split=images.multiplier)
     else:
-        halo = Halo(lanes, rows, columns, images.channels, repeat=max(1, images.multiplier))
+        step = max((r.read_step for r in images.columns), default=1)
+        gap = 0 if images.depthwise else _gap(lanes, step * images.channels)
+        halo = Halo(lanes, rows, columns, images.channels, repeat=max(1, images.multiplier), gap=gap)
     packs = (_pack_filters(images, target),) if images.packed else ()
     launch = _emit_tiles(images, target, symbol, halo)
     spaces = () if halo.in_place else (Workspace("halo", Size.of(halo.elements * size, "parts")),)
     return LibraryCode((launch,), spaces, packs)
+
+
+_SET_BYTES = 4096
+"""Addresses so many bytes apart (or a multiple) share the few places of one set of the first-level cache."""
+
+
+def _gap(lanes: Lanes, step: int) -> int:
+    """Elements to put between pixels, so that those of a tile, `step` elements apart, do not share a cache set."""
+    return lanes.count if step * lanes.align % _SET_BYTES == 0 else 0
 
 
 def _panel_elements(images: _Images, target: Target) -> tuple[int, int]:
@@ -474,6 +485,7 @@ class _FilterGradient:
             axis(1, call.width, call.out_width),
             call.in_channels,
             repeat=max(1, _multiplier(call)),
+            gap=0 if call.depthwise else _gap(self.lanes, call.strides[1] * call.in_channels),
         )
         self.row_channels = 1 if call.depthwise else call.in_channels
         self.rows = call.kernel[0] * call.kernel[1] * self.row_channels
@@ -481,7 +493,8 @@ class _FilterGradient:
         self.staged = call.out_channels % self.lanes.count != 0 and not call.depthwise
         self.dy_stride = -(-call.out_channels // self.lanes.count) * self.lanes.count
         self.dy_elements = call.out_height * call.out_width * self.dy_stride if self.staged else 0
-        self.span = call.in_channels * (call.kernel[1] if call.dilations[1] == 1 else 1)
+        adjacent = call.dilations[1] == 1 and not self.halo.gap
+        self.span = call.in_channels * (call.kernel[1] if adjacent else 1)
         self.enumerated = call.depthwise or (self.span < _ENUMERATED_SPAN and self.span != self.rows)
         self.plan = RowPlan(self.rows if self.enumerated else self.span, self.most_rows)
         self.runs = 1 if self.enumerated else self.rows // self.span
@@ -632,7 +645,7 @@ class _FilterGradient:
             kh, kw = f.div(tap, self.call.kernel[1]), f.rem(tap, self.call.kernel[1])
             base = f.add(
                 f.mul(kh, self.call.dilations[0] * self.halo.row_stride),
-                f.mul(kw, self.call.dilations[1] * self.call.in_channels),
+                f.mul(kw, self.call.dilations[1] * self.halo.depth),
             )
 
             def tile(height: int, row: Int) -> None:

@@ -40,7 +40,7 @@ class Halo:
 
     Where no window hangs over the edge the image is read in place. `repeat` puts each channel down several
     times; `split` puts every `split`-th channel together, those from the first on before those from the
-    second on.
+    second on. `gap` elements, which nobody reads, lie between pixels.
     """
 
     lanes: Lanes
@@ -49,16 +49,18 @@ class Halo:
     channels: int
     repeat: int = 1
     split: int = 1
+    gap: int = 0
 
     @property
     def in_place(self) -> bool:
         """Whether images are read where they lie."""
-        return self.repeat == self.split == 1 and self.rows.inside and self.columns.inside
+        same = self.repeat == self.split == 1 and not self.gap
+        return same and self.rows.inside and self.columns.inside
 
     @property
     def depth(self) -> int:
-        """Channels of a read position."""
-        return self.channels * self.repeat
+        """Elements from a read position to the next one in its row."""
+        return self.channels * self.repeat + self.gap
 
     @property
     def row_stride(self) -> int:
@@ -121,6 +123,14 @@ class Halo:
 
     def _copy_pixels(self, f: FunctionText, source: str, target: str, pixels: int) -> None:
         lanes, element = self.lanes, self.lanes.element
+        if self.gap:
+
+            def apart(p: str, _: list[str]) -> None:
+                begin = f.offset(source, f.mul(p, self.channels), element)
+                self._copy_elements(f, begin, f.offset(target, f.mul(p, self.depth), element), self.channels)
+
+            f.loop(0, pixels, apart)
+            return
         count = pixels * self.channels
         if self.split > 1:
 
@@ -140,6 +150,10 @@ class Halo:
 
             f.loop(0, count, one)
             return
+        self._copy_elements(f, source, target, count)
+
+    def _copy_elements(self, f: FunctionText, source: str, target: str, count: int) -> None:
+        lanes, element = self.lanes, self.lanes.element
         whole = count - count % lanes.count
 
         def several(i: str, _: list[str]) -> None:
