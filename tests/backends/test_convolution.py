@@ -166,6 +166,18 @@ def test_channels(channels: tuple[int, int]) -> None:
     check((8, 10), channels, (3, 3), strides=(2, 2), padding=((0, 1), (0, 1)), dynamic=False)
 
 
+@pytest.mark.parametrize("batch", [1, 7, 8, 9, 17])
+def test_filters_of_small_images_taken_several_at_a_time(batch: int) -> None:
+    for channels in ((70, 40), (16, 16)):  # one group of images, and several
+        for dynamic in (False, True):
+            check(
+                (5, 6), channels, (3, 3), strides=(2, 2), padding=SAME3, batch=batch, dynamic=dynamic,
+                directions=("filter",),
+            )  # fmt: skip
+    check((4, 4), (64, 5), (2, 2), batch=batch, directions=("filter",))
+    check((2, 3), (6, 12), (2, 2), batch=batch, depthwise=True, directions=("filter",))
+
+
 @pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
 def test_pixels_that_would_share_cache_sets(target: Target) -> None:
     """Pixels of a tile 4096 bytes apart, with a border and without, and taps of which two lie in one pixel's reach."""

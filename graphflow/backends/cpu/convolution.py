@@ -459,6 +459,11 @@ def _reach(residue: _Residue, base: int) -> int:
 _UNITS = 64
 """Where rows of the result make fewer units than this, images are cut into groups as well."""
 
+_LONG_SUM = 256
+"""Pixels that a tile of a filter gradient sums at least where it can: small images are taken several at a time."""
+
+_MOST_IMAGES = 8
+
 _ENUMERATED_SPAN = 8
 """Runs of filter rows shorter than this share tiles, each tile with offsets of its own."""
 
@@ -489,10 +494,9 @@ class _FilterGradient:
         )
         self.row_channels = 1 if call.depthwise else call.in_channels
         self.rows = call.kernel[0] * call.kernel[1] * self.row_channels
-        # Vectors of dy must not read past its end: ragged channels are put into rows of whole vectors.
-        self.staged = call.out_channels % self.lanes.count != 0 and not call.depthwise
-        self.dy_stride = -(-call.out_channels // self.lanes.count) * self.lanes.count
-        self.dy_elements = call.out_height * call.out_width * self.dy_stride if self.staged else 0
+        # Several panels of dy are put apart, so that a tile reads straight through one; and ragged channels are,
+        # since vectors must not read past the end.
+        self.staged = not call.depthwise and call.out_channels != self.width
         adjacent = call.dilations[1] == 1 and not self.halo.gap
         self.span = call.in_channels * (call.kernel[1] if adjacent else 1)
         self.enumerated = call.depthwise or (self.span < _ENUMERATED_SPAN and self.span != self.rows)
@@ -503,6 +507,12 @@ class _FilterGradient:
         self.groups = max(1, min(32, -(-_UNITS // (tiles * panels))))
         if call.batch is not None:
             self.groups = max(1, min(self.groups, call.batch))
+        pixels = max(1, call.out_height * call.out_width)
+        self.images = min(_MOST_IMAGES, -(-_LONG_SUM // pixels))
+        if call.batch is not None:
+            self.images = min(self.images, max(1, -(-call.batch // self.groups)))
+        self.panel_elements = self.images * pixels * self.width
+        self.dy_elements = -(-call.out_channels // self.width) * self.panel_elements
         self.result_elements = self.rows * call.out_channels
         self.epilogue = call.epilogue or Epilogue.plain("dw", call.dtype)
         self.direct = call.epilogue is None and self.groups == 1
@@ -512,7 +522,7 @@ class _FilterGradient:
         launches = [self._emit_sums()]
         spaces = []
         if not self.halo.in_place:
-            spaces.append(Workspace("halo", Size.of(self.halo.elements * self.size, "parts")))
+            spaces.append(Workspace("halo", Size.of(self.images * self.halo.elements * self.size, "parts")))
         if self.staged:
             spaces.append(Workspace("staged_dy", Size.of(self.dy_elements * self.size, "parts")))
         if not self.direct:
@@ -528,7 +538,8 @@ class _FilterGradient:
         sums = launch.buffer("dw" if self.direct else "partial_dw")
         scratch, staging = x, dy
         if not self.halo.in_place:
-            scratch = f.offset(launch.buffer("halo"), f.mul("%part", self.halo.elements), element)
+            part = f.mul("%part", self.images * self.halo.elements)
+            scratch = f.offset(launch.buffer("halo"), part, element)
         if self.staged:
             staging = f.offset(launch.buffer("staged_dy"), f.mul("%part", self.dy_elements), element)
         batch = launch.size("batch", call.batch)
@@ -550,13 +561,23 @@ class _FilterGradient:
 
             self._each_tile(f, tiles, start, stop, lambda height, row, _, __: clear(height, row))
 
-            def image(b: str, _: list[str]) -> None:
+            def images(b: str) -> Int:
+                count = f.minimum(f.sub(last_image, b), self.images)
                 picture = f.offset(x, f.mul(b, self.halo.image_elements), element)
-                read = self.halo.prepare(f, launch.module, picture, scratch, 0, self.halo.rows.size)
                 gradient = f.offset(dy, f.mul(b, pixels * call.out_channels), element)
+                read = scratch
+                if self.halo.in_place:
+                    read = self.halo.prepare(f, launch.module, picture, scratch, 0, 0)
+                else:
+
+                    def ready(i: str, _: list[str]) -> None:
+                        source = f.offset(picture, f.mul(i, self.halo.image_elements), element)
+                        to = f.offset(scratch, f.mul(i, self.halo.elements), element)
+                        self.halo.prepare(f, launch.module, source, to, 0, self.halo.rows.size)
+
+                    f.loop(0, count, ready)
                 if self.staged:
-                    self._stage(f, gradient, staging)
-                    gradient = staging
+                    self._stage(f, gradient, staging, f.mul(count, pixels))
 
                 def tile(height: int, row: Int, a_start: Int, offsets: tuple[int, ...]) -> None:
                     def panel(p: Int, valid: int) -> None:
@@ -566,9 +587,14 @@ class _FilterGradient:
                             "a": f.offset(
                                 read, f.add(a_start, column) if call.depthwise else a_start, element
                             ),
-                            "b": f.offset(gradient, column, element),
+                            "b": (
+                                f.offset(staging, f.mul(p, self.panel_elements), element)
+                                if self.staged
+                                else f.offset(gradient, column, element)
+                            ),
                             "result.sum": place,
                             "operand.before": place,
+                            "count0": count,
                         }
                         shape = Tile(
                             lanes,
@@ -588,21 +614,29 @@ class _FilterGradient:
                         panel(whole, edge)
 
                 self._each_tile(f, tiles, start, stop, tile)
+                return f.add(b, count)
 
             first_image = f.div(f.mul(batch, g), self.groups)
             last_image = f.div(f.mul(batch, f.add(g, 1)), self.groups)
-            f.loop(first_image, last_image, image)
+            f.walk(first_image, last_image, images)
 
         each_run(f, first, last, self.runs * tiles, group)
         return launch.finish()
 
     def _nests(self) -> tuple[Nest, ...]:
         call = self.call
-        b_step = self.dy_stride if self.staged else call.out_channels
+        b_step = self.width if self.staged else call.out_channels
         a_row, a_step = call.strides[0] * self.halo.row_stride, call.strides[1] * self.halo.depth
+        pixels = call.out_height * call.out_width
+        picture = self.halo.image_elements if self.halo.in_place else self.halo.elements
+        images = Nest(None, picture, pixels * b_step)
         if call.out_width * a_step == a_row:
-            return (Nest(call.out_height * call.out_width, a_step, b_step),)
-        return (Nest(call.out_height, a_row, call.out_width * b_step), Nest(call.out_width, a_step, b_step))
+            return (images, Nest(pixels, a_step, b_step))
+        return (
+            images,
+            Nest(call.out_height, a_row, call.out_width * b_step),
+            Nest(call.out_width, a_step, b_step),
+        )
 
     def _position(self, row: int) -> int:
         """Elements from the first read position to that of a filter row."""
@@ -655,17 +689,19 @@ class _FilterGradient:
 
         each_run(f, start, stop, tiles, run)
 
-    def _stage(self, f: FunctionText, source: str, staging: str) -> None:
-        lanes, channels = self.lanes, self.call.out_channels
+    def _stage(self, f: FunctionText, source: str, staging: str, pixels: Int) -> None:
+        channels, width = self.call.out_channels, self.width
 
-        def pixel(p: str, _: list[str]) -> None:
-            begin = f.offset(source, f.mul(p, channels), lanes.element)
-            target = f.offset(staging, f.mul(p, self.dy_stride), lanes.element)
-            for column in range(0, channels, lanes.count):
-                value = f.load(lanes, f.offset(begin, column, lanes.element), channels - column)
-                f.store(lanes, f.offset(target, column, lanes.element), value)
+        def panel(p: Int, valid: int) -> None:
+            begin = f.offset(source, f.mul(p, width), self.lanes.element)
+            to = f.offset(staging, f.mul(p, self.panel_elements), self.lanes.element)
+            pack_straight(f, self.lanes, begin, channels, pixels, valid, width, to)
 
-        f.loop(0, self.call.out_height * self.call.out_width, pixel)
+        whole, edge = divmod(channels, width)
+        if whole:
+            f.loop(0, whole, lambda p, _: panel(p, width))
+        if edge:
+            panel(whole, edge)
 
     def _emit_total(self) -> Launch:
         """The groups' sum in their order, and the epilogue: tiles whose sum runs over groups, times one."""
