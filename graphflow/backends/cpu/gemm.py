@@ -19,6 +19,7 @@ from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int
 from graphflow.backends.cpu.packing import (
     copy,
     copy_pairs,
+    fill_zero,
     pack_pairs_straight,
     pack_pairs_transposed,
     pack_straight,
@@ -330,8 +331,8 @@ class _Product:
 
     @property
     def sum_elements(self) -> int:
-        """Elements of a part's sums: of some lines of tiles by a group of panels."""
-        return _BLOCK_TILES * self.group * self.rows.most * self.width
+        """Elements of a part's sums, of some lines of tiles by a group of panels, and of one more tile."""
+        return (_BLOCK_TILES * self.group + 1) * self.rows.most * self.width
 
     def matrix_index(self, f: FunctionText, extents: list[Int], index: Int, varies: tuple[bool, ...]) -> Int:
         """Which stored matrix of an operand belongs to result matrix `index`."""
@@ -526,13 +527,13 @@ class _Group:
 class _Block:
     """Steps `first <= k < first + count` of the sum: all of it, or the part that `sums` collects or ends.
 
-    `sums`: where the part's sums of this block's tiles begin. `fresh`: not zero if nothing is there yet.
+    `sums`: where the part's sums of this block's tiles begin. `fresh`: an i1, whether nothing is there yet.
     """
 
     first: Int
     count: Int
     sums: str | None = None
-    fresh: Int = 0
+    fresh: str = "false"
     first_tile: Int = 0
     ends: bool = True
 
@@ -557,7 +558,11 @@ class _Writer:
         if product.packs_a:
             self.packed_a = self._scratch("packed_a", f.mul(product.panel_height, product.row_copy or depth))
         if product.depth is not None:
+            # Behind the sums there are zeros, for the first block to add to.
             self.sums = self._scratch("sums", product.sum_elements)
+            zeros = product.rows.most * width
+            self.zeros = f.offset(self.sums, product.sum_elements - zeros, self.element)
+            fill_zero(f, product.lanes, self.zeros, zeros)
 
     def _scratch(self, name: str, elements: Int) -> str:
         """This part's own piece of a workspace."""
@@ -796,11 +801,11 @@ class _Writer:
             some = (first, f.minimum(f.add(first, _BLOCK_TILES), tiles[1]))
 
             def block(start: str, _: list[str]) -> None:
-                fresh = f.select(f.compare("eq", start, 0), 1, 0)
+                fresh = f.compare("eq", start, 0)
                 one(some, _Block(start, depth, self.sums, fresh, first, ends=False))
 
             f.loop(0, before, block, step=depth)
-            one(some, _Block(before, k - before, self.sums, 0, first))
+            one(some, _Block(before, k - before, self.sums, "false", first))
 
         f.loop(tiles[0], tiles[1], lines, step=_BLOCK_TILES)
 
@@ -883,7 +888,6 @@ class _Writer:
                 "count0": product.steps(f, block.count),
                 "a_step0": at.a_stride,
                 "stride": at.c_stride,
-                "fresh": block.fresh,
             }
 
             def run_panels(begin: Int, end: Int, columns: int | None, edge_only: bool) -> None:
@@ -903,7 +907,8 @@ class _Writer:
                         line = f.mul(f.sub(unit, block.first_tile), product.group)
                         lies = f.mul(f.add(line, number), product.rows.most * width)
                         sums = f.offset(block.sums, f.add(lies, f.mul(inside, width)), element)
-                        values |= {"sums": sums, "result.sums": sums}
+                        before = f.value(f"select i1 {block.fresh}, ptr {self.zeros}, ptr {sums}")
+                        values |= {"sums": before, "result.sums": sums}
                     if (product.depth is not None or product.packs_a) and self.panels != 1:
                         self._call_ahead(a_next, number, block)
                     found[0].call(f, values, function)

@@ -414,12 +414,12 @@ def tile_kernel(
 
     Parameters by name: `a`, `b`, the epilogue's buffers as `result.NAME` and `operand.NAME` (at the tile's
     first element, row or column), `row_stride`, `count0`, `a_step0`, `b_step0`, ..., `stride`, `columns`
-    where left open; `sums` and `fresh` (not zero where nothing was left there) if the tile resumes. The argument
+    where left open; `sums`, where the sums so far are, if the tile resumes. The argument
     `sums` writes the tile's values in place of sums of products.
     """
     parameters = [("ptr", "a"), ("ptr", "b")]
     if tile.resume is not None:
-        parameters += [("ptr", "sums"), ("i64", "fresh")]
+        parameters.append(("ptr", "sums"))
     parameters += [("ptr", f"result.{name}") for name, _ in epilogue.results]
     parameters += [("ptr", f"operand.{operand.name}") for operand in epilogue.operands]
     if tile.row_offsets is None:
@@ -511,13 +511,10 @@ def _write_sums(f: FunctionText, tile: Tile, epilogue: Epilogue) -> list[str]:
 
     first = ["zeroinitializer"] * (tile.rows * tile.vectors)
     if tile.resume is not None:
-        fresh = f.compare("ne", "%fresh", 0)
         for row in range(tile.rows):
             for v in range(tile.vectors):
-                left = f.load(lanes, f.offset("%sums", row * tile.resume + v * lanes.count, element))
-                first[row * tile.vectors + v] = f.value(
-                    f"select i1 {fresh}, {lanes.type} zeroinitializer, {lanes.type} {left}"
-                )
+                place = f.offset("%sums", row * tile.resume + v * lanes.count, element)
+                first[row * tile.vectors + v] = f.load(lanes, place)
     if tile.ahead:
         _call_ahead(f, tile, epilogue)
     return nest(0, "%a", "%b", first)
