@@ -160,7 +160,8 @@ Arg: TypeAlias = Ref | int | np.generic
 class Launch:
     """One call of a native kernel. `inplace`: pairs (written slot, read slot) that may be the same memory.
 
-    flops and bytes weigh the launch while the plan is made; `cost` is what it will do.
+    flops and bytes weigh the launch while the plan is made; `cost` is what it will do. `layout`: it makes nothing
+    but the value that it reads, as a variable may be stored.
     """
 
     kernel: Any
@@ -171,6 +172,7 @@ class Launch:
     flops: float = 0.0
     bytes: int = 0
     inplace: tuple[tuple[Slot, Slot], ...] = ()
+    layout: Storage | None = None
 
     @property
     def nanoseconds(self) -> float:
@@ -472,10 +474,11 @@ class PlanBuilder:
         flops: float = 0.0,
         bytes: int | None = None,
         inplace: Sequence[tuple[Slot, Slot]] = (),
+        layout: Storage | None = None,
     ) -> None:
         """Adds a kernel call: `args` are Refs, ints (i64) and NumPy scalars (handed over by address)."""
         size = sum(arg.slot.nbytes for arg in args if isinstance(arg, Ref)) if bytes is None else bytes
-        step = Launch(kernel, tuple(args), name, origin, parallel, flops, size, tuple(inplace))
+        step = Launch(kernel, tuple(args), name, origin, parallel, flops, size, tuple(inplace), layout)
         for arg in args:
             if not isinstance(arg, Ref):
                 if isinstance(arg, bool) or not isinstance(arg, (int, np.generic)):
@@ -612,6 +615,7 @@ class _Build:
         self.done: list[tuple[Plan, tuple[Slot, ...]]] = []
         self.kept: list[Kept] = []
         self.lasting: set[int] = set()  # buffers that are there before the run begins
+        self.unused: set[Hashable] = set()  # variables that only parts read
         self.slots = list(builder._slots)
         self.homes: dict[int, _Home] = {}
         self.outputs: list[_Output] = []
@@ -669,6 +673,7 @@ class _Build:
         left = {index for number, use in enumerate(uses) if number not in gone for index in use.reads}
         left |= handed_out | looked_at
         self.constants = {index: array for index, array in self.constants.items() if index in left}
+        self.unused = {key for key, slot in builder._variables.items() if slot.index in variables - left}
 
     def use(self, step: Launch | HostStep, looked_at: set[int]) -> Use:
         if isinstance(step, HostStep):
@@ -706,7 +711,11 @@ class _Build:
             return
         for slot in made:
             self.homes[slot.index] = _Home("slot", slot.index)
-        self.kept.append(Kept(plan, made, tuple(spec.key for spec in plan.variables)))
+        stored = None
+        steps = [self.builder._steps[step] for step in group.steps]
+        if len(steps) == len(made) == len(plan.variables) == 1 and isinstance(steps[0], Launch):
+            stored = replace(plan.variables[0], storage=steps[0].layout) if steps[0].layout else None
+        self.kept.append(Kept(plan, made, tuple(spec.key for spec in plan.variables), stored))
 
     # Lifetimes over head, steps and tail; `end` is a step after all of them.
 
@@ -1094,11 +1103,23 @@ def _crosses(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
 
 
 class Kept(NamedTuple):
-    """Slots whose values are kept with the session's variables: `plan` makes them of the variables `keys`."""
+    """Slots whose values are kept with the session's variables: `plan` makes them of the variables `keys`.
+
+    `stored`: how a variable may be stored so that nothing is to be made of it.
+    """
 
     plan: Plan
     slots: tuple[Slot, ...]
     keys: tuple[Hashable, ...]
+    stored: VariableSpec | None
+
+    def arrays(self, store: VariableStore) -> list[Array]:
+        """The values; the store says so when they are no longer right."""
+        buffer = None if self.stored is None else store.lies_so(self.stored)
+        if buffer is not None:
+            return [buffer]
+        store.watch(self.keys)
+        return store.kept(self.plan, self.keys)
 
 
 @dataclass(eq=False, slots=True)
@@ -1167,7 +1188,7 @@ class Plan:
                 storage=builder._logical[key][1],
             )
             for key, slot in builder._variables.items()
-            if builder._variable_reads[key] or key not in direct
+            if (builder._variable_reads[key] or key not in direct) and key not in build.unused
         )  # fmt: skip
         self._variable_slots = tuple(builder._variables[spec.key] for spec in self.variables)
         self.kept = tuple(build.kept)
@@ -1600,13 +1621,14 @@ class Plan:
     def _bind(self, workspace: Workspace, store: VariableStore) -> None:
         """Puts the addresses of variables, and of what is kept of them, into the table; keeps the buffers alive."""
         for kept in self.kept:
-            store.watch(kept.keys)
+            if kept.stored is None or store.lies_so(kept.stored) is None:
+                store.watch(kept.keys)
         version = store.version
         slots = list(self._variable_slots)
         buffers = [store.bind(spec) for spec in self.variables]
         for kept in self.kept:
             slots += kept.slots
-            buffers += store.kept(kept.plan, kept.keys)
+            buffers += kept.arrays(store)
         for slot, buffer in zip(slots, buffers, strict=True):
             patches = self._patches.get(("slot", slot.index))
             if patches is not None:

@@ -278,6 +278,14 @@ class VariableStore:
             self.version = next(_versions)
             return buffer
 
+    def lies_so(self, spec: VariableSpec) -> Array | None:
+        """The buffer of a variable that has a value in the layout asked for, else None."""
+        with self._lock:
+            cell = self._cells.get(spec.key)
+            if cell is None or not cell.initialized or cell.storage != spec.storage:
+                return None
+            return cell.buffer if cell.shape == spec.shape and cell.buffer.dtype == spec.dtype else None
+
     def mark_initialized(self, keys: Iterable[Hashable]) -> None:
         """Says that a run has written these variables."""
         with self._lock:

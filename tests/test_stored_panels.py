@@ -248,6 +248,31 @@ def test_everybody_else_speaks_the_logical_layout(tmp_path: Path) -> None:
         np.testing.assert_array_equal(session.run(model.weights[0]), numbers(50, 70) / np.float32(50**0.5))
 
 
+def test_predictions_read_the_panels_that_training_left() -> None:
+    """Nothing is packed or copied between a step and a prediction."""
+    model = Model([40, 64, 20], OPTIMIZERS["adam"])
+    fed = numbers(12, 40)
+    with gf.Session(graph=model.graph) as session:
+        session.run(model.initialize)
+        first = session.run(model.y, {model.x: fed})
+        for _ in range(3):
+            session.run(model.train, {model.x: fed})
+            again = session.run(model.y, {model.x: fed})
+            assert np.abs(again - first).max() > 1e-4
+            cells = [session._state._cells[w.op.name] for w in model.weights]
+            assert all(isinstance(cell.storage, Panels) and not cell.shadows for cell in cells)
+            first = again
+        w0, w1 = session.run(model.weights)
+        np.testing.assert_allclose(first, np.tanh(np.tanh(fed @ w0) @ w1), atol=1e-5)
+        session.run(model.scale)
+        session.run(model.scale)  # the layout follows
+        wanted = np.tanh(np.tanh(fed @ w0 * 0.25) @ w1)
+        np.testing.assert_allclose(session.run(model.y, {model.x: fed}), wanted, atol=1e-5)
+        session.run(model.scale)
+        wanted = np.tanh(np.tanh(fed @ w0 * 0.125) @ w1)
+        np.testing.assert_allclose(session.run(model.y, {model.x: fed}), wanted, atol=1e-5)
+
+
 def test_a_fetch_between_steps_changes_nothing() -> None:
     model = Model([40, 33, 20], OPTIMIZERS["sgd"])
     batches = [numbers(12, 40, seed=i) for i in range(8)]

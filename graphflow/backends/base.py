@@ -53,6 +53,10 @@ class Pack(Protocol):
     def launches(self) -> Sequence[Any]:
         """The launches, in order."""
 
+    @property
+    def panels(self) -> tuple[int, int] | None:
+        """The columns of the operand and of a panel, where it is just put in panels, as a variable may be stored."""
+
 
 class Backend(Runtime, Protocol):
     """A kind of device that compiles kernels and runs plans.

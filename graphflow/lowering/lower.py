@@ -36,6 +36,7 @@ from graphflow.lowering.windows import view_of
 from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
 from graphflow.program import VARIABLE, Node, Program, Value
 from graphflow.reference import run_node
+from graphflow.variable_store import Panels
 
 _MOST_EPILOGUE_OPERANDS = 12
 _NO_STATE: Any = None  # bodies without effects ask nothing of the session
@@ -579,6 +580,9 @@ class _Lowering:
         slot = self.packs.get(key)
         if slot is None:
             slot = self.packs[key] = self.builder.scratch(max(64, pack.bytes.evaluate(sizes)), pack.name)
+            layout = None
+            if pack.panels is not None and value.sizes and value.sizes[-1] == pack.panels[0] and not offset:
+                layout = Panels(pack.panels[1])
             for position, launch in enumerate(pack.launches):
                 args: list[Arg] = []
                 for argument in launch.arguments:
@@ -595,6 +599,7 @@ class _Lowering:
                     parallel=launch.parallel,
                     name=f"{node.name}/pack_{pack.operand}",
                     origin=node,
+                    layout=layout,
                 )
         return slot
 

@@ -76,6 +76,8 @@ def panels_of_variables(
 def _is_plain(call: Gemm) -> bool:
     """Whether the result is one matrix of known sizes in rows, more than a single row or column."""
     known = call.m is not None and call.n is not None and call.m > 1 and call.n > 1
+    if call.operand_dtype is not None:
+        return False
     return known and not call.batch and call.stride_c == "dense" and not call.steps_c
 
 
@@ -85,6 +87,8 @@ def _multiplies(found: CallNode | None, variables: set[Value]) -> str | None:
         return None
     call, factor = found.call, found.operands["b"]
     if factor not in variables or found.operands["a"] in variables or call.batch or call.steps_b:
+        return None
+    if call.operand_dtype is not None:
         return None
     columns = (factor.sizes or (0,))[-1]
     if found.offsets.get("b", 0) or call.stride_b not in ("dense", columns):

@@ -487,7 +487,11 @@ def _pack_b(product: _Product, target: Target) -> Pack:
     else:
         columns = Size.of(-(-product.n.known // width) * width, *batch)
     needed = product.packed_bytes(columns)
-    return Pack(operand.name, "packed_b", needed, f"b_{key}", (launch.finish(),))
+    dense = operand.stride == product.n and not operand.transposed and not operand.steps and not batch
+    layout = None
+    if dense and not product.converts and product.n.known and product.k.known:
+        layout = product.n.known, width
+    return Pack(operand.name, "packed_b", needed, f"b_{key}", (launch.finish(),), layout)
 
 
 def _packer(product: _Product, transposed: bool) -> Callable[..., None]:

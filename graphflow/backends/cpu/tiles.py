@@ -87,7 +87,8 @@ class Pack:
 
     The launches read `operand` and nothing else, and write the `bytes` of `name`, 64-byte aligned. Packs of one
     `key` make the same of the same operand, whichever call asks for them: one serves all these calls, and later
-    runs too as long as the operand stays as it is.
+    runs too as long as the operand stays as it is. `panels`: the columns of the operand and of a panel, where
+    what is made is the operand as a variable may be stored.
     """
 
     operand: str
@@ -95,6 +96,7 @@ class Pack:
     bytes: Size
     key: str
     launches: tuple[Launch, ...]
+    panels: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
