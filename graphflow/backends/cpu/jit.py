@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import functools
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 
@@ -21,8 +23,8 @@ from graphflow.backends.cpu.target import Target, host_target
 __all__ = ["CompileStats", "Jit", "Source", "emit_object"]
 
 # Code generation level. Level 0 must not be used: its instruction selector aborts the process on AVX-512
-# masks.
-_OPTIMIZATION = 2
+# masks. Higher levels take longer and made no kernel faster: the text is written as it should run.
+_OPTIMIZATION = 1
 
 # What generated code may ask of the C library.
 _LIBM = tuple(
@@ -64,8 +66,10 @@ def _machine(target: Target, jit: bool) -> binding.TargetMachine:
     )
 
 
-def _module(text: str, target: Target, machine: binding.TargetMachine) -> binding.ModuleRef:
-    module = binding.parse_assembly(text)
+def _module(
+    text: str, target: Target, machine: binding.TargetMachine, context: binding.ContextRef | None = None
+) -> binding.ModuleRef:
+    module = binding.parse_assembly(text, context)
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
     return module
@@ -137,7 +141,7 @@ class Jit:
 
     def _load(self, kernels: dict[str, Source], keys: dict[str, str]) -> None:
         _initialize()
-        objects = [self._object(keys[symbol], source) for symbol, source in kernels.items()]
+        objects = self._objects_of([(keys[symbol], source) for symbol, source in kernels.items()])
         # One engine for the lot; symbols of another engine may be the same without harm.
         anchor = binding.parse_assembly("")
         anchor.triple = self.target.triple
@@ -154,16 +158,34 @@ class Jit:
                 raise RuntimeError(f"the code for {symbol!r} does not define it")
             self._addresses[keys[symbol]] = address
 
-    def _object(self, key: str, source: Source) -> bytes:
-        self._dump(source)
-        found = self.cache.get(key)
-        if found is not None:
-            self.stats.from_disk += 1
-            return found
-        text = source if isinstance(source, str) else source()
-        machine = self._target_machine()
-        data = bytes(machine.emit_object(_module(text, self.target, machine)))
-        self.stats.generated += 1
+    def _objects_of(self, kernels: Sequence[tuple[str, Source]]) -> list[bytes]:
+        """The object of each kernel: from the disk, else generated, several at a time."""
+        objects: dict[str, bytes | Future[bytes]] = {}
+        with contextlib.ExitStack() as stack:
+            pool: ThreadPoolExecutor | None = None
+            for position, (key, source) in enumerate(kernels):
+                self._dump(source)
+                found = self.cache.get(key)
+                if found is not None:
+                    self.stats.from_disk += 1
+                    objects[key] = found
+                    continue
+                self.stats.generated += 1
+                text = source if isinstance(source, str) else source()
+                workers = min(config.num_threads(), len(kernels) - position)
+                if pool is None and workers > 1:
+                    # One thread writes text, the others turn it into code meanwhile.
+                    pool = stack.enter_context(ThreadPoolExecutor(workers, "graphflow compiler"))
+                objects[key] = (
+                    self._generate(key, text) if pool is None else pool.submit(self._generate, key, text)
+                )
+        return [data if isinstance(data := objects[key], bytes) else data.result() for key, _ in kernels]
+
+    def _generate(self, key: str, text: str) -> bytes:
+        # A context and a machine of its own: nothing is shared with what other threads generate.
+        context = binding.create_context()
+        machine = _machine(self.target, jit=True)
+        data = _emit(machine, _module(text, self.target, machine, context))
         self.cache.put(key, data)
         return data
 
@@ -182,6 +204,45 @@ class Jit:
         if "asm" in stages:
             machine = self._target_machine()
             print(machine.emit_assembly(_module(text, self.target, machine)), file=sys.stderr)
+
+
+def _emit(machine: binding.TargetMachine, module: binding.ModuleRef) -> bytes:
+    """`machine.emit_object(module)`, but not under llvmlite's lock, which lets one thread at a time into LLVM.
+
+    LLVM itself asks only that threads share neither contexts nor machines.
+
+    Raises:
+      RuntimeError: if LLVM refuses.
+    """
+    library = _library()
+    message = ctypes.c_char_p()
+    buffer = library.LLVMPY_TargetMachineEmitToMemory(
+        ctypes.cast(machine._ptr, ctypes.c_void_p), ctypes.cast(module._ptr, ctypes.c_void_p), 1,
+        ctypes.byref(message),
+    )  # fmt: skip
+    if not buffer:
+        raise RuntimeError((message.value or b"no code").decode())
+    try:
+        start, size = library.LLVMPY_GetBufferStart(buffer), library.LLVMPY_GetBufferSize(buffer)
+        return ctypes.string_at(start, size)
+    finally:
+        library.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """llvmlite's library without its lock."""
+    library = ctypes.CDLL(binding.ffi.lib._name)
+    pointer = ctypes.c_void_p
+    library.LLVMPY_TargetMachineEmitToMemory.argtypes = [pointer, pointer, ctypes.c_int, pointer]
+    library.LLVMPY_TargetMachineEmitToMemory.restype = pointer
+    library.LLVMPY_GetBufferStart.argtypes = [pointer]
+    library.LLVMPY_GetBufferStart.restype = pointer
+    library.LLVMPY_GetBufferSize.argtypes = [pointer]
+    library.LLVMPY_GetBufferSize.restype = ctypes.c_size_t
+    library.LLVMPY_DisposeMemoryBuffer.argtypes = [pointer]
+    library.LLVMPY_DisposeMemoryBuffer.restype = None
+    return library
 
 
 def _resolve(names: Iterable[str]) -> None:
