@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from graphflow.optimizer_passes.manager import PassReport, run_passes
 from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization
 from graphflow.plan import Plan, TraceEvent
 from graphflow.program import Program, freeze, specialize
+from graphflow.records import dataclass, field
 from graphflow.side_by_side import SideBySide
 from graphflow.text import program_text
 from graphflow.variable_store import VariableStore

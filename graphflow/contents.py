@@ -8,13 +8,13 @@ these sizes open all the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphflow.opdef import InferContext, run_infer
 from graphflow.program import FEED, Node, Program, Value, value_context
+from graphflow.records import dataclass
 
 Array = np.ndarray[Any, Any]
 

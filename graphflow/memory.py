@@ -13,11 +13,12 @@ import os
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from graphflow.records import dataclass
 
 __all__ = ["ALIGNMENT", "Layout", "Request", "align", "aligned_empty", "machine_bytes", "plan_arena"]
 

@@ -14,7 +14,6 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import DTypeError, ShapeError, UnregisteredOpError
 from graphflow.graph import Graph, IndexedSlices, Operation, Tensor, get_default_graph, user_frames
+from graphflow.records import dataclass
 from graphflow.shapes import UNKNOWN, TensorShape, as_shape
 
 Array = np.ndarray[Any, Any]

@@ -29,7 +29,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -38,6 +38,7 @@ from graphflow.hoist import Group, Use, lasting_groups
 from graphflow.loops.cost import Cost, Peak, kernel_cost
 from graphflow.loops.ir import Buffer, IntParam, Kernel
 from graphflow.memory import ALIGNMENT, Layout, Request, align, aligned_empty, plan_arena
+from graphflow.records import dataclass, field
 from graphflow.variable_store import Storage, VariableSpec, VariableStore
 
 __all__ = [

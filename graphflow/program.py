@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from graphflow.dtypes import DType
 from graphflow.errors import ShapeError
 from graphflow.graph import Operation, Tensor
 from graphflow.opdef import InferContext, OpDef, describe, get_op, op, run_infer
+from graphflow.records import dataclass, field
 from graphflow.shapes import UNKNOWN, TensorShape
 
 if TYPE_CHECKING:

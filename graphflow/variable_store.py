@@ -7,12 +7,12 @@ import math
 import threading
 import weakref
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
 from graphflow.memory import aligned_empty
+from graphflow.records import dataclass, field
 
 __all__ = [
     "Maker",

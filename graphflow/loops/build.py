@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, overload
 
 import numpy as np
@@ -53,6 +52,7 @@ from graphflow.loops.ir import (
     lowest,
     numpy_dtype,
 )
+from graphflow.records import dataclass
 
 __all__ = ["Builder", "Number", "RowIndex", "RowReduce", "RowSize", "Scalar"]
 

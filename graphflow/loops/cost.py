@@ -9,7 +9,6 @@ than the elements looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from graphflow.loops.ir import (
     Const,
@@ -29,6 +28,7 @@ from graphflow.loops.ir import (
     children,
     is_float,
 )
+from graphflow.records import dataclass
 
 __all__ = ["ELEMENTARY", "ELEMENTARY_FLOPS", "Cost", "Peak", "kernel_cost"]
 

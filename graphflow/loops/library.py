@@ -15,10 +15,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from graphflow.loops.ir import Const, Expr, Load, Op, Var, bits
+from graphflow.records import dataclass
 
 __all__ = [
     "ACCUMULATOR",

@@ -6,7 +6,6 @@ An error shows the kernel with the statement marked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from graphflow.loops.ir import (
     CARRY_OPS,
@@ -34,6 +33,7 @@ from graphflow.loops.ir import (
     walk_statements,
 )
 from graphflow.loops.text import expr_text, kernel_lines
+from graphflow.records import dataclass, field
 
 __all__ = ["KernelError", "verify"]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from graphflow import config
 from graphflow.loops.ir import Op, Var, dtype_name
 from graphflow.loops.library import ACCUMULATOR, Call, Conv2D, Epilogue, Gemm, Pool2D
 from graphflow.lowering.sizes import Size, value_sizes
 from graphflow.program import Node, Value
+from graphflow.records import dataclass, field
 
 _DTYPES = ("f32", "f64")
 Pair = tuple[int, int]

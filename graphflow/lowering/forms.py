@@ -7,7 +7,6 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphflow.loops import ir
@@ -15,6 +14,7 @@ from graphflow.loops.build import Builder
 from graphflow.lowering.reads import read_of
 from graphflow.opdef import OpDef
 from graphflow.program import FEED, SPECIALIZED, VARIABLE, Node, Program, Value, value_context
+from graphflow.records import dataclass
 
 # Under TensorFlow's names: what loop kernels can hold. Complex numbers and strings stay with NumPy.
 NATIVE_DTYPES = frozenset(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from graphflow.lowering.forms import (
     Form,
@@ -25,6 +24,7 @@ from graphflow.lowering.forms import (
 from graphflow.lowering.sizes import Size, value_sizes
 from graphflow.lowering.windows import is_window, stretches
 from graphflow.program import Node, Program, Value
+from graphflow.records import dataclass, field
 
 MOST_NODES = 96  # larger groups spill registers and compile slowly
 MOST_BUFFERS = 40

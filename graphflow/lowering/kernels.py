@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from graphflow.loops import ir
 from graphflow.loops.build import Builder, RowIndex, RowReduce, RowSize
@@ -28,6 +28,7 @@ from graphflow.lowering.reads import read_of
 from graphflow.lowering.sizes import Size, SizeOf, row_major, value_sizes
 from graphflow.lowering.windows import mapped, view_of
 from graphflow.program import SPECIALIZED, Value
+from graphflow.records import dataclass, field
 
 FLAT_TURN = 4096  # elements that one turn of a flat parallel loop does
 _FLOPS_PER_ELEMENT = 8  # of a body that takes no longer than the elements' way through memory

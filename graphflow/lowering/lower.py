@@ -35,6 +35,7 @@ from graphflow.lowering.strided import (
 from graphflow.lowering.windows import view_of
 from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
 from graphflow.program import VARIABLE, Node, Program, Value
+from graphflow.records import dataclass
 from graphflow.reference import run_node
 from graphflow.variable_store import Panels
 
@@ -47,7 +48,7 @@ def lower(program: Program, backend: Backend, name: str = "") -> Plan:
     return _Lowering(program, backend, name).plan()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Part:
     """Where a value lies inside another one: from which element on, and how far apart; None: as if alone."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from graphflow.loops import ir
 from graphflow.loops.build import Builder
@@ -16,6 +15,7 @@ from graphflow.lowering.kernels import FLAT_TURN
 from graphflow.lowering.sizes import Size, affine, row_major, value_sizes
 from graphflow.opdef import get_op
 from graphflow.program import SPECIALIZED, Node, Value
+from graphflow.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ where there is no such nest (an odd dtype, sizes only known in the run); the nod
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +18,7 @@ from graphflow.lowering.forms import rule_attrs
 from graphflow.lowering.kernels import Body, Leaf, leaf_name
 from graphflow.lowering.sizes import Size, SizeOf, value_sizes
 from graphflow.program import SPECIALIZED, Node, Value
+from graphflow.records import dataclass
 
 BLOCK_TURN = 1024  # blocks of random words that one turn makes
 _PARALLEL_FROM = 4096

@@ -6,13 +6,13 @@ Nothing is computed here twice and nothing carries over, so what uses such a res
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr
 from graphflow.lowering.sizes import Size, value_sizes
 from graphflow.program import Node, Value
+from graphflow.records import dataclass
 
 Strides = tuple[Size, ...]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from graphflow.loops import ir
 from graphflow.program import Value
+from graphflow.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

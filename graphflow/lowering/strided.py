@@ -15,6 +15,7 @@ from graphflow.lowering.forms import Form, window_source
 from graphflow.lowering.sizes import Size, reshaped, row_major, value_sizes
 from graphflow.lowering.windows import mapped
 from graphflow.program import Node, Value
+from graphflow.records import dataclass
 
 Strides = tuple[Size, ...]
 
@@ -52,7 +53,7 @@ def strided_view(
     return value, offset, strides
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Side:
     """How an operand lies: whether its last two axes are swapped, its row stride, its step along each batch axis."""
 

@@ -6,11 +6,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field
 
 from graphflow import config
 from graphflow.errors import PassError, ShapeError
 from graphflow.program import Program, verify
+from graphflow.records import dataclass, field
 from graphflow.text import program_text
 
 PassFunction = Callable[[Program, "Counter[str]"], Program]

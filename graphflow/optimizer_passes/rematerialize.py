@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from graphflow.opdef import get_op
 from graphflow.program import FEED, VARIABLE, Node, Program, ProgramBuilder, Replacement, Value, rebuild
+from graphflow.records import dataclass
 
 __all__ = ["AGAIN", "rematerialize"]
 

@@ -9,7 +9,6 @@ number of parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from graphflow.backends.cpu.expressions import write_expressions
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes
@@ -40,6 +39,7 @@ from graphflow.loops.library import (
     digest,
     element_bytes,
 )
+from graphflow.records import dataclass
 
 __all__ = ["emit_attention"]
 

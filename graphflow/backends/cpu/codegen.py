@@ -12,7 +12,6 @@ scalars' addresses and integers. The turns of its parallel loop are shared evenl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from graphflow.backends.cpu import vector_math
 from graphflow.backends.cpu.instructions import ELEMENT_BYTES, Emitter, Value
@@ -44,6 +43,7 @@ from graphflow.loops.ir import (
     walk_exprs,
     walk_statements,
 )
+from graphflow.records import dataclass
 
 __all__ = ["expressions_to_llvm", "kernel_to_llvm"]
 

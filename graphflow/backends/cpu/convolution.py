@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
 from graphflow.backends.cpu.halo import Halo, Span
@@ -45,6 +44,7 @@ from graphflow.loops.library import (
     digest_of,
     element_bytes,
 )
+from graphflow.records import dataclass
 
 __all__ = ["emit_convolution"]
 

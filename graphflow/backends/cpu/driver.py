@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import ctypes
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Literal
 
 from graphflow.backends.cpu.jit import Jit
 from graphflow.backends.cpu.target import Target
+from graphflow.records import dataclass
 
 __all__ = ["HEADER_WORDS", "TEAM_BYTES", "Driver", "Sleep", "driver_text", "load_driver"]
 

@@ -7,11 +7,11 @@ values.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from graphflow.backends.cpu.instructions import Emitter
 from graphflow.backends.cpu.target import Target
 from graphflow.loops.ir import bits
+from graphflow.records import dataclass, field
 
 __all__ = ["LLVM_TYPES", "FunctionText", "Int", "Lanes", "ModuleText"]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int
@@ -45,6 +44,7 @@ from graphflow.backends.cpu.tiles import (
     tile_shape,
 )
 from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm, Size, digest, digest_of, element_bytes
+from graphflow.records import dataclass
 
 __all__ = ["emit_gemm", "panel_width"]
 

@@ -4,10 +4,9 @@ edge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes, ModuleText
 from graphflow.backends.cpu.packing import fill_zero, transpose_strided
+from graphflow.records import dataclass
 
 __all__ = ["Halo", "Span"]
 

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import resources
 
 import llvmlite
@@ -19,6 +18,7 @@ from llvmlite import binding
 from graphflow import config
 from graphflow.backends.cache import ObjectCache, default_cache, digest
 from graphflow.backends.cpu.target import Target, host_target
+from graphflow.records import dataclass
 
 __all__ = ["CompileStats", "Jit", "Source", "emit_object"]
 

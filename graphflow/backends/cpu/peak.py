@@ -7,7 +7,6 @@ some 0.1 seconds. On a machine that does other work meanwhile the figures are lo
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from graphflow.backends.base import Backend
 from graphflow.backends.cpu.target import Target
 from graphflow.loops.cost import Peak
 from graphflow.plan import COPY, Plan, read, update, write
+from graphflow.records import dataclass
 
 __all__ = ["arithmetic_peak", "machine_peak"]
 

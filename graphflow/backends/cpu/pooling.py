@@ -8,7 +8,6 @@ image's panel of channels, so nothing is written twice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
 from graphflow.backends.cpu.packing import fill_zero
@@ -28,6 +27,7 @@ from graphflow.backends.cpu.tiles import (
 )
 from graphflow.loops.ir import bits
 from graphflow.loops.library import Epilogue, Pool2D, Size, digest, element_bytes
+from graphflow.records import dataclass
 
 __all__ = ["emit_pool"]
 

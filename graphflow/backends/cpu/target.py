@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
 from typing import Literal
+
+from graphflow.records import dataclass
 
 __all__ = ["Isa", "Target", "cross_target", "host_target"]
 

@@ -9,13 +9,13 @@ convolution.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from graphflow.backends.cpu.expressions import write_expressions
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes, ModuleText
 from graphflow.backends.cpu.target import Target
 from graphflow.loops.ir import Expr, Op
 from graphflow.loops.library import ACCUMULATOR, Epilogue, Size, element_bytes
+from graphflow.records import dataclass, field
 
 __all__ = [
     "BufferArgument",

@@ -19,7 +19,6 @@ infinity spreads as NaN over its block.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
 from graphflow.backends.cpu.packing import fill_zero, pack_straight, pack_transposed
@@ -49,6 +48,7 @@ from graphflow.loops.library import (
     digest_of,
     element_bytes,
 )
+from graphflow.records import dataclass
 
 __all__ = ["Blocks", "emit_winograd", "emit_winograd_filters", "winograd_pays"]
 
