@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import json
+import os
+import signal
 import threading
 import warnings
 from types import SimpleNamespace
@@ -490,3 +492,67 @@ def test_the_short_way_gives_what_the_long_way_gives() -> None:
         session.run(y, {x: a, other: b})
     with pytest.raises(RuntimeError, match="closed"):
         call(a, b)
+
+
+def _training(seed: int) -> tuple[Session, Any, Any, Any, Any]:
+    """A session of a graph of its own, with a loss, a training step, and their feeds."""
+    random = np.random.default_rng(seed)
+    with Graph().as_default():
+        x, y = placeholder(dtypes.float32, [None, 40]), placeholder(dtypes.int32, [None])
+        weights = Variable((random.standard_normal((40, 70)) / 6).astype(np.float32))
+        out = Variable((random.standard_normal((70, 9)) / 8).astype(np.float32))
+        logits = emit.MatMul(emit.Relu(emit.MatMul(x, weights)), out)
+        loss = gf.reduce_mean(gf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+        step = gf.train.AdamOptimizer(0.01).minimize(loss)
+        session = Session()
+        session.run(global_variables_initializer())
+    return session, loss, step, x, y
+
+
+def _losses(seed: int, steps: int, trained: Any = None) -> list[float]:
+    session, loss, step, x, y = trained or _training(seed)
+    random = np.random.default_rng(seed + 100)
+    losses = []
+    for n in range(steps):
+        rows = 128 if n % 3 else 50  # a new size now and then
+        feeds = {x: random.standard_normal((rows, 40)).astype(np.float32), y: random.integers(0, 9, rows)}
+        losses.append(float(session.run([loss, step], feeds)[0]))
+    return losses
+
+
+def test_many_sessions_train_at_once() -> None:
+    alone = [_losses(seed, 12) for seed in range(4)]
+    together: dict[int, list[float]] = {}
+    workers = [
+        threading.Thread(target=lambda seed=seed: together.update({seed: _losses(seed, 12)}))
+        for seed in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [together[seed] for seed in range(4)] == alone
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_of_fork_trains_on() -> None:
+    """With the parent's plans, and with new ones that the child compiles; the parent is none the wiser."""
+    trained = _training(7)
+    first = _losses(7, 4, trained)
+    wanted = [*_losses(8, 4, trained), *_losses(9, 3)]
+    again = _training(7)
+    assert _losses(7, 4, again) == first
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            signal.alarm(60)
+            os.write(writer, json.dumps([*_losses(8, 4, again), *_losses(9, 3)]).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        got = json.loads(answer.read() or "null")
+    assert os.waitpid(child, 0)[1] == 0
+    assert got == wanted
+    assert _losses(8, 4, again) == wanted[:4]
