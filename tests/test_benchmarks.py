@@ -13,8 +13,6 @@ import pytest
 import graphflow as gf
 from benchmarks import peak, race, report, roofline, scaling, sizes
 from benchmarks.peers import PEERS
-from benchmarks.peers.tf1_programs import Programs
-from benchmarks.worker import digest
 from benchmarks.workloads import BY_NAME, WORKLOADS
 
 
@@ -139,21 +137,6 @@ def test_tensorflow_gets_the_same_results(monkeypatch: pytest.MonkeyPatch) -> No
             found = results["workloads"][name]["peers"][peer]
             assert "note" not in found, f"{name}, {peer}: {found}"
             assert found["deviation"] <= BY_NAME[name].tolerance
-
-
-# How many steps: a hundred of what is small, enough for both batches of what is large.
-STEPS = {"softmax_regression": 100, "mlp": 100, "embedding": 100, "lenet": 10, "lstm": 10}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [workload.name for workload in WORKLOADS])
-def test_same_bits_from_run_to_run_and_for_any_number_of_threads(name: str) -> None:
-    digests = []
-    for threads in (1, 2, 2):
-        with gf.Graph().as_default():
-            step = getattr(Programs(gf, threads), name)()
-            digests.append(digest([step() for _ in range(STEPS.get(name, 3))]).tobytes())
-    assert digests[0] == digests[1] == digests[2]
 
 
 def test_scaling_measures_each_stage() -> None:
