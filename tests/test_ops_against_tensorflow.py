@@ -127,7 +127,10 @@ CASES = {
     f"{op_type}-{i}" + (f"-{sample.name}" if sample.name else ""): (op_type, sample)
     for op_type, listed in sorted(all_samples().items())
     for i, sample in enumerate(listed)
-    if sample.exact and op_type not in APART and OPS[op_type].effects != "random"
+    if sample.exact
+    and op_type not in APART
+    and OPS[op_type].effects != "random"
+    and not op_type.startswith("Graphflow")  # TensorFlow has none of our own
 }
 
 

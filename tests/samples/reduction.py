@@ -177,3 +177,18 @@ def complex_running() -> Iterator[Sample]:
     yield Sample(
         [uniform(2, 3, dtype=np.complex128), np.array(1, np.int32)], constant=(1,), differentiable=(0,)
     )
+
+
+@samples("GraphflowSorted", "GraphflowLast")
+def segment_ids() -> Iterator[Sample]:
+    for dtype in INTEGERS:
+        yield Sample([np.array([0, 0, 2, 5, 5], dtype)], differentiable=False)
+        yield Sample([np.array([3], dtype)], differentiable=False, shapes={0: [None]}, name="one")
+        yield Sample([np.array([], dtype)], differentiable=False, shapes={0: [None]}, name="empty")
+
+
+@samples("GraphflowRowIds")
+def row_ids() -> Iterator[Sample]:
+    for dtype in INTEGERS:
+        yield Sample([np.array([3, 0, 3], dtype)], attrs={"limit": 4}, differentiable=False)
+    yield Sample([np.array([], np.int32)], attrs={"limit": 4}, differentiable=False, name="empty")

@@ -63,6 +63,15 @@ def scatter_samples() -> Iterator[Sample]:
     yield Sample([uniform(5, 2), np.zeros(0, np.int32), uniform(0, 2)], name="nothing")
 
 
+@samples("GraphflowScatterUpdate", "GraphflowScatterAdd", "GraphflowScatterSub")
+def marked_scatter_samples() -> Iterator[Sample]:
+    for kind in (np.int32, np.int64):
+        rows = np.array([4, -1, 0, -1], kind)
+        yield Sample([uniform(5, 2), rows, uniform(4, 2, seed=8)], differentiable=False)
+        yield Sample([uniform(5), rows, uniform(4, seed=8)], differentiable=False, name="numbers")
+    yield Sample([uniform(5, 2), np.zeros(0, np.int32), uniform(0, 2)], differentiable=False, name="nothing")
+
+
 @samples(
     "ResourceScatterNdUpdate", "ResourceScatterNdAdd", "ResourceScatterNdSub", "ResourceScatterNdMin",
     "ResourceScatterNdMax",
