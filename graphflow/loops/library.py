@@ -177,7 +177,8 @@ class Conv2D:
     numbers). `depthwise`: filters are `w[kh, kw, in, multiplier]`, `out_channels = in_channels *
     multiplier`. `winograd`: whether 3x3 and 5x5 filters of stride one may be applied by Winograd's products, where
     these pay. Run-time size: "batch" where `None`. For "filter" the result's rows are (kh, kw, in) and its
-    columns are the output channels.
+    columns are the output channels. `operand_dtype`: "bf16" where both operands hold bfloat16 numbers, as in `Gemm`;
+    Winograd's products then round what the operands are transformed into as well.
     """
 
     direction: Literal["forward", "input", "filter"]
@@ -194,6 +195,7 @@ class Conv2D:
     depthwise: bool = False
     winograd: bool = True
     epilogue: Epilogue | None = None
+    operand_dtype: str | None = None
 
     @property
     def out_height(self) -> int:

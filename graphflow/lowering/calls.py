@@ -49,20 +49,35 @@ def _is_empty(node: Node, *operands: Value) -> bool:
     return any(0 in (value.sizes or ()) for value in (*operands, *node.outputs))
 
 
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """What a product sums in, what its factors are held in if it is something else, and what it hands out."""
+
+    dtype: str
+    factors: str | None
+    made: str
+
+    def epilogue(self, result: str) -> Epilogue | None:
+        """What rounds the sums, if that is to be done."""
+        if self.made == self.dtype:
+            return None
+        return Epilogue(((result, Op("cast", (Var(ACCUMULATOR, self.dtype),), self.made)),))
+
+
+def _numbers(node: Node, *factors: Value) -> _Numbers | None:
+    held, made = {dtype_name(value.dtype.name) for value in factors}, dtype_name(node.outputs[0].dtype.name)
+    if held == {"bf16"} and made in ("f32", "bf16"):
+        return None if _is_empty(node, *factors) else _Numbers("f32", "bf16", made)
+    dtype = _dtype(node, *factors)
+    return None if dtype is None else _Numbers(dtype, None, made)
+
+
 def matmul(node: Node) -> CallNode | None:
     """`MatMul` and the `BatchMatMul` family."""
     a, b = node.inputs
-    factors, made = (dtype_name(value.dtype.name) for value in (a, node.outputs[0]))
-    rounded = factors == "bf16" and made in ("f32", "bf16")
-    if rounded:
-        dtype = None if _is_empty(node, a, b) or dtype_name(b.dtype.name) != factors else "f32"
-    else:
-        dtype = _dtype(node, a, b)
-    if dtype is None:
+    numbers = _numbers(node, a, b)
+    if numbers is None:
         return None
-    epilogue = None
-    if made != dtype:
-        epilogue = Epilogue((("c", Op("cast", (Var(ACCUMULATOR, dtype),), made)),))
     attrs = node.attrs
     transpose_a = bool(attrs.get("transpose_a", attrs.get("adj_x", False)))
     transpose_b = bool(attrs.get("transpose_b", attrs.get("adj_y", False)))
@@ -87,7 +102,7 @@ def matmul(node: Node) -> CallNode | None:
             m = m.times(size)
         batch = ()
     call = Gemm(
-        dtype=dtype,
+        dtype=numbers.dtype,
         m=_extent(m),
         n=_extent(n),
         k=_extent(k),
@@ -96,8 +111,8 @@ def matmul(node: Node) -> CallNode | None:
         batch=tuple(_extent(size) for size in batch),
         batch_a=has[0] if batch else None,
         batch_b=has[1] if batch else None,
-        operand_dtype=factors if rounded else None,
-        epilogue=epilogue,
+        operand_dtype=numbers.factors,
+        epilogue=numbers.epilogue("c"),
     )
     sizes_now = {"m": m.value, "n": n.value, "k": k.value}
     sizes_now |= {f"batch{i}": size.value for i, size in enumerate(batch)}
@@ -127,9 +142,9 @@ def _convolution(
 ) -> CallNode | None:
     """One of the directions; x, w and y stand for images, filters and results, wherever each comes from."""
     operands = {"forward": (x, w), "input": (y, w), "filter": (x, y)}[direction]
-    dtype = _dtype(node, *operands)
+    numbers = _numbers(node, *operands)
     attrs = node.attrs
-    if dtype is None or attrs.get("data_format", "NHWC") != "NHWC":
+    if numbers is None or attrs.get("data_format", "NHWC") != "NHWC" or (depthwise and numbers.factors):
         return None
     images, filters, outputs = value_sizes(x), value_sizes(w), value_sizes(y)
     strides, dilations = attrs["strides"], attrs.get("dilations", (1, 1, 1, 1))
@@ -144,10 +159,11 @@ def _convolution(
     if padding is None:
         return None
     if kernel == step == (1, 1) and padding == ((0, 0), (0, 0)) and not depthwise:
-        return _pointwise(dtype, direction, images, outputs[3], operands)
+        return _pointwise(numbers, direction, images, outputs[3], operands)
+    names = {"forward": ("x", "w", "y"), "input": ("dy", "w", "dx"), "filter": ("x", "dy", "dw")}[direction]
     call = Conv2D(
         direction=direction,  # type: ignore[arg-type]
-        dtype=dtype,
+        dtype=numbers.dtype,
         batch=_extent(images[0]),
         height=image[0],
         width=image[1],
@@ -159,15 +175,16 @@ def _convolution(
         padding=padding,
         depthwise=depthwise,
         winograd=config.winograd(),
+        epilogue=numbers.epilogue(names[2]),
+        operand_dtype=numbers.factors,
     )
-    names = {"forward": ("x", "w", "y"), "input": ("dy", "w", "dx"), "filter": ("x", "dy", "dw")}[direction]
     return CallNode(
         call, {names[0]: operands[0], names[1]: operands[1]}, names[2], {"batch": images[0].value}
     )
 
 
 def _pointwise(
-    dtype: str, direction: str, images: Sequence[Size], outputs: Size, operands: tuple[Value, Value]
+    numbers: _Numbers, direction: str, images: Sequence[Size], outputs: Size, operands: tuple[Value, Value]
 ) -> CallNode:
     """A convolution by single taps: a matrix product whose rows are pixels."""
     pixels, inputs = images[0].times(images[1]).times(images[2]), images[3]
@@ -177,12 +194,14 @@ def _pointwise(
         "filter": (inputs, outputs, pixels),
     }[direction]
     call = Gemm(
-        dtype=dtype,
+        dtype=numbers.dtype,
         m=_extent(m),
         n=_extent(n),
         k=_extent(k),
         transpose_a=direction == "filter",
         transpose_b=direction == "input",
+        operand_dtype=numbers.factors,
+        epilogue=numbers.epilogue("c"),
     )
     sizes = {"m": m.value, "n": n.value, "k": k.value}
     return CallNode(call, {"a": operands[0], "b": operands[1]}, "c", sizes)

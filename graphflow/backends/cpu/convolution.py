@@ -12,11 +12,20 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
+from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes
 from graphflow.backends.cpu.halo import Halo, Span
-from graphflow.backends.cpu.packing import fill_zero, pack_straight, pack_transposed, transpose_strided
+from graphflow.backends.cpu.packing import (
+    copy,
+    fill_zero,
+    pack_pairs_straight,
+    pack_pairs_transposed,
+    pack_straight,
+    pack_transposed,
+    transpose_strided,
+)
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
+    BufferArgument,
     EpilogueBuffers,
     Launch,
     LaunchText,
@@ -51,6 +60,8 @@ __all__ = ["emit_convolution"]
 
 def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     """The launches of a convolution or of one of its gradients."""
+    if call.operand_dtype and not _multiplies_pairs(call, target):
+        return _widened(call, target)
     symbol = f"conv_{call.direction}_{digest(call, target.vector_bytes, target.registers)}"
     plain = call.strides == call.dilations == (1, 1) and not call.depthwise
     if call.direction == "filter":
@@ -64,6 +75,56 @@ def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     if plain and call.winograd and winograd_pays(blocks, target):
         return emit_winograd(blocks, target, symbol)
     return _emit_images(images, target, symbol)
+
+
+def _multiplies_pairs(call: Conv2D, target: Target) -> bool:
+    """Whether the sums are over pairs of channels that the processor multiplies as such."""
+    if (call.operand_dtype, call.dtype) != ("bf16", "f32"):
+        raise ValueError(f"no convolutions of {call.operand_dtype} with {call.dtype} sums")
+    summed = call.in_channels if call.direction == "forward" else call.out_channels
+    pairs = target.bfloat16_dot and lanes_of(target, "f32").count == 16
+    return pairs and summed % 2 == 0 and call.direction != "filter" and not call.depthwise
+
+
+def _widened(call: Conv2D, target: Target) -> LibraryCode:
+    """The same with float32 operands, made of the bfloat16 ones first."""
+    code = emit_convolution(dataclasses.replace(call, operand_dtype=None), target)
+    images, results = (
+        call.height * call.width * call.in_channels,
+        call.out_height * call.out_width * call.out_channels,
+    )
+    filters = call.kernel[0] * call.kernel[1] * call.in_channels * call.out_channels
+    batch = "batch" if call.batch is None else call.batch
+    sizes = {"x": Size.of(images, batch), "dy": Size.of(results, batch), "w": Size.of(filters)}
+    names = {"forward": ("x", "w"), "input": ("dy", "w"), "filter": ("x", "dy")}[call.direction]
+    wide = {name: f"wide_{name}" for name in names}
+    key = digest(call, target.vector_bytes, "wide")
+    firsts = []
+    for name in names:
+        launch = LaunchText.begin(f"widen_{name}_{key}", target)
+        f, lanes = launch.function, lanes_of(target, "f32")
+        source, to = launch.buffer(name), launch.buffer(wide[name])
+        images_now: Int = launch.size("batch", call.batch) if name != "w" else 1
+        first, last = launch.share(images_now)
+        elements = {"x": images, "dy": results, "w": filters}[name]
+        begin, count = f.mul(first, elements), f.mul(f.sub(last, first), elements)
+        copy(f, lanes, f.offset(source, begin, "i16"), f.offset(to, begin, "float"), count, stored="bf16")
+        firsts.append(launch.finish())
+
+    def renamed(launch: Launch) -> Launch:
+        arguments = tuple(
+            BufferArgument(wide[argument.name])
+            if isinstance(argument, BufferArgument) and argument.name in wide
+            else argument
+            for argument in launch.arguments
+        )
+        return dataclasses.replace(launch, arguments=arguments)
+
+    # Packs of wide operands are no packs of the operands themselves: they are made in each run.
+    spaces = [Workspace(wide[name], sizes[name].times(element_bytes("f32"))) for name in names]
+    spaces += [Workspace(pack.name, pack.bytes) for pack in code.packs]
+    launches = (*firsts, *map(renamed, code.sequence))
+    return LibraryCode(launches, (*spaces, *code.workspaces))
 
 
 # ------------------------------------------------------------------------- from images to images, both ways
@@ -116,6 +177,12 @@ class _Images:
     turned: bool
     multiplier: int
     epilogue: Epilogue
+    stored: str
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a channel stands for two, whose bfloat16 numbers lie side by side as one element."""
+        return self.stored != self.dtype
 
     @property
     def depthwise(self) -> bool:
@@ -157,6 +224,7 @@ def _forward(call: Conv2D) -> _Images:
         False,
         _multiplier(call),
         call.epilogue or Epilogue.plain("y", call.dtype),
+        call.operand_dtype or call.dtype,
     )
 
 
@@ -199,6 +267,7 @@ def _input_gradient(call: Conv2D) -> _Images:
         True,
         _multiplier(call),
         call.epilogue or Epilogue.plain("dx", call.dtype),
+        call.operand_dtype or call.dtype,
     )
 
 
@@ -219,6 +288,7 @@ def _blocks(images: _Images) -> Blocks:
         -images.columns[0].taps.first_position if images.columns else 0,
         images.turned,
         images.epilogue,
+        images.stored,
     )
 
 
@@ -243,6 +313,8 @@ def _span(extent: int, residues: tuple[_Residue, ...]) -> Span:
 
 
 def _emit_images(images: _Images, target: Target, symbol: str) -> LibraryCode:
+    if images.pairs:
+        images = dataclasses.replace(images, channels=images.channels // 2)
     lanes = lanes_of(target, images.dtype)
     size = element_bytes(images.dtype)
     rows, columns = _span(images.height, images.rows), _span(images.width, images.columns)
@@ -284,8 +356,8 @@ def _pack_filters(images: _Images, target: Target) -> Pack:
     taps = images.kernel[0] * images.kernel[1]
     panel, panels = _panel_elements(images, target)
     key = digest_of(
-        images.dtype, taps, images.summed, images.channels, images.out_channels, images.turned, images.depthwise,
-        panel, panels, target.vector_bytes,
+        images.dtype, images.stored, taps, images.summed, images.channels, images.out_channels, images.turned,
+        images.depthwise, panel, panels, target.vector_bytes,
     )  # fmt: skip
     launch = LaunchText.begin(f"pack_w_{key}", target)
     f, lanes = launch.function, lanes_of(target, images.dtype)
@@ -301,7 +373,13 @@ def _pack_filters(images: _Images, target: Target) -> Pack:
         begin = f.mul(f.add(f.mul(number, taps), place), images.summed * width)
         to = f.offset(packed, begin, lanes.element)
         source = f.offset(w, f.mul(tap, images.summed * images.out_channels), lanes.element)
-        if images.depthwise:
+        if images.pairs:
+            pack = pack_pairs_transposed if images.turned else pack_pairs_straight
+            stride = 2 * images.channels if images.turned else images.out_channels
+            start = f.mul(column, stride) if images.turned else column
+            source = f.offset(source, start, LLVM_TYPES[images.stored])
+            pack(f, lanes, source, stride, 2 * images.channels, valid, width, to)
+        elif images.depthwise:
             transpose_strided(f, lanes, source, images.out_channels, images.summed, to)
         elif images.turned:
             source = f.offset(source, f.mul(column, images.channels), lanes.element)
@@ -399,6 +477,7 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
                     nests(row.taps, column.taps),
                     Store(images.out_channels, column.stride, column_valid),
                     images.depthwise,
+                    pairs=images.pairs,
                 )
                 a_row = f.mul(f.add(f.mul(q, row.read_step), corner_row), halo.row_stride)
                 a_column = f.mul(f.add(f.mul(q_column, column.read_step), corner_column), halo.depth)

@@ -12,6 +12,7 @@ __all__ = [
     "copy",
     "copy_pairs",
     "fill_zero",
+    "load_as",
     "pack_pairs_straight",
     "pack_pairs_transposed",
     "pack_straight",
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 
-def _load_as(
+def load_as(
     f: FunctionText, lanes: Lanes, pointer: str, valid: Int | None = None, stored: str | None = None
 ) -> str:
     """A vector from memory, where elements may be bfloat16 and become float32."""
@@ -64,7 +65,7 @@ def pack_straight(
         target = f.offset(panel, f.mul(k, width), lanes.element)
         for column in range(0, width, lanes.count):
             left = f.sub(valid, column)
-            value = _load_as(f, lanes, f.offset(start, column, from_type), left, stored)
+            value = load_as(f, lanes, f.offset(start, column, from_type), left, stored)
             f.store(lanes, f.offset(target, column, lanes.element), value)
 
     f.loop(0, depth, row)
@@ -98,7 +99,7 @@ def pack_transposed(
         start = f.offset(panel, first, lanes.element)
 
         def block(k: str, _: list[str]) -> None:
-            rows = [_load_as(f, lanes, f.offset(one, k, from_type), stored=stored) for one in lines]
+            rows = [load_as(f, lanes, f.offset(one, k, from_type), stored=stored) for one in lines]
             target = f.offset(start, f.mul(k, width), lanes.element)
             for place, value in enumerate(transpose_block(f, lanes, rows)):
                 f.store(lanes, f.offset(target, place * width, lanes.element), value, count)
@@ -227,14 +228,14 @@ def copy(
     whole = f.mul(f.div(count, lanes.count), lanes.count)
 
     def several(i: str, _: list[str]) -> None:
-        value = _load_as(f, lanes, f.offset(source, i, from_type), stored=stored)
+        value = load_as(f, lanes, f.offset(source, i, from_type), stored=stored)
         f.store(lanes, f.offset(target, i, lanes.element), value)
 
     f.loop(0, whole, several, step=lanes.count)
 
     def rest() -> None:
         left = f.sub(count, whole)
-        value = _load_as(f, lanes, f.offset(source, whole, from_type), left, stored)
+        value = load_as(f, lanes, f.offset(source, whole, from_type), left, stored)
         f.store(lanes, f.offset(target, whole, lanes.element), value, left)
 
     f.when_less(whole, count, rest)
