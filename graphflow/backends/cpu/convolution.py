@@ -334,6 +334,10 @@ _SET_BYTES = 4096
 """Addresses so many bytes apart (or a multiple) share the few places of one set of the first-level cache."""
 
 
+_CROWDED_BYTES = 2048
+"""The same for what a tile walks through: so near to it, few pixels stay in the cache."""
+
+
 def _gap(lanes: Lanes, step: int) -> int:
     """Elements to put between pixels, so that those of a tile, `step` elements apart, do not share a cache set."""
     return lanes.count if step * lanes.align % _SET_BYTES == 0 else 0
@@ -573,9 +577,11 @@ class _FilterGradient:
         )
         self.row_channels = 1 if call.depthwise else call.in_channels
         self.rows = call.kernel[0] * call.kernel[1] * self.row_channels
-        # Several panels of dy are put apart, so that a tile reads straight through one; and ragged channels are,
-        # since vectors must not read past the end.
-        self.staged = not call.depthwise and call.out_channels != self.width
+        # Panels of dy are put apart where its pixels would share cache sets, so that a tile reads straight through
+        # one; and where channels are ragged, since vectors must not read past the end.
+        ragged = call.out_channels % self.lanes.count != 0
+        crowded = call.out_channels * self.size % _CROWDED_BYTES == 0
+        self.staged = not call.depthwise and (ragged or crowded)
         adjacent = call.dilations[1] == 1 and not self.halo.gap
         self.span = call.in_channels * (call.kernel[1] if adjacent else 1)
         self.enumerated = call.depthwise or (self.span < _ENUMERATED_SPAN and self.span != self.rows)
