@@ -37,7 +37,8 @@ class Runner:
     ) -> list[tuple[object, np.ndarray, int]]:
         """(function, argument table, parts) of each launch; scratch is made, filled with NaN, and kept."""
         self._spaces = {}
-        spaces = [(space.name, space.bytes) for space in (*self.code.workspaces, *self.code.packs)]
+        spaces = [(space.name, space.bytes) for space in self.code.workspaces]
+        spaces += [(pack.name, pack.bytes) for pack in self.code.packs]
         for name, size in spaces:
             count = size.evaluate({**sizes, "parts": parts})
             raw = np.full(count + 64, 0xFF, np.uint8)

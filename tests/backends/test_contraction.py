@@ -11,7 +11,7 @@ from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.gemm import panel_width
 from graphflow.backends.cpu.jit import emit_object
 from graphflow.backends.cpu.target import Target, cross_target, host_target
-from graphflow.loops.ir import Const, Op, Var, numpy_dtype
+from graphflow.loops.ir import Const, Expr, Op, Var, numpy_dtype
 from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm
 from tests.backends.library_calls import Runner
 
@@ -346,7 +346,7 @@ def test_panels_of_matrices_that_lie_apart() -> None:
     np.testing.assert_allclose(c, a.astype(np.float64) @ b, atol=1e-4)
 
 
-def relu(x: Op) -> Op:
+def relu(x: Expr) -> Op:
     return Op("max", (x, Const(0.0, "f32")), "f32")
 
 
