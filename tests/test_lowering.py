@@ -338,6 +338,18 @@ def test_folds_over_columns_of_other_dtypes(dtype: str) -> None:
     assert len(plan.launches) <= 2
 
 
+def test_sums_over_columns_for_other_sizes_compile_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = gf.placeholder("float32", [None, 200])
+    y = gf.nn.softmax(x)
+    executable = compile_graph([gf.reduce_sum(y, 0), gf.reduce_max(x * y, 0)], [x])
+    executable.bind(((40, 200),), TestState())
+    monkeypatch.setattr("graphflow.backends.cpu.backend.kernel_to_llvm", lambda *_: pytest.fail("compiles"))
+    for rows in (17, 300, 5000):
+        array = numbers(rows, 200)
+        bound = executable.bind(((rows, 200),), TestState())
+        check_same(bound.run((array,), TestState()), run_reference(executable.program, [array]), 1e-4)
+
+
 def test_folds_over_columns_have_the_same_bits_on_any_number_of_threads() -> None:
     x, dy = (gf.placeholder("float32", [None, 200]) for _ in range(2))
     scale = gf.constant(numbers(200))

@@ -36,6 +36,7 @@ COLUMN_TURN = 64  # columns that one turn of a parallel column loop does
 SHARE = 4096  # folded elements per share of a long fold, at least
 MOST_SHARES = 64
 _NARROW = 64
+_SMALL_SUMS = 1 << 16  # elements
 COLUMN_SHARES = 16  # of rows, where their sum is kept in memory; of no less rows each
 MOST_LOCAL = 1 << 15  # bytes of a row that a kernel keeps for itself between passes
 # Large results that only whoever fetches them reads go past the caches, so that operands may stay there, and so do
@@ -428,15 +429,18 @@ class _Kernel:
         self.body = body
         self.arguments: list[Argument] = []
         self.buffers: dict[str, tuple[ir.Buffer, Leaf | None]] = {}
-        self._ints: dict[tuple[int, bool], ir.Expr] = {}
+        self._ints: dict[tuple[int, str], ir.Expr] = {}
 
-    def size(self, size: Size) -> ir.Expr:
-        """A size as an expression: a constant, or a parameter where it depends on the feeds."""
+    def size(self, size: Size, use: str = "") -> ir.Expr:
+        """A size as an expression: a constant, or a parameter where it depends on the feeds.
+
+        Equal ones share a parameter. What is equal by chance names its use, and gets one of its own.
+        """
         if not size.dynamic or size.value == 0:
             return self.b.const(size.value, "i64")
-        found = self._ints.get((size.value, True))
+        found = self._ints.get((size.value, use))
         if found is None:
-            found = self._ints[size.value, True] = self.b.int_param("n")
+            found = self._ints[size.value, use] = self.b.int_param("n")
             self.arguments.append(Argument("int", number=size.value))
         return found
 
@@ -1096,7 +1100,9 @@ def _rows_and_columns(body: Body, name: str) -> list[Lowered]:
     f.buffers(leaves, [i for i in range(len(body.results)) if i not in columns])
     b = f.b
     cut = f.outer[0] if f.outer else _Axis(Size(1), [Size(0)] * len(f.strides))
-    shares = max(1, min(COLUMN_SHARES, cut.extent.value, rows // COLUMN_SHARES))
+    # Of many rows more shares, as long as these are little to combine: each sum is the shorter and the more exact.
+    most = max(COLUMN_SHARES, min(MOST_SHARES, rows // MOST_SHARES, _SMALL_SUMS // width.value))
+    shares = max(1, min(most, cut.extent.value, rows // COLUMN_SHARES))
     step = -(-cut.extent.value // shares)
     shares = -(-cut.extent.value // step)
     open_ = cut.extent.dynamic
@@ -1104,9 +1110,9 @@ def _rows_and_columns(body: Body, name: str) -> list[Lowered]:
         f.kernel.partial(f"p{i}", i, _sum_dtype(fold.dtype)) for i, fold in enumerate(analysis.across)
     ]
     held = {id(fold): buffer for fold, buffer in zip(analysis.across, partials, strict=True)}
-    step_expr, total = f.kernel.size(Size(step, open_)), f.kernel.size(cut.extent)
+    step_expr, total = f.kernel.size(Size(step, open_), "step"), f.kernel.size(cut.extent)
     length = f.kernel.size(width)
-    with b.loop("share", 0, f.kernel.size(Size(shares, open_)), "parallel") as share:
+    with b.loop("share", 0, f.kernel.size(Size(shares, open_), "shares"), "parallel") as share:
         start = b.let("start", b.mul(share, step_expr))
         stop = b.let("stop", b.min(b.add(start, step_expr), total))
         base = b.let("base", b.mul(share, length))
@@ -1209,9 +1215,11 @@ def _combine_columns(body: Body, analysis: _Analysis, name: str, shares: Size, c
     below = _below([body.results[i].expr for i in columns])
     f.buffers({leaf for e in below if (leaf := leaf_name(e, body)) is not None}, columns)
     width = body.space[-1]
-    length, count = f.kernel.size(width), f.kernel.size(shares)
+    length, count = f.kernel.size(width), f.kernel.size(shares, "shares")
     axis = f.inner[-1]
-    parallel = width.value * shares.value * len(partials) > FLAT_TURN or width.dynamic
+    # An open number of shares must not decide: a new size needs no new code.
+    about = COLUMN_SHARES if shares.dynamic else shares.value
+    parallel = width.value * about * len(partials) > FLAT_TURN or width.dynamic
     turns = b.floordiv(b.add(length, COLUMN_TURN - 1), b.const(COLUMN_TURN, "i64"))
     with b.loop("block", 0, turns, "parallel" if parallel else "serial") as block:
         start = b.let("start", b.mul(block, b.const(COLUMN_TURN, "i64")))
@@ -1332,9 +1340,9 @@ def _in_shares(body: Body, analysis: _Analysis, name: str) -> list[Lowered]:
     dynamic = length.dynamic
     partials = [f.kernel.partial(f"p{i}", i, fold.dtype) for i, fold in enumerate(analysis.folds)]
     outer_results = [i for i, r in enumerate(body.results) if not r.inner]
-    step_expr, total = f.kernel.size(Size(step, dynamic)), f.kernel.size(length)
+    step_expr, total = f.kernel.size(Size(step, dynamic), "step"), f.kernel.size(length)
     row_form = len(body.space) - 1 in body.axes
-    with b.loop("share", 0, f.kernel.size(Size(shares, dynamic)), "parallel") as share:
+    with b.loop("share", 0, f.kernel.size(Size(shares, dynamic), "shares"), "parallel") as share:
         start = b.let("start", b.mul(share, step_expr))
         stop = b.let("stop", b.min(b.add(start, step_expr), total))
 
@@ -1415,7 +1423,7 @@ def _combine(
             place = b.add(b.mul(place, f.kernel.size(axis.extent)), variable)
         known: dict[int, ir.Expr] = {}
         carries = [b.carry("fold", _INITIAL[fold.op](b, fold.dtype), fold.op) for fold in analysis.folds]
-        with b.loop("s", 0, f.kernel.size(Size(shares, dynamic)), "serial", carries) as s:
+        with b.loop("s", 0, f.kernel.size(Size(shares, dynamic), "shares"), "serial", carries) as s:
             at_share = b.add(b.mul(s, f.kernel.size(Size(stride, kept_dynamic))), place)
             for carry, buffer in zip(carries, partials, strict=True):
                 b.update(carry, b.load(buffer, at_share))
