@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -102,3 +102,6 @@ class _NoState:
 
     def reserve(self, node: Node, count: int) -> tuple[tuple[int, int], int]:
         raise RuntimeError("a constant cannot draw random numbers")
+
+    def fork(self) -> Self:
+        return self
