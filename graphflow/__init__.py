@@ -123,6 +123,10 @@ from graphflow.ops.linalg import (
     matrix_determinant as matrix_determinant, matrix_inverse as matrix_inverse, matrix_solve as matrix_solve,
     norm as norm, qr as qr, sparse_matmul as sparse_matmul, tensordot as tensordot, trace as trace,
 )
+from graphflow.ops.queues import (
+    FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,
+    QueueBase as QueueBase, RandomShuffleQueue as RandomShuffleQueue,
+)
 from graphflow.ops.random import (
     multinomial as multinomial, random_crop as random_crop, random_normal as random_normal,
     random_shuffle as random_shuffle, random_uniform as random_uniform, truncated_normal as truncated_normal,

@@ -324,10 +324,17 @@ def feed_array(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
         )
     if value is None:
         raise TypeError(f"Cannot feed None for Tensor {tensor.name!r}")
-    dtype = tensor.handle_dtype if tensor.dtype is dtypes.resource else tensor.dtype
+    dtype = tensor.handle_dtype if tensor.is_variable else tensor.dtype
     wanted = dtype.numpy
     if dtype is dtypes.string:
         return _string_array(tensor, value)
+    if not dtype.is_numpy_compatible:
+        # Handles and variants: what a fetch of such a tensor gave.
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            return value
+        array = np.empty((), object)
+        array[()] = value
+        return array
     try:
         array = np.asarray(value)
     except ValueError as error:

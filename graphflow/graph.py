@@ -136,6 +136,11 @@ class Tensor:
         return self._shape
 
     @property
+    def is_variable(self) -> bool:
+        """Whether this is the handle of a variable; handles of queues, tables and the like are ordinary values."""
+        return self._handle is not None
+
+    @property
     def handle_dtype(self) -> DType:
         """For a resource handle: the dtype of the variable behind it."""
         return self._handle_data()[0]
@@ -478,6 +483,7 @@ class _Scopes(threading.local):
         self.colocation: list[Operation] = []
         self.gradient_override: dict[str, str] = {}
         self.attr_scope: dict[str, Any] = {}
+        self.container = ""
 
 
 class Graph:
@@ -861,8 +867,13 @@ class Graph:
 
     @contextlib.contextmanager
     def container(self, container_name: str) -> Iterator[str]:
-        """Accepted for TF1 programs: graphflow keeps all variables of a session in one container."""
-        yield container_name
+        """Operations made inside that keep something in the session do so in this container; see `Session.reset`."""
+        scopes = self._scopes
+        old, scopes.container = scopes.container, container_name
+        try:
+            yield container_name
+        finally:
+            scopes.container = old
 
     @contextlib.contextmanager
     def gradient_override_map(self, op_type_map: dict[str, str]) -> Iterator[None]:

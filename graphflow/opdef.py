@@ -1048,7 +1048,7 @@ def _emit_in(
         if attr.name not in values:
             if not attr.has_default:
                 raise TypeError(f"{definition.name} {full_name!r} needs the attribute {attr.name!r}")
-            values[attr.name] = attr.default
+            values[attr.name] = graph._scopes.container if attr.name == "container" else attr.default
         elif attr.allowed or attr.minimum is not None:
             check_attr(definition, attr, values[attr.name], full_name)
     operation = make_operation(graph, definition, flat, values, full_name)
@@ -1099,7 +1099,7 @@ def make_operation(
     )
     for output in operation.outputs:
         if output.dtype is dtypes.resource:
-            if "dtype" in attrs and "shape" in attrs:
+            if "shape" in attrs and attrs.get("dtype", dtypes.resource) is not dtypes.resource:
                 output._handle = (attrs["dtype"], attrs["shape"])
             elif operation.inputs and operation.inputs[0].dtype is dtypes.resource:
                 output._handle = operation.inputs[0]._handle

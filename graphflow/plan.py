@@ -1425,6 +1425,9 @@ class Plan:
         except BaseException as error:
             _mark(error, step)
             raise
+        if step.with_store and store is not None and workspace.version != store.version:
+            # The step has waited for another run, which has given variables new places.
+            self._bind(workspace, store)
         results = (result,) if len(targets) == 1 else tuple(result or ())
         if len(results) != len(targets):
             raise ValueError(f'host step "{step.name}" returned {len(results)} values, not {len(targets)}')

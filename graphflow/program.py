@@ -616,7 +616,7 @@ def freeze(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = ()) 
     for tensor in feeds:
         dtype, shape = tensor.dtype, tensor.shape
         name = ""
-        if dtype is dtypes.resource:
+        if tensor.is_variable:
             dtype, shape, name = tensor.handle_dtype, tensor.handle_shape, variable_name(tensor)
         attrs = {"dtype": dtype, "shape": shape, "feed": tensor.name}
         node = builder.node(

@@ -13,12 +13,13 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from graphflow import dtypes, errors, reference, timeline
+from graphflow import errors, reference, timeline
 from graphflow.compiler import CompileOptions, compile_graph
 from graphflow.config import BACKEND
 from graphflow.contents import Content
@@ -37,6 +38,7 @@ from graphflow.memory import machine_bytes
 from graphflow.ops.random import samples_reserved
 from graphflow.plan import Plan, TraceEvent
 from graphflow.program import Node, Program, freeze, variable_name
+from graphflow.resources import Resources
 from graphflow.variable_store import UninitializedVariableError, VariableShapeError, VariableStore
 from graphflow.variables import Variable
 
@@ -63,6 +65,7 @@ _PASSES_TO_ASK_FOR = {
 _SWITCHED_OFF = 2
 _SWITCHED_ON = (1, 3)
 _FED = object()  # between fetches and feed keys in a runner's key
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # those that nobody has closed
 _LEAVES = frozenset({Tensor, Operation, Variable, str})
 _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 
@@ -108,82 +111,6 @@ class Executable(Protocol):
         """Returns the plan for feeds of these shapes and contents, and for the present shapes of the variables."""
 
 
-class SessionState(VariableStore):
-    """What a session keeps between runs: values of variables, counters of random operations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.closed = False
-        self._random_lock = threading.Lock()
-        self._keys: dict[str, tuple[int, int]] = {}
-        self._counters: dict[str, int] = {}
-        self._local = threading.local()
-
-    def read(self, name: str) -> Array:
-        """Returns a copy of a variable's value."""
-        return self.get(name)
-
-    def write(self, name: str, value: Array) -> None:
-        """Sets a variable."""
-        self.set(name, value)
-
-    def reserve(self, node: Any, count: int) -> tuple[tuple[int, int], int]:
-        """Returns key and counter for a random operation that makes `count` numbers, and moves its counter on.
-
-        The key is the pair of the operation's seeds; without seeds it is drawn once per session and operation. The
-        counter counts blocks of four 32-bit numbers and moves as TensorFlow's kernels move theirs.
-        """
-        name = node.name
-        seeds = (int(node.attrs.get("seed", 0)), int(node.attrs.get("seed2", 0)))
-        with self._random_lock:
-            if seeds == (0, 0):
-                seeds = self._keys.setdefault(name, _drawn_key())
-            counter = self._counters.get(name, 0)
-            self._counters[name] = counter + _blocks(node, count)
-        return seeds, counter
-
-    def fork(self) -> SessionState:
-        """Returns a copy; its random operations draw what this one's will."""
-        made = super().fork()
-        with self._random_lock:
-            made._keys = self._keys  # the same: a key that is drawn there holds here
-            made._random_lock = self._random_lock
-            made._counters = dict(self._counters)
-        return made
-
-    def set_deadline(self, deadline: float | None) -> None:
-        """Says when the present thread's run has to stop, on the clock of `time.monotonic`."""
-        self._local.deadline = deadline
-
-    def between_steps(self) -> None:
-        """Raises if the present thread's run is to stop.
-
-        Raises:
-          CancelledError: if the session was closed.
-          DeadlineExceededError: if the run's time is up.
-        """
-        if self.closed:
-            raise errors.CancelledError(None, None, "Session has been closed; the run was cancelled.")
-        deadline = getattr(self._local, "deadline", None)
-        if deadline is not None and time.monotonic() > deadline:
-            raise errors.DeadlineExceededError(None, None, "Timed out waiting for the run to finish.")
-
-
-def _drawn_key() -> tuple[int, int]:
-    drawn = int.from_bytes(os.urandom(16), "little")
-    return drawn & (2**63 - 1) | 1, drawn >> 64 & (2**63 - 1)
-
-
-def _blocks(node: Any, count: int) -> int:
-    dims = node.outputs[0].shape.as_tuple()
-    if dims is None or None in dims:
-        inner = [size or 1 for size in (dims or ())[1:]]
-        dims = (count // max(math.prod(inner), 1), *inner) if node.type == "RandomShuffle" else (count,)
-        if node.type == "Multinomial":
-            dims = (1, count)
-    return samples_reserved(node.type, (), [np.broadcast_to(np.uint8(0), dims)])
-
-
 class _Gate:
     """Lets many runs that only read variables in at once, or one that writes them.
 
@@ -227,6 +154,118 @@ class _Gate:
     def leave_write(self) -> None:
         self._writer = 0
         self._lock.release()
+
+    @contextlib.contextmanager
+    def left(self) -> Iterator[None]:
+        """Inside, the present thread is outside, however often it has come in."""
+        me = threading.get_ident()
+        wrote = self._writer == me
+        if wrote:
+            self.leave_write()
+        entered = self._readers.count(me)
+        for _ in range(entered):
+            self._readers.remove(me)
+        try:
+            yield
+        finally:
+            if wrote:
+                self.enter_to_write()
+            for _ in range(entered):
+                self.enter_to_read()
+
+
+class SessionState(VariableStore):
+    """What a session keeps between runs: values of variables, counters of random operations, resources.
+
+    Attributes:
+      closed: whether the session is closed.
+      gate: who may read or write the variables just now.
+      resources: queues, tables and the like.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+        self.gate = _Gate()
+        self.resources = Resources()
+        self._random_lock = threading.Lock()
+        self._keys: dict[str, tuple[int, int]] = {}
+        self._counters: dict[str, int] = {}
+        self._local = threading.local()
+
+    def read(self, name: str) -> Array:
+        """Returns a copy of a variable's value."""
+        return self.get(name)
+
+    def write(self, name: str, value: Array) -> None:
+        """Sets a variable."""
+        self.set(name, value)
+
+    def reserve(self, node: Any, count: int) -> tuple[tuple[int, int], int]:
+        """Returns key and counter for a random operation that makes `count` numbers, and moves its counter on.
+
+        The key is the pair of the operation's seeds; without seeds it is drawn once per session and operation. The
+        counter counts blocks of four 32-bit numbers and moves as TensorFlow's kernels move theirs.
+        """
+        name = node.name
+        seeds = (int(node.attrs.get("seed", 0)), int(node.attrs.get("seed2", 0)))
+        with self._random_lock:
+            if seeds == (0, 0):
+                seeds = self._keys.setdefault(name, _drawn_key())
+            counter = self._counters.get(name, 0)
+            self._counters[name] = counter + _blocks(node, count)
+        return seeds, counter
+
+    def fork(self) -> SessionState:
+        """Returns a copy; its random operations draw what this one's will."""
+        made = super().fork()
+        with self._random_lock:
+            made._keys = self._keys  # the same: a key that is drawn there holds here
+            made._random_lock = self._random_lock
+            made._counters = dict(self._counters)
+        made.resources = self.resources
+        return made
+
+    def aside(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, runs of other threads may have the variables."""
+        return self.gate.left()
+
+    def seconds_left(self) -> float | None:
+        """How long the present thread's run may still take; None: as long as it likes."""
+        deadline: float | None = getattr(self._local, "deadline", None)
+        return None if deadline is None else deadline - time.monotonic()
+
+    def set_deadline(self, deadline: float | None) -> None:
+        """Says when the present thread's run has to stop, on the clock of `time.monotonic`."""
+        self._local.deadline = deadline
+
+    def between_steps(self) -> None:
+        """Raises if the present thread's run is to stop.
+
+        Raises:
+          CancelledError: if the session was closed.
+          DeadlineExceededError: if the run's time is up.
+        """
+        if self.closed:
+            raise errors.CancelledError(None, None, "Session has been closed; the run was cancelled.")
+        deadline = getattr(self._local, "deadline", None)
+        if deadline is not None and time.monotonic() > deadline:
+            raise errors.DeadlineExceededError(None, None, "Timed out waiting for the run to finish.")
+
+
+def _drawn_key() -> tuple[int, int]:
+    drawn = int.from_bytes(os.urandom(16), "little")
+    return drawn & (2**63 - 1) | 1, drawn >> 64 & (2**63 - 1)
+
+
+def _blocks(node: Any, count: int) -> int:
+    dims = node.outputs[0].shape.as_tuple()
+    if dims is None or None in dims:
+        inner = [size or 1 for size in (dims or ())[1:]]
+        dims = (count // max(math.prod(inner), 1), *inner) if node.type == "RandomShuffle" else (count,)
+        if node.type == "Multinomial":
+            dims = (1, count)
+    return samples_reserved(node.type, (), [np.broadcast_to(np.uint8(0), dims)])
 
 
 class _Runner:
@@ -371,7 +410,7 @@ class _Runner:
 
     def _check_shapes(self, shapes: Shapes) -> None:
         for tensor, given in zip(self.feeds.tensors, shapes, strict=True):
-            shape = tensor.handle_shape if tensor.dtype is dtypes.resource else tensor.shape
+            shape = tensor.handle_shape if tensor.is_variable else tensor.shape
             if not shape.is_compatible_with(given):
                 made = f"; it was made at {tensor.op.user_line}" if tensor.op.user_line else ""
                 raise ValueError(
@@ -484,7 +523,7 @@ class Session:
         self._interpreted = BACKEND.get() == "reference"
         self._target = target
         self._state = SessionState()
-        self._gate = _Gate()
+        self._gate = self._state.gate
         self._closed = False
         self._warm: dict[Any, _Runner] = {}
         # Shorter ways, by tensor: functions of a feed_dict that answer NotImplemented if it does not fit.
@@ -498,6 +537,7 @@ class Session:
         self._contexts: list[contextlib.ExitStack] = []
         timeout = getattr(config, "operation_timeout_in_ms", 0)
         self._timeout = timeout / 1e3 if timeout else None
+        _sessions.add(self)
 
     @property
     def graph(self) -> Graph:
@@ -815,7 +855,7 @@ class Session:
         return default_session(self)
 
     def close(self) -> None:
-        """Ends the session: frees its variables and plans, and cancels runs under way in other threads."""
+        """Ends the session: frees its variables, resources and plans, and cancels runs under way in other threads."""
         with self._lock:
             if self._closed:
                 return
@@ -824,6 +864,7 @@ class Session:
             self._warm.clear()
             self._direct.clear()
             self._executables.clear()
+        self._state.resources.close()
         self._state.clear()
 
     def __enter__(self) -> Session:
@@ -849,8 +890,26 @@ class Session:
         return [DeviceAttributes(_CPU, "CPU", machine_bytes(), 1)]
 
     @staticmethod
-    def reset(target: str, containers: Any = None, config: Any = None) -> None:
-        """Accepted: variables end with their session, so there is nothing to reset."""
+    def reset(target: str, containers: Sequence[str] | None = None, config: Any = None) -> None:
+        """Closes all sessions of this process, which frees what they keep.
+
+        Args:
+          target: "" or "local"; there are no remote sessions.
+          containers: names of containers, whose resources are freed first.
+          config: accepted.
+
+        Raises:
+          UnimplementedError: for a remote target.
+        """
+        if target not in ("", "local", b"", b"local"):
+            raise errors.UnimplementedError(
+                None, None, f"remote sessions are not available: target {target!r}"
+            )
+        sessions = list(_sessions)
+        for session in sessions if containers else ():
+            session._state.resources.clear(frozenset(containers or ()))
+        for session in sessions:
+            session.close()
 
     def __repr__(self) -> str:
         return f"<gf.{type(self).__name__}{' (closed)' if self._closed else ''}>"
@@ -1018,10 +1077,10 @@ _NEVER: Any = _Never()
 
 
 def _fed_dtype(tensor: Tensor) -> np.dtype[Any]:
-    dtype = tensor.handle_dtype if tensor.dtype is dtypes.resource else tensor.dtype
+    dtype = tensor.handle_dtype if tensor.is_variable else tensor.dtype
     # Strings are checked one by one: an object array may hold anything.
     never: np.dtype[Any] = _NEVER
-    return never if dtype.name == "string" else dtype.numpy
+    return never if dtype.numpy.kind == "O" else dtype.numpy
 
 
 _BY_CAUSE: tuple[tuple[tuple[type[Exception], ...], type[errors.OpError]], ...] = (

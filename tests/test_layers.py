@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "graphflow"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "config", "namespace", "nest", "records"),
     ("behavior",),
-    ("dtypes", "shapes"),
+    ("dtypes", "shapes", "resources"),
     ("loops.ir",),
     ("loops.build",),  # the only part of the machine column that ops may see
     ("loops.",),

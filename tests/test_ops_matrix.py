@@ -27,6 +27,12 @@ from tests.samples import Array, Sample, all_samples
 TABLE = all_samples()
 OPS = registered_ops()
 
+QUEUE_OPS = (
+    "FIFOQueueV2", "PaddingFIFOQueueV2", "PriorityQueueV2", "QueueCloseV2", "QueueDequeueManyV2",
+    "QueueDequeueUpToV2", "QueueDequeueV2", "QueueEnqueueManyV2", "QueueEnqueueV2", "QueueIsClosedV2", "QueueSizeV2",
+    "RandomShuffleQueueV2",
+)  # fmt: skip
+
 # What has no meaning outside a run of its own kind is tested where it lives.
 NOT_IN_THE_MATRIX = {
     "Placeholder": "it is what every other test feeds",
@@ -34,6 +40,7 @@ NOT_IN_THE_MATRIX = {
     "GraphflowFeed": "it only stands in programs, and in every one that is fed: tests/test_program.py",
     "GraphflowVariable": "likewise, in every program that reads a variable",
     "GraphflowVariableIsInitialized": "it asks the session: tests/test_variables.py",
+    **dict.fromkeys(QUEUE_OPS, "queues live in a session: tests/test_queues.py"),
 }
 CASES = [
     pytest.param(op_type, sample, id=f"{op_type}-{i}-{sample.name}" if sample.name else f"{op_type}-{i}")

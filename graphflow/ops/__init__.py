@@ -8,6 +8,7 @@ from graphflow.ops import (
     layout,
     linalg,
     nn,
+    queues,
     random,
     reduction,
     source,
@@ -16,6 +17,6 @@ from graphflow.ops import (
 )
 
 __all__ = [
-    "control", "convolution", "elementwise", "io", "layout", "linalg", "nn", "random", "reduction", "source", "state",
-    "training",
+    "control", "convolution", "elementwise", "io", "layout", "linalg", "nn", "queues", "random", "reduction", "source",
+    "state", "training",
 ]  # fmt: skip
