@@ -72,56 +72,50 @@ from graphflow.ops.control import (
     print as print, py_func as py_func, py_function as py_function, timestamp as timestamp, tuple as tuple,
     verify_tensor_all_finite as verify_tensor_all_finite,
 )
+from graphflow.ops.diagonals import (
+    diag as diag, diag_part as diag_part, matrix_band_part as matrix_band_part, matrix_diag as matrix_diag,
+    matrix_diag_part as matrix_diag_part, matrix_set_diag as matrix_set_diag,
+)
 from graphflow.ops.elementwise import (
     abs as abs, accumulate_n as accumulate_n, acos as acos, acosh as acosh, add as add, add_n as add_n,
     angle as angle, asin as asin, asinh as asinh, atan as atan, atan2 as atan2, atanh as atanh,
     bitcast as bitcast, cast as cast, ceil as ceil, clip_by_value as clip_by_value, complex as complex,
-    conj as conj, cos as cos, cosh as cosh, digamma as digamma, div as div, div_no_nan as div_no_nan,
-    divide as divide, equal as equal, erf as erf, erfc as erfc, exp as exp, expm1 as expm1, floor as floor,
-    floor_div as floor_div, floordiv as floordiv, floormod as floormod, greater as greater,
-    greater_equal as greater_equal, imag as imag, is_finite as is_finite, is_inf as is_inf, is_nan as is_nan,
-    less as less, less_equal as less_equal, lgamma as lgamma, log as log, log1p as log1p,
-    log_sigmoid as log_sigmoid, logical_and as logical_and, logical_not as logical_not,
-    logical_or as logical_or, logical_xor as logical_xor, maximum as maximum, minimum as minimum, mod as mod,
-    multiply as multiply, negative as negative, not_equal as not_equal, polygamma as polygamma, pow as pow,
-    real as real, realdiv as realdiv, reciprocal as reciprocal, rint as rint, round as round, rsqrt as rsqrt,
-    saturate_cast as saturate_cast, scalar_mul as scalar_mul, sigmoid as sigmoid, sign as sign, sin as sin,
-    sinh as sinh, sqrt as sqrt, square as square, squared_difference as squared_difference,
-    subtract as subtract, tan as tan, tanh as tanh, to_bfloat16 as to_bfloat16,
-    to_complex128 as to_complex128, to_complex64 as to_complex64, to_double as to_double,
-    to_float as to_float, to_int32 as to_int32, to_int64 as to_int64, truediv as truediv,
-    truncatediv as truncatediv, truncatemod as truncatemod, where as where, where_v2 as where_v2,
-    zeta as zeta,
+    conj as conj, cos as cos, cosh as cosh, div as div, div_no_nan as div_no_nan, divide as divide,
+    equal as equal, exp as exp, expm1 as expm1, floor as floor, floor_div as floor_div, floordiv as floordiv,
+    floormod as floormod, greater as greater, greater_equal as greater_equal, imag as imag,
+    is_finite as is_finite, is_inf as is_inf, is_nan as is_nan, less as less, less_equal as less_equal,
+    log as log, log1p as log1p, log_sigmoid as log_sigmoid, logical_and as logical_and,
+    logical_not as logical_not, logical_or as logical_or, logical_xor as logical_xor, maximum as maximum,
+    minimum as minimum, mod as mod, multiply as multiply, negative as negative, not_equal as not_equal,
+    pow as pow, real as real, realdiv as realdiv, reciprocal as reciprocal, rint as rint, round as round,
+    rsqrt as rsqrt, saturate_cast as saturate_cast, scalar_mul as scalar_mul, sigmoid as sigmoid,
+    sign as sign, sin as sin, sinh as sinh, sqrt as sqrt, square as square,
+    squared_difference as squared_difference, subtract as subtract, tan as tan, tanh as tanh,
+    to_bfloat16 as to_bfloat16, to_complex128 as to_complex128, to_complex64 as to_complex64,
+    to_double as to_double, to_float as to_float, to_int32 as to_int32, to_int64 as to_int64,
+    truediv as truediv, truncatediv as truncatediv, truncatemod as truncatemod, where as where,
+    where_v2 as where_v2,
+)
+from graphflow.ops.factorizations import (
+    cholesky as cholesky, matrix_determinant as matrix_determinant, matrix_inverse as matrix_inverse,
+    matrix_solve as matrix_solve, qr as qr,
 )
 from graphflow.ops.layout import (
     batch_gather as batch_gather, batch_to_space_nd as batch_to_space_nd, boolean_mask as boolean_mask,
-    broadcast_to as broadcast_to, concat as concat, depth_to_space as depth_to_space, diag as diag,
-    diag_part as diag_part, dynamic_partition as dynamic_partition, dynamic_stitch as dynamic_stitch,
-    expand_dims as expand_dims, gather as gather, gather_nd as gather_nd,
-    invert_permutation as invert_permutation, matrix_band_part as matrix_band_part,
-    matrix_diag as matrix_diag, matrix_diag_part as matrix_diag_part, matrix_set_diag as matrix_set_diag,
-    matrix_transpose as matrix_transpose, meshgrid as meshgrid, newaxis as newaxis, one_hot as one_hot,
-    pad as pad, reshape as reshape, reverse as reverse, reverse_sequence as reverse_sequence,
-    reverse_v2 as reverse_v2, roll as roll, scatter_nd as scatter_nd, segment_max as segment_max,
-    segment_mean as segment_mean, segment_min as segment_min, segment_prod as segment_prod,
-    segment_sum as segment_sum, sequence_mask as sequence_mask, setdiff1d as setdiff1d, slice as slice,
-    space_to_batch_nd as space_to_batch_nd, space_to_depth as space_to_depth, split as split,
-    squeeze as squeeze, stack as stack, strided_slice as strided_slice,
-    tensor_scatter_add as tensor_scatter_add, tensor_scatter_nd_add as tensor_scatter_nd_add,
-    tensor_scatter_nd_sub as tensor_scatter_nd_sub, tensor_scatter_nd_update as tensor_scatter_nd_update,
-    tensor_scatter_sub as tensor_scatter_sub, tensor_scatter_update as tensor_scatter_update, tile as tile,
-    transpose as transpose, unique as unique, unique_with_counts as unique_with_counts,
-    unsorted_segment_max as unsorted_segment_max, unsorted_segment_mean as unsorted_segment_mean,
-    unsorted_segment_min as unsorted_segment_min, unsorted_segment_prod as unsorted_segment_prod,
-    unsorted_segment_sqrt_n as unsorted_segment_sqrt_n, unsorted_segment_sum as unsorted_segment_sum,
-    unstack as unstack,
+    broadcast_to as broadcast_to, concat as concat, depth_to_space as depth_to_space,
+    dynamic_partition as dynamic_partition, dynamic_stitch as dynamic_stitch, expand_dims as expand_dims,
+    gather as gather, invert_permutation as invert_permutation, matrix_transpose as matrix_transpose,
+    meshgrid as meshgrid, newaxis as newaxis, one_hot as one_hot, pad as pad, reshape as reshape,
+    reverse as reverse, reverse_sequence as reverse_sequence, reverse_v2 as reverse_v2, roll as roll,
+    sequence_mask as sequence_mask, slice as slice, space_to_batch_nd as space_to_batch_nd,
+    space_to_depth as space_to_depth, split as split, squeeze as squeeze, stack as stack,
+    strided_slice as strided_slice, tile as tile, transpose as transpose, unstack as unstack,
 )
 from graphflow.ops.linalg import (
-    batch_matmul as batch_matmul, cholesky as cholesky, clip_by_average_norm as clip_by_average_norm,
+    batch_matmul as batch_matmul, clip_by_average_norm as clip_by_average_norm,
     clip_by_global_norm as clip_by_global_norm, clip_by_norm as clip_by_norm, cross as cross,
-    einsum as einsum, eye as eye, global_norm as global_norm, matmul as matmul,
-    matrix_determinant as matrix_determinant, matrix_inverse as matrix_inverse, matrix_solve as matrix_solve,
-    norm as norm, qr as qr, sparse_matmul as sparse_matmul, tensordot as tensordot, trace as trace,
+    einsum as einsum, eye as eye, global_norm as global_norm, matmul as matmul, norm as norm,
+    sparse_matmul as sparse_matmul, tensordot as tensordot, trace as trace,
 )
 from graphflow.ops.queues import (
     FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,
@@ -132,11 +126,28 @@ from graphflow.ops.random import (
     random_shuffle as random_shuffle, random_uniform as random_uniform, truncated_normal as truncated_normal,
 )
 from graphflow.ops.reduction import (
-    arg_max as arg_max, arg_min as arg_min, argmax as argmax, argmin as argmin, argsort as argsort,
+    arg_max as arg_max, arg_min as arg_min, argmax as argmax, argmin as argmin,
     count_nonzero as count_nonzero, cumprod as cumprod, cumsum as cumsum, reduce_all as reduce_all,
     reduce_any as reduce_any, reduce_logsumexp as reduce_logsumexp, reduce_max as reduce_max,
-    reduce_mean as reduce_mean, reduce_min as reduce_min, reduce_prod as reduce_prod, reduce_sum as reduce_sum,
-    sort as sort,
+    reduce_mean as reduce_mean, reduce_min as reduce_min, reduce_prod as reduce_prod,
+    reduce_sum as reduce_sum,
+)
+from graphflow.ops.scatter import (
+    gather_nd as gather_nd, scatter_nd as scatter_nd, tensor_scatter_add as tensor_scatter_add,
+    tensor_scatter_nd_add as tensor_scatter_nd_add, tensor_scatter_nd_sub as tensor_scatter_nd_sub,
+    tensor_scatter_nd_update as tensor_scatter_nd_update, tensor_scatter_sub as tensor_scatter_sub,
+    tensor_scatter_update as tensor_scatter_update,
+)
+from graphflow.ops.segments import (
+    segment_max as segment_max, segment_mean as segment_mean, segment_min as segment_min,
+    segment_prod as segment_prod, segment_sum as segment_sum, unsorted_segment_max as unsorted_segment_max,
+    unsorted_segment_mean as unsorted_segment_mean, unsorted_segment_min as unsorted_segment_min,
+    unsorted_segment_prod as unsorted_segment_prod, unsorted_segment_sqrt_n as unsorted_segment_sqrt_n,
+    unsorted_segment_sum as unsorted_segment_sum,
+)
+from graphflow.ops.sorting import (
+    argsort as argsort, setdiff1d as setdiff1d, sort as sort, unique as unique,
+    unique_with_counts as unique_with_counts,
 )
 from graphflow.ops.source import (
     broadcast_dynamic_shape as broadcast_dynamic_shape, broadcast_static_shape as broadcast_static_shape,
@@ -145,6 +156,9 @@ from graphflow.ops.source import (
     ones_like as ones_like, placeholder as placeholder, placeholder_with_default as placeholder_with_default,
     prevent_gradient as prevent_gradient, range as range, rank as rank, shape as shape, shape_n as shape_n,
     size as size, stop_gradient as stop_gradient, zeros as zeros, zeros_like as zeros_like,
+)
+from graphflow.ops.special import (
+    digamma as digamma, erf as erf, erfc as erfc, lgamma as lgamma, polygamma as polygamma, zeta as zeta,
 )
 from graphflow.shapes import Dimension as Dimension, TensorShape as TensorShape
 from graphflow.variable_scope import (

@@ -8,16 +8,18 @@ A table: each name stands once where it is defined, and is only passed on here.
 
 from typing import TYPE_CHECKING
 
-from graphflow.ops.layout import (
+from graphflow.ops.diagonals import (
     diag as _diag, diag_part as _diag_part, matrix_band_part as _matrix_band_part,
     matrix_diag as _matrix_diag, matrix_diag_part as _matrix_diag_part, matrix_set_diag as _matrix_set_diag,
-    matrix_transpose as matrix_transpose,
 )
+from graphflow.ops.factorizations import (
+    cholesky as cholesky, matrix_determinant as _matrix_determinant, matrix_inverse as _matrix_inverse,
+    matrix_solve as _matrix_solve, qr as qr,
+)
+from graphflow.ops.layout import matrix_transpose as matrix_transpose
 from graphflow.ops.linalg import (
-    adjoint as adjoint, cholesky as cholesky, cross as cross, einsum as einsum, eye as eye,
-    global_norm as global_norm, l2_normalize as l2_normalize, matmul as matmul,
-    matrix_determinant as _matrix_determinant, matrix_inverse as _matrix_inverse,
-    matrix_solve as _matrix_solve, matvec as matvec, norm as norm, qr as qr, tensordot as tensordot,
+    adjoint as adjoint, cross as cross, einsum as einsum, eye as eye, global_norm as global_norm,
+    l2_normalize as l2_normalize, matmul as matmul, matvec as matvec, norm as norm, tensordot as tensordot,
     trace as trace,
 )
 from graphflow.namespace import lazy

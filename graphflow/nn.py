@@ -33,10 +33,11 @@ from graphflow.ops.nn import (
     softmax as softmax, softmax_cross_entropy_with_logits as softmax_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits_v2 as softmax_cross_entropy_with_logits_v2,
     sparse_softmax_cross_entropy_with_logits as sparse_softmax_cross_entropy_with_logits,
-    sufficient_statistics as sufficient_statistics, swish as swish, top_k as top_k,
+    sufficient_statistics as sufficient_statistics, swish as swish,
     weighted_cross_entropy_with_logits as weighted_cross_entropy_with_logits,
     weighted_moments as weighted_moments, zero_fraction as zero_fraction,
 )
+from graphflow.ops.sorting import top_k as top_k
 from graphflow.namespace import lazy
 
 # Other names of the same.

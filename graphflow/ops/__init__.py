@@ -3,20 +3,23 @@
 from graphflow.ops import (
     control,
     convolution,
+    diagonals,
     elementwise,
+    factorizations,
     io,
     layout,
     linalg,
     nn,
     queues,
     random,
-    reduction,
+    scatter,
+    segments,
+    sorting,
     source,
     state,
-    training,
 )
 
 __all__ = [
-    "control", "convolution", "elementwise", "io", "layout", "linalg", "nn", "queues", "random", "reduction", "source",
-    "state", "training",
+    "control", "convolution", "diagonals", "elementwise", "factorizations", "io", "layout", "linalg", "nn",
+    "queues", "random", "scatter", "segments", "sorting", "source", "state",
 ]  # fmt: skip

@@ -14,41 +14,28 @@ from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import IndexedSlices, Tensor, name_scope
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op, override_operator
 from graphflow.ops.rules import (
-    COMPLEX,
-    FLOATS,
     NUMBERS,
-    REALS,
     Array,
-    Declaration,
+    IndexMap,
+    Sizes,
     canonical_axes,
     canonical_axis,
+    checked_axis,
     conjugate,
     materialized,
     merged,
     rank_at_least,
     rank_exactly,
+    refuse,
     same_as_first,
     shape_input,
     shape_tensor,
     widened,
+    zero_of,
 )
 from graphflow.shapes import UNKNOWN, Dimension, TensorShape
 
 newaxis = None
-Sizes = tuple[int, ...]
-IndexMap = tuple[int, Sizes]
-
-
-def _refuse(message: str) -> InvalidArgumentError:
-    return InvalidArgumentError(None, None, message)
-
-
-def _checked_axis(axis: Any, rank: int) -> int:
-    """An axis in [0, rank), for bodies."""
-    at = int(axis)
-    if not -rank <= at < rank:
-        raise _refuse(f"axis {at} is outside [{-rank}, {rank})")
-    return at % rank
 
 
 def _dim(shape: TensorShape, axis: int) -> int | None:
@@ -98,14 +85,14 @@ def reshape_op(tensor: Array, shape: Array) -> Any:
     """The elements in row-major order under another shape; one size may be -1."""
     sizes = [int(size) for size in shape]
     if any(size < -1 for size in sizes) or sizes.count(-1) > 1:
-        raise _refuse(f"shape {sizes} has negative sizes or more than one -1")
+        raise refuse(f"shape {sizes} has negative sizes or more than one -1")
     known = math.prod(size for size in sizes if size != -1)
     fits = tensor.size == known if -1 not in sizes else known != 0 and tensor.size % known == 0
     if -1 in sizes and known == 0 and tensor.size == 0:
         sizes[sizes.index(-1)] = 0
         fits = True
     if not fits:
-        raise _refuse(
+        raise refuse(
             f"Input to reshape is a tensor with {tensor.size} values, but the requested shape {sizes} has {known}"
         )
     return np.reshape(tensor, sizes)
@@ -148,7 +135,7 @@ def _expand_dims_shape(node: Any) -> TensorShape:
 )  # fmt: skip
 def expand_dims_op(input: Array, dim: Array) -> Any:
     """The input with a dimension of size one put in."""
-    return np.expand_dims(input, _checked_axis(dim.ravel()[0], input.ndim + 1))
+    return np.expand_dims(input, checked_axis(dim.ravel()[0], input.ndim + 1))
 
 
 @expand_dims_op.gradient
@@ -193,10 +180,10 @@ def _squeeze_shape(node: Any) -> TensorShape:
 @op("Squeeze", "input:T", "output:T", "T:type; squeeze_dims:list(int)>=0=[]", infer=_squeeze_shape, view=True)
 def squeeze_op(input: Array, *, squeeze_dims: tuple[int, ...] = ()) -> Any:
     """The input without its dimensions of size one, or without those named."""
-    axes = tuple(_checked_axis(axis, input.ndim) for axis in squeeze_dims)
+    axes = tuple(checked_axis(axis, input.ndim) for axis in squeeze_dims)
     for axis in axes:
         if input.shape[axis] != 1:
-            raise _refuse(f"Can not squeeze dim[{axis}], expected a dimension of 1, got {input.shape[axis]}")
+            raise refuse(f"Can not squeeze dim[{axis}], expected a dimension of 1, got {input.shape[axis]}")
     return np.squeeze(input, tuple(set(axes)) if axes else None)
 
 
@@ -238,9 +225,9 @@ def _transpose_shape(node: Any) -> TensorShape:
 
 
 def _permutation(perm: Array, rank: int) -> tuple[int, ...]:
-    axes = tuple(_checked_axis(axis, rank) for axis in perm) if len(perm) == rank else ()
+    axes = tuple(checked_axis(axis, rank) for axis in perm) if len(perm) == rank else ()
     if sorted(axes) != list(range(rank)):
-        raise _refuse(f"perm {perm.tolist()} is no permutation of {rank} axes")
+        raise refuse(f"perm {perm.tolist()} is no permutation of {rank} axes")
     return axes
 
 
@@ -333,7 +320,7 @@ def _permutation_shape(node: Any) -> TensorShape:
 def invert_permutation_op(x: Array) -> Any:
     """The permutation that undoes a permutation."""
     if sorted(x.tolist()) != list(range(x.size)):
-        raise _refuse(f"{x.tolist()} is no permutation")
+        raise refuse(f"{x.tolist()} is no permutation")
     return np.argsort(x).astype(x.dtype)
 
 
@@ -367,7 +354,7 @@ def broadcast_to_op(input: Array, shape: Array) -> Any:
     try:
         return np.broadcast_to(input, tuple(int(size) for size in shape))
     except ValueError:
-        raise _refuse(f"Incompatible shapes: {list(input.shape)} vs. {shape.tolist()}") from None
+        raise refuse(f"Incompatible shapes: {list(input.shape)} vs. {shape.tolist()}") from None
 
 
 @broadcast_to_op.gradient
@@ -425,7 +412,7 @@ def _tile_shape(node: Any) -> TensorShape:
 def tile_op(input: Array, multiples: Array) -> Any:
     """The input repeated whole, so many times along each dimension."""
     if len(multiples) != input.ndim or np.any(multiples < 0):
-        raise _refuse(f"multiples {multiples.tolist()} do not fit shape {list(input.shape)}")
+        raise refuse(f"multiples {multiples.tolist()} do not fit shape {list(input.shape)}")
     return np.tile(input, tuple(int(n) for n in multiples))
 
 
@@ -494,9 +481,9 @@ def _concat_shape(node: Any) -> TensorShape:
 
 def _concatenate(values: list[Array], axis: Array) -> Any:
     try:
-        return np.concatenate(values, _checked_axis(axis, values[0].ndim))
+        return np.concatenate(values, checked_axis(axis, values[0].ndim))
     except ValueError as error:
-        raise _refuse(f"ConcatOp: {error}") from None
+        raise refuse(f"ConcatOp: {error}") from None
 
 
 @op(
@@ -589,7 +576,7 @@ def _concat_offset_shape(node: Any) -> list[TensorShape]:
 )  # fmt: skip
 def concat_offset_op(concat_dim: Array, shape: list[Array]) -> Any:
     """For shapes joined along an axis, where in the result each begins."""
-    at = _checked_axis(concat_dim, len(shape[0]))
+    at = checked_axis(concat_dim, len(shape[0]))
     offsets, total = [], 0
     for sizes in shape:
         offset = np.zeros_like(sizes)
@@ -614,7 +601,7 @@ def pack_op(values: list[Array], *, axis: int = 0) -> Any:
     try:
         return np.stack(values, axis)
     except ValueError as error:
-        raise _refuse(f"Shapes of all inputs must match: {error}") from None
+        raise refuse(f"Shapes of all inputs must match: {error}") from None
 
 
 @pack_op.gradient
@@ -667,9 +654,9 @@ def _unpack_shape(node: Any) -> list[TensorShape]:
 @op("Unpack", "value:T", "output:num*T", "num:int>=0; T:type; axis:int=0", infer=_unpack_shape)
 def unpack_op(value: Array, *, num: int, axis: int = 0) -> Any:
     """The slices along an axis, without that axis."""
-    at = _checked_axis(axis, value.ndim)
+    at = checked_axis(axis, value.ndim)
     if value.shape[at] != num:
-        raise _refuse(f"Input shape axis {at} must equal {num}, got shape {list(value.shape)}")
+        raise refuse(f"Input shape axis {at} must equal {num}, got shape {list(value.shape)}")
     return [np.take(value, i, at) for i in range(num)]
 
 
@@ -725,9 +712,9 @@ def _split_shape(node: Any) -> list[TensorShape]:
 @op("Split", "split_dim:int32; value:T", "output:num_split*T", "num_split:int>=1; T:type", infer=_split_shape)
 def split_op(split_dim: Array, value: Array, *, num_split: int) -> Any:
     """Equal parts along an axis."""
-    at = _checked_axis(split_dim, value.ndim)
+    at = checked_axis(split_dim, value.ndim)
     if value.shape[at] % num_split:
-        raise _refuse(
+        raise refuse(
             f"Number of ways to split should evenly divide the split dimension, but got split_dim {at} "
             f"(size = {value.shape[at]}) and num_split {num_split}"
         )
@@ -792,11 +779,11 @@ def _split_v_shape(node: Any) -> list[TensorShape]:
 )  # fmt: skip
 def split_v_op(value: Array, size_splits: Array, split_dim: Array) -> Any:
     """Parts of given sizes along an axis; one size may be -1."""
-    at = _checked_axis(split_dim, value.ndim)
+    at = checked_axis(split_dim, value.ndim)
     try:
         lengths = _split_v_lengths(size_splits.tolist(), value.shape[at])
     except ShapeError as error:
-        raise _refuse(str(error)) from None
+        raise refuse(str(error)) from None
     ends = np.cumsum([length or 0 for length in lengths])[:-1]
     return list(np.split(value, ends, at))
 
@@ -883,13 +870,13 @@ def _slice_shape(node: Any) -> TensorShape:
 
 def _slice_bounds(shape: Sizes, begin: Array, size: Array) -> list[tuple[int, int]]:
     if len(begin) != len(shape) or len(size) != len(shape):
-        raise _refuse(f"begin and size must have {len(shape)} entries")
+        raise refuse(f"begin and size must have {len(shape)} entries")
     bounds = []
     for axis, have in enumerate(shape):
         start, length = int(begin[axis]), int(size[axis])
         length = have - start if length == -1 else length
         if start < 0 or length < 0 or start + length > have:
-            raise _refuse(f"Expected size[{axis}] in [0, {have - start}], but got {length} from {start}")
+            raise refuse(f"Expected size[{axis}] in [0, {have - start}], but got {length} from {start}")
         bounds.append((start, length))
     return bounds
 
@@ -1079,7 +1066,7 @@ def _spec_of(rank: int, begin: Array, end: Array, strides: Array, masks: dict[st
     try:
         return _Spec(rank, begin.tolist(), end.tolist(), strides.tolist(), masks)
     except ShapeError as error:
-        raise _refuse(str(error)) from None
+        raise refuse(str(error)) from None
 
 
 def _numpy_index(
@@ -1091,7 +1078,7 @@ def _numpy_index(
         try:
             spec.check(axis, shape[axis])
         except ShapeError as error:
-            raise _refuse(str(error)) from None
+            raise refuse(str(error)) from None
         index.append(start if shrink else _slice(start, stop, step))
     return tuple(None if axis is None else index[axis] for axis in spec.order)
 
@@ -1436,12 +1423,8 @@ def _pad_shape(node: Any) -> TensorShape:
 
 def _pad_widths(input: Array, paddings: Array) -> list[tuple[int, int]]:
     if paddings.shape != (input.ndim, 2) or np.any(paddings < 0):
-        raise _refuse(f"paddings {paddings.tolist()} do not fit shape {list(input.shape)}")
+        raise refuse(f"paddings {paddings.tolist()} do not fit shape {list(input.shape)}")
     return [(int(before), int(after)) for before, after in paddings]
-
-
-def _zero_of(array: Array) -> Any:
-    return b"" if array.dtype == object else array.dtype.type(0)
 
 
 @op(
@@ -1450,7 +1433,7 @@ def _zero_of(array: Array) -> Any:
 )  # fmt: skip
 def pad_op(input: Array, paddings: Array) -> Any:
     """The input with zeros around it, `paddings[i] = (before, after)`."""
-    return np.pad(input, _pad_widths(input, paddings), constant_values=_zero_of(input))
+    return np.pad(input, _pad_widths(input, paddings), constant_values=zero_of(input))
 
 
 def _unpad(dy: Tensor, x: Tensor, paddings: Tensor) -> Tensor:
@@ -1498,7 +1481,7 @@ def mirror_pad_op(input: Array, paddings: Array, *, mode: str) -> Any:
     edge = 1 if mode == "REFLECT" else 0
     for (before, after), size in zip(widths, input.shape, strict=True):
         if max(before, after) > max(size - edge, 0):
-            raise _refuse(f"paddings must be at most {size - edge} in mode {mode}, got {before}, {after}")
+            raise refuse(f"paddings must be at most {size - edge} in mode {mode}, got {before}, {after}")
     return np.pad(input, widths, mode="reflect" if edge else "symmetric")
 
 
@@ -1572,7 +1555,7 @@ def _check_indices(indices: Array, size: int) -> None:
     bad = (indices < 0) | (indices >= size)
     if np.any(bad):
         where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise _refuse(f"indices{list(where) if where else ''} = {int(indices[where])} is not in [0, {size})")
+        raise refuse(f"indices{list(where) if where else ''} = {int(indices[where])} is not in [0, {size})")
 
 
 def _gathered_shape(params: TensorShape, indices: TensorShape, axis: int | None, batch: int) -> TensorShape:
@@ -1609,15 +1592,15 @@ def _gather_v2_shape(node: Any) -> TensorShape:
 )  # fmt: skip
 def gather_v2_op(params: Array, indices: Array, axis: Array, *, batch_dims: int = 0) -> Any:
     """The slices of `params` along an axis that `indices` name; leading `batch_dims` go in step."""
-    at = _checked_axis(axis, params.ndim)
+    at = checked_axis(axis, params.ndim)
     batch = batch_dims + indices.ndim if batch_dims < 0 else batch_dims
     if not 0 <= batch <= min(at, indices.ndim):
-        raise _refuse(f"batch_dims {batch} must be at most axis {at} and the rank of indices {indices.ndim}")
+        raise refuse(f"batch_dims {batch} must be at most axis {at} and the rank of indices {indices.ndim}")
     _check_indices(indices, params.shape[at])
     if not batch:
         return np.take(params, indices, at)
     if params.shape[:batch] != indices.shape[:batch]:
-        raise _refuse(f"batch sizes differ: params {list(params.shape)}, indices {list(indices.shape)}")
+        raise refuse(f"batch sizes differ: params {list(params.shape)}, indices {list(indices.shape)}")
     lead = params.shape[:batch]
     result = np.empty(
         lead + params.shape[batch:at] + indices.shape[batch:] + params.shape[at + 1 :], params.dtype
@@ -1751,228 +1734,6 @@ def batch_gather(params: Any, indices: Any, name: str | None = None) -> Tensor:
         return gather(params, indices, axis=batch, batch_dims=batch)
 
 
-def _gather_nd_shape(node: Any) -> TensorShape:
-    sizes, rows = node.inputs[0].shape.as_tuple(), rank_at_least(node, 1, 1, "indices").as_tuple()
-    if rows is None or rows[-1] is None or sizes is None:
-        return UNKNOWN
-    depth = rows[-1]
-    if depth > len(sizes):
-        raise ShapeError(f"indices have {depth} entries each, params rank {len(sizes)}")
-    return TensorShape((*rows[:-1], *sizes[depth:]))
-
-
-def _nd_index(shape: Sizes, indices: Array) -> tuple[Array, ...]:
-    depth = indices.shape[-1]
-    if depth > len(shape):
-        raise _refuse(
-            f"index innermost dimension length must be <= params rank; saw: {depth} vs. {len(shape)}"
-        )
-    parts = tuple(indices[..., i] for i in range(depth))
-    for part, size in zip(parts, shape, strict=False):
-        if np.any((part < 0) | (part >= size)):
-            where = np.argwhere((part < 0) | (part >= size))[0].tolist()
-            raise _refuse(
-                f"indices{where} = {indices[tuple(where)].tolist()} does not index into shape {list(shape)}"
-            )
-    return parts
-
-
-@op(
-    "GatherNd", "params:Tparams; indices:Tindices", "output:Tparams",
-    "Tparams:type; Tindices:type{int16|int32|int64}; bad_indices_policy:string=", infer=_gather_nd_shape,
-)  # fmt: skip
-def gather_nd_op(params: Array, indices: Array) -> Any:
-    """The elements or slices of `params` whose leading indices are the rows of `indices`."""
-    parts = _nd_index(params.shape, indices)
-    if not parts:
-        return np.broadcast_to(params, indices.shape[:-1] + params.shape)
-    return params[parts]
-
-
-@gather_nd_op.gradient
-def _gather_nd_gradient(op: Any, dy: Any) -> list[Any]:
-    params, indices = op.inputs
-    if indices.dtype is dtypes.int16:
-        indices = emit.Cast(indices, DstT=dtypes.int32)
-    if indices.shape.rank == 2 and _dim(indices.shape, 1) == 1:
-        return [IndexedSlices(dy, emit.Squeeze(indices, squeeze_dims=[1]), shape_tensor(params)), None]
-    return [emit.ScatterNd(indices, dy, shape_tensor(params, indices.dtype)), None]
-
-
-def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: int = 0) -> Tensor:
-    """Returns the elements or slices of `params` that the rows of `indices` name.
-
-    Args:
-      params: a tensor.
-      indices: int [..., depth], depth at most the rank of params.
-      name: name of the operation.
-      batch_dims: how many leading dimensions `params` and `indices` go through in step.
-
-    Returns:
-      `indices.shape[:-1] + params.shape[depth:]`.
-
-    Raises:
-      ValueError: if with `batch_dims` ranks are unknown.
-    """
-    if not batch_dims:
-        return emit.GatherNd(params, indices, name=name)
-    with name_scope(name, "BatchGatherND", [params, indices]):
-        params = convert_to_tensor(params, name="params")
-        indices = convert_to_tensor(indices, name="indices")
-        rank = indices.shape.rank
-        if rank is None or not 0 < batch_dims < rank:
-            raise ValueError(f"batch_dims = {batch_dims} must be less than rank(indices) = {rank}")
-        rows = shape_tensor(indices, indices.dtype)
-        zero, one = constant(0, rows.dtype), constant(1, rows.dtype)
-        axes = [emit.Range(zero, rows[i], one) for i in range(batch_dims)]
-        # Every index is given its place in the batch in front.
-        lead_shape = emit.ConcatV2([rows[:-1], constant([1], rows.dtype)], 0)
-        lead = []
-        for i, axis in enumerate(axes):
-            placed = emit.Reshape(axis, [-1 if at == i else 1 for at in range(rank)])
-            lead.append(emit.BroadcastTo(placed, lead_shape))
-        return emit.GatherNd(params, emit.ConcatV2([*lead, indices], -1))
-
-
-# ---------------------------------------------------------------------------- scattering
-
-
-def _scatter_nd_shape(node: Any) -> TensorShape:
-    shape = shape_input(2)(node)
-    sizes, rows, updates = shape.as_tuple(), node.inputs[0].shape.as_tuple(), node.inputs[1].shape
-    _check_scatter(sizes, rows, updates)
-    return shape
-
-
-def _check_scatter(
-    sizes: tuple[int | None, ...] | None, rows: tuple[int | None, ...] | None, updates: TensorShape
-) -> None:
-    if sizes is None or not rows or rows[-1] is None:
-        return
-    depth = rows[-1]
-    if depth > len(sizes):
-        raise ShapeError(f"indices have {depth} entries each, the result rank {len(sizes)}")
-    wanted = TensorShape((*rows[:-1], *sizes[depth:]))
-    if not updates.is_compatible_with(wanted):
-        raise ShapeError(f"updates must have shape {wanted}, have {updates}")
-
-
-@op(
-    "ScatterNd", "indices:Tindices; updates:T; shape:Tindices", "output:T",
-    "T:type; Tindices:type{int16|int32|int64}; bad_indices_policy:string=", infer=_scatter_nd_shape,
-    lowering="scatter_nd",
-)  # fmt: skip
-def scatter_nd_op(indices: Array, updates: Array, shape: Array) -> Any:
-    """Zeros of a shape with the updates added at the places that the rows of `indices` name."""
-    blank = b"" if updates.dtype == object else 0
-    result = np.full(tuple(int(size) for size in shape), blank, updates.dtype)
-    return _scattered(np.add.at, result, indices, updates)
-
-
-def _scattered(apply: Callable[..., Any], target: Array, indices: Array, updates: Array) -> Array:
-    parts = _nd_index(target.shape, indices)
-    wanted = indices.shape[:-1] + target.shape[indices.shape[-1] :]
-    if updates.shape != wanted:
-        raise _refuse(f"updates must have shape {list(wanted)}, have {list(updates.shape)}")
-    if not parts:
-        for update in updates.reshape((-1, *target.shape)):
-            apply(target, ..., update)
-        return target
-    apply(target, parts, updates)
-    return target
-
-
-@scatter_nd_op.gradient
-def _scatter_nd_gradient(op: Any, dy: Any) -> list[Any]:
-    return [None, emit.GatherNd(dy, op.inputs[0]), None]
-
-
-def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) -> Tensor:
-    """Returns zeros of a shape with `updates` added at the places that the rows of `indices` name.
-
-    Args:
-      indices: int [..., depth].
-      updates: tensor of shape `indices.shape[:-1] + shape[depth:]`; those at equal places add up.
-      shape: integer vector of the dtype of `indices`.
-      name: name of the operation.
-    """
-    return emit.ScatterNd(indices, updates, shape, name=name)
-
-
-def _tensor_scatter_shape(node: Any) -> TensorShape:
-    shape: TensorShape = node.inputs[0].shape
-    _check_scatter(shape.as_tuple(), node.inputs[1].shape.as_tuple(), node.inputs[2].shape)
-    return shape
-
-
-def tensor_scatter(op_type: str) -> Declaration:
-    """Declares an op that changes a copy of a tensor at given places."""
-    return op(
-        op_type, "tensor:T; indices:Tindices; updates:T", "output:T",
-        "T:type; Tindices:type{int32|int64}; bad_indices_policy:string=", infer=_tensor_scatter_shape,
-        lowering="tensor_scatter",
-    )  # fmt: skip
-
-
-def _set_at(target: Array, where: Any, updates: Array) -> None:
-    target[where] = updates
-
-
-@tensor_scatter("TensorScatterUpdate")
-def tensor_scatter_update_op(tensor: Array, indices: Array, updates: Array) -> Any:
-    """The tensor with the updates at the places that the rows of `indices` name; the last one wins."""
-    return _scattered(_set_at, tensor.copy(), indices, updates)
-
-
-@tensor_scatter_update_op.gradient
-def _tensor_scatter_update_gradient(op: Any, dy: Any) -> list[Any]:
-    _, indices, updates = op.inputs
-    kept = emit.TensorScatterUpdate(dy, indices, emit.ZerosLike(updates))
-    return [kept, None, emit.GatherNd(dy, indices)]
-
-
-@tensor_scatter("TensorScatterAdd")
-def tensor_scatter_add_op(tensor: Array, indices: Array, updates: Array) -> Any:
-    """The tensor plus the updates at the places that the rows of `indices` name."""
-    return _scattered(np.add.at, tensor.copy(), indices, updates)
-
-
-@tensor_scatter_add_op.gradient
-def _tensor_scatter_add_gradient(op: Any, dy: Any) -> list[Any]:
-    return [dy, None, emit.GatherNd(dy, op.inputs[1])]
-
-
-@tensor_scatter("TensorScatterSub")
-def tensor_scatter_sub_op(tensor: Array, indices: Array, updates: Array) -> Any:
-    """The tensor minus the updates at the places that the rows of `indices` name."""
-    return _scattered(np.subtract.at, tensor.copy(), indices, updates)
-
-
-@tensor_scatter_sub_op.gradient
-def _tensor_scatter_sub_gradient(op: Any, dy: Any) -> list[Any]:
-    return [dy, None, emit.Neg(emit.GatherNd(dy, op.inputs[1]))]
-
-
-def tensor_scatter_update(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
-    """Returns the tensor with `updates` at the places that the rows of `indices` name."""
-    return emit.TensorScatterUpdate(tensor, indices, updates, name=name)
-
-
-def tensor_scatter_add(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
-    """Returns the tensor plus `updates` at the places that the rows of `indices` name."""
-    return emit.TensorScatterAdd(tensor, indices, updates, name=name)
-
-
-def tensor_scatter_sub(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
-    """Returns the tensor minus `updates` at the places that the rows of `indices` name."""
-    return emit.TensorScatterSub(tensor, indices, updates, name=name)
-
-
-tensor_scatter_nd_update = tensor_scatter_update
-tensor_scatter_nd_add = tensor_scatter_add
-tensor_scatter_nd_sub = tensor_scatter_sub
-
-
 def _one_hot_shape(node: Any) -> TensorShape:
     sizes, depth = node.inputs[0].shape.as_tuple(), node.constant(1)
     rank_exactly(node, 1, 0, "depth")
@@ -1992,8 +1753,8 @@ def _one_hot_shape(node: Any) -> TensorShape:
 def one_hot_op(indices: Array, depth: Array, on_value: Array, off_value: Array, *, axis: int = -1) -> Any:
     """Along a new axis, on_value at each index and off_value elsewhere."""
     if depth < 0:
-        raise _refuse(f"depth must be non-negative, got: {int(depth)}")
-    at = _checked_axis(axis, indices.ndim + 1)
+        raise refuse(f"depth must be non-negative, got: {int(depth)}")
+    at = checked_axis(axis, indices.ndim + 1)
     places = np.arange(int(depth)).reshape([-1 if a == at else 1 for a in range(indices.ndim + 1)])
     return np.where(np.expand_dims(indices.astype(np.int64), at) == places, on_value, off_value)
 
@@ -2059,7 +1820,7 @@ def _reverse_v2_shape(node: Any) -> TensorShape:
 )  # fmt: skip
 def reverse_v2_op(tensor: Array, axis: Array) -> Any:
     """The tensor turned round along axes."""
-    return np.flip(tensor, tuple(_checked_axis(a, tensor.ndim) for a in axis))
+    return np.flip(tensor, tuple(checked_axis(a, tensor.ndim) for a in axis))
 
 
 @reverse_v2_op.gradient
@@ -2094,7 +1855,7 @@ def _reverse_shape(node: Any) -> TensorShape:
 def reverse_op(tensor: Array, dims: Array) -> Any:
     """The tensor turned round along the dimensions that are marked."""
     if dims.shape != (tensor.ndim,):
-        raise _refuse(f"dims must have {tensor.ndim} entries, has shape {list(dims.shape)}")
+        raise refuse(f"dims must have {tensor.ndim} entries, has shape {list(dims.shape)}")
     return np.flip(tensor, tuple(np.flatnonzero(dims).tolist()))
 
 
@@ -2125,13 +1886,13 @@ def _reverse_sequence_shape(node: Any) -> TensorShape:
 )  # fmt: skip
 def reverse_sequence_op(input: Array, seq_lengths: Array, *, seq_dim: int, batch_dim: int = 0) -> Any:
     """Per batch entry, the first `seq_lengths[i]` elements along `seq_dim` turned round."""
-    along, over = _checked_axis(seq_dim, input.ndim), _checked_axis(batch_dim, input.ndim)
+    along, over = checked_axis(seq_dim, input.ndim), checked_axis(batch_dim, input.ndim)
     if along == over or seq_lengths.shape != (input.shape[over],):
-        raise _refuse(f"seq_lengths {list(seq_lengths.shape)} do not fit shape {list(input.shape)}")
+        raise refuse(f"seq_lengths {list(seq_lengths.shape)} do not fit shape {list(input.shape)}")
     moved = np.moveaxis(input, (over, along), (0, 1)).copy()
     for i, length in enumerate(seq_lengths.tolist()):
         if not 0 <= length <= moved.shape[1]:
-            raise _refuse(f"seq_lens({i}) = {length} is not in [0, {moved.shape[1]}]")
+            raise refuse(f"seq_lens({i}) = {length} is not in [0, {moved.shape[1]}]")
         moved[i, :length] = moved[i, :length][::-1].copy()
     return np.moveaxis(moved, (0, 1), (over, along))
 
@@ -2173,7 +1934,7 @@ def reverse_sequence(
 )  # fmt: skip
 def roll_op(input: Array, shift: Array, axis: Array) -> Any:
     """The elements moved on along axes; what leaves at the end comes in at the front."""
-    axes = tuple(_checked_axis(a, input.ndim) for a in np.ravel(axis))
+    axes = tuple(checked_axis(a, input.ndim) for a in np.ravel(axis))
     return np.roll(input, tuple(int(s) for s in np.ravel(shift)), axes)
 
 
@@ -2185,275 +1946,6 @@ def _roll_gradient(op: Any, dy: Any) -> list[Any]:
 def roll(input: Any, shift: Any, axis: Any, name: str | None = None) -> Tensor:
     """Returns the elements moved on by `shift` along `axis`, round in a circle."""
     return emit.Roll(input, shift, axis, name=name)
-
-
-# ---------------------------------------------------------------------------- where, unique
-
-
-def _where_shape(node: Any) -> TensorShape:
-    return TensorShape([None, node.inputs[0].shape.rank])
-
-
-@op(
-    "Where",
-    "input:T",
-    "index:int64",
-    f"T:type{{{NUMBERS}|bool}}=bool",
-    infer=_where_shape,
-    differentiable=False,
-)
-def where_op(input: Array) -> Any:
-    """The indices [n, rank] of the elements that are not zero, in row-major order."""
-    return np.argwhere(input).astype(np.int64).reshape(-1, input.ndim)
-
-
-def _unique_shape(node: Any) -> list[TensorShape]:
-    return [TensorShape([None]), rank_exactly(node, 0, 1, "x")]
-
-
-def _uniques(x: Array) -> tuple[Array, Array, Array]:
-    """Distinct values in order of first mention, the place of each element among them, and counts."""
-    # A dictionary keeps the first of equals and works for strings too; NaN is equal to nothing, as in TensorFlow.
-    places: dict[Any, int] = {}
-    index = np.empty(x.size, np.int64)
-    firsts: list[int] = []
-    for i, value in enumerate(x.tolist()):
-        at = places.setdefault(value, len(firsts))
-        if at == len(firsts):
-            firsts.append(i)
-        index[i] = at
-    return x[np.array(firsts, np.int64)], index, np.bincount(index, minlength=len(firsts))
-
-
-@op(
-    "Unique", "x:T", "y:T; idx:out_idx", "T:type; out_idx:type{int32|int64}=int32", infer=_unique_shape,
-    differentiable=False,
-)  # fmt: skip
-def unique_op(x: Array) -> Any:
-    """The distinct values of a vector in order of first mention, and where each element's value stands."""
-    values, index, _ = _uniques(x)
-    return values, index
-
-
-def unique(x: Any, out_idx: Any = dtypes.int32, name: str | None = None) -> tuple[Tensor, Tensor]:
-    """Returns the distinct values of a vector in order of first mention, and for each element its value's place."""
-    return emit.Unique(x, out_idx=as_dtype(out_idx), name=name)
-
-
-def _unique_counts_shape(node: Any) -> list[TensorShape]:
-    return [TensorShape([None]), rank_exactly(node, 0, 1, "x"), TensorShape([None])]
-
-
-@op(
-    "UniqueWithCounts", "x:T", "y:T; idx:out_idx; count:out_idx", "T:type; out_idx:type{int32|int64}=int32",
-    infer=_unique_counts_shape, differentiable=False,
-)  # fmt: skip
-def unique_with_counts_op(x: Array) -> Any:
-    """As Unique, and how often each value stands there."""
-    return _uniques(x)
-
-
-def unique_with_counts(
-    x: Any, out_idx: Any = dtypes.int32, name: str | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what `unique` does, and how often each value stands in the vector."""
-    return emit.UniqueWithCounts(x, out_idx=as_dtype(out_idx), name=name)
-
-
-def _list_diff_shape(node: Any) -> list[TensorShape]:
-    rank_exactly(node, 0, 1, "x")
-    rank_exactly(node, 1, 1, "y")
-    return [TensorShape([None]), TensorShape([None])]
-
-
-@op(
-    "ListDiff", "x:T; y:T", "out:T; idx:out_idx", "T:type; out_idx:type{int32|int64}=int32",
-    infer=_list_diff_shape, differentiable=False,
-)  # fmt: skip
-def list_diff_op(x: Array, y: Array) -> Any:
-    """The elements of one vector that another lacks, and where they stand."""
-    there = set(y.tolist())
-    kept = np.array([i for i, value in enumerate(x.tolist()) if value not in there], np.int64)
-    return x[kept], kept
-
-
-def setdiff1d(
-    x: Any, y: Any, index_dtype: Any = dtypes.int32, name: str | None = None
-) -> tuple[Tensor, Tensor]:
-    """Returns the elements of `x` that `y` lacks, and where they stand in `x`."""
-    return emit.ListDiff(x, y, out_idx=as_dtype(index_dtype), name=name)
-
-
-# ---------------------------------------------------------------------------- diagonals
-
-
-def _diag_shape(node: Any) -> TensorShape:
-    shape: TensorShape = rank_at_least(node, 0, 1, "diagonal")
-    return shape.concatenate(shape)
-
-
-@op("Diag", "diagonal:T", "output:T", f"T:type{{{FLOATS}|int32|int64|{COMPLEX}}}", infer=_diag_shape)
-def diag_op(diagonal: Array) -> Any:
-    """A tensor of twice the rank with the input on its diagonal and zeros elsewhere."""
-    result = np.zeros((diagonal.size, diagonal.size), diagonal.dtype)
-    np.fill_diagonal(result, diagonal.ravel())
-    return result.reshape(diagonal.shape * 2)
-
-
-@diag_op.gradient
-def _diag_gradient(op: Any, dy: Any) -> list[Any]:
-    return [emit.DiagPart(dy)]
-
-
-def _diag_part_shape(node: Any) -> TensorShape:
-    sizes = node.inputs[0].shape.as_tuple()
-    if sizes is None:
-        return UNKNOWN
-    if not sizes or len(sizes) % 2:
-        raise ShapeError(f"the rank must be even and positive, the shape is {node.inputs[0].shape}")
-    half = len(sizes) // 2
-    return TensorShape(sizes[:half]).merge_with(sizes[half:])
-
-
-@op("DiagPart", "input:T", "diagonal:T", f"T:type{{{FLOATS}|int32|int64|{COMPLEX}}}", infer=_diag_part_shape)
-def diag_part_op(input: Array) -> Any:
-    """The diagonal of a tensor whose shape is some shape twice."""
-    half = input.shape[: input.ndim // 2]
-    if input.shape != half * 2:
-        raise _refuse(f"the shape must be some shape twice, is {list(input.shape)}")
-    size = math.prod(half)
-    return np.diagonal(input.reshape(size, size)).reshape(half)
-
-
-@diag_part_op.gradient
-def _diag_part_gradient(op: Any, dy: Any) -> list[Any]:
-    return [emit.Diag(dy)]
-
-
-def diag(diagonal: Any, name: str | None = None) -> Tensor:
-    """Returns a tensor of twice the rank with `diagonal` on its diagonal."""
-    return emit.Diag(diagonal, name=name)
-
-
-def diag_part(input: Any, name: str | None = None) -> Tensor:
-    """Returns the diagonal of a tensor whose shape is some shape twice."""
-    return emit.DiagPart(input, name=name)
-
-
-def _matrix_diag_shape(node: Any) -> TensorShape:
-    shape = rank_at_least(node, 0, 1, "diagonal")
-    sizes = shape.as_tuple()
-    return UNKNOWN if sizes is None else TensorShape((*sizes, sizes[-1]))
-
-
-@op("MatrixDiag", "diagonal:T", "output:T", "T:type", infer=_matrix_diag_shape)
-def matrix_diag_op(diagonal: Array) -> Any:
-    """Per batch entry, a square matrix with the vector on its diagonal."""
-    size = diagonal.shape[-1]
-    result = np.zeros((*diagonal.shape, size), diagonal.dtype)
-    result[..., np.arange(size), np.arange(size)] = diagonal
-    return result
-
-
-@matrix_diag_op.gradient
-def _matrix_diag_gradient(op: Any, dy: Any) -> list[Any]:
-    return [emit.MatrixDiagPart(dy)]
-
-
-def _matrix_diag_part_shape(node: Any) -> TensorShape:
-    sizes = rank_at_least(node, 0, 2, "input").as_tuple()
-    if sizes is None:
-        return UNKNOWN
-    rows, columns = sizes[-2:]
-    return TensorShape((*sizes[:-2], None if rows is None or columns is None else min(rows, columns)))
-
-
-@op("MatrixDiagPart", "input:T", "diagonal:T", "T:type", infer=_matrix_diag_part_shape)
-def matrix_diag_part_op(input: Array) -> Any:
-    """Per batch entry, the diagonal of the matrix."""
-    return np.diagonal(input, axis1=-2, axis2=-1)
-
-
-@matrix_diag_part_op.gradient
-def _matrix_diag_part_gradient(op: Any, dy: Any) -> list[Any]:
-    return [emit.MatrixSetDiag(emit.ZerosLike(op.inputs[0]), dy)]
-
-
-@matrix_diag_part_op.lower_index
-def _matrix_diag_part_index(sizes: Sizes, strides: Sizes) -> IndexMap:
-    return 0, (*strides[:-2], strides[-2] + strides[-1])
-
-
-def _matrix_set_diag_shape(node: Any) -> TensorShape:
-    sizes = rank_at_least(node, 0, 2, "input").as_tuple()
-    diagonal: TensorShape = node.inputs[1].shape
-    if sizes is not None and diagonal.rank is not None and diagonal.rank != len(sizes) - 1:
-        raise ShapeError(f"diagonal must have rank {len(sizes) - 1}, has shape {diagonal}")
-    if sizes is not None and None not in sizes[-2:]:
-        (*lead, rows, columns) = sizes
-        if not diagonal.is_compatible_with([*lead, min(rows or 0, columns or 0)]):
-            raise ShapeError(f"diagonal of shape {diagonal} does not fit input {node.inputs[0].shape}")
-    return same_as_first(node)
-
-
-@op("MatrixSetDiag", "input:T; diagonal:T", "output:T", "T:type", infer=_matrix_set_diag_shape)
-def matrix_set_diag_op(input: Array, diagonal: Array) -> Any:
-    """Per batch entry, the matrix with another diagonal."""
-    result = input.copy()
-    size = min(input.shape[-2:])
-    if diagonal.shape != (*input.shape[:-2], size):
-        raise _refuse(f"diagonal {list(diagonal.shape)} does not fit input {list(input.shape)}")
-    result[..., np.arange(size), np.arange(size)] = diagonal
-    return result
-
-
-@matrix_set_diag_op.gradient
-def _matrix_set_diag_gradient(op: Any, dy: Any) -> list[Any]:
-    return [emit.MatrixSetDiag(dy, emit.ZerosLike(op.inputs[1])), emit.MatrixDiagPart(dy)]
-
-
-def matrix_diag(diagonal: Any, name: str | None = None) -> Tensor:
-    """Returns square matrices with the last dimension of `diagonal` on their diagonals."""
-    return emit.MatrixDiag(diagonal, name=name)
-
-
-def matrix_diag_part(input: Any, name: str | None = None) -> Tensor:
-    """Returns the diagonals of matrices."""
-    return emit.MatrixDiagPart(input, name=name)
-
-
-def matrix_set_diag(input: Any, diagonal: Any, name: str | None = None) -> Tensor:
-    """Returns matrices with other diagonals."""
-    return emit.MatrixSetDiag(input, diagonal, name=name)
-
-
-def _band_shape(node: Any) -> TensorShape:
-    rank_exactly(node, 1, 0, "num_lower")
-    rank_exactly(node, 2, 0, "num_upper")
-    return rank_at_least(node, 0, 2, "input")
-
-
-@op(
-    "MatrixBandPart", "input:T; num_lower:Tindex; num_upper:Tindex", "band:T",
-    "T:type; Tindex:type{int32|int64}=int64", infer=_band_shape,
-)  # fmt: skip
-def matrix_band_part_op(input: Array, num_lower: Array, num_upper: Array) -> Any:
-    """Per batch entry, the matrix with zeros outside a band round its diagonal; -1 keeps a whole triangle."""
-    distance = np.arange(input.shape[-1]) - np.arange(input.shape[-2])[:, None]
-    inside = ((num_lower < 0) | (-distance <= num_lower)) & ((num_upper < 0) | (distance <= num_upper))
-    return np.where(inside, input, _zero_of(input))
-
-
-@matrix_band_part_op.gradient
-def _matrix_band_part_gradient(op: Any, dy: Any) -> list[Any]:
-    return [emit.MatrixBandPart(dy, op.inputs[1], op.inputs[2]), None, None]
-
-
-def matrix_band_part(input: Any, num_lower: Any, num_upper: Any, name: str | None = None) -> Tensor:
-    """Returns matrices with zeros outside a band: `num_lower` below and `num_upper` above the diagonal, -1 for all."""
-    if not isinstance(num_lower, Tensor) and not isinstance(num_upper, Tensor):
-        num_lower = convert_to_tensor(num_lower, dtypes.int64)
-    return emit.MatrixBandPart(input, num_lower, num_upper, name=name)
 
 
 # ---------------------------------------------------------------------------- space and depth
@@ -2494,7 +1986,7 @@ def space_to_depth_op(input: Array, *, block_size: int, data_format: str = "NHWC
     n, h, w, c = x.shape
     k = block_size
     if h % k or w % k:
-        raise _refuse(f"image height {h} and width {w} should be divisible by block_size {k}")
+        raise refuse(f"image height {h} and width {w} should be divisible by block_size {k}")
     x = (
         x.reshape(n, h // k, k, w // k, k, c)
         .transpose(0, 1, 3, 2, 4, 5)
@@ -2515,7 +2007,7 @@ def depth_to_space_op(input: Array, *, block_size: int, data_format: str = "NHWC
     n, h, w, c = x.shape
     k = block_size
     if c % (k * k):
-        raise _refuse(f"depth {c} should be divisible by block_size squared {k * k}")
+        raise refuse(f"depth {c} should be divisible by block_size squared {k * k}")
     inner = c // (k * k)
     x = x.reshape(n, h, w, k, k, inner).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * k, w * k, inner)
     return x if data_format == "NHWC" else np.moveaxis(x, 3, 1)
@@ -2567,9 +2059,9 @@ def space_to_batch_nd_op(input: Array, block_shape: Array, paddings: Array) -> A
     m = len(block_shape)
     block = [int(b) for b in block_shape]
     widths = [(0, 0), *((int(a), int(b)) for a, b in paddings), *([(0, 0)] * (input.ndim - 1 - m))]
-    x = np.pad(input, widths, constant_values=_zero_of(input))
+    x = np.pad(input, widths, constant_values=zero_of(input))
     if any(size % b for size, b in zip(x.shape[1:], block, strict=False)):
-        raise _refuse(f"padded shape {list(x.shape)} is no multiple of block_shape {block}")
+        raise refuse(f"padded shape {list(x.shape)} is no multiple of block_shape {block}")
     split_shape = [x.shape[0]]
     for size, b in zip(x.shape[1 : 1 + m], block, strict=True):
         split_shape += [size // b, b]
@@ -2610,7 +2102,7 @@ def batch_to_space_nd_op(input: Array, block_shape: Array, crops: Array) -> Any:
     m = len(block_shape)
     block = [int(b) for b in block_shape]
     if input.shape[0] % math.prod(block):
-        raise _refuse(f"batch size {input.shape[0]} is no multiple of {math.prod(block)}")
+        raise refuse(f"batch size {input.shape[0]} is no multiple of {math.prod(block)}")
     batch = input.shape[0] // math.prod(block)
     x = input.reshape(*block, batch, *input.shape[1:])
     order = [m]
@@ -2638,326 +2130,6 @@ def batch_to_space_nd(input: Any, block_shape: Any, crops: Any, name: str | None
     return emit.BatchToSpaceND(input, block_shape, crops, name=name)
 
 
-# ---------------------------------------------------------------------------- segments
-
-
-def _unsorted_shape(node: Any) -> TensorShape:
-    data, ids = node.inputs[0].shape, node.inputs[1].shape
-    rank_exactly(node, 2, 0, "num_segments")
-    sizes, rows = data.as_tuple(), ids.as_tuple()
-    if sizes is None or rows is None:
-        return UNKNOWN
-    if not TensorShape(sizes[: len(rows)]).is_compatible_with(ids):
-        raise ShapeError(f"segment_ids of shape {ids} are no leading part of data's {data}")
-    count = node.constant(2)
-    if count is not None and count < 0:
-        raise ShapeError(f"num_segments must not be negative, got {int(count)}")
-    return TensorShape((None if count is None else int(count), *sizes[len(rows) :]))
-
-
-def unsorted_segment(op_type: str, types: str, lowering: str = "") -> Declaration:
-    """Declares a reduction of rows by the segment each belongs to."""
-    return op(
-        op_type, "data:T; segment_ids:Tindices; num_segments:Tnumsegments", "output:T",
-        f"T:type{{{types}}}; Tindices:type{{int16|int32|int64}}; Tnumsegments:type{{int32|int64}}=int32",
-        infer=_unsorted_shape, lowering=lowering,
-    )  # fmt: skip
-
-
-def _segmented(apply: Any, data: Array, ids: Array, count: Array, start: Any) -> Any:
-    rows = math.prod(ids.shape)
-    flat_ids = ids.reshape(-1)
-    if int(count) < 0 or np.any(flat_ids >= int(count)):
-        raise _refuse(f"segment_ids must be below num_segments = {int(count)}")
-    if data.shape[: ids.ndim] != ids.shape:
-        raise _refuse(f"segment_ids {list(ids.shape)} are no leading part of data's {list(data.shape)}")
-    inner = data.shape[ids.ndim :]
-    result = np.full((int(count), *inner), start, data.dtype)
-    kept = flat_ids >= 0  # negative ids are dropped
-    apply.at(result, flat_ids[kept], data.reshape(rows, *inner)[kept])
-    return result
-
-
-def _least(dtype: np.dtype[Any]) -> Any:
-    return as_dtype(dtype).min
-
-
-def _greatest(dtype: np.dtype[Any]) -> Any:
-    return as_dtype(dtype).max
-
-
-@unsorted_segment("UnsortedSegmentSum", NUMBERS, "segment_sum")
-@widened
-def unsorted_segment_sum_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
-    """Per segment the sum of its rows; rows of negative segments are dropped."""
-    return _segmented(np.add, data, segment_ids, num_segments, 0)
-
-
-def _ones(count: Any) -> Tensor:
-    """A vector of so many ones, as a piece of a shape."""
-    return emit.Fill(emit.Reshape(count, [1]), 1)
-
-
-def _inner_ones(data: Tensor, ids: Tensor) -> Tensor:
-    """Ones for the dimensions of `data` that `ids` lacks."""
-    if data.shape.rank is not None and ids.shape.rank is not None:
-        return constant(np.ones(data.shape.rank - ids.shape.rank, np.int32))
-    return _ones(emit.Sub(emit.Rank(data), emit.Rank(ids)))
-
-
-def _gather_or_zero(params: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of `params` by id, zeros where the id is negative; and which ids are not, shaped like the rows."""
-    zero = constant(0, ids.dtype)
-    rows = emit.GatherV2(params, emit.Maximum(ids, zero), 0)
-    shape = emit.ConcatV2([emit.Shape(ids), _inner_ones(rows, ids)], 0)
-    valid = emit.Reshape(emit.GreaterEqual(ids, zero), shape)
-    return emit.SelectV2(valid, rows, constant(np.zeros((), rows.dtype.as_numpy_dtype))), valid
-
-
-@unsorted_segment_sum_op.bounds
-def _unsorted_segment_sum_bounds(node: Any) -> dict[int, tuple[int, int]]:
-    count = node.constant(2)
-    return {} if count is None else {1: (-(2**63), int(count))}
-
-
-@unsorted_segment_sum_op.gradient
-def _unsorted_segment_sum_gradient(op: Any, dy: Any) -> list[Any]:
-    rows, _ = _gather_or_zero(dy, op.inputs[1])
-    rows.set_shape(op.inputs[0].shape)
-    return [rows, None, None]
-
-
-@unsorted_segment("UnsortedSegmentMax", REALS, "segment_max")
-@widened
-def unsorted_segment_max_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
-    """Per segment the greatest of its rows; the least number for an empty one."""
-    return _segmented(np.maximum, data, segment_ids, num_segments, _least(data.dtype))
-
-
-@unsorted_segment("UnsortedSegmentMin", REALS, "segment_min")
-@widened
-def unsorted_segment_min_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
-    """Per segment the least of its rows; the greatest number for an empty one."""
-    return _segmented(np.minimum, data, segment_ids, num_segments, _greatest(data.dtype))
-
-
-def _unsorted_extreme_gradient(op: Any, dy: Any) -> list[Any]:
-    data, ids, count = op.inputs
-    extremes, valid = _gather_or_zero(op.outputs[0], ids)
-    chosen = emit.Cast(emit.LogicalAnd(emit.Equal(data, extremes), valid), DstT=data.dtype)
-    share = emit.DivNoNan(dy, emit.UnsortedSegmentSum(chosen, ids, count))
-    rows, _ = _gather_or_zero(share, ids)
-    zero = constant(np.zeros((), data.dtype.as_numpy_dtype))
-    return [emit.SelectV2(emit.Greater(chosen, zero), rows, zero), None, None]
-
-
-unsorted_segment_max_op.gradient(_unsorted_extreme_gradient)
-
-
-@unsorted_segment_min_op.gradient
-def _unsorted_segment_min_gradient(op: Any, dy: Any) -> list[Any]:
-    return _unsorted_extreme_gradient(op, dy)
-
-
-@unsorted_segment("UnsortedSegmentProd", NUMBERS, "segment_prod")
-@widened
-def unsorted_segment_prod_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
-    """Per segment the product of its rows."""
-    return _segmented(np.multiply, data, segment_ids, num_segments, 1)
-
-
-@unsorted_segment_prod_op.gradient
-def _unsorted_segment_prod_gradient(op: Any, dy: Any) -> list[Any]:
-    # Zeros are set apart: with one zero in a segment only that row has a derivative, with two none has.
-    data, ids, count = op.inputs
-    zero = constant(np.zeros((), data.dtype.as_numpy_dtype))
-    one = constant(np.ones((), data.dtype.as_numpy_dtype))
-    is_zero = emit.Equal(data, zero)
-    zeros = emit.UnsortedSegmentSum(emit.Cast(is_zero, DstT=dtypes.int32), ids, count)
-    kept = emit.SelectV2(emit.Greater(zeros, 1), zero, dy)
-    others = emit.UnsortedSegmentProd(emit.SelectV2(is_zero, one, data), ids, count)
-    rest, _ = _gather_or_zero(others, ids)
-    whole, _ = _gather_or_zero(op.outputs[0], ids)
-    partial = emit.SelectV2(is_zero, rest, emit.DivNoNan(whole, data))
-    rows, _ = _gather_or_zero(kept, ids)
-    return [emit.Mul(rows, partial), None, None]
-
-
-def unsorted_segment_sum(data: Any, segment_ids: Any, num_segments: Any, name: str | None = None) -> Tensor:
-    """Returns per segment the sum of its rows; rows with negative ids are dropped."""
-    return emit.UnsortedSegmentSum(data, segment_ids, num_segments, name=name)
-
-
-def unsorted_segment_max(data: Any, segment_ids: Any, num_segments: Any, name: str | None = None) -> Tensor:
-    """Returns per segment the greatest of its rows."""
-    return emit.UnsortedSegmentMax(data, segment_ids, num_segments, name=name)
-
-
-def unsorted_segment_min(data: Any, segment_ids: Any, num_segments: Any, name: str | None = None) -> Tensor:
-    """Returns per segment the least of its rows."""
-    return emit.UnsortedSegmentMin(data, segment_ids, num_segments, name=name)
-
-
-def unsorted_segment_prod(data: Any, segment_ids: Any, num_segments: Any, name: str | None = None) -> Tensor:
-    """Returns per segment the product of its rows."""
-    return emit.UnsortedSegmentProd(data, segment_ids, num_segments, name=name)
-
-
-def _segment_counts(data: Tensor, ids: Tensor, count: Any) -> Tensor:
-    """How many rows each segment has, at least 1, shaped to divide the segments' sums."""
-    ones = emit.Cast(emit.OnesLike(ids), DstT=data.dtype)
-    counts = emit.Maximum(emit.UnsortedSegmentSum(ones, ids, count), constant(1, data.dtype))
-    return emit.Reshape(counts, emit.ConcatV2([emit.Reshape(count, [1]), _inner_ones(data, ids)], 0))
-
-
-def unsorted_segment_mean(data: Any, segment_ids: Any, num_segments: Any, name: str | None = None) -> Tensor:
-    """Returns per segment the mean of its rows."""
-    with name_scope(name, "UnsortedSegmentMean"):
-        data, ids = convert_to_tensor(data), convert_to_tensor(segment_ids)
-        count = convert_to_tensor(num_segments, None if isinstance(num_segments, Tensor) else dtypes.int32)
-        summed = emit.UnsortedSegmentSum(data, ids, count)
-        count = emit.Cast(count, DstT=dtypes.int32)
-        return emit.RealDiv(summed, _segment_counts(data, ids, count), name="truediv")
-
-
-def unsorted_segment_sqrt_n(
-    data: Any, segment_ids: Any, num_segments: Any, name: str | None = None
-) -> Tensor:
-    """Returns per segment the sum of its rows over the square root of their number."""
-    with name_scope(name, "UnsortedSegmentSqrtN"):
-        data, ids = convert_to_tensor(data), convert_to_tensor(segment_ids)
-        count = convert_to_tensor(num_segments, None if isinstance(num_segments, Tensor) else dtypes.int32)
-        summed = emit.UnsortedSegmentSum(data, ids, count)
-        count = emit.Cast(count, DstT=dtypes.int32)
-        return emit.RealDiv(summed, emit.Sqrt(_segment_counts(data, ids, count)), name="truediv")
-
-
-def _sorted_shape(node: Any) -> TensorShape:
-    sizes = rank_at_least(node, 0, 1, "data").as_tuple()
-    rank_exactly(node, 1, 1, "segment_ids")
-    if sizes is None:
-        return UNKNOWN
-    ids = node.constant(1)
-    count = None if ids is None else (int(ids[-1]) + 1 if ids.size else 0)
-    return TensorShape((count, *sizes[1:]))
-
-
-def segment(op_type: str, types: str) -> Declaration:
-    """Declares a reduction of rows by sorted segment ids."""
-    return op(
-        op_type, "data:T; segment_ids:Tindices", "output:T", f"T:type{{{types}}}; Tindices:type{{int32|int64}}",
-        infer=_sorted_shape,
-    )  # fmt: skip
-
-
-def _sorted_segments(apply: Any, data: Array, ids: Array, start: Any) -> Any:
-    if np.any(np.diff(ids) < 0) or np.any(ids < 0):
-        raise _refuse("segment ids must be >= 0 and sorted")
-    count = int(ids[-1]) + 1 if ids.size else 0
-    result = _segmented(apply, data, ids, np.array(count), start)
-    empty = np.bincount(ids, minlength=count)[:count] == 0
-    # Empty segments hold 0 (1 for products), whatever the reduction starts from.
-    result[empty] = 1 if apply is np.multiply else 0
-    return result
-
-
-@segment("SegmentSum", NUMBERS)
-@widened
-def segment_sum_op(data: Array, segment_ids: Array) -> Any:
-    """Per segment the sum of its rows."""
-    return _sorted_segments(np.add, data, segment_ids, 0)
-
-
-@segment_sum_op.gradient
-def _segment_sum_gradient(op: Any, dy: Any) -> list[Any]:
-    return [emit.GatherV2(dy, op.inputs[1], 0), None]
-
-
-@segment("SegmentMean", NUMBERS)
-@widened
-def segment_mean_op(data: Array, segment_ids: Array) -> Any:
-    """Per segment the mean of its rows."""
-    total = _sorted_segments(np.add, data, segment_ids, 0)
-    counts = np.maximum(np.bincount(segment_ids, minlength=len(total)), 1)
-    divisor = counts.reshape(-1, *([1] * (data.ndim - 1))).astype(data.dtype)
-    return total // divisor if data.dtype.kind in "iu" else total / divisor
-
-
-@segment_mean_op.gradient
-def _segment_mean_gradient(op: Any, dy: Any) -> list[Any]:
-    data, ids = op.inputs
-    ones = emit.Reshape(
-        emit.Cast(emit.OnesLike(ids), DstT=data.dtype),
-        emit.ConcatV2([emit.Shape(ids), _inner_ones(data, ids)], 0),
-    )
-    counts = emit.Maximum(emit.SegmentSum(ones, ids), constant(1, data.dtype))
-    return [emit.GatherV2(emit.RealDiv(dy, counts), ids, 0), None]
-
-
-@segment("SegmentMax", REALS)
-@widened
-def segment_max_op(data: Array, segment_ids: Array) -> Any:
-    """Per segment the greatest of its rows, 0 for an empty one."""
-    return _sorted_segments(np.maximum, data, segment_ids, _least(data.dtype))
-
-
-@segment("SegmentMin", REALS)
-@widened
-def segment_min_op(data: Array, segment_ids: Array) -> Any:
-    """Per segment the least of its rows, 0 for an empty one."""
-    return _sorted_segments(np.minimum, data, segment_ids, _greatest(data.dtype))
-
-
-def _sorted_extreme_gradient(op: Any, dy: Any) -> list[Any]:
-    data, ids = op.inputs
-    chosen = emit.Cast(emit.Equal(data, emit.GatherV2(op.outputs[0], ids, 0)), DstT=data.dtype)
-    share = emit.DivNoNan(dy, emit.SegmentSum(chosen, ids))
-    return [emit.Mul(chosen, emit.GatherV2(share, ids, 0)), None]
-
-
-segment_max_op.gradient(_sorted_extreme_gradient)
-
-
-@segment_min_op.gradient
-def _segment_min_gradient(op: Any, dy: Any) -> list[Any]:
-    return _sorted_extreme_gradient(op, dy)
-
-
-@op(
-    "SegmentProd", "data:T; segment_ids:Tindices", "output:T",
-    f"T:type{{{NUMBERS}}}; Tindices:type{{int32|int64}}", infer=_sorted_shape, differentiable=False,
-)  # fmt: skip
-@widened
-def segment_prod_op(data: Array, segment_ids: Array) -> Any:
-    """Per segment the product of its rows."""
-    return _sorted_segments(np.multiply, data, segment_ids, 1)
-
-
-def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
-    """Returns per segment (sorted ids) the sum of its rows."""
-    return emit.SegmentSum(data, segment_ids, name=name)
-
-
-def segment_mean(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
-    """Returns per segment (sorted ids) the mean of its rows."""
-    return emit.SegmentMean(data, segment_ids, name=name)
-
-
-def segment_max(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
-    """Returns per segment (sorted ids) the greatest of its rows."""
-    return emit.SegmentMax(data, segment_ids, name=name)
-
-
-def segment_min(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
-    """Returns per segment (sorted ids) the least of its rows."""
-    return emit.SegmentMin(data, segment_ids, name=name)
-
-
-def segment_prod(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
-    """Returns per segment (sorted ids) the product of its rows."""
-    return emit.SegmentProd(data, segment_ids, name=name)
-
-
 # ---------------------------------------------------------------------------- partition and stitch
 
 
@@ -2979,7 +2151,7 @@ def _dynamic_partition_shape(node: Any) -> list[TensorShape]:
 def dynamic_partition_op(data: Array, partitions: Array, *, num_partitions: int) -> Any:
     """The rows of `data` by the partition each belongs to, in order."""
     if np.any((partitions < 0) | (partitions >= num_partitions)):
-        raise _refuse(f"partitions must be in [0, {num_partitions})")
+        raise refuse(f"partitions must be in [0, {num_partitions})")
     return [data[partitions == i] for i in range(num_partitions)]
 
 
@@ -3026,7 +2198,7 @@ def dynamic_stitch_op(indices: list[Array], data: list[Array]) -> Any:
     result = np.zeros((size, *inner), data[0].dtype)
     for index, rows in zip(indices, data, strict=True):
         if np.any(index < 0):
-            raise _refuse("indices must not be negative")
+            raise refuse("indices must not be negative")
         result[index.reshape(-1)] = (
             rows.reshape(-1, *inner) if rows.size else rows.reshape(index.size, *inner)
         )
@@ -3105,14 +2277,9 @@ def sequence_mask(
 
 
 __all__ = [
-    "batch_gather", "batch_to_space_nd", "boolean_mask", "broadcast_to", "concat", "depth_to_space", "diag",
-    "diag_part", "dynamic_partition", "dynamic_stitch", "expand_dims", "gather", "gather_nd",
-    "invert_permutation", "matrix_band_part", "matrix_diag", "matrix_diag_part", "matrix_set_diag",
-    "matrix_transpose", "meshgrid", "newaxis", "one_hot", "pad", "reshape", "reverse", "reverse_sequence",
-    "reverse_v2", "roll", "scatter_nd", "segment_max", "segment_mean", "segment_min", "segment_prod",
-    "segment_sum", "sequence_mask", "setdiff1d", "slice", "space_to_batch_nd", "space_to_depth", "split",
-    "squeeze", "stack", "strided_slice", "tensor_scatter_add", "tensor_scatter_nd_add", "tensor_scatter_nd_sub",
-    "tensor_scatter_nd_update", "tensor_scatter_sub", "tensor_scatter_update", "tile", "transpose", "unique",
-    "unique_with_counts", "unsorted_segment_max", "unsorted_segment_mean", "unsorted_segment_min",
-    "unsorted_segment_prod", "unsorted_segment_sqrt_n", "unsorted_segment_sum", "unstack",
+    "batch_gather", "batch_to_space_nd", "boolean_mask", "broadcast_to", "concat", "depth_to_space",
+    "dynamic_partition", "dynamic_stitch", "expand_dims", "gather", "invert_permutation", "matrix_transpose",
+    "meshgrid", "newaxis", "one_hot", "pad", "reshape", "reverse", "reverse_sequence", "reverse_v2", "roll",
+    "sequence_mask", "slice", "space_to_batch_nd", "space_to_depth", "split", "squeeze", "stack",
+    "strided_slice", "tile", "transpose", "unstack",
 ]  # fmt: skip

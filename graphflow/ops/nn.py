@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 
 from graphflow import dtypes
-from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, colocate_with, name_scope
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op
 from graphflow.ops.elementwise import cast, maximum, minimum, relu, sigmoid, square, squared_difference, where
 from graphflow.ops.layout import concat, dynamic_partition, dynamic_stitch, gather, reshape, squeeze
-from graphflow.ops.linalg import clip_by_norm, l2_normalize, xw_plus_b
+from graphflow.ops.linalg import clip_by_norm, xw_plus_b
 from graphflow.ops.random import random_uniform
 from graphflow.ops.reduction import reduce_mean, reduce_prod, reduce_sum
 from graphflow.ops.rules import (
     FLOATS,
     NUMBERS,
-    REALS,
     Array,
     is_half,
     rank_at_least,
@@ -1460,88 +1458,6 @@ def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) ->
         return result
 
 
-def _top_k_shapes(shape: TensorShape, k: int | None) -> list[TensorShape]:
-    sizes = shape.as_tuple()
-    if sizes is None:
-        return [UNKNOWN, UNKNOWN]
-    if k is not None and sizes[-1] is not None and sizes[-1] < k:
-        raise ShapeError(f"input must have last dimension >= k = {k} but is {sizes[-1]}")
-    chosen = TensorShape([*sizes[:-1], k])
-    return [chosen, chosen]
-
-
-def _top_k(x: Array, k: int) -> tuple[Array, Array]:
-    size = x.shape[-1]
-    if not 0 <= k <= size:
-        raise InvalidArgumentError(None, None, f"input must have at least k columns. Had {size}, needed {k}")
-    # Sorting the reversed rows puts, of equal elements, the one with the lower index first.
-    order = np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1][..., :k]
-    indices = size - 1 - order
-    return np.take_along_axis(x, indices, axis=-1), indices
-
-
-@op("TopK", "input:T", "values:T; indices:int32", f"k:int>=0; sorted:bool=true; T:type{{{REALS}}}",
-    infer=lambda node: _top_k_shapes(rank_at_least(node, 0, 1, "the input"), node.attrs["k"]))  # fmt: skip
-def top_k_op(input: Array, *, k: int) -> tuple[Array, Array]:
-    """The k largest elements along the last axis and where they stand."""
-    return _top_k(input, k)
-
-
-def _top_k_v2_shape(node: Any) -> list[TensorShape]:
-    rank_exactly(node, 1, 0, "k")
-    count = node.constant(1)
-    if count is not None and count < 0:
-        raise ShapeError(f"Need k >= 0, got {int(count)}")
-    return _top_k_shapes(rank_at_least(node, 0, 1, "the input"), None if count is None else int(count))
-
-
-@op("TopKV2", "input:T; k:Tk", "values:T; indices:index_type",
-    f"sorted:bool=true; T:type{{{REALS}}}; Tk:type{{int16|int32|int64}}=int32; "
-    "index_type:type{int16|int32|int64}=int32",
-    infer=_top_k_v2_shape)  # fmt: skip
-def top_k_v2_op(input: Array, k: Array, *, index_type: DType = dtypes.int32) -> tuple[Array, Array]:
-    """The k largest elements along the last axis and where they stand."""
-    values, indices = _top_k(input, int(k))
-    return values, indices.astype(index_type.numpy)
-
-
-@top_k_v2_op.gradient
-def top_k_gradient(op: Any, d_values: Tensor | None, d_indices: Tensor | None) -> list[Any]:
-    """The gradients of the chosen elements, put where those were."""
-    rest = [None] * (len(op.inputs) - 1)
-    if d_values is None:
-        return [None, *rest]
-    x, indices = op.inputs[0], cast(op.outputs[1], dtypes.int32)
-    shape = shape_tensor(x)
-    depth = emit.StridedSlice(shape, [-1], [0], [1], end_mask=1, shrink_axis_mask=1)
-    chosen = emit.StridedSlice(emit.Shape(indices), [-1], [0], [1], end_mask=1)
-    rows = emit.Reshape(indices, emit.ConcatV2([[-1], chosen], 0))
-    total = emit.Size(x)
-    starts = emit.ExpandDims(emit.Range(0, total, depth), -1)
-    flat = emit.Reshape(rows + starts, np.array([-1, 1], np.int32))
-    spread = emit.ScatterNd(flat, emit.Reshape(d_values, np.array([-1], np.int32)), emit.Pack([total]))
-    return [emit.Reshape(spread, shape), *rest]
-
-
-top_k_op.gradient(top_k_gradient)
-
-
-def top_k(input: Any, k: Any = 1, sorted: bool = True, name: str | None = None) -> tuple[Tensor, Tensor]:
-    """Returns the k largest elements along the last axis, largest first, and their indices.
-
-    Args:
-      input: [..., n].
-      k: how many, at most n.
-      sorted: accepted; the elements always come in order.
-      name: a name.
-
-    Returns:
-      `(values, indices)`, each [..., k].
-    """
-    values, indices = emit.TopKV2(input, k, sorted=sorted, name=name)
-    return values, indices
-
-
 # ---------------------------------------------------------------------------- embeddings
 
 
@@ -1637,10 +1553,10 @@ def _partitioned(flat: Tensor, parts: Sequence[Any], strategy: str) -> tuple[Ten
 
 
 __all__ = [
-    "batch_norm_with_global_normalization", "batch_normalization", "bias_add", "crelu", "dropout", "embedding_lookup",
-    "fused_batch_norm", "in_top_k", "l2_loss", "l2_normalize", "layer_normalization", "local_response_normalization",
-    "log_poisson_loss", "log_softmax", "lrn", "moments", "normalize_moments", "relu_layer",
-    "sigmoid_cross_entropy_with_logits", "softmax", "softmax_cross_entropy_with_logits",
+    "batch_norm_with_global_normalization", "batch_normalization", "bias_add", "crelu", "dropout",
+    "embedding_lookup", "fused_batch_norm", "in_top_k", "l2_loss", "layer_normalization",
+    "local_response_normalization", "log_poisson_loss", "log_softmax", "lrn", "moments", "normalize_moments",
+    "relu_layer", "sigmoid_cross_entropy_with_logits", "softmax", "softmax_cross_entropy_with_logits",
     "softmax_cross_entropy_with_logits_v2", "sparse_softmax_cross_entropy_with_logits", "sufficient_statistics",
-    "swish", "top_k", "weighted_cross_entropy_with_logits", "weighted_moments", "zero_fraction",
+    "swish", "weighted_cross_entropy_with_logits", "weighted_moments", "zero_fraction",
 ]  # fmt: skip

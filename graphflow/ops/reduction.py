@@ -559,58 +559,6 @@ def arg_min(input: Any, dimension: Any, output_type: Any = dtypes.int64, name: s
     return emit.ArgMin(input, dimension, output_type=as_dtype(output_type), name=name)
 
 
-# ---------------------------------------------------------------------------- order
-
-
-def _turned(x: Tensor) -> Tensor:
-    """What sorts the other way round, and does so without overflow."""
-    return emit.Invert(x) if x.dtype.is_integer else emit.Neg(x)
-
-
-def _ordered(values: Any, axis: int, direction: str, places: bool) -> Tensor:
-    if direction not in ("ASCENDING", "DESCENDING"):
-        raise ValueError(f'Direction {direction} should be one of "ASCENDING", "DESCENDING"')
-    x = convert_to_tensor(values, name="values")
-    rank = x.shape.rank
-    if rank is None:
-        raise ValueError("the rank of the values must be known")
-    at = canonical_axis(axis, rank)
-    perm = [a for a in range(rank) if a != at] + [at]
-    moved = x if at == rank - 1 else emit.Transpose(x, perm)
-    ascending = direction == "ASCENDING"
-    length = emit.StridedSlice(emit.Shape(moved), [-1], [0], [1], end_mask=1, shrink_axis_mask=1)
-    greatest, where = emit.TopKV2(_turned(moved) if ascending else moved, length)
-    result = where if places else (_turned(greatest) if ascending else greatest)
-    return result if at == rank - 1 else emit.Transpose(result, np.argsort(perm).astype(np.int32))
-
-
-def sort(values: Any, axis: int = -1, direction: str = "ASCENDING", name: str | None = None) -> Tensor:
-    """Returns the values sorted along an axis.
-
-    Args:
-      values: a numeric tensor of known rank.
-      axis: the axis.
-      direction: "ASCENDING" or "DESCENDING".
-      name: the name scope of the operations.
-
-    Raises:
-      ValueError: for another direction, an unknown rank or an axis outside it.
-    """
-    with name_scope(name, "sort"):
-        return _ordered(values, axis, direction, False)
-
-
-def argsort(
-    values: Any, axis: int = -1, direction: str = "ASCENDING", stable: bool = False, name: str | None = None
-) -> Tensor:
-    """Returns where the sorted values stand along an axis, int32; always stable.
-
-    The other arguments are those of `sort`.
-    """
-    with name_scope(name, "argsort"):
-        return _ordered(values, axis, direction, True)
-
-
 # ---------------------------------------------------------------------------- running sums
 
 
@@ -700,7 +648,7 @@ def cumprod(
 
 
 __all__ = [
-    "arg_max", "arg_min", "argmax", "argmin", "argsort", "count_nonzero", "cumprod", "cumsum", "reduce_all",
-    "reduce_any", "reduce_euclidean_norm", "reduce_logsumexp", "reduce_max", "reduce_mean", "reduce_min",
-    "reduce_prod", "reduce_std", "reduce_sum", "reduce_variance", "sort",
+    "arg_max", "arg_min", "argmax", "argmin", "count_nonzero", "cumprod", "cumsum", "reduce_all", "reduce_any",
+    "reduce_euclidean_norm", "reduce_logsumexp", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod",
+    "reduce_std", "reduce_sum", "reduce_variance",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from graphflow.dtypes import DType, int32
-from graphflow.errors import ShapeError
+from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Operation, Tensor
 from graphflow.opdef import OpDef, constant, emit
 from graphflow.shapes import SCALAR, UNKNOWN, TensorShape, broadcast_shapes
@@ -26,6 +26,10 @@ UNSIGNED = "uint8|uint16|uint32|uint64"
 INTEGERS = f"{SIGNED}|{UNSIGNED}"
 REALS = f"{FLOATS}|{INTEGERS}"
 NUMBERS = f"{REALS}|{COMPLEX}"
+
+# What a rule for affine index maps takes and gives: sizes or strides; and an offset with strides.
+Sizes = tuple[int, ...]
+IndexMap = tuple[int, Sizes]
 
 # What a function that declares a family of ops returns: a decorator of NumPy bodies.
 Declaration = Callable[[Callable[..., Any]], OpDef]
@@ -193,6 +197,30 @@ def mixed(body: Callable[..., Any]) -> Callable[..., Any]:
         return plain(*(a.astype(np.float32) if is_half(a) else a for a in args), **attrs)
 
     return widen
+
+
+def refuse(message: str) -> InvalidArgumentError:
+    """The error of a body that gets operands it cannot work on."""
+    return InvalidArgumentError(None, None, message)
+
+
+def checked_axis(axis: Any, rank: int) -> int:
+    """An axis in [0, rank), for bodies."""
+    at = int(axis)
+    if not -rank <= at < rank:
+        raise refuse(f"axis {at} is outside [{-rank}, {rank})")
+    return at % rank
+
+
+def adjoint_of(x: Array) -> Array:
+    """Matrices transposed, and conjugated if they are complex."""
+    swapped = np.swapaxes(x, -1, -2)
+    return np.conj(swapped) if x.dtype.kind == "c" else swapped
+
+
+def zero_of(array: Array) -> Any:
+    """What stands for nothing in an array: an empty string among strings, else 0."""
+    return b"" if array.dtype == object else array.dtype.type(0)
 
 
 def is_half(array: Any) -> bool:

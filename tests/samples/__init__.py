@@ -27,7 +27,7 @@ Argument = Array | list[Array]
 
 MODULES = (
     "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random", "state", "control",
-    "io", "training",
+    "io", "training", "segments", "diagonals", "scatter", "sorting", "factorizations", "special",
 )  # fmt: skip
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphflow import dtypes
-from tests.samples import COMPLEX, HALVES, Array, Sample, apart, integers, samples, strided, uniform
+from tests.samples import COMPLEX, HALVES, Array, Sample, integers, samples, strided, uniform
 
 
 def ints(*values: Any, dtype: Any = np.int32) -> Array:
@@ -394,38 +393,6 @@ def gather() -> Iterator[Sample]:
 ROWS = ints((0, 1), (2, 2), (0, 1))
 
 
-@samples("GatherNd")
-def gather_nd() -> Iterator[Sample]:
-    params = uniform(3, 4, 2)
-    yield Sample([params, ROWS], differentiable=(0,))
-    yield Sample([params, ints((0, 1, 1), (2, 3, 0), dtype=np.int64)], differentiable=(0,), name="elements")
-    yield Sample([params, ints((1,), (1,))], differentiable=(0,), name="rows")
-    yield Sample([params, ROWS.reshape(3, 1, 2)], differentiable=(0,), name="deep")
-    yield Sample([params, np.zeros((2, 0), np.int32)], differentiable=(0,), name="whole")
-    yield Sample([params, ROWS], differentiable=(0,), shapes={0: None}, name="unknown")
-
-
-@samples("ScatterNd")
-def scatter_nd() -> Iterator[Sample]:
-    yield Sample([ROWS, uniform(3, 2), ints(3, 4, 2)], constant=(2,), differentiable=(1,))
-    yield Sample([ints((1,), (3,)), uniform(2), ints(5)], constant=(2,), differentiable=(1,), name="vector")
-    yield Sample([ints((1,), (3,)), uniform(2), ints(5)], differentiable=(1,), name="fed_shape")
-    yield Sample([ints((1,), (1,)), integers(2), ints(5)], constant=(2,), differentiable=False)
-
-
-@samples("TensorScatterUpdate")
-def tensor_scatter_update() -> Iterator[Sample]:
-    yield Sample([uniform(3, 4), ints((0, 1), (2, 2)), uniform(2)], differentiable=(0, 2))
-    yield Sample([uniform(3, 4), ints((2,), (0,)), uniform(2, 4)], differentiable=(0, 2), name="rows")
-    yield Sample([integers(4), ints((1,)), integers(1)], differentiable=False)
-
-
-@samples("TensorScatterAdd", "TensorScatterSub")
-def tensor_scatter_add() -> Iterator[Sample]:
-    yield Sample([uniform(3, 4), ints((0, 1), (2, 2), (0, 1)), uniform(3)], differentiable=(0, 2))
-    yield Sample([integers(4), ints((1,)), integers(1)], differentiable=False)
-
-
 @samples("OneHot")
 def one_hot() -> Iterator[Sample]:
     on, off = np.array(3.0, np.float32), np.array(-1.0, np.float32)
@@ -475,62 +442,6 @@ def roll() -> Iterator[Sample]:
     yield Sample([uniform(3, 4), axis(2), axis(1)], differentiable=(0,), name="fed")
 
 
-@samples("Where")
-def where() -> Iterator[Sample]:
-    yield Sample([uniform(3, 4, dtype=bool)], differentiable=False)
-    yield Sample([np.zeros((2, 2), bool)], differentiable=False, name="none")
-    yield Sample([integers(5, low=-1, high=2)], differentiable=False)
-    yield Sample([uniform(2, 3, 2, dtype=bool)], shapes={0: None}, differentiable=False, name="unknown")
-
-
-@samples("Unique", "UniqueWithCounts")
-def unique() -> Iterator[Sample]:
-    yield Sample([ints(4, 4, 1, 7, 1)], differentiable=False)
-    yield Sample([np.array([1.5, 2, 1.5], np.float32)], attrs={"out_idx": dtypes.int64}, differentiable=False)
-    yield Sample([texts(b"b", b"a", b"b")], differentiable=False, name="string")
-    yield Sample([np.zeros(0, np.int32)], differentiable=False, name="empty")
-
-
-@samples("ListDiff")
-def list_diff() -> Iterator[Sample]:
-    yield Sample([ints(1, 2, 3, 2, 5), ints(2, 7)], differentiable=False)
-    yield Sample([texts(b"a", b"b"), texts(b"a")], differentiable=False, name="string")
-
-
-@samples("Diag", "MatrixDiag")
-def diagonals_made() -> Iterator[Sample]:
-    yield Sample([uniform(4)])
-    yield Sample([uniform(2, 3)], name="matrix")
-    yield Sample([integers(3)], differentiable=False)
-
-
-@samples("DiagPart")
-def diag_part() -> Iterator[Sample]:
-    yield Sample([uniform(4, 4)])
-    yield Sample([uniform(2, 3, 2, 3)], name="four")
-
-
-@samples("MatrixDiagPart")
-def matrix_diag_part() -> Iterator[Sample]:
-    for shape in ((4, 4), (2, 3, 5), (5, 3)):
-        yield Sample([uniform(*shape)], name=str(shape))
-
-
-@samples("MatrixSetDiag")
-def matrix_set_diag() -> Iterator[Sample]:
-    yield Sample([uniform(2, 3, 4), uniform(2, 3, seed=2)])
-    yield Sample([integers(3, 3), integers(3, seed=2)], differentiable=False)
-
-
-@samples("MatrixBandPart")
-def matrix_band_part() -> Iterator[Sample]:
-    for low, high in ((0, -1), (-1, 0), (1, 2), (-1, -1)):
-        yield Sample(
-            [uniform(2, 4, 5), axis(low, np.int64), axis(high, np.int64)], constant=(1, 2), differentiable=(0,),
-            name=f"{low}_{high}",
-        )  # fmt: skip
-
-
 @samples("SpaceToDepth")
 def space_to_depth() -> Iterator[Sample]:
     yield Sample([uniform(2, 4, 6, 3)], attrs={"block_size": 2})
@@ -557,40 +468,6 @@ def batch_to_space_nd() -> Iterator[Sample]:
         [uniform(8, 2, 2, 2), ints(2, 2), ints((1, 0), (0, 0))], constant=(1, 2), differentiable=(0,)
     )
     yield Sample([uniform(4, 2), ints(2), ints((0, 1))], constant=(1, 2), differentiable=(0,), name="one")
-
-
-@samples("UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentProd")
-def unsorted_segments() -> Iterator[Sample]:
-    ids = ints(2, 0, 2, 1, 0)
-    yield Sample([apart(5, 3) * 0.2, ids, axis(3)], constant=(2,), differentiable=(0,))
-    yield Sample([apart(5) * 0.2, ids, axis(3)], constant=(2,), differentiable=(0,), name="vector")
-    yield Sample([apart(5) * 0.2, ids, axis(4)], constant=(2,), differentiable=False, name="empty_segment")
-    yield Sample(
-        [apart(2, 3, 2) * 0.2, ints((0, 1, 0), (2, 2, 1)), axis(3)],
-        constant=(2,),
-        differentiable=(0,),
-        name="deep",
-    )
-    yield Sample(
-        [apart(5, 2) * 0.2, ints(1, -1, 0, 1, -1), axis(2)],
-        constant=(2,),
-        differentiable=(0,),
-        name="dropped",
-    )
-    yield Sample([apart(5, 2) * 0.2, ids.astype(np.int64), axis(3, np.int64)], differentiable=(0,), shapes={0: None},
-                 name="unknown")  # fmt: skip
-    yield Sample([integers(5, 2), ids, axis(3)], constant=(2,), differentiable=False)
-    yield Sample(
-        [uniform(0, 2), np.zeros(0, np.int32), axis(3)], constant=(2,), differentiable=False, name="empty"
-    )
-
-
-@samples("SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin", "SegmentProd")
-def sorted_segments() -> Iterator[Sample]:
-    ids = ints(0, 0, 1, 3, 3)
-    yield Sample([apart(5, 3) * 0.2, ids], constant=(1,), differentiable=(0,))
-    yield Sample([apart(5) * 0.2, ids.astype(np.int64)], differentiable=(0,), name="vector")
-    yield Sample([integers(5, 2, low=0), ids], differentiable=False)
 
 
 @samples("DynamicPartition")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests.samples import BFLOAT16, FLOATS, HALVES, Array, Sample, samples, special, strided, uniform
+from tests.samples import BFLOAT16, HALVES, Array, Sample, samples, special, strided, uniform
 
 
 def well_conditioned(*shape: int, dtype: object = np.float64, seed: int = 7) -> Array:
@@ -124,39 +124,3 @@ def cross_samples() -> Iterator[Sample]:
     yield Sample([uniform(3), uniform(3, seed=8)])
     yield Sample([uniform(4, 2, 3), uniform(4, 2, 3, seed=8)])
     yield Sample([uniform(2, 3, dtype=np.int32), uniform(2, 3, dtype=np.int32, seed=8)], differentiable=False)
-
-
-@samples("MatrixInverse")
-def inverse_samples() -> Iterator[Sample]:
-    for dtype in (*FLOATS, np.complex64):
-        yield Sample([well_conditioned(3, 3, dtype=dtype)], rtol=1e-4, atol=1e-5)
-    yield Sample([well_conditioned(2, 3, 3)], {"adjoint": True})
-
-
-@samples("MatrixDeterminant")
-def determinant_samples() -> Iterator[Sample]:
-    yield Sample([well_conditioned(3, 3, dtype=np.float32)], rtol=1e-4)
-    yield Sample([well_conditioned(2, 3, 3)])
-    yield Sample([well_conditioned(3, 3, dtype=np.complex128)])
-
-
-@samples("Cholesky")
-def cholesky_samples() -> Iterator[Sample]:
-    half = uniform(2, 3, 3, dtype=np.float64)
-    # Only symmetric matrices have a factor, and random directions are not symmetric.
-    yield Sample([half @ half.swapaxes(-1, -2) + np.eye(3)], differentiable=False)
-
-
-@samples("MatrixSolve")
-def solve_samples() -> Iterator[Sample]:
-    for adjoint in (False, True):
-        yield Sample([well_conditioned(2, 3, 3), uniform(2, 3, 4, dtype=np.float64)], {"adjoint": adjoint})
-    yield Sample([well_conditioned(3, 3, dtype=np.float32), uniform(3, 1)], rtol=1e-4, atol=1e-5)
-
-
-@samples("Qr")
-def qr_samples() -> Iterator[Sample]:
-    yield Sample([well_conditioned(3, 3)], second=False)
-    yield Sample([uniform(5, 3, dtype=np.float64)], second=False, name="tall")
-    yield Sample([uniform(2, 3, 5)], differentiable=False, rtol=1e-4, atol=1e-5, name="wide")
-    yield Sample([uniform(5, 3)], {"full_matrices": True}, differentiable=False, rtol=1e-4, atol=1e-5)

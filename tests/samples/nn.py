@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests.samples import FLOATS, HALVES, Sample, apart, integers, samples, special, strided, uniform
+from tests.samples import HALVES, Sample, integers, samples, special, strided, uniform
 
 
 @samples("BiasAdd")
@@ -179,23 +179,3 @@ def in_top_k_samples() -> Iterator[Sample]:
 @samples("InTopKV2")
 def in_top_k_v2_samples() -> Iterator[Sample]:
     yield Sample([uniform(6, 5), integers(6, low=0, high=5), np.array(2, np.int32)])
-
-
-@samples("TopK")
-def top_k_samples() -> Iterator[Sample]:
-    yield Sample([apart(3, 5)], {"k": 2})
-    yield Sample([np.array([1, 3, 3, 2], np.int32)], {"k": 3}, False, name="ties")
-
-
-@samples("TopKV2")
-def top_k_v2_samples() -> Iterator[Sample]:
-    for k in (0, 1, 3, 5):
-        yield Sample([apart(2, 3, 5), np.array(k, np.int32)], constant=(1,), differentiable=k > 0)
-    yield Sample(
-        [np.array([1, 3, 3, 2], np.int32), np.array(3, np.int32)], constant=(1,), differentiable=False
-    )
-    yield Sample(
-        [np.array([1, 3, 3, 2], np.uint8), np.array(3, np.int32)], constant=(1,), differentiable=False
-    )
-    for dtype in FLOATS:
-        yield Sample([uniform(6, dtype=dtype), np.array(3, np.int32)], constant=(1,), differentiable=False)
