@@ -255,3 +255,12 @@ def materialized(op: Operation, cotangents: Sequence[Tensor | None]) -> list[Ten
 def no_gradient(op: Operation, *cotangents: Tensor | None) -> list[None]:
     """The rule of an op whose outputs change in steps: nothing flows back."""
     return [None] * len(op.inputs)
+
+
+def undefined_gradient(op: Operation, *cotangents: Tensor | None) -> list[None]:
+    """The rule of an op that TensorFlow defines no gradient for: asking for one is an error.
+
+    Raises:
+      LookupError: always.
+    """
+    raise LookupError(f"No gradient defined for operation {op.name!r} (op type: {op.type})")
