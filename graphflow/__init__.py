@@ -97,8 +97,10 @@ from graphflow.ops.elementwise import (
     where_v2 as where_v2,
 )
 from graphflow.ops.factorizations import (
-    cholesky as cholesky, matrix_determinant as matrix_determinant, matrix_inverse as matrix_inverse,
-    matrix_solve as matrix_solve, qr as qr,
+    cholesky as cholesky, cholesky_solve as cholesky_solve, matrix_determinant as matrix_determinant,
+    matrix_inverse as matrix_inverse, matrix_solve as matrix_solve, matrix_solve_ls as matrix_solve_ls,
+    matrix_square_root as matrix_square_root, matrix_triangular_solve as matrix_triangular_solve, qr as qr,
+    self_adjoint_eig as self_adjoint_eig, self_adjoint_eigvals as self_adjoint_eigvals, svd as svd,
 )
 from graphflow.ops.layout import (
     batch_gather as batch_gather, batch_to_space_nd as batch_to_space_nd, boolean_mask as boolean_mask,
@@ -189,6 +191,21 @@ from graphflow.namespace import lazy
 from graphflow.version import __version__ as __version__
 
 # Other names of the same, some of them from before TensorFlow 1.0.
+batch_cholesky = cholesky
+batch_cholesky_solve = cholesky_solve
+batch_matrix_band_part = matrix_band_part
+batch_matrix_determinant = matrix_determinant
+batch_matrix_diag = matrix_diag
+batch_matrix_diag_part = matrix_diag_part
+batch_matrix_inverse = matrix_inverse
+batch_matrix_set_diag = matrix_set_diag
+batch_matrix_solve = matrix_solve
+batch_matrix_solve_ls = matrix_solve_ls
+batch_matrix_transpose = matrix_transpose
+batch_matrix_triangular_solve = matrix_triangular_solve
+batch_self_adjoint_eig = self_adjoint_eig
+batch_self_adjoint_eigvals = self_adjoint_eigvals
+batch_svd = svd
 bool = _bool_
 get_static_value = _constant_value
 mul = multiply

@@ -68,6 +68,7 @@ DIFFERENT = [
         "takes no notice of dilations on a CPU",
         dilated,
     ),
+    Difference("Eig", "finds the values in another order, the vectors with other signs"),
     Difference("Einsum", "takes two operands at most", lambda s: len(s.flat()) > 2),
     Difference("Erf", "NaN for infinities in float64", lambda s: s.name == "special"),
     Difference(
@@ -79,6 +80,8 @@ DIFFERENT = [
     Difference("MaxPool", "finds no NaN", lambda s: s.name == "NaN"),
     Difference("MaxPoolGradGrad", "knows no explicit padding", lambda s: s.attrs["padding"] == "EXPLICIT"),
     Difference("Round", "gives zeros for integers", lambda s: s.flat()[0].dtype.kind == "i"),
+    Difference("SelfAdjointEigV2", "vectors may have the other sign", outputs=(1,)),
+    Difference("Svd", "vectors may have the other sign", outputs=(1, 2)),
     Difference("TopK", "is gone from graphs that are written today"),
 ]
 # The same of gradients.
@@ -86,6 +89,11 @@ DIFFERENT_GRADIENTS = [
     *DIFFERENT,
     Difference("DepthwiseConv2dNative", "leaves it uninitialised", lambda s: s.name == "empty"),
     Difference("Conv2D", "no groups on a CPU", lambda s: s.name == "groups"),
+    Difference(
+        "SelfAdjointEigV2 Svd",
+        "follows from vectors that may have the other sign",
+        lambda s: s.name == "vectors",
+    ),
     Difference("GatherNd", "ScatterNd refuses indices of no dimension", lambda s: s.name == "whole"),
     Difference(
         "MaxPool MaxPoolGrad", "knows no second derivative", lambda s: s.attrs["padding"] == "EXPLICIT"
@@ -94,7 +102,8 @@ DIFFERENT_GRADIENTS = [
 # Gradients that are only defined where the shapes are known.
 NEED_SHAPES = [
     Difference("Einsum", "puts the diagonal back by a mask", lambda s: s.name in ("diagonal", "trace")),
-    Difference("Qr", "depends on which side is longer"),
+    Difference("MatrixSolveLs Qr", "depends on which side is longer"),
+    Difference("Svd", "depends on which side is longer", lambda s: s.name == "vectors"),
 ]
 TOLERANCE = {
     "float16": 4e-3,
