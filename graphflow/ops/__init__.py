@@ -12,14 +12,17 @@ from graphflow.ops import (
     nn,
     queues,
     random,
+    reduction,
     scatter,
     segments,
     sorting,
     source,
+    special,
     state,
+    training,
 )
 
 __all__ = [
     "control", "convolution", "diagonals", "elementwise", "factorizations", "io", "layout", "linalg", "nn",
-    "queues", "random", "scatter", "segments", "sorting", "source", "state",
+    "queues", "random", "reduction", "scatter", "segments", "sorting", "source", "special", "state", "training",
 ]  # fmt: skip
