@@ -12,7 +12,7 @@ lives where:
   which the plan does not write form plans of their own, and what they make is kept with the session's variables
   until one of these is written (`hoist`);
 - consecutive launches form one *segment*, a single native call, with a barrier between two launches only
-  where data crosses threads;
+  where data crosses threads; loops and choices (`regions`) lie within one, and run without a return to Python;
 - a segment leaves off before it writes a variable if a *check* has found a value that must not be; the run then
   raises.
 
@@ -24,11 +24,13 @@ Fetched arrays are the caller's own: they share memory with no variable, feed, c
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import math
 import time
 import weakref
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -39,13 +41,18 @@ from graphflow.loops.cost import Cost, Peak, kernel_cost
 from graphflow.loops.ir import Buffer, IntParam, Kernel
 from graphflow.memory import ALIGNMENT, Layout, Request, align, aligned_empty, plan_arena
 from graphflow.records import dataclass, field
+from graphflow.regions import Mark, MarkKind, Region, Term, Tree, region_tree
 from graphflow.variable_store import Storage, VariableSpec, VariableStore
 
 __all__ = [
     "COPY",
+    "STEERING",
     "Check",
+    "Choice",
+    "Count",
     "HostStep",
     "Launch",
+    "Loop",
     "Plan",
     "PlanBuilder",
     "Ref",
@@ -72,6 +79,10 @@ COPY = "copy"
 # address of a word: a barrier, then an end if the word is not zero.
 RECORD_WORDS = 4
 
+# What stands in place of a kernel where a record steers, see `backends.cpu.driver`.
+STEERING = {"enter": 1, "turn": 2, "again": 3, "unless": 4, "case": 5, "go": 6, "left": 7}
+_NO_LIMIT = (1 << 63) - 1
+
 # Rough speed of one core, to weigh a launch against the cost of waking threads. Results never depend on them.
 _BYTES_PER_NS = 10.0
 _FLOPS_PER_NS = 40.0
@@ -95,6 +106,7 @@ class Slot:
     """One value of a plan: what it is, its shape and dtype, and whose memory it lies in (`offset` bytes in).
 
     shape is None for a value whose sizes only a host step will know; such a value never meets native code.
+    `terms`: how it moves within the memory that it lies in, from turn to turn of the loops around its use.
     """
 
     index: int
@@ -105,6 +117,7 @@ class Slot:
     parent: Slot | None = None
     offset: int = 0
     key: Hashable = None
+    terms: tuple[Term, ...] = ()
 
     @property
     def root(self) -> Slot:
@@ -151,7 +164,16 @@ def update(slot: Slot, offset: int = 0, share: Hashable = None) -> Ref:
     return Ref(slot, "rw", offset, share)
 
 
-Arg: TypeAlias = Ref | int | np.generic
+@dataclass(frozen=True, slots=True)
+class Count:
+    """An int argument that is `start` in the first turn of a loop and grows by `step` with each."""
+
+    loop: Region
+    start: int = 0
+    step: int = 1
+
+
+Arg: TypeAlias = Ref | Count | int | np.generic
 
 
 # ------------------------------------------------------------------------------------------------------ steps
@@ -233,9 +255,12 @@ class Refusal:
     origin: Any = None
 
 
+Step: TypeAlias = Launch | HostStep | Mark
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Launches `first` to `first + count - 1` as one native call.
+    """Records `first` to `first + count - 1`, launches and marks of regions, as one native call.
 
     team: worth waking threads for; release: worth releasing the interpreter lock; park: a host step follows,
     so threads should go to sleep at once and leave the cores to it.
@@ -252,7 +277,8 @@ class TraceEvent(NamedTuple):
     """One launch on one thread, or one host step, in microseconds since the run began.
 
     launch: which of the plan's launches, -1 for a host step. cost: of the whole launch, all threads together; a host
-    step's operations are unknown (0), its bytes written those it returned.
+    step's operations are unknown (0), its bytes written those it returned. turns: how often a launch ran, as one in a
+    loop does; its duration is that of all turns together, and what happens in between has gone on meanwhile.
     """
 
     name: str
@@ -263,6 +289,7 @@ class TraceEvent(NamedTuple):
     origin: Any
     launch: int = -1
     cost: Cost = Cost()
+    turns: int = 1
 
 
 # ---------------------------------------------------------------------------------------------------- runtime
@@ -289,8 +316,8 @@ class SegmentCall(Protocol):
         """Runs the segment."""
 
     def trace(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Runs it with clocks: int64 [threads, launches, 2], nanoseconds of `time.perf_counter_ns` at start and
-        stop; 0 where a thread took no part."""
+        """Runs it with clocks: int64 [threads, records, 4], nanoseconds of `time.perf_counter_ns` at the first start
+        and the last stop, nanoseconds in all turns together, and their number; 0 where a thread took no part."""
 
 
 Entry: TypeAlias = Callable[[tuple[Any, ...], list[Array]], int | None]
@@ -378,10 +405,11 @@ class PlanBuilder:
         self._variables: dict[Hashable, Slot] = {}
         self._variable_reads: dict[Hashable, bool] = {}
         self._logical: dict[Hashable, tuple[Shape | None, Storage | None]] = {}
-        self._steps: list[Launch | HostStep] = []
+        self._steps: list[Step] = []
         self._fetches: list[Slot] = []
         self._assigns: dict[int, Slot] = {}
         self._refusals: list[Refusal] = []
+        self._open: list[Region] = []
         self._aligned = False
 
     @property
@@ -456,11 +484,84 @@ class PlanBuilder:
             raise ValueError(f"{slot} has no shape to view")
         made = self._slot(
             slot.kind, name or slot.name, shape, slot.dtype if dtype is None else dtype,
-            parent=slot.root, offset=slot.offset + offset, key=slot.key,
+            parent=slot.root, offset=slot.offset + offset, key=slot.key, terms=slot.terms,
         )  # fmt: skip
         if offset < 0 or offset + made.nbytes > slot.nbytes:
             raise ValueError(f"{made} does not lie inside {slot}")
         return made
+
+    def moving(
+        self,
+        slot: Slot,
+        loop: Region,
+        shape: Shape,
+        dtype: Any = None,
+        *,
+        offset: int = 0,
+        step: int = 0,
+        swing: int = 0,
+        name: str = "",
+    ) -> Slot:
+        """A part of a slot that lies elsewhere in each turn of a loop around its use.
+
+        In turn t of the loop, counted from 0, it lies `offset + t * step` bytes in, and `swing` more if t is odd. In
+        what runs once after the loop, t is the number of turns there were.
+        """
+        if slot.shape is None or slot.kind == "status":
+            raise ValueError(f"{slot} cannot move")
+        made = self._slot(
+            slot.kind, name or slot.name, shape, slot.dtype if dtype is None else dtype, parent=slot.root,
+            offset=slot.offset + offset, key=slot.key, terms=(*slot.terms, Term(loop, step, swing)),
+        )  # fmt: skip
+        for turn in () if loop.most is None else {0, 1, loop.most - 1, loop.most - 2} & {*range(loop.most)}:
+            at = offset + turn * step + (turn & 1) * swing
+            if at < 0 or at + made.nbytes > slot.nbytes:
+                raise ValueError(f"{made} does not lie inside {slot} in turn {turn} of {loop.name!r}")
+        return made
+
+    # regions
+
+    def loop(
+        self, limit: int | Slot | None = None, *, most: int | None = None, name: str = "", origin: Any = None
+    ) -> Loop:
+        """Launches that are repeated: a context manager, see `Loop`.
+
+        limit: the most turns; a slot (int64, of one element) where only the run knows. most: what is known of that.
+        """
+        if isinstance(limit, Slot):
+            region = Region("loop", name, origin, most)
+            return Loop(self, region, self._word(limit, np.int64))
+        return Loop(self, Region("loop", name, origin, limit), None)
+
+    def choice(self, name: str = "", origin: Any = None) -> Choice:
+        """Launches of which one run does some: a context manager, see `Choice`."""
+        return Choice(self, Region("choice", name, origin))
+
+    def _word(self, slot: Slot, *dtypes: Any) -> Slot:
+        if slot.shape is None or slot.terms or slot.nbytes < 1 or slot.dtype not in map(np.dtype, dtypes):
+            raise ValueError(f"{slot} is no word that a region can look at")
+        return slot
+
+    def _mark(
+        self, kind: MarkKind, region: Region, slot: Slot | None = None, number: int | None = None
+    ) -> None:
+        self._steps.append(Mark(kind, region, slot, number))
+
+    @contextlib.contextmanager
+    def before(self, loop: Region) -> Iterator[None]:
+        """What is added meanwhile comes just before a loop that has begun, and runs once."""
+        at = next(
+            number
+            for number in reversed(range(len(self._steps)))
+            if isinstance(mark := self._steps[number], Mark) and mark.region is loop and mark.kind == "enter"
+        )
+        inside, self._steps = self._steps[at:], self._steps[:at]
+        was_open, self._open = self._open, self._open[: self._open.index(loop)]
+        try:
+            yield
+        finally:
+            self._steps += inside
+            self._open = was_open
 
     # steps
 
@@ -482,10 +583,14 @@ class PlanBuilder:
         step = Launch(kernel, tuple(args), name, origin, parallel, flops, size, tuple(inplace), layout)
         for arg in args:
             if not isinstance(arg, Ref):
-                if isinstance(arg, bool) or not isinstance(arg, (int, np.generic)):
+                if isinstance(arg, bool) or not isinstance(arg, (int, np.generic, Count)):
                     raise TypeError(f'launch "{name}": {arg!r} is no Ref, int or NumPy scalar')
+                if isinstance(arg, Count) and arg.loop not in self._open:
+                    raise ValueError(f'launch "{name}": not in the loop "{arg.loop.name}"')
                 continue
             slot = arg.slot
+            if any(term.loop not in self._open for term in slot.terms):
+                raise ValueError(f'launch "{name}": {slot} moves with a loop around something else')
             if slot.shape is None or slot.dtype.hasobject:
                 raise ValueError(f'launch "{name}": {slot} has no native form')
             if arg.access != "r" and slot.kind in ("feed", "constant", "dynamic"):
@@ -505,6 +610,8 @@ class PlanBuilder:
         with_store: bool = False,
     ) -> list[Slot]:
         """Adds a Python call; `outputs`: (shape or None, dtype) of what it returns. Returns their slots."""
+        if self._open:
+            raise ValueError(f'host step "{name}": in the region "{self._open[-1].name}"')
         made = [self._slot("dynamic", name, shape, dtype) for shape, dtype in outputs]
         self._steps.append(HostStep(function, tuple(inputs), tuple(made), name, origin, with_store))
         return made
@@ -516,6 +623,8 @@ class PlanBuilder:
 
         The run then ends before the next launch that writes a variable, and raises what `blame(*inputs)` raises.
         """
+        if any(slot.terms for slot in inputs):
+            raise ValueError(f'check "{name}": an operand moves')
         status = self._slot("status", name, (1,), np.int64)
         self._refusals.append(Refusal(status, tuple(inputs), blame, name, origin))
         return status
@@ -526,7 +635,7 @@ class PlanBuilder:
             raise ValueError(f"{variable} is no variable")
         if variable.index in self._assigns:
             raise ValueError(f"{variable} is assigned twice")
-        if value.dtype != variable.dtype:
+        if value.dtype != variable.dtype or value.terms:
             raise TypeError(f"{variable} cannot take {value}")
         if None not in (value.shape, variable.shape) and value.nbytes != variable.nbytes:
             raise ValueError(f"{variable} cannot take {value}")
@@ -534,6 +643,8 @@ class PlanBuilder:
 
     def fetch(self, slot: Slot) -> int:
         """Hands the value out; returns its position in the list that `Plan.run` returns."""
+        if slot.terms:
+            raise ValueError(f"{slot} moves")
         self._fetches.append(slot)
         return len(self._fetches) - 1
 
@@ -585,13 +696,84 @@ class PlanBuilder:
                 (number(arg.slot), arg.access, arg.offset, arg.share)
                 if isinstance(arg, Ref)
                 else arg
-                if isinstance(arg, int)
+                if isinstance(arg, int | Count)
                 else (arg.dtype, arg.tobytes())
                 for arg in step.args
             )
             inplace = tuple((number(new), number(old)) for new, old in step.inplace)
             calls.append((addresses[at], args, step.parallel, inplace))
         return id(self.runtime), tuple(calls), tuple(map(number, made)), tuple(memory)
+
+
+class Loop:
+    """The launches added inside the `with` block are repeated.
+
+    `region` stands for the loop in slots and arguments that move with its turns.
+    """
+
+    def __init__(self, builder: PlanBuilder, region: Region, limit: Slot | None) -> None:
+        self.region = region
+        self._builder = builder
+        self._limit = limit
+        self._finished = False
+
+    def __enter__(self) -> Loop:
+        self._builder._mark("enter", self.region, self._limit)
+        self._builder._mark("turn", self.region)
+        self._builder._open.append(self.region)
+        return self
+
+    def leave_unless(self, condition: Slot) -> None:
+        """Ends the loop at this point of a turn if the bool of a slot does not hold."""
+        self._builder._mark("leave", self.region, self._builder._word(condition, np.bool_))
+
+    def finish(self) -> None:
+        """What is added from here on runs once, after the last turn, with the slots that move where it ended."""
+        if not self._finished:
+            self._builder._mark("again", self.region, self._limit)
+            self._builder._mark("last", self.region)
+            self._finished = True
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self.finish()
+            self._builder._mark("left", self.region)
+            self._builder._open.remove(self.region)
+
+
+class Choice:
+    """Of the launches added inside the `with` block one branch is done: that of the first case that holds, or what
+    follows `otherwise`."""
+
+    def __init__(self, builder: PlanBuilder, region: Region) -> None:
+        self.region = region
+        self._builder = builder
+        self._branches = 0
+
+    def __enter__(self) -> Choice:
+        self._builder._open.append(self.region)
+        return self
+
+    def _branch(self) -> None:
+        if self._branches:
+            self._builder._mark("go", self.region)
+        self._branches += 1
+
+    def case(self, slot: Slot, number: int | None = None) -> None:
+        """Begins a branch that is done if the bool of a slot holds, or if its int32 is `number`."""
+        self._branch()
+        kind = np.bool_ if number is None else np.int32
+        self._builder._mark("case", self.region, self._builder._word(slot, kind), number)
+
+    def otherwise(self) -> None:
+        """Begins the branch that is done if no case holds."""
+        self._branch()
+        self._builder._mark("otherwise", self.region)
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._builder._mark("join", self.region)
+            self._builder._open.remove(self.region)
 
 
 # The plans of parts that are in use. Each keeps its runtime alive, so that the runtime's id is nobody else's.
@@ -602,7 +784,7 @@ def _native(slot: Slot) -> bool:
     return slot.shape is not None and not slot.dtype.hasobject
 
 
-def _refs(step: Launch | HostStep) -> list[Ref]:
+def _refs(step: Step) -> list[Ref]:
     return [arg for arg in step.args if isinstance(arg, Ref)] if isinstance(step, Launch) else []
 
 
@@ -622,8 +804,11 @@ class _Build:
         self.outputs: list[_Output] = []
         self.output_slots: list[Slot] = []  # one per array made before the run
         self.commits: list[tuple[Hashable, Slot]] = []
-        self.head: list[Launch | HostStep] = []
-        self.tail: list[Launch | HostStep] = []
+        self.status_words: list[
+            tuple[int, int]
+        ] = []  # words of the table that hold the address of a check's word
+        self.head: list[Step] = []
+        self.tail: list[Step] = []
 
     def buffer(self, like: Slot) -> Slot:
         slot = Slot(len(self.slots), "buffer", like.name, like.shape, like.dtype)
@@ -654,7 +839,11 @@ class _Build:
         """Takes away the steps that depend on nothing that changes from run to run; what they make is there."""
         builder = self.builder
         looked_at = {slot.root.index for refusal in builder._refusals for slot in refusal.inputs}
-        uses = [self.use(step, looked_at) for step in builder._steps]
+        inner, _ = region_tree(builder._steps)
+        uses = [
+            self.use(step, looked_at, tree.region is None)
+            for step, tree in zip(builder._steps, inner, strict=True)
+        ]
         assigned = {slot.index for slot in builder._variables.values() if slot.index in builder._assigns}
         variables = {slot.index for slot in builder._variables.values()} - assigned
         handed_out = {slot.root.index for slot in (*builder._fetches, *builder._assigns.values())}
@@ -676,7 +865,11 @@ class _Build:
         self.constants = {index: array for index, array in self.constants.items() if index in left}
         self.unused = {key for key, slot in builder._variables.items() if slot.index in variables - left}
 
-    def use(self, step: Launch | HostStep, looked_at: set[int]) -> Use:
+    def use(self, step: Step, looked_at: set[int], movable: bool) -> Use:
+        if isinstance(step, Mark):
+            return Use(
+                frozenset(() if step.slot is None else (step.slot.root.index,)), frozenset(), False, 0.0
+            )
         if isinstance(step, HostStep):
             reads = frozenset(slot.root.index for slot in step.inputs)
             return Use(reads, frozenset(slot.root.index for slot in step.outputs), False, 0.0)
@@ -684,9 +877,10 @@ class _Build:
         read = {ref.slot.root.index for ref in refs if ref.access != "w"}
         written = {ref.slot.root for ref in refs if ref.access != "r"}
         taken = sum({ref.slot.root: ref.slot.nbytes for ref in refs if ref.access == "r"}.values())
-        # Operands that are checked in the run, and such as would not fit.
+        # Not so: operands that are checked in the run, such as would not fit, and what a region decides about.
         movable = (
-            read.isdisjoint(looked_at)
+            movable
+            and read.isdisjoint(looked_at)
             and all(slot.kind == "buffer" for slot in written)
             and sum(slot.nbytes for slot in written) <= _KEPT_GROWTH * taken + _KEPT_BYTES
         )
@@ -724,8 +918,11 @@ class _Build:
         steps = [*self.head, *self.own, *self.tail]
         lives: dict[int, _Life] = {}
         self.end = len(steps)
+        self.inner, self.places = region_tree(steps)
+        touched: dict[int, set[Tree]] = {}
 
         def touch(slot: Slot, at: int, writes: bool) -> None:
+            touched.setdefault(slot.root.index, set()).add(self.inner[at])
             life = lives.setdefault(slot.root.index, _Life())
             if life.first < 0:
                 life.first = at
@@ -742,6 +939,9 @@ class _Build:
                 for arg in step.args:
                     if isinstance(arg, Ref) and arg.access != "r":
                         touch(arg.slot, at, True)
+            elif isinstance(step, Mark):
+                if step.slot is not None:
+                    touch(step.slot, at, False)
             else:
                 for slot in step.inputs:
                     touch(slot, at, False)
@@ -751,9 +951,19 @@ class _Build:
         for refusal in self.builder._refusals:
             for slot in refusal.inputs:
                 touch(slot, self.judged[refusal.status.index], False)
+        for index, trees in touched.items() if self.places else ():
+            # What a loop shares with its surroundings has to last through all its turns.
+            shared = _common(trees)
+            for tree in trees:
+                for around in tree.upwards():
+                    if around is shared:
+                        break
+                    if around.region is not None and around.region.kind == "loop":
+                        life = lives[index]
+                        life.first, life.last = min(life.first, around.begin), max(life.last, around.end)
         self.life = lives
 
-    def judgement(self, steps: Sequence[Launch | HostStep]) -> dict[int, int]:
+    def judgement(self, steps: Sequence[Step]) -> dict[int, int]:
         """For each check the last step of the segment after which the run looks at it."""
         ends: dict[int, int] = {}
         waiting: list[int] = []
@@ -762,8 +972,8 @@ class _Build:
                 ends.update((index, at - 1) for index in waiting)
                 waiting = []
                 continue
-            for arg in step.args:
-                if isinstance(arg, Ref) and arg.slot.kind == "status":
+            for arg in _refs(step):
+                if arg.slot.kind == "status":
                     if arg.slot.index in ends or arg.slot.index in waiting:
                         raise ValueError(f"{arg.slot} is set by two launches")
                     waiting.append(arg.slot.index)
@@ -817,7 +1027,7 @@ class _Build:
         """New values go straight to the variable when its last reader is done, else are copied at the end."""
         steps = [*self.head, *self.own]
         sources: set[int] = set()
-        late: list[Launch | HostStep] = []
+        late: list[Step] = []
         for index, value in self.builder._assigns.items():
             variable = self.slots[index]
             root = value.root
@@ -848,7 +1058,7 @@ class _Build:
             late.append(self.copy(variable, value))
         self.tail += late
 
-    def may_overwrite(self, variable: Slot, root: Slot, step: Launch | HostStep, at: int) -> bool:
+    def may_overwrite(self, variable: Slot, root: Slot, step: Step, at: int) -> bool:
         """Whether `step`, the first to write `root`, runs after the last reader of the variable."""
         reader = self.life.get(variable.index)
         if any(value.root is variable for value in self.builder._assigns.values()):
@@ -909,69 +1119,44 @@ class _Build:
             return _Home("slot", root.index)
         return self.homes[root.index]
 
-    def assemble(self, steps: list[Launch | HostStep], layout: Layout) -> Plan:
-        builder = self.builder
-        launches = [step for step in steps if isinstance(step, Launch)]
-        kernels = builder.runtime.addresses([step.kernel for step in launches])
-        ordered, parallel = self.segments(steps)
+    def assemble(self, steps: list[Step], layout: Layout) -> Plan:
+        records = [step for step in steps if not isinstance(step, HostStep)]
+        launches = tuple(step for step in records if isinstance(step, Launch))
+        kernels = iter(self.builder.runtime.addresses([step.kernel for step in launches]))
+        ordered, shared = self.segments(steps)
         looks = self.looks(steps)
-        barriers = self.barriers(steps, parallel)
-        words: list[int] = []
-        base = RECORD_WORDS * len(launches)
-        # The words of the checks stand at the table's end, so that threads of one run share them and no others.
-        status = base + sum(len(step.args) for step in launches)
-        records: list[int] = []
-        arena_words: list[int] = []
-        table_words: list[int] = []
-        patches: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        scalars: dict[bytes, int] = {}
-        scalar_words: list[tuple[int, int]] = []
-        for number, step in enumerate(launches):
-            table_words.append(len(records) + 1)
-            records += (
-                kernels[number],
-                (base + len(words)) * 8,
-                int(parallel[number]),
-                int(barriers[number]),
-            )
+        barriers = self.barriers(steps, shared)
+        # The words of a run: the records, the arguments of launches, what marks say, each thread's own arguments and
+        # counters where there are loops, and at the end the words of the checks, which threads of one run share.
+        table = _Table(self, RECORD_WORDS * len(records))
+        first_word = []
+        for step in records:
+            first_word.append(table.end)
+            if isinstance(step, Launch):
+                for arg in step.args:
+                    table.argument(arg)
+        threads = _Threads(records, first_word, self.builder.runtime.threads) if self.places else None
+        if threads is not None:
+            for number, step in enumerate(records):
+                if isinstance(step, Mark):
+                    first_word[number] = table.end
+                    threads.mark(table, step, number)
+            threads.place(table)
+        status = table.end
+        for number, step in enumerate(records):
+            code = next(kernels) if isinstance(step, Launch) else _steering(step, self.places)
+            after = int(barriers[number])
             if number in looks:
-                table_words.append(len(records) - 1)
-                records[-1] = (status + looks[number]) * 8
-            for arg in step.args:
-                at = base + len(words)
-                if isinstance(arg, Ref):
-                    home, skip = self.home(arg.slot), arg.slot.offset + arg.offset
-                    if home.place == "constant":
-                        address = self.constants[home.number].__array_interface__["data"][0]
-                        words.append(address + skip)
-                    elif home.place == "arena":
-                        arena_words.append(at)
-                        words.append(home.number + skip)
-                    elif home.place == "status":
-                        table_words.append(at)
-                        words.append((status + home.number) * 8)
-                    else:
-                        patches.setdefault((home.place, home.number), []).append((at, skip))
-                        words.append(0)
-                elif isinstance(arg, np.generic):
-                    bits = arg.tobytes()
-                    place = scalars.setdefault(bits, 16 * len(scalars))
-                    scalar_words.append((at, place))
-                    words.append(0)
-                else:
-                    words.append(int(arg))
-        pool = aligned_empty(max(1, 16 * len(scalars)))
-        for bits, place in scalars.items():
-            pool[place : place + len(bits)] = np.frombuffer(bits, np.uint8)
-        template = np.array(records + words + [0] * self.word_count, np.int64)
-        pool_address = pool.__array_interface__["data"][0]
-        for at, place in scalar_words:
-            template[at] = pool_address + place
-        frozen = {key: np.array(rows, np.int64).reshape(-1, 2) for key, rows in patches.items()}
-        return Plan(self, ordered, tuple(launches), layout, template, pool, arena_words, table_words, frozen)
+                after = (status + looks[number]) * 8
+                table.relative.append(RECORD_WORDS * number + 3)
+            table.relative.append(RECORD_WORDS * number + 1)
+            at = first_word[number] * 8
+            table.records += (code, at, int(isinstance(step, Launch) and shared[number]), after)
+        table.words += [0] * self.word_count
+        return Plan(self, ordered, launches, tuple(records), layout, table.finished(status), table)
 
-    def segments(self, steps: list[Launch | HostStep]) -> tuple[list[Segment | HostStep], list[bool]]:
-        """Runs of launches become one segment each. Also says which launches are shared among threads."""
+    def segments(self, steps: list[Step]) -> tuple[list[Segment | HostStep], list[bool]]:
+        """Runs of launches become one segment each. Also says which launches, and marks, are shared among threads."""
         threads = self.builder.runtime.threads
         parallel: list[bool] = []
         ordered: list[Segment | HostStep] = []
@@ -984,20 +1169,29 @@ class _Build:
         keep |= {output.number for output in self.outputs if output.kind == "value"}
         keep |= {value.root.index for _, value in self.commits}
         keep |= {slot.root.index for refusal in self.builder._refusals for slot in refusal.inputs}
-        group: list[Launch] = []
+        group: list[Launch | Mark] = []
+        weights: list[int] = []
 
         def close(park: bool) -> None:
             if not group:
                 return
-            shared = [
-                threads > 1 and step.parallel and step.nanoseconds >= _PARALLEL_LAUNCH_NS for step in group
-            ]
-            worth = sum(step.nanoseconds for step, share in zip(group, shared, strict=True) if share)
-            team = worth >= _TEAM_NS
-            total = sum(step.nanoseconds for step in group)
-            ordered.append(Segment(len(parallel), len(group), team, total >= _RELEASE_NS, park))
+            worth = total = 0.0
+            endless = False
+            shared = []
+            for step, weight in zip(group, weights, strict=True):
+                if isinstance(step, Mark):
+                    endless |= step.region.kind == "loop" and step.region.most is None
+                    shared.append(True)
+                    continue
+                shared.append(threads > 1 and step.parallel and step.nanoseconds >= _PARALLEL_LAUNCH_NS)
+                total += weight * step.nanoseconds
+                worth += weight * step.nanoseconds * shared[-1]
+            team = worth >= _TEAM_NS and threads > 1
+            release = total >= _RELEASE_NS or endless
+            ordered.append(Segment(len(parallel), len(group), team, release, park))
             parallel.extend(share and team for share in shared)
             group.clear()
+            weights.clear()
 
         native_use: dict[int, int] = {}
         for at, step in enumerate(steps):
@@ -1010,19 +1204,20 @@ class _Build:
             if self.slots[index].kind == "dynamic" and index not in keep and native_use.get(index, -1) <= at:
                 dying.setdefault(at, []).append(index)
         for at, step in enumerate(steps):
-            if isinstance(step, Launch):
+            if not isinstance(step, HostStep):
                 group.append(step)
+                weights.append(math.prod(region.turns for region in _loops(self.inner[at])))
                 continue
             close(park=True)
             ordered.append(replace(step, frees=tuple(dying.get(at, ()))))
         close(park=False)
         return ordered, parallel
 
-    def looks(self, steps: list[Launch | HostStep]) -> dict[int, int]:
+    def looks(self, steps: list[Step]) -> dict[int, int]:
         """After which launches the threads look at the word of the checks so far, and leave off if it is set.
 
-        That is before the next launch that writes a variable. Later checks have another word: while one thread looks,
-        another may be ahead.
+        That is before the next launch that writes a variable, at each mark, and so at the end of each turn of a loop.
+        Later checks have another word: while one thread looks, another may be ahead.
         """
         self.words: dict[int, int] = {}
         self.word_count = 0
@@ -1035,12 +1230,15 @@ class _Build:
                 waiting = False
                 continue
             number += 1
-            refs = [arg for arg in step.args if isinstance(arg, Ref)]
-            if waiting and any(
-                ref.access != "r" and ref.slot.kind != "status" and self.home(ref.slot).place == "slot"
-                for ref in refs
+            refs = _refs(step)
+            if waiting and (
+                isinstance(step, Mark)
+                or any(
+                    ref.access != "r" and ref.slot.kind != "status" and self.home(ref.slot).place == "slot"
+                    for ref in refs
+                )
             ):
-                looks[number - 1] = self.word_count
+                looks[number if isinstance(step, Mark) else number - 1] = self.word_count
                 self.word_count += 1
                 waiting = False
             for ref in refs:
@@ -1050,38 +1248,356 @@ class _Build:
         self.word_count += waiting
         return looks
 
-    def barriers(self, steps: list[Launch | HostStep], parallel: list[bool]) -> list[bool]:
+    def barriers(self, steps: list[Step], shared: list[bool]) -> list[bool]:
         """Where all threads must wait: before a launch that touches what another thread may still touch."""
-        after = [False] * len(parallel)
-        if not any(parallel):
-            return after
-        number = -1
-        # (memory, first byte, end, writes, shared among threads, share)
-        open_accesses: list[tuple[tuple[str, int], int, int, bool, bool, Hashable]] = []
-        for step in steps:
-            if isinstance(step, HostStep):
-                open_accesses = []
+        if not any(shared):
+            return [False] * len(shared)
+        return _Barriers(self, steps, shared).after
+
+
+class _Table:
+    """The words that a plan's runs begin with, while they are laid out; numbered from the first record on."""
+
+    def __init__(self, build: _Build, base: int) -> None:
+        self.build = build
+        self.base = base
+        self.records: list[int] = []
+        self.words: list[int] = []
+        self.arena: list[int] = []  # words that count from the arena's address
+        self.relative: list[int] = []  # words that count from the table's address
+        self.patches: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        self.scalars: dict[bytes, int] = {}
+        self.scalar_words: list[tuple[int, int]] = []
+
+    @property
+    def end(self) -> int:
+        """The number of the next word."""
+        return self.base + len(self.words)
+
+    def number(self, *numbers: int) -> None:
+        """Adds plain numbers."""
+        self.words += numbers
+
+    def own(self, *numbers: int) -> None:
+        """Adds the addresses of words of the table."""
+        self.relative += range(self.end, self.end + len(numbers))
+        self.words += [8 * number for number in numbers]
+
+    def argument(self, arg: Arg) -> None:
+        """Adds an argument of a launch."""
+        at = self.end
+        if isinstance(arg, Ref):
+            build = self.build
+            home, skip = build.home(arg.slot), arg.slot.offset + arg.offset
+            if home.place == "constant":
+                address = build.constants[home.number].__array_interface__["data"][0]
+                self.words.append(address + skip)
+            elif home.place == "arena":
+                self.arena.append(at)
+                self.words.append(home.number + skip)
+            elif home.place == "status":
+                self.relative.append(at)
+                build.status_words.append((at, home.number))
+                self.words.append(0)
+            else:
+                self.patches.setdefault((home.place, home.number), []).append((at, skip))
+                self.words.append(0)
+        elif isinstance(arg, Count):
+            self.words.append(arg.start)
+        elif isinstance(arg, np.generic):
+            bits = arg.tobytes()
+            place = self.scalars.setdefault(bits, 16 * len(self.scalars))
+            self.scalar_words.append((at, place))
+            self.words.append(0)
+        else:
+            self.words.append(int(arg))
+
+    def finished(self, status: int) -> Array:
+        """The words as an array; `status`: where the words of the checks begin."""
+        self.pool = aligned_empty(max(1, 16 * len(self.scalars)))
+        for bits, place in self.scalars.items():
+            self.pool[place : place + len(bits)] = np.frombuffer(bits, np.uint8)
+        template = np.array(self.records + self.words, np.int64)
+        address = self.pool.__array_interface__["data"][0]
+        for at, place in self.scalar_words:
+            template[at] = address + place
+        for at, number in self.build.status_words:
+            template[at] = 8 * (status + number)
+        return template
+
+
+class _Threads:
+    """What each thread has for itself where records are repeated: counters, and the arguments of what is in a loop.
+
+    For every outermost loop there is one stretch of memory per thread, whole cache lines, first the counters of the
+    loops in it, then the arguments of its launches. Marks speak of the first thread's words.
+    """
+
+    def __init__(self, records: Sequence[Launch | Mark], first_word: Sequence[int], threads: int) -> None:
+        self.records = records
+        self.threads = threads
+        self.first_word = list(first_word)
+        self.targets: dict[int, int] = {}
+        self.inner, self.places = region_tree(records)
+        self.model: dict[
+            Region, tuple[int, int]
+        ] = {}  # of outermost loops: first word of the arguments, and one after
+        self.counters: dict[Region, dict[Region, int]] = {}
+        self.blocks: list[tuple[int, Region, int]] = []  # words that count from a thread's stretch
+        for region, tree in self.places.items():
+            if region.kind == "loop":
+                outer = _loops(tree)[0]
+                numbers = self.counters.setdefault(outer, {})
+                numbers[region] = len(numbers)
+                if outer is region:
+                    self.model[region] = first_word[tree.begin], first_word[tree.end]
+        self.moves = self.moving()
+
+    def moving(self) -> dict[int, list[tuple[int, tuple[Term, ...]]]]:
+        """The words that each `turn` and `last` sets, with how they move."""
+        found: dict[int, list[tuple[int, tuple[Term, ...]]]] = {}
+        for number, step in enumerate(self.records):
+            if not isinstance(step, Launch):
                 continue
-            number += 1
-            mine = []
-            for arg in step.args:
-                if not isinstance(arg, Ref) or arg.slot.root.kind in ("constant", "status"):
-                    continue
-                if arg.slot.root.index in self.lasting:
-                    continue
-                home = self.home(arg.slot)
-                start = arg.slot.offset + (home.number if home.place == "arena" else 0)
-                memory = (home.place, 0 if home.place == "arena" else home.number)
-                end = start + arg.slot.nbytes
-                share = None if arg.share is None else (arg.share, arg.offset)
-                mine.append((memory, start, end, arg.access != "r", parallel[number], share))
-            if len(open_accesses) > _OPEN_ACCESSES or any(
-                _crosses(a, b) for a in mine for b in open_accesses
-            ):
-                after[number - 1] = True
-                open_accesses = []
-            open_accesses += mine
-        return after
+            for position, arg in enumerate(step.args):
+                terms: tuple[Term, ...] = ()
+                if isinstance(arg, Ref):
+                    terms = arg.slot.terms
+                elif isinstance(arg, Count):
+                    terms = (Term(arg.loop, arg.step, 0),)
+                if terms:
+                    tree = max((self.places[term.loop] for term in terms), key=lambda place: place.depth)
+                    at = tree.at("last") if number > tree.at("last") else tree.at("turn")
+                    found.setdefault(at, []).append((self.first_word[number] + position, terms))
+        return found
+
+    def size(self, outer: Region) -> int:
+        """Words of one thread's stretch."""
+        first, end = self.model[outer]
+        return (len(self.counters[outer]) + end - first + 7) & -8
+
+    def stretch(self, table: _Table, outer: Region, word: int) -> None:
+        """Adds the address of a word of the first thread's stretch, where that will be."""
+        self.blocks.append((table.end, outer, word))
+        table.number(0)
+
+    def mark(self, table: _Table, mark: Mark, number: int) -> None:
+        """Adds what a mark says: how many records to skip, and then what is written beside its code in the driver."""
+        region, tree = mark.region, self.places[mark.region]
+        kind = mark.kind
+        goal = number + 1
+        if kind in ("enter", "leave"):
+            goal = tree.at("last")
+        elif kind == "again":
+            goal = tree.at("turn")
+        elif kind == "go":
+            goal = tree.at("join")
+        elif kind == "case":
+            goal = min(
+                at for name in ("case", "otherwise", "join") for at in tree.marks.get(name, ()) if at > number
+            )
+        table.number(goal - number - 1)
+        if kind == "case" or kind == "leave":
+            table.argument(Ref(mark.slot))
+            table.number(mark.number or 0)
+        if region.kind != "loop":
+            return
+        outer = _loops(tree)[0]
+        stride = 8 * self.size(outer)
+        if kind in ("enter", "again"):
+            table.number(_NO_LIMIT if region.most is None else region.most)
+            if mark.slot is None:
+                table.number(0)
+            else:
+                table.argument(Ref(mark.slot))
+            table.number(stride)
+            self.stretch(table, outer, self.counters[outer][region])
+        if kind == "enter":
+            first, end = self.model[outer]
+            self.stretch(table, outer, len(self.counters[outer]))
+            table.own(first)
+            table.number(8 * (end - first) if outer is region else 0)
+        if kind in ("turn", "last"):
+            moves = self.moves.get(number, [])
+            table.number(len(moves), stride)
+            for word, terms in moves:
+                self.stretch(table, outer, len(self.counters[outer]) + word - self.model[outer][0])
+                table.own(word)
+                table.number(len(terms))
+                for term in terms:
+                    self.stretch(table, outer, self.counters[outer][term.loop])
+                    table.number(term.step, term.swing)
+
+    def place(self, table: _Table) -> None:
+        """Adds the stretches."""
+        begins: dict[Region, int] = {}
+        for outer in self.model:
+            table.number(*[0] * (-table.end % 8))
+            begins[outer] = table.end
+            table.number(*[0] * (self.size(outer) * self.threads))
+        for at, outer, word in self.blocks:
+            table.words[at - table.base] = 8 * (begins[outer] + word)
+            table.relative.append(at)
+
+
+def _steering(mark: Mark, places: Mapping[Region, Tree]) -> int:
+    """What stands for a mark in place of a kernel."""
+    if mark.kind == "left" and len(_loops(places[mark.region])) > 1:
+        return STEERING["go"]
+    if mark.kind == "leave" or (mark.kind == "case" and mark.number is None):
+        return STEERING["unless"]
+    if mark.kind == "last":
+        return STEERING["turn"]
+    return STEERING.get(mark.kind, STEERING["go"])
+
+
+def _loops(tree: Tree) -> list[Region]:
+    """The loops around a place, the outermost first."""
+    found = [t.region for t in tree.upwards() if t.region is not None and t.region.kind == "loop"]
+    return found[::-1]
+
+
+def _common(trees: set[Tree]) -> Tree:
+    """The innermost region that all of some places lie in."""
+    first, *others = trees
+    around = list(first.upwards())
+    for tree in others:
+        here = set(tree.upwards())
+        around = [one for one in around if one in here]
+    return around[0]
+
+
+class _Access(NamedTuple):
+    """What a step touches: memory, first byte, end, whether it writes, whether threads share it, and how."""
+
+    memory: tuple[str, int]
+    start: int
+    end: int
+    writes: bool
+    shared: bool
+    share: Hashable
+
+    def crosses(self, other: _Access) -> bool:
+        """Whether two threads could be in each other's way."""
+        if self.memory != other.memory or self.start >= other.end or other.start >= self.end:
+            return False
+        if not (self.writes or other.writes) or not (self.shared or other.shared):
+            return False
+        alike = self.share is not None and self.share == other.share and self[1:3] == other[1:3]
+        return not (self.shared and other.shared and alike)
+
+
+class _Barriers:
+    """One run of `_Build.barriers`: after which records threads wait for each other.
+
+    Each way through the regions is gone, and each loop twice: what is still open after a turn is so in the next one.
+    """
+
+    def __init__(self, build: _Build, steps: list[Step], shared: list[bool]) -> None:
+        self.build = build
+        self.steps = steps
+        self.shared = shared
+        self.after = [False] * len(shared)
+        # Of each step: how many records come before it.
+        self.number = list(
+            itertools.accumulate((not isinstance(step, HostStep) for step in steps[:-1]), initial=0)
+        )
+        self.walk(0, len(steps), {})
+
+    def walk(self, at: int, stop: int, opened: dict[_Access, None]) -> dict[_Access, None]:
+        """What is open after some steps, if that was open before them."""
+        while at < stop:
+            step = self.steps[at]
+            if isinstance(step, HostStep):
+                opened = {}
+            elif isinstance(step, Mark) and step.kind == "enter":
+                at, opened = self.loop(self.build.places[step.region], self.touch(at, opened))
+                continue
+            elif isinstance(step, Mark) and step.kind in ("case", "otherwise"):
+                at, opened = self.choice(self.build.places[step.region], opened)
+                continue
+            else:
+                opened = self.touch(at, opened)
+            at += 1
+        return opened
+
+    def loop(self, tree: Tree, opened: dict[_Access, None]) -> tuple[int, dict[_Access, None]]:
+        turn, last = tree.at("turn"), tree.at("last")
+        if any(ref.slot.kind == "status" for step in self.steps[turn:last] for ref in _refs(step)):
+            # All have looked at the words of the checks before anybody sets one anew.
+            self.after[self.number[turn]] = True
+        leaves = [at for at in tree.marks.get("leave", ())]
+        ends = dict(opened)
+        now = opened
+        for _ in range(2):
+            at = turn
+            for leave in leaves:
+                now = self.walk(at, leave + 1, now)
+                ends |= now
+                at = leave + 1
+            now = self.walk(at, last, now)
+            ends |= now
+            now = dict(ends)
+        return last, ends
+
+    def choice(self, tree: Tree, opened: dict[_Access, None]) -> tuple[int, dict[_Access, None]]:
+        cases, join = tree.marks.get("case", []), tree.at("join")
+        begins = [*cases, *tree.marks.get("otherwise", ())]
+        ends: dict[_Access, None] = {}
+        # What decides is looked at before the first branch: there is no other place that all of them come by.
+        opened = self.touch(begins[0], opened, [ref for at in cases for ref in self.looked_at(at)])
+        for begin, stop in zip(begins, [*begins[1:], join], strict=True):
+            ends |= self.walk(begin + 1, stop, opened)
+        if "otherwise" not in tree.marks:
+            ends |= opened
+        return join, ends
+
+    def looked_at(self, at: int) -> list[Ref]:
+        step = self.steps[at]
+        if isinstance(step, Mark):
+            return [] if step.slot is None else [Ref(step.slot)]
+        return _refs(step)
+
+    def touch(
+        self, at: int, opened: dict[_Access, None], refs: Sequence[Ref] | None = None
+    ) -> dict[_Access, None]:
+        number = self.number[at]
+        mine = self.accesses(self.looked_at(at) if refs is None else refs, self.shared[number])
+        if not mine:
+            return opened
+        if number and (
+            self.after[number - 1]
+            or len(opened) > _OPEN_ACCESSES
+            or any(a.crosses(b) for a in mine for b in opened)
+        ):
+            self.after[number - 1] = True
+            opened = {}
+        return {**opened, **dict.fromkeys(mine)}
+
+    def accesses(self, refs: Sequence[Ref], shared: bool) -> list[_Access]:
+        build = self.build
+        mine = []
+        for ref in refs:
+            slot = ref.slot
+            if slot.root.kind in ("constant", "status") or slot.root.index in build.lasting:
+                continue
+            home = build.home(slot)
+            start, nbytes = (0, slot.root.nbytes) if slot.terms else (slot.offset, slot.nbytes)
+            start += home.number if home.place == "arena" else 0
+            memory = (home.place, 0 if home.place == "arena" else home.number)
+            apart = all(not term.step or abs(term.step) >= slot.nbytes for term in slot.terms)
+            share = (
+                (ref.share, ref.offset, slot.offset, slot.nbytes, slot.terms)
+                if slot.terms
+                else (ref.share, ref.offset)
+            )
+            mine.append(
+                _Access(
+                    memory, start, start + nbytes, ref.access != "r", shared,
+                    None if ref.share is None or not apart else share,
+                )
+            )  # fmt: skip
+        return mine
 
 
 def _allows(step: Launch, new: Slot, old: Slot) -> bool:
@@ -1090,14 +1606,6 @@ def _allows(step: Launch, new: Slot, old: Slot) -> bool:
         return False
     touched = [arg for arg in step.args if isinstance(arg, Ref) and arg.slot.root in (new, old)]
     return len(touched) == 2 and all(arg.offset == 0 for arg in touched)
-
-
-def _crosses(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
-    if a[0] != b[0] or a[1] >= b[2] or b[1] >= a[2] or not (a[3] or b[3]):
-        return False
-    if not a[4] and not b[4]:
-        return False  # both on the first thread
-    return not (a[4] and b[4] and a[5] is not None and a[5] == b[5] and a[1:3] == b[1:3])
 
 
 # ------------------------------------------------------------------------------------------------------- plan
@@ -1161,17 +1669,16 @@ class Plan:
         build: _Build,
         steps: list[Segment | HostStep],
         launches: tuple[Launch, ...],
+        records: tuple[Launch | Mark, ...],
         layout: Layout,
         template: Array,
-        scalars: Array,
-        arena_words: list[int],
-        table_words: list[int],
-        patches: dict[tuple[str, int], Array],
+        table: _Table,
     ) -> None:
         builder = build.builder
         self.name = builder.name
         self.steps = tuple(steps)
         self.launches = launches
+        self.records = records
         self.layout = layout
         self.slots = tuple(build.slots)
         self.feeds = tuple(builder._feeds)
@@ -1198,10 +1705,10 @@ class Plan:
         self._commits = tuple((key, slot.index) for key, slot in build.commits)
         self._runtime = builder.runtime
         self._template = template
-        self._scalars = scalars
-        self._arena_words = np.array(arena_words, np.int64)
-        self._table_words = np.array(table_words, np.int64)
-        self._patches = patches
+        self._scalars = table.pool
+        self._arena_words = np.array(table.arena, np.int64)
+        self._table_words = np.array(table.relative, np.int64)
+        self._patches = {key: np.array(rows, np.int64).reshape(-1, 2) for key, rows in table.patches.items()}
         self._refusals = tuple((refusal, build.words[refusal.status.index]) for refusal in builder._refusals)
         self._unset = bytes(8 * build.word_count)  # what the words of the checks are when all is well
         self._output_specs = tuple((slot.shape or (), slot.dtype) for slot in build.output_slots)
@@ -1211,6 +1718,14 @@ class Plan:
             for slot in build.output_slots
         )
         self._native = len(steps) <= 1 and not any(isinstance(step, HostStep) for step in steps)
+        inner, _ = region_tree(records)
+        self._launch_numbers: dict[int, int] = {}
+        turns: list[int] = []
+        for number, (record, tree) in enumerate(zip(records, inner, strict=True)):
+            if isinstance(record, Launch):
+                self._launch_numbers[number] = len(turns)
+                turns.append(math.prod(1 if loop.most is None else loop.most for loop in _loops(tree)))
+        self._turns = tuple(turns)
         self._plain = (
             self._native and all(output.kind == "array" for output in self.outputs) and not self._commits
         )
@@ -1504,7 +2019,6 @@ class Plan:
         return fetched
 
     def _traced(self, workspace: Workspace, store: VariableStore | None, events: list[TraceEvent]) -> None:
-        costs = self.costs
         began = time.perf_counter_ns()
         for segment, step in zip(workspace.segments, self.steps, strict=True):
             if segment is not None and isinstance(step, Segment):
@@ -1513,14 +2027,15 @@ class Plan:
                     self._refuse(workspace)
                 for thread in range(times.shape[0]):
                     for number in range(step.count):
-                        start, stop = times[thread, number].tolist()
-                        if stop:
-                            at = step.first + number
-                            launch = self.launches[at]
+                        start, _, busy, turns = times[thread, number].tolist()
+                        record = self.records[step.first + number]
+                        if turns and isinstance(record, Launch):
+                            at = self._launch_numbers[step.first + number]
+                            cost = record.cost.times(turns)
                             events.append(
                                 TraceEvent(
-                                    launch.name, (start - began) / 1e3, (stop - start) / 1e3, thread,
-                                    costs[at].bytes, launch.origin, at, costs[at],
+                                    record.name, (start - began) / 1e3, busy / 1e3, thread, cost.bytes, record.origin,
+                                    at, cost, turns,
                                 )
                             )  # fmt: skip
             elif isinstance(step, HostStep):
@@ -1668,8 +2183,13 @@ class Plan:
 
     @functools.cached_property
     def costs(self) -> tuple[Cost, ...]:
-        """What each launch costs, known before the first run; host steps are not in it."""
-        return tuple(launch.cost for launch in self.launches)
+        """What each launch costs, known before the first run; host steps are not in it.
+
+        One in a loop counts as often as the loop turns if that is known, else once.
+        """
+        return tuple(
+            launch.cost.times(turns) for launch, turns in zip(self.launches, self._turns, strict=True)
+        )
 
     @property
     def cost(self) -> Cost:
@@ -1718,14 +2238,24 @@ class Plan:
                 lines.append(f"host {step.name}({args}) -> {made}")
                 continue
             lines.append(f"segment{' team' if step.team else ''}{' nogil' if step.release else ''}")
+            depth = 0
             for number in range(step.first, step.first + step.count):
-                launch, cost = self.launches[number], self.costs[number]
+                record = self.records[number]
                 shared, barrier = self._template[
                     RECORD_WORDS * number + 2 : RECORD_WORDS * number + 4
                 ].tolist()
-                lines.append(f"  {'*' if shared else ' '} {_show_launch(launch, cost)}")
+                if isinstance(record, Mark):
+                    depth -= record.kind in ("last", "left", "case", "otherwise", "join") and depth > 0
+                    shown = _show_mark(record)
+                    if shown:
+                        lines.append(f"{'  ' * depth}    {shown}")
+                    depth += record.kind in ("enter", "last", "case", "otherwise")
+                else:
+                    cost = self.costs[self._launch_numbers[number]]
+                    lines.append(f"{'  ' * depth}  {'*' if shared else ' '} {_show_launch(record, cost)}")
                 if barrier:
-                    lines.append("    ----" if barrier == 1 else "    ---- ends if a check failed")
+                    end = "" if barrier == 1 else " ends if a check failed"
+                    lines.append(f"{'  ' * depth}    ----{end}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -1749,11 +2279,33 @@ def _show_launch(launch: Launch, cost: Cost) -> str:
     return f"{launch.name}({args})  {_short(cost.flops)}FLOP {_short(cost.read)}B -> {_short(cost.written)}B"
 
 
+def _show_mark(mark: Mark) -> str:
+    slot = "" if mark.slot is None else f"%{mark.slot.index}"
+    region = mark.region
+    if mark.kind == "enter":
+        most = slot or ("" if region.most is None else str(region.most))
+        return f"loop {region.name}".rstrip() + (f", {most} turns" if most else "")
+    if mark.kind == "leave":
+        return f"leave unless {slot}"
+    if mark.kind == "case":
+        return f"case {slot}" + ("" if mark.number is None else f" is {mark.number}")
+    return {"last": "then", "left": "end of loop", "otherwise": "otherwise", "join": "end of cases"}.get(
+        mark.kind, ""
+    )
+
+
 def _show(arg: Arg) -> str:
     if isinstance(arg, Ref):
         skip = f"+{arg.offset}" if arg.offset else ""
-        return f"{arg.access} %{arg.slot.index}{skip}"
+        return f"{arg.access} %{arg.slot.index}{skip}" + "".join(map(_show_term, arg.slot.terms))
+    if isinstance(arg, Count):
+        return f"{arg.start}{_show_term(Term(arg.loop, arg.step, 0))}"
     return str(arg)
+
+
+def _show_term(term: Term) -> str:
+    step = f"{term.step:+}*turn" if term.step else ""
+    return step + (f"{term.swing:+}*odd" if term.swing else "")
 
 
 def _view(array: Array, slot: Slot) -> Array:

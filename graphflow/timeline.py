@@ -75,6 +75,8 @@ def _label(event: TraceEvent) -> str:
     seconds = 1e-6 * event.duration_us
     if event.launch < 0 or seconds <= 0:
         return kind
+    if event.turns > 1:
+        kind = f"{event.turns} times {kind}"
     return (
         f"{kind}: {event.cost.flops / seconds / 1e9:.3g} GFLOP/s, {event.cost.bytes / seconds / 1e9:.3g} GB/s"
     )

@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("program",),
     ("text", "reference", "contents"),
     ("optimizer_passes.",),
-    ("memory", "hoist"),
+    ("memory", "hoist", "regions"),
     ("variable_store",),
     ("plan",),
     ("backends.",),
@@ -58,7 +58,7 @@ GRAPH_COLUMN = (
     "graph", "opdef", "ops.", "gradients", "initializers", "variables", "variable_scope", "program", "text",
     "reference", "contents", "optimizer_passes.",
 )  # fmt: skip
-MACHINE_COLUMN = ("loops.", "memory", "variable_store", "plan", "backends.")
+MACHINE_COLUMN = ("loops.", "memory", "regions", "variable_store", "plan", "backends.")
 MACHINE_SEEN_BY_GRAPH = ("loops.build", "loops.ir")
 
 # A heavy package comes in through one door only.

@@ -57,6 +57,10 @@ class Cost:
         """Bytes in both directions."""
         return self.read + self.written
 
+    def times(self, count: int) -> Cost:
+        """That of so many of them."""
+        return self if count == 1 else Cost(self.flops * count, self.read * count, self.written * count)
+
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.flops + other.flops, self.read + other.read, self.written + other.written)
 

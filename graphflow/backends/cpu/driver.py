@@ -2,8 +2,12 @@
 
 A record is four i64: kernel, address of its arguments, 1 if its work is shared among threads, and what comes after
 it: 0 nothing, 1 all threads wait for each other, else they wait and then leave off if the word at this address is not
-zero (nobody writes that word later in the segment, so all see the same). Every thread walks the same records; what is
+zero (nobody writes that word until all have looked, so all see the same). Every thread walks the same records; what is
 not shared runs on the first.
+
+A small number in place of a kernel steers: it says which record comes next (see `plan.STEERING`). Every thread steers
+by itself. It has counters of its own, and copies of the arguments of what stands in a loop, in which it moves the
+addresses from turn to turn; so threads wait for each other for the data's sake alone.
 
 All waiting is one routine: look a while at a word until it changes, then give the core away a while, then sleep.
 Who changes a word looks whether anybody sleeps on it. Sleeping is a futex on Linux, a condition variable elsewhere.
@@ -18,6 +22,7 @@ from typing import Literal
 
 from graphflow.backends.cpu.jit import Jit
 from graphflow.backends.cpu.target import Target
+from graphflow.plan import STEERING
 from graphflow.records import dataclass
 
 __all__ = ["HEADER_WORDS", "TEAM_BYTES", "Driver", "Sleep", "driver_text", "load_driver"]
@@ -233,9 +238,165 @@ define internal i64 @clock() {
 }
 """
 
+# The address of a thread's own word: that of the first thread's, so many bytes further per thread.
+_STEER = """
+define internal ptr @own(ptr %first, i64 %stride, i64 %part) alwaysinline {
+  %skip = mul i64 %stride, %part
+  %word = getelementptr i8, ptr %first, i64 %skip
+  ret ptr %word
+}
+
+; The most turns of a loop: a number, and the number at an address if there is one.
+define internal i64 @limit(ptr %words) {
+entry:
+  %number = load i64, ptr %words
+  %address_at = getelementptr i8, ptr %words, i64 8
+  %address = load ptr, ptr %address_at
+  %plain = icmp eq ptr %address, null
+  br i1 %plain, label %given, label %look
+given:
+  ret i64 %number
+look:
+  %found = load i64, ptr %address
+  %less = icmp slt i64 %found, %number
+  %least = select i1 %less, i64 %found, i64 %number
+  ret i64 %least
+}
+
+; How many records further than the next one to go on. The first of the words is how many that may be.
+define internal i64 @steer(i64 %code, ptr %words, i64 %part, ptr %state) {
+entry:
+  %w1 = getelementptr i8, ptr %words, i64 8
+  %w2 = getelementptr i8, ptr %words, i64 16
+  %w3 = getelementptr i8, ptr %words, i64 24
+  %w4 = getelementptr i8, ptr %words, i64 32
+  %w5 = getelementptr i8, ptr %words, i64 40
+  %w6 = getelementptr i8, ptr %words, i64 48
+  %w7 = getelementptr i8, ptr %words, i64 56
+  %jump = load i64, ptr %words
+  switch i64 %code, label %stay [
+    i64 $ENTER, label %enter
+    i64 $TURN, label %turn
+    i64 $AGAIN, label %again
+    i64 $UNLESS, label %unless
+    i64 $CASE, label %case
+    i64 $GO, label %go
+    i64 $LEFT, label %left
+  ]
+
+enter:  ; jump, limit, its address, stride, counter, own arguments, arguments, their bytes
+  %e_stride = load i64, ptr %w3
+  %e_counter0 = load ptr, ptr %w4
+  %e_counter = call ptr @own(ptr %e_counter0, i64 %e_stride, i64 %part)
+  store i64 0, ptr %e_counter
+  %bytes = load i64, ptr %w7
+  %outermost = icmp ne i64 %bytes, 0
+  br i1 %outermost, label %copy, label %begin
+copy:
+  %own0 = load ptr, ptr %w5
+  %own = call ptr @own(ptr %own0, i64 %e_stride, i64 %part)
+  %model = load ptr, ptr %w6
+  call void @llvm.memcpy.p0.p0.i64(ptr %own, ptr %model, i64 %bytes, i1 false)
+  %own_word = ptrtoint ptr %own to i64
+  %model_word = ptrtoint ptr %model to i64
+  %shift = sub i64 %own_word, %model_word
+  store i64 %shift, ptr %state
+  br label %begin
+begin:
+  %e_limit = call i64 @limit(ptr %w1)
+  %e_any = icmp sgt i64 %e_limit, 0
+  %e_jump = select i1 %e_any, i64 0, i64 %jump
+  ret i64 %e_jump
+
+turn:  ; 0, number of words to move, stride, then for each: own word, its model, number of terms; counter, step, swing
+  %count = load i64, ptr %w1
+  %t_stride = load i64, ptr %w2
+  %t_any = icmp sgt i64 %count, 0
+  br i1 %t_any, label %move, label %stay
+move:
+  %n = phi i64 [0, %turn], [%n1, %moved]
+  %at = phi ptr [%w3, %turn], [%term_last, %moved]
+  %t_own0 = load ptr, ptr %at
+  %t_model_at = getelementptr i8, ptr %at, i64 8
+  %t_terms_at = getelementptr i8, ptr %at, i64 16
+  %t_first = getelementptr i8, ptr %at, i64 24
+  %t_model = load ptr, ptr %t_model_at
+  %t_terms = load i64, ptr %t_terms_at
+  %t_base = load i64, ptr %t_model
+  br label %term
+term:
+  %k = phi i64 [0, %move], [%k1, %term]
+  %sum = phi i64 [%t_base, %move], [%sum2, %term]
+  %term_at = phi ptr [%t_first, %move], [%term_last, %term]
+  %t_counter0 = load ptr, ptr %term_at
+  %t_counter = call ptr @own(ptr %t_counter0, i64 %t_stride, i64 %part)
+  %turns = load i64, ptr %t_counter
+  %step_at = getelementptr i8, ptr %term_at, i64 8
+  %step = load i64, ptr %step_at
+  %swing_at = getelementptr i8, ptr %term_at, i64 16
+  %swing = load i64, ptr %swing_at
+  %far = mul i64 %turns, %step
+  %odd = and i64 %turns, 1
+  %mask = sub i64 0, %odd
+  %swung = and i64 %mask, %swing
+  %sum1 = add i64 %sum, %far
+  %sum2 = add i64 %sum1, %swung
+  %term_last = getelementptr i8, ptr %term_at, i64 24
+  %k1 = add i64 %k, 1
+  %k_more = icmp slt i64 %k1, %t_terms
+  br i1 %k_more, label %term, label %moved
+moved:
+  %t_own = call ptr @own(ptr %t_own0, i64 %t_stride, i64 %part)
+  store i64 %sum2, ptr %t_own
+  %n1 = add i64 %n, 1
+  %n_more = icmp slt i64 %n1, %count
+  br i1 %n_more, label %move, label %stay
+
+again:  ; jump, limit, its address, stride, counter
+  %a_stride = load i64, ptr %w3
+  %a_counter0 = load ptr, ptr %w4
+  %a_counter = call ptr @own(ptr %a_counter0, i64 %a_stride, i64 %part)
+  %done = load i64, ptr %a_counter
+  %done1 = add i64 %done, 1
+  store i64 %done1, ptr %a_counter
+  %a_limit = call i64 @limit(ptr %w1)
+  %a_more = icmp slt i64 %done1, %a_limit
+  %a_jump = select i1 %a_more, i64 %jump, i64 0
+  ret i64 %a_jump
+
+unless:  ; jump, address of a bool
+  %u_at = load ptr, ptr %w1
+  %u = load i8, ptr %u_at
+  %holds = icmp ne i8 %u, 0
+  %u_jump = select i1 %holds, i64 0, i64 %jump
+  ret i64 %u_jump
+
+case:  ; jump, address of an i32, the number it is to be
+  %c_at = load ptr, ptr %w1
+  %c = load i32, ptr %c_at
+  %c_long = sext i32 %c to i64
+  %wanted = load i64, ptr %w2
+  %is_it = icmp eq i64 %c_long, %wanted
+  %c_jump = select i1 %is_it, i64 0, i64 %jump
+  ret i64 %c_jump
+
+go:  ; jump
+  ret i64 %jump
+
+left:  ; of the outermost loop
+  store i64 0, ptr %state
+  br label %stay
+
+stay:
+  ret i64 0
+}
+"""
+
 _WALK = """
 define internal void @walk$SUFFIX(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace) {
 entry:
+  %state = alloca i64, align 8
+  store i64 0, ptr %state
   %parts32 = trunc i64 %parts to i32
   %alone = icmp eq i64 %parts, 1
   %first = icmp eq i64 %part, 0
@@ -249,7 +410,16 @@ next:
   %shared_at = getelementptr i8, ptr %record, i64 16
   %barrier_at = getelementptr i8, ptr %record, i64 24
   %kernel = load ptr, ptr %record
-  %args = load ptr, ptr %args_at
+  %model = load ptr, ptr %args_at
+  %code = ptrtoint ptr %kernel to i64
+  %steers = icmp ult i64 %code, $CODES
+  br i1 %steers, label %steer, label %work
+steer:
+  %ahead = call i64 @steer(i64 %code, ptr %model, i64 %part, ptr %state)
+  br label %ran
+work:
+  %shift = load i64, ptr %state
+  %args = getelementptr i8, ptr %model, i64 %shift
   %shared64 = load i64, ptr %shared_at
   %shared = icmp ne i64 %shared64, 0
   %all = select i1 %shared, i64 %parts, i64 1
@@ -261,6 +431,7 @@ run:
   $AFTER
   br label %ran
 ran:
+  %jump = phi i64 [%ahead, %steer], [0, %work], [0, $LAST]
   %barrier = load i64, ptr %barrier_at
   %must = icmp ne i64 %barrier, 0
   br i1 %must, label %together, label %tail
@@ -278,7 +449,8 @@ look:
   %bad = icmp ne i64 %status, 0
   br i1 %bad, label %done, label %tail
 tail:
-  %i1 = add i64 %i, 1
+  %i0 = add i64 %i, %jump
+  %i1 = add i64 %i0, 1
   %more = icmp slt i64 %i1, %count
   br i1 %more, label %next, label %done
 done:
@@ -286,14 +458,27 @@ done:
 }
 """
 
+# Of a launch that runs several times: its first start and last stop, the time between starts and stops, how often.
 _AFTER_TRACED = """%stop = call i64 @clock()
   %row = mul i64 %part, %count
   %cell = add i64 %row, %i
-  %at = shl i64 %cell, 4
+  %at = shl i64 %cell, 5
   %start_at = getelementptr i8, ptr %trace, i64 %at
   %stop_at = getelementptr i8, ptr %start_at, i64 8
-  store i64 %start, ptr %start_at
-  store i64 %stop, ptr %stop_at"""
+  %busy_at = getelementptr i8, ptr %start_at, i64 16
+  %turns_at = getelementptr i8, ptr %start_at, i64 24
+  %turns = load i64, ptr %turns_at
+  %turns1 = add i64 %turns, 1
+  store i64 %turns1, ptr %turns_at
+  %busy = load i64, ptr %busy_at
+  %took = sub i64 %stop, %start
+  %busy1 = add i64 %busy, %took
+  store i64 %busy1, ptr %busy_at
+  store i64 %stop, ptr %stop_at
+  %again = icmp ne i64 %turns, 0
+  br i1 %again, label %ran, label %early
+early:
+  store i64 %start, ptr %start_at"""
 
 _TEAMWORK = """
 define internal void @go(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace) {
@@ -486,9 +671,11 @@ def driver_text(target: Target, sleep: Sleep | None = None) -> tuple[str, str]:
   %m = call i32 @pthread_mutex_init(ptr %mutex, ptr null)
   %c = call i32 @pthread_cond_init(ptr %condition, ptr null)"""
     parts.append(_MAIN)
-    parts.append(_WALK.replace("$SUFFIX", "").replace("$BEFORE", "").replace("$AFTER", ""))
+    parts.append(_STEER)
+    plain = _WALK.replace("$SUFFIX", "").replace("$BEFORE", "").replace("$AFTER", "")
+    parts.append(plain.replace("$LAST", "%run"))
     traced = _WALK.replace("$SUFFIX", "_traced").replace("$BEFORE", "%start = call i64 @clock()")
-    parts.append(traced.replace("$AFTER", _AFTER_TRACED))
+    parts.append(traced.replace("$AFTER", _AFTER_TRACED).replace("[0, $LAST]", "[0, %run], [0, %early]"))
     parts.append(_TEAMWORK.replace("$PREPARE", prepare))
     stores = []
     for number, routine in enumerate(fields(Driver)):
@@ -501,6 +688,8 @@ def driver_text(target: Target, sleep: Sleep | None = None) -> tuple[str, str]:
         "LOOKS": str(_LOOKS),
         "BARRIER_PATIENCE": str(_BARRIER_PATIENCE),
         "FUTEX": "202" if target.triple.startswith("x86_64") else "98",
+        "CODES": str(len(STEERING) + 1),
+        **{name.upper(): str(code) for name, code in STEERING.items()},
         "CLOCK": "8" if "darwin" in target.triple or "macos" in target.triple else "1",
         **{name: str(offset) for name, offset in _TEAM.items()},
     }

@@ -539,9 +539,9 @@ class Call:
             self.call = functools.partial(self._plain, address)
 
     def trace(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Times of each launch on each thread: int64 [threads, launches, 2], nanoseconds; 0 where it took no part."""
+        """Times of each record on each thread, see `plan.SegmentCall`."""
         header = self.header.copy()
-        times = np.zeros((self._threads, int(header[1]), 2), np.int64)
+        times = np.zeros((self._threads, int(header[1]), 4), np.int64)
         header[HEADER_WORDS - 1] = _address(times)
         self._plain(_address(header))
         return times
