@@ -162,6 +162,24 @@ from graphflow.ops.source import (
 from graphflow.ops.special import (
     digamma as digamma, erf as erf, erfc as erfc, lgamma as lgamma, polygamma as polygamma, zeta as zeta,
 )
+from graphflow.ops.sparse import (
+    sparse_concat as sparse_concat, sparse_fill_empty_rows as sparse_fill_empty_rows, sparse_mask as sparse_mask,
+    sparse_merge as sparse_merge, sparse_placeholder as sparse_placeholder, sparse_reorder as sparse_reorder,
+    sparse_reset_shape as sparse_reset_shape, sparse_reshape as sparse_reshape, sparse_retain as sparse_retain,
+    sparse_slice as sparse_slice, sparse_split as sparse_split, sparse_tensor_to_dense as sparse_tensor_to_dense,
+    sparse_to_dense as sparse_to_dense, sparse_to_indicator as sparse_to_indicator,
+    sparse_transpose as sparse_transpose,
+)
+from graphflow.ops.sparse_math import (
+    sparse_add as sparse_add, sparse_maximum as sparse_maximum, sparse_minimum as sparse_minimum,
+    sparse_reduce_max as sparse_reduce_max, sparse_reduce_max_sparse as sparse_reduce_max_sparse,
+    sparse_reduce_sum as sparse_reduce_sum, sparse_reduce_sum_sparse as sparse_reduce_sum_sparse,
+    sparse_softmax as sparse_softmax, sparse_tensor_dense_matmul as sparse_tensor_dense_matmul,
+)
+from graphflow.ops.sparse_tensor import (
+    convert_to_tensor_or_sparse_tensor as convert_to_tensor_or_sparse_tensor, SparseTensor as SparseTensor,
+    SparseTensorValue as SparseTensorValue,
+)
 from graphflow.shapes import Dimension as Dimension, TensorShape as TensorShape
 from graphflow.variable_scope import (
     AUTO_REUSE as AUTO_REUSE, get_local_variable as get_local_variable, get_variable as get_variable,
@@ -219,7 +237,7 @@ if TYPE_CHECKING:
     from graphflow import (
         bitwise as bitwise, debugging as debugging, dtypes as dtypes, initializers as initializers,
         linalg as linalg, manip as manip, math as math, nn as nn, random as random, saved_model as saved_model,
-        train as train, visualize as visualize,
+        sparse as sparse, train as train, visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
     from graphflow.profiling import profile as profile
@@ -247,7 +265,7 @@ if TYPE_CHECKING:
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
     "bitwise", "debugging", "dtypes", "errors", "initializers", "linalg", "manip", "math", "nn", "random",
-    "saved_model", "train", "visualize",
+    "saved_model", "sparse", "train", "visualize",
 )
 _PROTO = "graphflow.serialization.proto"
 _LATER = {

@@ -16,6 +16,7 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.graph import Graph, IndexedSlices, Operation, Tensor
+from graphflow.ops.sparse_tensor import SparseTensor, SparseTensorValue
 
 Element = Tensor | Operation
 Pack = Callable[[Sequence[Any]], Any]  # from the values of all distinct elements to the user's structure
@@ -88,6 +89,26 @@ def _slices_tensors(item: IndexedSlices) -> list[Any]:
 
 
 register_session_run_conversion_functions(IndexedSlices, _fetch_slices, _feed_slices, _slices_tensors)
+
+
+def _sparse_tensors(item: SparseTensor) -> list[Any]:
+    return [item.indices, item.values, item.dense_shape]
+
+
+def _fetch_sparse(item: SparseTensor) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    return _sparse_tensors(item), lambda values: SparseTensorValue(*values)
+
+
+def _feed_sparse(item: SparseTensor, value: Any) -> list[tuple[Any, Any]]:
+    parts = tuple(value)
+    if len(parts) != 3:
+        raise ValueError(
+            f"feed_dict: {item!r} is fed with a SparseTensorValue or (indices, values, dense_shape), got {value!r}"
+        )
+    return list(zip(_sparse_tensors(item), parts, strict=True))
+
+
+register_session_run_conversion_functions(SparseTensor, _fetch_sparse, _feed_sparse, _sparse_tensors)
 
 
 def conversion_for(item: Any) -> Conversion | None:

@@ -1176,6 +1176,9 @@ def graph_of(values: Iterable[Any]) -> Graph:
     for value in values:
         if isinstance(value, Tensor | Operation | IndexedSlices):
             return value.graph
+        own = getattr(value, "graph", None)
+        if isinstance(own, Graph):
+            return own
         element = getattr(value, "_as_graph_element", None)
         if element is not None:
             graph = element().graph

@@ -45,7 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("profiling",),
     ("train.", "visualize."),
     ("saved_model.",),
-    ("bitwise", "debugging", "linalg", "manip", "math", "nn", "random", "testing"),
+    ("bitwise", "debugging", "linalg", "manip", "math", "nn", "random", "sparse", "testing"),
     ("show", "serving."),
     ("__init__",),
     ("demo.",),

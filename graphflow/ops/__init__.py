@@ -17,6 +17,9 @@ from graphflow.ops import (
     segments,
     sorting,
     source,
+    sparse,
+    sparse_math,
+    sparse_tensor,
     special,
     state,
     training,
@@ -24,5 +27,6 @@ from graphflow.ops import (
 
 __all__ = [
     "control", "convolution", "diagonals", "elementwise", "factorizations", "io", "layout", "linalg", "nn",
-    "queues", "random", "reduction", "scatter", "segments", "sorting", "source", "special", "state", "training",
+    "queues", "random", "reduction", "scatter", "segments", "sorting", "source", "sparse", "sparse_math",
+    "sparse_tensor", "special", "state", "training",
 ]  # fmt: skip

@@ -31,6 +31,7 @@ from graphflow.ops.rules import (
     same_as_first,
     widened,
 )
+from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.shapes import TensorShape, broadcast_shapes
 
 FLOATS_COMPLEX = f"{FLOATS}|{COMPLEX}"
@@ -2023,7 +2024,7 @@ def _cast_lower(b: Builder, x: Expr, *, DstT: dtypes.DType) -> Expr:
 
 
 def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
-    """Returns x as another dtype; x itself if it has it. IndexedSlices stay so.
+    """Returns x as another dtype; x itself if it has it. IndexedSlices and sparse tensors stay so.
 
     Raises:
       TypeError: if x cannot be cast to `dtype`.
@@ -2034,6 +2035,8 @@ def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     with name_scope(name, "Cast", [x]) as scope:
         if isinstance(x, IndexedSlices):
             return IndexedSlices(cast(x.values, target, name=scope), x.indices, x.dense_shape)
+        if isinstance(x, SparseTensor):
+            return x.with_values(cast(x.values, target, name=scope))
         x = convert_to_tensor(x, name="x")
         if x.dtype is target:
             return x

@@ -28,6 +28,7 @@ from graphflow.ops.rules import (
     scalar,
     shape_input,
 )
+from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.shapes import TensorShape, as_shape, broadcast_shapes
 
 # Zeros and ones of up to this many elements are constants, as in TensorFlow; above, a Fill.
@@ -550,8 +551,14 @@ def _shape_as_shape(node: Any) -> TensorShape:
     return shape
 
 
+def _as(tensor: Tensor, dtype: DType) -> Tensor:
+    return tensor if tensor.dtype is dtype else emit.Cast(tensor, DstT=dtype)
+
+
 def _shape_of(input: Any, name: str | None, optimize: bool = True, out_type: DType = dtypes.int32) -> Tensor:
     with name_scope(name, "Shape", [input]) as scope:
+        if isinstance(input, SparseTensor):
+            return _as(input.dense_shape, out_type)
         tensor = convert_to_tensor(input)
         if optimize and tensor.shape.is_fully_defined():
             sizes = np.array(tensor.shape.as_list(), out_type.as_numpy_dtype)
@@ -601,6 +608,8 @@ def size(input: Any, name: str | None = None, out_type: Any = dtypes.int32) -> T
     """Returns the number of elements."""
     out_type = as_dtype(out_type)
     with name_scope(name, "Size", [input]) as scope:
+        if isinstance(input, SparseTensor):
+            return emit.Prod(_as(input.dense_shape, out_type), np.array([0], np.int32), name=scope)
         tensor = convert_to_tensor(input)
         count = tensor.shape.num_elements()
         if count is not None:
@@ -623,6 +632,8 @@ def _rank_value(node: Any) -> Array | None:
 def rank(input: Any, name: str | None = None) -> Tensor:
     """Returns the number of dimensions, an int32 scalar."""
     with name_scope(name, "Rank", [input]) as scope:
+        if isinstance(input, SparseTensor):
+            return emit.Size(input.dense_shape, name=scope)
         tensor = convert_to_tensor(input)
         if tensor.shape.rank is not None:
             return constant(tensor.shape.rank, dtypes.int32, name=scope)
