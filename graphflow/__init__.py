@@ -29,6 +29,7 @@ from graphflow.dtypes import (
     resource as resource, string as string, uint16 as uint16, uint32 as uint32, uint64 as uint64,
     uint8 as uint8, variant as variant,
 )
+from graphflow.control_flow import cond as cond, while_loop as while_loop
 from graphflow.gradients import (
     AggregationMethod as AggregationMethod, custom_gradient as custom_gradient, gradients as gradients,
     hessians as hessians, NoGradient as NoGradient, NotDifferentiable as NotDifferentiable,
@@ -236,8 +237,8 @@ unpack = unstack
 if TYPE_CHECKING:
     from graphflow import (
         bitwise as bitwise, debugging as debugging, dtypes as dtypes, initializers as initializers,
-        linalg as linalg, manip as manip, math as math, nn as nn, random as random, saved_model as saved_model,
-        sparse as sparse, train as train, visualize as visualize,
+        linalg as linalg, manip as manip, math as math, nest as nest, nn as nn, random as random,
+        saved_model as saved_model, sparse as sparse, train as train, visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
     from graphflow.profiling import profile as profile
@@ -264,8 +265,8 @@ if TYPE_CHECKING:
 
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
-    "bitwise", "debugging", "dtypes", "errors", "initializers", "linalg", "manip", "math", "nn", "random",
-    "saved_model", "sparse", "train", "visualize",
+    "bitwise", "debugging", "dtypes", "errors", "initializers", "linalg", "manip", "math", "nest", "nn",
+    "random", "saved_model", "sparse", "train", "visualize",
 )
 _PROTO = "graphflow.serialization.proto"
 _LATER = {

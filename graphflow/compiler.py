@@ -12,6 +12,7 @@ verify        on demand: every run twice, compiled and with the bodies    side_b
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable, Sequence, Set
@@ -195,7 +196,10 @@ class Executable:
                 lambda shown: materialized(shown, backend),
             )
             program = run_passes(program, (last,), options.disabled_passes, frozenset(), reports)
-        plan = lower(program, backend, self.name)
+        finish = functools.partial(
+            run_passes, passes=SPECIALIZED, disabled=options.disabled_passes, enabled=options.enabled_passes
+        )
+        plan = lower(program, backend, self.name, finish)
         _refuse_what_does_not_fit(plan)
         stages = _stages()
         if "program" in stages:

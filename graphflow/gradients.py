@@ -82,12 +82,16 @@ def _as_list(value: Any) -> list[Any]:
 
 def _source(x: Any) -> Tensor:
     """Returns the tensor at which the gradient with respect to `x` gathers: a variable's is its handle."""
-    if isinstance(x, Tensor):
-        return x
-    if isinstance(x, IndexedSlices):
-        return x.values
-    handle = getattr(x, "handle", None)
-    return handle if isinstance(handle, Tensor) else convert_to_tensor(x)
+    handle = (
+        x
+        if isinstance(x, Tensor)
+        else x.values
+        if isinstance(x, IndexedSlices)
+        else getattr(x, "handle", None)
+    )
+    tensor = handle if isinstance(handle, Tensor) else convert_to_tensor(x)
+    graph = get_default_graph()
+    return graph.capture(tensor) if graph.building_function and graph.accepts(tensor.graph) else tensor
 
 
 def _has_gradient(tensor: Tensor) -> bool:

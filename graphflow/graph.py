@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graphflow import nest
 from graphflow.dtypes import DType
 from graphflow.shapes import TensorShape, as_shape
 
@@ -462,6 +463,13 @@ class IndexedSlices:
         return IndexedSlices(-self._values, self._indices, self._dense_shape)
 
 
+nest.register_composite(
+    IndexedSlices,
+    lambda slices: [part for part in (slices.values, slices.indices, slices.dense_shape) if part is not None],
+    lambda slices, parts: IndexedSlices(*parts),
+)
+
+
 class _Controller:
     """One `control_dependencies` block: what it orders before, and what was made inside it."""
 
@@ -523,6 +531,17 @@ class Graph:
     def building_function(self) -> bool:
         """Whether this graph is the body of a function."""
         return False
+
+    # The graph in which a function is made; only bodies of functions have one.
+    outer_graph: Graph | None = None
+
+    def accepts(self, graph: Graph) -> bool:
+        """Whether tensors of `graph` may be used here."""
+        return graph is self
+
+    def capture(self, tensor: Tensor, name: str | None = None) -> Tensor:
+        """Returns the tensor that stands for `tensor` in this graph: itself, unless this is a function's body."""
+        return tensor
 
     @property
     def finalized(self) -> bool:
@@ -653,6 +672,8 @@ class Graph:
             ):
                 wanted = "a Tensor" if allow_tensor else "an Operation"
                 raise TypeError(f"Can not convert a {type(obj).__name__} into {wanted}.")
+            if obj.graph is not self and obj.graph.building_function:
+                raise ValueError(inside_body(obj))
             if obj.graph is not self:
                 default = "the default graph" if self is get_default_graph() else "this graph"
                 raise ValueError(
@@ -1172,19 +1193,31 @@ def name_scope(name: str | None, default_name: str | None = None, values: Any = 
 
 
 def graph_of(values: Iterable[Any]) -> Graph:
-    """Returns the graph of the first tensor or operation among `values`, else the default graph."""
+    """Returns the graph of the first tensor or operation among `values`, else the default graph.
+
+    Inside the body of a function it is always that: what comes from outside is captured.
+    """
+    default = get_default_graph()
+    if default.building_function:
+        return default
     for value in values:
-        if isinstance(value, Tensor | Operation | IndexedSlices):
-            return value.graph
-        own = getattr(value, "graph", None)
-        if isinstance(own, Graph):
-            return own
         element = getattr(value, "_as_graph_element", None)
-        if element is not None:
-            graph = element().graph
-            assert isinstance(graph, Graph)
+        element = value if element is None else element()
+        graph = getattr(element, "graph", None)
+        if isinstance(graph, Graph):
+            if graph.building_function:
+                raise ValueError(inside_body(element))
             return graph
-    return get_default_graph()
+    return default
+
+
+def inside_body(element: Any) -> str:
+    """Says that a tensor or operation inside a function is used outside of it."""
+    line = getattr(element, "op", element).user_line
+    return (
+        f"{element!r}{f' (made at {line})' if line else ''} is inside the body of a branch, a loop or a function, and"
+        " has a value only while that runs: nothing outside can use, feed or fetch it. Return it from the body."
+    )
 
 
 def control_dependencies(control_inputs: Any) -> contextlib.AbstractContextManager[Any]:

@@ -1,13 +1,51 @@
 """Nested structures: lists, tuples, named tuples and dicts whose leaves are flattened and packed again.
 
 The order of leaves is TensorFlow's: sequences from left to right, dicts by their sorted keys. Everything else is a
-leaf, arrays and tensors included.
+leaf, arrays and tensors included. A *composite* is a leaf that consists of several tensors (`IndexedSlices`,
+`SparseTensor`, `TensorArray`): what hands it through branches and loops takes it apart, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+from graphflow.records import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """How a kind of composite is taken apart.
+
+    Attributes:
+      kind: its type.
+      parts: from an object to its tensors.
+      rebuild: from an object and other tensors to an object like it that has these.
+      shapes: from an object and a shape invariant given for it to the shapes of its tensors; None: it takes none.
+    """
+
+    kind: type
+    parts: Callable[[Any], list[Any]]
+    rebuild: Callable[[Any, list[Any]], Any]
+    shapes: Callable[[Any, Any], list[Any]] | None = None
+
+
+_composites: list[Composite] = []
+
+
+def register_composite(
+    kind: type,
+    parts: Callable[[Any], list[Any]],
+    rebuild: Callable[[Any, list[Any]], Any],
+    shapes: Callable[[Any, Any], list[Any]] | None = None,
+) -> None:
+    """Says how objects of a type are taken apart into tensors and put together; see `Composite`."""
+    _composites.append(Composite(kind, parts, rebuild, shapes))
+
+
+def composite_of(value: Any) -> Composite | None:
+    """Returns how a leaf is taken apart, or None if it is one tensor."""
+    return next((known for known in _composites if isinstance(value, known.kind)), None)
 
 
 def is_nested(structure: Any) -> bool:
@@ -39,34 +77,46 @@ def _rebuilt(structure: Any, children: Sequence[Any]) -> Any:
     return type(structure)(children)
 
 
-def _leaves(structure: Any) -> Iterator[Any]:
+def _leaves(structure: Any, expand: bool = False) -> Iterator[Any]:
     # Its own stack: structures may be deep.
     stack = [structure]
     while stack:
         item = stack.pop()
         if is_nested(item):
             stack.extend(reversed(_children(item)))
-        else:
+            continue
+        known = composite_of(item) if expand else None
+        if known is None:
             yield item
+        else:
+            yield from known.parts(item)
 
 
 def flatten(structure: Any, expand_composites: bool = False) -> list[Any]:
-    """Returns the leaves of a structure; a leaf alone gives a list of one."""
-    del expand_composites  # tensors of several parts are leaves here
-    return list(_leaves(structure))
+    """Returns the leaves of a structure; a leaf alone gives a list of one.
+
+    Args:
+      structure: the structure.
+      expand_composites: whether leaves that consist of several tensors are taken apart.
+    """
+    return list(_leaves(structure, expand_composites))
 
 
 def pack_sequence_as(structure: Any, flat_sequence: Sequence[Any], expand_composites: bool = False) -> Any:
     """Returns a structure like `structure` with the leaves of `flat_sequence`.
 
+    Args:
+      structure: the structure.
+      flat_sequence: the leaves, in the order of `flatten`.
+      expand_composites: as for `flatten`; composites are made anew of their tensors.
+
     Raises:
       TypeError: if `flat_sequence` is no sequence.
       ValueError: if it does not hold as many leaves as the structure.
     """
-    del expand_composites
     if not isinstance(flat_sequence, Sequence) or isinstance(flat_sequence, str):
         raise TypeError(f"flat_sequence must be a sequence, got {type(flat_sequence).__name__}")
-    wanted = sum(1 for _ in _leaves(structure))
+    wanted = sum(1 for _ in _leaves(structure, expand_composites))
     if wanted != len(flat_sequence):
         if not is_nested(structure):
             raise ValueError(f"Structure is a scalar but len(flat_sequence) == {len(flat_sequence)} > 1")
@@ -77,9 +127,12 @@ def pack_sequence_as(structure: Any, flat_sequence: Sequence[Any], expand_compos
     rest = iter(flat_sequence)
 
     def pack(item: Any) -> Any:
-        if not is_nested(item):
+        if is_nested(item):
+            return _rebuilt(item, [pack(child) for child in _children(item)])
+        known = composite_of(item) if expand_composites else None
+        if known is None:
             return next(rest)
-        return _rebuilt(item, [pack(child) for child in _children(item)])
+        return known.rebuild(item, [next(rest) for _ in known.parts(item)])
 
     return pack(structure)
 
@@ -93,13 +146,12 @@ def assert_same_structure(
       nest1: a structure.
       nest2: another.
       check_types: whether the kinds of sequences must be the same too.
-      expand_composites: accepted.
+      expand_composites: whether leaves that consist of several tensors must be of one kind.
 
     Raises:
       ValueError: if they differ in structure.
       TypeError: if they differ in the kinds of sequences.
     """
-    del expand_composites
 
     def fail(why: str) -> ValueError:
         return ValueError(
@@ -113,8 +165,14 @@ def assert_same_structure(
         if is_nested(a) != is_nested(b):
             raise fail(f"{a!r} against {b!r}")
         if not is_nested(a):
+            one_kind, other_kind = composite_of(a), composite_of(b)
+            if expand_composites and one_kind is not other_kind:
+                raise TypeError(f"{a!r} and {b!r} do not consist of the same tensors")
             continue
         if check_types and type(a) is not type(b) and not (isinstance(a, Mapping) and isinstance(b, Mapping)):
+            if getattr(a, "_fields", ()) and getattr(a, "_fields", ()) == getattr(b, "_fields", None):
+                stack += list(zip(a, b, strict=True))
+                continue
             raise TypeError(
                 "The two structures don't have the same sequence type."
                 f" First: {type(a).__name__}, second: {type(b).__name__}"
@@ -136,7 +194,8 @@ def map_structure(func: Callable[..., Any], *structure: Any, **kwargs: Any) -> A
     Args:
       func: takes one leaf of each structure.
       *structure: the structures.
-      **kwargs: `check_types` (default True): whether kinds of sequences must be the same; `expand_composites`.
+      **kwargs: `check_types` (default True): whether kinds of sequences must be the same; `expand_composites` (default
+        False): whether `func` gets the tensors that leaves consist of.
 
     Returns:
       A structure like the first, of the results.
@@ -150,15 +209,15 @@ def map_structure(func: Callable[..., Any], *structure: Any, **kwargs: Any) -> A
     if not structure:
         raise ValueError("Must provide at least one structure")
     check_types = kwargs.pop("check_types", True)
-    kwargs.pop("expand_composites", None)
+    expand = kwargs.pop("expand_composites", False)
     if kwargs:
         raise ValueError(
             f"Only valid keyword arguments are check_types and expand_composites, not: {list(kwargs)}"
         )
     for other in structure[1:]:
-        assert_same_structure(structure[0], other, check_types=check_types)
-    leaves = [flatten(each) for each in structure]
-    return pack_sequence_as(structure[0], [func(*group) for group in zip(*leaves, strict=True)])
+        assert_same_structure(structure[0], other, check_types, expand)
+    leaves = [flatten(each, expand) for each in structure]
+    return pack_sequence_as(structure[0], [func(*group) for group in zip(*leaves, strict=True)], expand)
 
 
 def flatten_up_to(shallow_tree: Any, input_tree: Any, check_types: bool = True) -> list[Any]:

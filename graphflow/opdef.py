@@ -21,7 +21,15 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import DTypeError, ShapeError, UnregisteredOpError
-from graphflow.graph import Graph, IndexedSlices, Operation, Tensor, get_default_graph, user_frames
+from graphflow.graph import (
+    Graph,
+    IndexedSlices,
+    Operation,
+    Tensor,
+    get_default_graph,
+    inside_body,
+    user_frames,
+)
 from graphflow.records import dataclass
 from graphflow.shapes import UNKNOWN, TensorShape, as_shape
 
@@ -242,6 +250,7 @@ class OpDef:
         self.shape_rule: Callable[[Any], TensorShape] | None = None
         self.body_attrs = frozenset(_keyword_only(body))
         self.has_lists = any(arg.is_list for arg in self.inputs)
+        self.has_functions = any("func" in attr.kind for attr in self.attrs.values())
         # The attributes that the inputs' dtypes and counts decide.
         self.inferred_attrs = frozenset(
             name
@@ -976,6 +985,7 @@ emit = _Emit()
 
 
 def _graph_for(inputs: Sequence[Any], op_type: str) -> Graph:
+    default = get_default_graph()
     found: Graph | None = None
     first: Any = None
     for value in inputs:
@@ -986,6 +996,10 @@ def _graph_for(inputs: Sequence[Any], op_type: str) -> Graph:
                 graph = item.graph
             else:
                 continue
+            if default.building_function and (graph is default or default.accepts(graph)):
+                graph = default
+            elif graph.building_function:
+                raise ValueError(f"{op_type}: {inside_body(item)}")
             if found is None:
                 found, first = graph, item
             elif graph is not found:
@@ -993,7 +1007,7 @@ def _graph_for(inputs: Sequence[Any], op_type: str) -> Graph:
                     f"the inputs of {op_type} are of two graphs: {first!r} (made at {first.op.user_line}) and {item!r} "
                     f"(made at {item.op.user_line}) must be from the same graph"
                 )
-    return found or get_default_graph()
+    return found or default
 
 
 def _is_tensor_like(value: Any) -> bool:
@@ -1044,6 +1058,8 @@ def _emit_in(
     full_name = graph.operation_name(name or definition.name)
     values = _normalize_attrs(definition, attrs, full_name)
     flat = _convert_inputs(graph, definition, inputs, values, full_name)
+    if graph.building_function:
+        flat = [tensor if tensor.op.graph is graph else graph.capture(tensor) for tensor in flat]
     for attr in definition.attrs.values():
         if attr.name not in values:
             if not attr.has_default:
@@ -1181,7 +1197,8 @@ def _convert_inputs(
     graph: Graph, definition: OpDef, inputs: Sequence[Any], attrs: dict[str, Any], name: str
 ) -> list[Tensor]:
     """Converts the inputs to tensors and sets the attributes that they decide."""
-    if any(_holds_handle(value) for value in inputs):
+    # Functions take variables by their handles.
+    if not definition.has_functions and any(_holds_handle(value) for value in inputs):
         inputs = [
             _with_values(value) if arg.dtype is not dtypes.resource else value
             for arg, value in zip(definition.inputs, inputs, strict=True)

@@ -10,9 +10,10 @@ it, else the state before the run; writes follow one another in the order in whi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import ShapeError
+from graphflow.function import Function
 from graphflow.graph import Operation, Tensor
 from graphflow.opdef import InferContext, OpDef, describe, get_op, op, run_infer
 from graphflow.records import dataclass, field
@@ -291,6 +293,209 @@ FEED: OpDef = feed_op
 VARIABLE: OpDef = variable_op
 
 
+# -- nested programs ------------------------------------------------------------------------------------------
+#
+# A branch or a loop is one node whose attributes hold programs. A nested program is fed with the node's inputs, one by
+# one, and its fetches are the node's outputs, one by one. It knows no session: a variable that it reads or writes is
+# an input (its state before), and, where it is written, an output (its state after).
+#
+#   GraphflowCase(index, *inputs) -> outputs        branches[index](*inputs), the last one where index is out of range
+#   GraphflowWhile(*variables) -> variables         while cond(*variables): variables = body(*variables)
+#
+# A loop variable that the body gives back as it is stays what it was before the loop (`invariants`). The forms with
+# "Stateful" in their names are those whose programs act on the world or draw random numbers: they are never merged or
+# dropped, and keep their place in the order of effects.
+
+
+def _has_no_body(*inputs: Any) -> Any:
+    raise RuntimeError("nested programs are run by the executor")
+
+
+def _case_shapes(node: Any) -> list[TensorShape]:
+    return [kind.shape for kind in _case_types(node.attrs["branches"])]
+
+
+def _while_shapes(node: Any) -> list[TensorShape]:
+    return [value.shape for value in node.attrs["body"].feeds]
+
+
+_CASE = "Tin:list(type)>=0; Tout:list(type)>=0; branches:list(program)"
+_WHILE = "T:list(type)>=0; cond:program; body:program"
+
+
+@op("GraphflowCase", "index:int32; input:list(Tin)", "output:list(Tout)", _CASE, infer=_case_shapes,
+    differentiable=False)  # fmt: skip
+def case_op(index: Any, input: Any) -> Any:
+    """What one of several programs gives."""
+    return _has_no_body()
+
+
+@op("GraphflowStatefulCase", "index:int32; input:list(Tin)", "output:list(Tout)", _CASE, infer=_case_shapes,
+    effects="host", differentiable=False)  # fmt: skip
+def stateful_case_op(index: Any, input: Any) -> Any:
+    """What one of several programs gives."""
+    return _has_no_body()
+
+
+@op("GraphflowWhile", "input:list(T)", "output:list(T)", _WHILE, infer=_while_shapes, differentiable=False)
+def while_op(input: Any) -> Any:
+    """The loop variables after the last turn."""
+    return _has_no_body()
+
+
+@op("GraphflowStatefulWhile", "input:list(T)", "output:list(T)", _WHILE, infer=_while_shapes, effects="host",
+    differentiable=False)  # fmt: skip
+def stateful_while_op(input: Any) -> Any:
+    """The loop variables after the last turn."""
+    return _has_no_body()
+
+
+CASES = frozenset({case_op, stateful_case_op})
+WHILES = frozenset({while_op, stateful_while_op})
+NESTED = CASES | WHILES
+
+
+def nested_programs(node: Node) -> list[tuple[str, Program]]:
+    """Returns the programs in a node's attributes, each with what it is there: "cond", "body", "branches[1]"."""
+    if node.op_def in WHILES:
+        return [("cond", node.attrs["cond"]), ("body", node.attrs["body"])]
+    if node.op_def in CASES:
+        return [(f"branches[{i}]", branch) for i, branch in enumerate(node.attrs["branches"])]
+    return []
+
+
+def with_programs(op_def: OpDef, attrs: dict[str, Any], programs: Sequence[Program]) -> dict[str, Any]:
+    """Returns the attributes of a node with other programs in the places that `nested_programs` names."""
+    if op_def in WHILES:
+        cond, body = programs
+        return {**attrs, "cond": cond, "body": body}
+    return {**attrs, "branches": tuple(programs)}
+
+
+def invariants(node: Node) -> frozenset[int]:
+    """The loop variables of a While that its body gives back as they are."""
+    body: Program = node.attrs["body"]
+    pairs = zip(body.feeds, body.fetches, strict=True)
+    return frozenset(i for i, (given, made) in enumerate(pairs) if given is made)
+
+
+def has_effects(program: Program) -> bool:
+    """Whether a program acts on the world or draws random numbers: running it twice is not as running it once."""
+    return any(node.op_def.effects in ("host", "random") for node in program.nodes)
+
+
+def _alike(first: TensorShape, second: TensorShape) -> TensorShape:
+    if first is second:
+        return first
+    a, b = first.as_tuple(), second.as_tuple()
+    if a is None or b is None or len(a) != len(b):
+        return UNKNOWN
+    return TensorShape([x if x == y else None for x, y in zip(a, b, strict=True)])
+
+
+def _both(first: TensorType, second: TensorType) -> TensorType:
+    """What is known of a value that may be of either type."""
+    if first == second:
+        return first
+    return TensorType(
+        first.dtype, _alike(first.shape, second.shape), _alike(first.static_shape, second.static_shape)
+    )
+
+
+def _case_types(branches: Sequence[Program]) -> list[TensorType]:
+    """The types of what several programs give. What nobody may look at is as the others'."""
+    types = []
+    for values in zip(*(branch.fetches for branch in branches), strict=True):
+        real = [value.type for value in values if value.node.type != "FakeParam"]
+        types.append(functools.reduce(_both, real or [values[0].type]))
+    return types
+
+
+def retyped(program: Program, types: Sequence[TensorType]) -> Program:
+    """Returns a program whose feeds are of other types, with all that follows from that.
+
+    Raises:
+      ShapeError: if these do not fit together.
+    """
+    wanted = {feed: kind for feed, kind in zip(program.feeds, types, strict=True) if feed.type != kind}
+    if not wanted:
+        return program
+
+    def replace(
+        builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        kind = wanted.get(node.outputs[0]) if node.op_def is FEED else None
+        if kind is None:
+            return None
+        attrs = {**node.attrs, "shape": kind.shape}
+        return builder.node(FEED, (), attrs, (), (kind,), node.origin, node.name)
+
+    return rebuild(program, replace)
+
+
+def _fitted(
+    op_def: OpDef, inputs: Sequence[Value], attrs: dict[str, Any]
+) -> tuple[dict[str, Any], tuple[TensorType, ...]]:
+    """Returns the attributes of a node with its programs made for the types of its inputs, and its own types."""
+    if op_def in CASES:
+        types = [value.type for value in inputs[1:]]
+        branches = [retyped(branch, _known(branch, types)) for branch in attrs["branches"]]
+        made = _case_types(branches)
+        branches = [_with_fakes(branch, made) for branch in branches]
+        return {**attrs, "branches": tuple(branches)}, tuple(made)
+    cond, body = attrs["cond"], attrs["body"]
+    types = _known(body, [value.type for value in inputs])
+    while True:
+        # What the body changes about the shapes is left open: each turn knows less, until nothing changes.
+        body = retyped(body, types)
+        less = [_both(kind, value.type) for kind, value in zip(types, body.fetches, strict=True)]
+        if less == types:
+            break
+        types = less
+    return {**attrs, "cond": retyped(cond, types), "body": body}, tuple(types)
+
+
+def _known(program: Program, types: Sequence[TensorType]) -> list[TensorType]:
+    """The types of a node's inputs, with what its program says of feeds where the node does not know."""
+    result = []
+    for feed, kind in zip(program.feeds, types, strict=True):
+        shape, static = _filled(kind.shape, feed.shape), _filled(kind.static_shape, feed.static_shape)
+        if shape is not kind.shape or static is not kind.static_shape:
+            kind = TensorType(kind.dtype, shape, static)
+        result.append(kind)
+    return result
+
+
+def _filled(shape: TensorShape, known: TensorShape) -> TensorShape:
+    """A shape with its open sizes taken from another one."""
+    mine, theirs = shape.as_tuple(), known.as_tuple()
+    if mine is None:
+        return known if theirs is not None else shape
+    if theirs is None or None not in mine or len(mine) != len(theirs):
+        return shape
+    return TensorShape([a if a is not None else b for a, b in zip(mine, theirs, strict=True)])
+
+
+def _with_fakes(program: Program, types: Sequence[TensorType]) -> Program:
+    """Returns a branch in which the values that nobody may look at have the shapes of the other branches' values."""
+    wanted = {
+        value: kind
+        for value, kind in zip(program.fetches, types, strict=True)
+        if value.node.type == "FakeParam" and value.type != kind
+    }
+    if not wanted:
+        return program
+    builder = ProgramBuilder(program.nodes[-1].serial + 1)
+    fetches = list(program.fetches)
+    for i, value in enumerate(fetches):
+        kind = wanted.get(value)
+        if kind is not None:
+            attrs = {"dtype": kind.dtype, "shape": kind.shape}
+            node = value.node
+            fetches[i] = builder.node(node.op_def, (), attrs, (), (kind,), node.origin, node.name).outputs[0]
+    return Program(program.feeds, tuple(fetches), (), program.effects, program.specialized)
+
+
 # -- building ------------------------------------------------------------------------------------------------
 
 
@@ -341,6 +546,8 @@ class ProgramBuilder:
         inputs = tuple(inputs)
         controls = tuple(dict.fromkeys(controls))
         key: Any = None
+        if op_def in NESTED and types is None:
+            attrs, types = _fitted(op_def, inputs, attrs)
         # Effects are never shared, except looking at a feed or at a variable's state.
         if not op_def.stateful or op_def is FEED or op_def is VARIABLE or op_def.effects == "writes":
             try:
@@ -560,14 +767,24 @@ def variable_name(handle: Tensor) -> str:
     Raises:
       TypeError: if the tensor is no handle made by VarHandleOp, or passed on from one.
     """
-    operation = handle.op
-    while operation.type != "VarHandleOp":
-        if handle.dtype is not dtypes.resource or not operation.inputs:
+    while handle.op.type != "VarHandleOp":
+        source = _handle_source(handle)
+        if source is None:
             raise TypeError(f"{handle.name} is no handle of a variable")
-        handle = operation.inputs[0]
-        operation = handle.op
+        handle = source
+    operation = handle.op
     shared: str = operation.attrs.get("shared_name") or operation.name
     return shared
+
+
+def _handle_source(handle: Tensor) -> Tensor | None:
+    """The handle that an operation passes on, or None."""
+    operation = handle.op
+    if handle.dtype is not dtypes.resource or not operation.inputs:
+        return None
+    if operation.type in _LOOPS:
+        return operation.inputs[handle.value_index]
+    return operation.inputs[0]
 
 
 class _States:
@@ -585,14 +802,403 @@ class _States:
         if states is None:
             value = self.fed.get(name)
             if value is None:
-                dtype, shape = handle.handle_dtype, handle.handle_shape
-                attrs = {"dtype": dtype, "shape": shape, "variable": name}
-                node = self.builder.node(
-                    VARIABLE, (), attrs, types=(TensorType(dtype, shape, shape),), name=name
-                )
-                value = node.outputs[0]
+                value = self.start(name, handle.handle_dtype, handle.handle_shape)
             states = self.versions[name] = [value]
         return states[0]
+
+    def start(self, name: str, dtype: DType, shape: TensorShape) -> Value:
+        """Makes the state before the run."""
+        attrs = {"dtype": dtype, "shape": shape, "variable": name}
+        node = self.builder.node(VARIABLE, (), attrs, types=(TensorType(dtype, shape, shape),), name=name)
+        return node.outputs[0]
+
+
+class _InnerStates(_States):
+    """The states that a nested program sees: what is there before is handed in."""
+
+    def start(self, name: str, dtype: DType, shape: TensorShape) -> Value:
+        """Adds a feed."""
+        return _feed(self.builder, f"state of {name}", TensorType(dtype, shape, shape), None)
+
+
+def _feed(builder: ProgramBuilder, name: str, kind: TensorType, origin: Operation | None) -> Value:
+    attrs = {"dtype": kind.dtype, "shape": kind.shape, "feed": name}
+    return builder.node(FEED, (), attrs, types=(kind,), origin=origin, name=name).outputs[0]
+
+
+# Freezing a function waits for the functions that it calls. A generator yields what it waits for, so that functions
+# may be nested deeper than Python's stack.
+_Task = Generator["_Task", Any, Any]
+
+
+def _finish(task: _Task) -> Any:
+    stack, result = [task], None
+    while stack:
+        try:
+            stack.append(stack[-1].send(result))
+            result = None
+        except StopIteration as stop:
+            stack.pop()
+            result = stop.value
+    return result
+
+
+class _Frame:
+    """The operations of one graph that are frozen together: the slice of the user's graph, or a function's body.
+
+    Attributes:
+      operations: each after all that it needs.
+      values: what its tensors are.
+      handles: the variables behind handles that are given from outside, by name.
+      prefix: put before the names of its nodes.
+      writes: per operation, for each variable, how many writes to it surely came before.
+      barriers: per operation, the nodes with effects that users of the operation wait for.
+      given: the writes and nodes with effects that came before everything here.
+    """
+
+    def __init__(
+        self,
+        operations: list[Operation],
+        fed: frozenset[Tensor],
+        prefix: str = "",
+        given: tuple[dict[str, int], tuple[Node, ...]] = ({}, ()),
+    ) -> None:
+        self.operations = operations
+        self.fed = fed
+        self.prefix = prefix
+        self.given = given
+        self.values: dict[Tensor, Value] = {}
+        self.handles: dict[Tensor, str] = {}
+        self.writes: dict[Operation, dict[str, int]] = {}
+        self.barriers: dict[Operation, tuple[Node, ...]] = {}
+
+    def variable(self, handle: Tensor) -> str:
+        """The name of the variable behind a handle."""
+        while True:
+            known = self.handles.get(handle)
+            if known is not None:
+                return known
+            source = _handle_source(handle)
+            if source is None:
+                return variable_name(handle)
+            handle = source
+
+    def writes_before(self, operation: Operation) -> dict[str, int]:
+        """The writes that surely came before an operation. Shared between operations where equal."""
+        merged = self.given[0]
+        for before in _predecessors(operation, self.fed):
+            merged = _later(merged, self.writes.get(before))
+        return merged
+
+    def effects_before(self, operation: Operation) -> tuple[Node, ...]:
+        """Effects that control edges place before the operation (data edges order by themselves)."""
+        merged = self.given[1]
+        if not self.barriers:
+            return merged
+        for before in operation._control_inputs:
+            theirs = self.barriers.get(before, ())
+            merged = theirs if not merged else tuple(dict.fromkeys((*merged, *theirs)))
+        if operation.type in ("NoOp", "Identity", "ReadVariableOp", "AssignVariableOp"):
+            # What merely passes on lets users wait for what it waits for.
+            for tensor in operation.inputs:
+                merged = tuple(dict.fromkeys((*merged, *self.barriers.get(tensor.op, ()))))
+        return merged
+
+
+def _later(merged: dict[str, int], theirs: dict[str, int] | None) -> dict[str, int]:
+    if not theirs or theirs is merged:
+        return merged
+    if not merged:
+        return theirs
+    if any(merged.get(name, 0) < version for name, version in theirs.items()):
+        return {**merged, **{n: v for n, v in theirs.items() if merged.get(n, 0) < v}}
+    return merged
+
+
+class _Freezer:
+    """One program in the making: the user's, or a nested one."""
+
+    def __init__(self, states: _States) -> None:
+        self.builder = states.builder
+        self.states = states
+        self.effects: list[Node] = []
+
+    def run(self, frame: _Frame) -> _Task:
+        """Makes nodes of a frame's operations."""
+        for operation in frame.operations:
+            if operation.outputs and all(t in frame.fed for t in operation.outputs):
+                continue
+            writes = frame.writes_before(operation)
+            controls = frame.effects_before(operation)
+            kind = operation.type
+            if kind in _CALLS:
+                writes, after = yield self.call(frame, operation, writes, controls)
+            elif kind in _BRANCHES:
+                writes, after = yield self.branches(frame, operation, writes, controls)
+            elif kind in _LOOPS:
+                writes, after = yield self.loop(frame, operation, writes, controls)
+            else:
+                writes, after = self.plain(frame, operation, writes, controls)
+            frame.writes[operation] = writes
+            if after:
+                frame.barriers[operation] = after
+
+    def plain(
+        self, frame: _Frame, operation: Operation, writes: dict[str, int], controls: tuple[Node, ...]
+    ) -> tuple[dict[str, int], tuple[Node, ...]]:
+        """Makes the node of an operation without functions; returns its writes and effects."""
+        states, builder, values = self.states, self.builder, frame.values
+        op_def: OpDef = operation.op_def
+        name = frame.prefix + operation.name
+        after = controls
+        if op_def.name == "ReadVariableOp":
+            values.setdefault(operation.outputs[0], self.state(frame, operation.inputs[0], writes))
+        elif op_def.name == "AssignVariableOp":
+            handle, source = operation.inputs
+            variable = frame.variable(handle)
+            states.before(handle, variable)
+            states.versions[variable].append(_retyped_state(builder, values[source], handle, operation, name))
+            states.commits[variable] = None
+            writes = {**writes, variable: len(states.versions[variable]) - 1}
+        elif op_def.name == "VarIsInitializedOp":
+            variable = frame.variable(operation.inputs[0])
+            if writes.get(variable, 0):
+                values.setdefault(operation.outputs[0], builder.constant(np.asarray(True)))
+            else:
+                node = builder.node(
+                    get_op("GraphflowVariableIsInitialized"), (), {"variable": variable}, controls, origin=operation,
+                    name=name,
+                )  # fmt: skip
+                values.setdefault(operation.outputs[0], node.outputs[0])
+        elif op_def.name not in ("VarHandleOp", "NoOp"):
+            inputs = []
+            for i, tensor in enumerate(operation.inputs):
+                if tensor.is_variable and (i in op_def.reads or tensor not in values):
+                    variable = frame.variable(tensor)
+                    states.before(tensor, variable)
+                    version = -1 if i in op_def.updates else writes.get(variable, 0)
+                    inputs.append(states.versions[variable][version])
+                else:
+                    inputs.append(values[tensor])
+            types = [inputs[i].type for i in op_def.updates]
+            types += [TensorType(t.dtype, t.shape, t.shape) for t in operation.outputs]
+            keeps = controls if op_def.stateful or controls else ()
+            node = builder.node(op_def, inputs, operation.attrs, keeps, types, operation, name)
+            for i, index in enumerate(op_def.updates):
+                variable = frame.variable(operation.inputs[index])
+                states.versions[variable].append(node.outputs[i])
+                states.commits[variable] = None
+                writes = {**writes, variable: len(states.versions[variable]) - 1}
+            for tensor, value in zip(operation.outputs, node.outputs[len(op_def.updates) :], strict=True):
+                values.setdefault(tensor, value)
+            if op_def.effects == "host":
+                self.effects.append(node)
+                after = (node,)
+        return writes, after
+
+    def state(self, frame: _Frame, handle: Tensor, writes: dict[str, int]) -> Value:
+        """The state of a variable that a read sees after these writes."""
+        variable = frame.variable(handle)
+        self.states.before(handle, variable)
+        return self.states.versions[variable][writes.get(variable, 0)]
+
+    # -- functions ----------------------------------------------------------------------------
+
+    def call(
+        self, frame: _Frame, operation: Operation, writes: dict[str, int], controls: tuple[Node, ...]
+    ) -> _Task:
+        """Puts the body of a called function in place."""
+        function: Function = operation.attrs["f"]
+        inner = _function_frame(function, f"{frame.prefix}{operation.name}/", (writes, controls))
+        for tensor, argument in zip(operation.inputs, function.inputs, strict=True):
+            if tensor.is_variable:
+                inner.handles[argument] = frame.variable(tensor)
+            else:
+                inner.values[argument] = frame.values[tensor]
+        first = len(self.effects)
+        yield self.run(inner)
+        for tensor, result in zip(operation.outputs, function.outputs, strict=True):
+            if result in inner.values:
+                frame.values.setdefault(tensor, inner.values[result])
+            elif result.is_variable:
+                frame.handles[tensor] = inner.variable(result)
+        for theirs in inner.writes.values():
+            writes = _later(writes, theirs)
+        return writes, tuple(self.effects[first:]) or controls
+
+    def branches(
+        self, frame: _Frame, operation: Operation, writes: dict[str, int], controls: tuple[Node, ...]
+    ) -> _Task:
+        """Makes the node of If or Case."""
+        builder = self.builder
+        chosen = frame.values[operation.inputs[0]]
+        if operation.type in ("Case", "StatelessCase"):
+            functions = list(operation.attrs["branches"])
+            names = [f"branch{i}" for i in range(len(functions))]
+        else:
+            functions = [operation.attrs["else_branch"], operation.attrs["then_branch"]]
+            names = ["else", "then"]
+            if chosen.dtype is not dtypes.bool_:
+                chosen = builder.emit("GraphflowTruth", chosen)
+            chosen = builder.emit("Cast", chosen, DstT=dtypes.int32)
+        inner: list[_Nested] = []
+        for function, part in zip(functions, names, strict=True):
+            inner.append((yield _freeze_function(frame, operation, function, operation.inputs[1:], part)))
+        nested = _Together(self, frame, operation, operation.inputs[1:], inner)
+        written = [name for name in nested.names if any(name in made.states.commits for made in inner)]
+        programs = tuple(made.program(nested.names, written) for made in inner)
+        effects = any(map(has_effects, programs))
+        attrs = {
+            "Tin": tuple(value.dtype for value in nested.inputs),
+            "Tout": tuple(value.dtype for value in programs[0].fetches),
+            "branches": programs,
+        }
+        op_def = get_op("GraphflowStatefulCase" if effects else "GraphflowCase")
+        inputs = (chosen, *nested.inputs)
+        node = builder.node(op_def, inputs, attrs, controls, None, operation, frame.prefix + operation.name)
+        results = [t for t in operation.outputs if not t.is_variable]
+        return self.done(frame, results, written, node, effects, writes, controls)
+
+    def loop(
+        self, frame: _Frame, operation: Operation, writes: dict[str, int], controls: tuple[Node, ...]
+    ) -> _Task:
+        """Makes the node of While."""
+        inner: list[_Nested] = []
+        for part in ("cond", "body"):
+            function = operation.attrs[part]
+            inner.append((yield _freeze_function(frame, operation, function, operation.inputs, part)))
+        nested = _Together(self, frame, operation, operation.inputs, inner)
+        cond, body = inner
+        if cond.states.commits:
+            raise ValueError(
+                f"While {operation.name!r}: its condition writes the variable {next(iter(cond.states.commits))!r}; "
+                "only the body may write"
+            )
+        made = body.program(nested.names, nested.names)
+        test = cond.program(nested.names, ())
+        if test.fetches[0].dtype is not dtypes.bool_:
+            asked = ProgramBuilder(test.nodes[-1].serial + 1).emit("GraphflowTruth", test.fetches[0])
+            test = Program(test.feeds, (asked,), (), test.effects)
+        effects = has_effects(made) or has_effects(test)
+        attrs = {"T": tuple(value.dtype for value in nested.inputs), "cond": test, "body": made}
+        op_def = get_op("GraphflowStatefulWhile" if effects else "GraphflowWhile")
+        name = frame.prefix + operation.name
+        node = self.builder.node(op_def, nested.inputs, attrs, controls, None, operation, name)
+        results = [t for t in operation.outputs if not t.is_variable]
+        for tensor, source in zip(operation.outputs, operation.inputs, strict=True):
+            if tensor.is_variable:
+                frame.handles[tensor] = frame.variable(source)
+        return self.done(frame, results, nested.names, node, effects, writes, controls, body.states.commits)
+
+    def done(
+        self,
+        frame: _Frame,
+        results: Sequence[Tensor],
+        names: Sequence[str],
+        node: Node,
+        effects: bool,
+        writes: dict[str, int],
+        controls: tuple[Node, ...],
+        written: Iterable[str] | None = None,
+    ) -> tuple[dict[str, int], tuple[Node, ...]]:
+        """Takes what a node of nested programs gives: results first, then the states of variables."""
+        for tensor, value in zip(results, node.outputs, strict=False):
+            frame.values.setdefault(tensor, value)
+        states = dict(zip(names, node.outputs[len(results) :], strict=True))
+        for name in names if written is None else written:
+            self.states.versions[name].append(states[name])
+            self.states.commits[name] = None
+            writes = {**writes, name: len(self.states.versions[name]) - 1}
+        if effects:
+            self.effects.append(node)
+            return writes, (node,)
+        return writes, controls
+
+
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
+_LOOPS = frozenset({"While", "StatelessWhile"})
+
+
+class _Nested:
+    """A function frozen as a program of its own."""
+
+    def __init__(self, function: Function, frame: _Frame, freezer: _Freezer, feeds: list[Value]) -> None:
+        self.function = function
+        self.frame = frame
+        self.freezer = freezer
+        self.states = freezer.states
+        self.feeds = feeds
+
+    def program(self, names: Iterable[str], written: Iterable[str]) -> Program:
+        """The program: fed with arguments and the states of `names`; gives results and the states of `written`."""
+        feeds = [*self.feeds, *(self.states.versions[name][0] for name in names)]
+        results = [self.frame.values[tensor] for tensor in self.function.outputs if not tensor.is_variable]
+        states = [self.states.versions[name][-1] for name in written]
+        return Program(tuple(feeds), (*results, *states), (), tuple(self.freezer.effects))
+
+
+class _Together:
+    """What the functions of one operation see: the arguments that are values, and the states of variables.
+
+    Attributes:
+      names: the variables that any of them reads or writes.
+      inputs: the values of the arguments, then the states.
+    """
+
+    def __init__(
+        self,
+        freezer: _Freezer,
+        frame: _Frame,
+        operation: Operation,
+        arguments: Sequence[Tensor],
+        inner: Sequence[_Nested],
+    ) -> None:
+        self.names = tuple(dict.fromkeys(name for made in inner for name in made.states.versions))
+        writes = frame.writes_before(operation)
+        states: list[Value] = []
+        for name in self.names:
+            first = next(made.states.versions[name][0] for made in inner if name in made.states.versions)
+            if name not in freezer.states.versions:
+                value = freezer.states.fed.get(name)
+                kind = first.type
+                freezer.states.versions[name] = [
+                    value if value is not None else freezer.states.start(name, kind.dtype, kind.shape)
+                ]
+            written = any(name in made.states.commits for made in inner)
+            states.append(freezer.states.versions[name][-1 if written else writes.get(name, 0)])
+            for made in inner:
+                if name not in made.states.versions:
+                    made.states.versions[name] = [made.states.start(name, first.dtype, first.shape)]
+        self.inputs = (*(frame.values[t] for t in arguments if not t.is_variable), *states)
+
+
+def _function_frame(
+    function: Function, prefix: str, given: tuple[dict[str, int], tuple[Node, ...]] = ({}, ())
+) -> _Frame:
+    arguments = frozenset(function.inputs)
+    targets = [t.op for t in function.outputs if t not in arguments] + list(function.control_outputs)
+    return _Frame(_slice(targets, arguments), arguments, prefix, given)
+
+
+def _freeze_function(
+    outer: _Frame, operation: Operation, function: Function, arguments: Sequence[Tensor], part: str
+) -> _Task:
+    prefix = f"{outer.prefix}{operation.name}/{part}/"
+    frame = _function_frame(function, prefix)
+    builder = ProgramBuilder()
+    feeds: list[Value] = []
+    for position, (tensor, argument) in enumerate(zip(arguments, function.inputs, strict=True)):
+        if tensor.is_variable:
+            frame.handles[argument] = outer.variable(tensor)
+        else:
+            kind = TensorType(tensor.dtype, argument.shape, argument.shape)
+            name = f"{position}: {argument.op.name}"
+            frame.values[argument] = _feed(builder, name, kind, argument.op)
+            feeds.append(frame.values[argument])
+    freezer = _Freezer(_InnerStates(builder, {}))
+    yield freezer.run(frame)
+    return _Nested(function, frame, freezer, feeds)
 
 
 def freeze(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = ()) -> Program:
@@ -610,7 +1216,8 @@ def freeze(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = ()) 
     """
     fed = frozenset(feeds)
     builder = ProgramBuilder()
-    values: dict[Tensor, Value] = {}
+    targets = [f if isinstance(f, Operation) else f.op for f in fetches if f not in fed]
+    frame = _Frame(_slice(targets, fed), fed)
     fed_states: dict[str, Value] = {}
     feed_values = []
     for tensor in feeds:
@@ -623,132 +1230,36 @@ def freeze(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = ()) 
             FEED, (), attrs, types=(TensorType(dtype, shape, shape),), origin=tensor.op, name=tensor.op.name
         )
         feed_values.append(node.outputs[0])
-        values[tensor] = node.outputs[0]
+        frame.values[tensor] = node.outputs[0]
         if name:
             fed_states[name] = node.outputs[0]
-    targets = [f if isinstance(f, Operation) else f.op for f in fetches if f not in fed]
-    states = _States(builder, fed_states)
-    # Per operation: for each variable, how many writes to it surely came before. Shared between operations where equal.
-    seen_writes: dict[Operation, dict[str, int]] = {}
-    barriers: dict[
-        Operation, tuple[Node, ...]
-    ] = {}  # nodes with effects that users of the operation wait for
-    effects: list[Node] = []
-    for operation in _slice(targets, fed):
-        if operation.outputs and all(t in fed for t in operation.outputs):
-            continue
-        writes = _merge_writes(operation, fed, seen_writes)
-        controls = _merge_barriers(operation, barriers)
-        op_def: OpDef = operation.op_def
-        node_barriers = controls
-        if op_def.name == "ReadVariableOp":
-            handle = operation.inputs[0]
-            name = variable_name(handle)
-            states.before(handle, name)
-            values.setdefault(operation.outputs[0], states.versions[name][writes.get(name, 0)])
-        elif op_def.name == "AssignVariableOp":
-            handle, source = operation.inputs
-            name = variable_name(handle)
-            states.before(handle, name)
-            states.versions[name].append(_retyped(builder, values[source], handle, operation))
-            states.commits[name] = None
-            writes = {**writes, name: len(states.versions[name]) - 1}
-        elif op_def.name == "VarIsInitializedOp":
-            name = variable_name(operation.inputs[0])
-            if writes.get(name, 0):
-                values.setdefault(operation.outputs[0], builder.constant(np.asarray(True)))
-            else:
-                node = builder.node(
-                    get_op("GraphflowVariableIsInitialized"), (), {"variable": name}, controls, origin=operation,
-                    name=operation.name,
-                )  # fmt: skip
-                values.setdefault(operation.outputs[0], node.outputs[0])
-        elif op_def.name in ("VarHandleOp", "NoOp"):
-            pass
-        else:
-            inputs = []
-            for i, tensor in enumerate(operation.inputs):
-                if i in op_def.reads and tensor.dtype is dtypes.resource:
-                    name = variable_name(tensor)
-                    states.before(tensor, name)
-                    version = -1 if i in op_def.updates else writes.get(name, 0)
-                    inputs.append(states.versions[name][version])
-                elif tensor.dtype is dtypes.resource and tensor not in values:
-                    name = variable_name(tensor)
-                    states.before(tensor, name)
-                    inputs.append(states.versions[name][writes.get(name, 0)])
-                else:
-                    inputs.append(values[tensor])
-            types = [inputs[i].type for i in op_def.updates]
-            types += [TensorType(t.dtype, t.shape, t.shape) for t in operation.outputs]
-            keeps = controls if op_def.stateful or controls else ()
-            node = builder.node(op_def, inputs, operation.attrs, keeps, types, operation, operation.name)
-            for i, index in enumerate(op_def.updates):
-                name = variable_name(operation.inputs[index])
-                states.versions[name].append(node.outputs[i])
-                states.commits[name] = None
-                writes = {**writes, name: len(states.versions[name]) - 1}
-            for tensor, value in zip(operation.outputs, node.outputs[len(op_def.updates) :], strict=True):
-                values.setdefault(tensor, value)
-            if op_def.effects == "host":
-                effects.append(node)
-                node_barriers = (node,)
-        seen_writes[operation] = writes
-        if node_barriers:
-            barriers[operation] = node_barriers
+    freezer = _Freezer(_States(builder, fed_states))
+    _finish(freezer.run(frame))
     outputs = []
     for fetch in fetches:
         if isinstance(fetch, Operation):
             continue
-        if fetch in values:
-            outputs.append(values[fetch])
+        if fetch in frame.values:
+            outputs.append(frame.values[fetch])
         else:
-            name = variable_name(fetch)
-            outputs.append(states.before(fetch, name))
-    commits = tuple((name, states.versions[name][-1]) for name in states.commits)
-    return Program(tuple(feed_values), tuple(outputs), commits, tuple(effects))
+            outputs.append(freezer.states.before(fetch, frame.variable(fetch)))
+    versions = freezer.states.versions
+    commits = tuple((name, versions[name][-1]) for name in freezer.states.commits)
+    return Program(tuple(feed_values), tuple(outputs), commits, tuple(freezer.effects))
 
 
-def _retyped(builder: ProgramBuilder, value: Value, handle: Tensor, operation: Operation) -> Value:
+def _retyped_state(
+    builder: ProgramBuilder, value: Value, handle: Tensor, operation: Operation, name: str
+) -> Value:
     """Returns `value` as the state of a variable; where only the variable's shape is known, that is kept."""
     if value.shape.is_fully_defined() or not handle.handle_shape.is_fully_defined():
         return value
     shape = handle.handle_shape
     node = builder.node(
         get_op("EnsureShape"), (value,), {"T": value.dtype, "shape": shape},
-        types=(TensorType(value.dtype, shape, shape),), origin=operation, name=operation.name,
+        types=(TensorType(value.dtype, shape, shape),), origin=operation, name=name,
     )  # fmt: skip
     return node.outputs[0]
-
-
-def _merge_writes(
-    operation: Operation, fed: frozenset[Tensor], seen: dict[Operation, dict[str, int]]
-) -> dict[str, int]:
-    merged: dict[str, int] = {}
-    for before in _predecessors(operation, fed):
-        theirs = seen.get(before)
-        if not theirs or theirs is merged:
-            continue
-        if not merged:
-            merged = theirs
-        elif any(merged.get(name, 0) < version for name, version in theirs.items()):
-            merged = {**merged, **{n: v for n, v in theirs.items() if merged.get(n, 0) < v}}
-    return merged
-
-
-def _merge_barriers(operation: Operation, barriers: dict[Operation, tuple[Node, ...]]) -> tuple[Node, ...]:
-    """Effects that control edges place before the operation (data edges order by themselves)."""
-    if not barriers:
-        return ()
-    merged: tuple[Node, ...] = ()
-    for before in operation._control_inputs:
-        theirs = barriers.get(before, ())
-        merged = theirs if not merged else tuple(dict.fromkeys((*merged, *theirs)))
-    if operation.type in ("NoOp", "Identity", "ReadVariableOp", "AssignVariableOp"):
-        # What merely passes on lets users wait for what it waits for.
-        for tensor in operation.inputs:
-            merged = tuple(dict.fromkeys((*merged, *barriers.get(tensor.op, ()))))
-    return merged
 
 
 # -- rewriting -----------------------------------------------------------------------------------------------------
@@ -878,6 +1389,8 @@ def verify(program: Program) -> None:
                 raise ValueError(
                     f"{_shown(node)}: input {i} is {value.type}, the signature wants {dtype.name}"
                 )
+        for part, inner in nested_programs(node):
+            _verify_nested(node, part, inner)
         if node.op_def is not FEED and node.op_def is not VARIABLE:
             try:
                 inferred = infer_types(node.op_def, node.inputs, node.attrs)
@@ -890,6 +1403,30 @@ def verify(program: Program) -> None:
     for _, value in program.commits:
         if value.node not in seen:
             raise ValueError(f"the new state {value!r} is not in the program")
+
+
+def _verify_nested(node: Node, part: str, inner: Program) -> None:
+    """Checks a nested program, and that it takes and gives what its node does."""
+    try:
+        verify(inner)
+    except ValueError as error:
+        raise ValueError(f"{_shown(node)}: {part}: {error}") from None
+    given = node.inputs[1:] if node.op_def in CASES else node.inputs
+    if len(given) != len(inner.feeds):
+        raise ValueError(f"{_shown(node)}: {part} takes {len(inner.feeds)} values, it is given {len(given)}")
+    for i, (value, feed) in enumerate(zip(given, inner.feeds, strict=True)):
+        if value.dtype is not feed.dtype or not value.shape.is_compatible_with(feed.shape):
+            raise ValueError(
+                f"{_shown(node)}: {part} takes {feed.type} as value {i}, it is given {value.type}"
+            )
+    if inner.commits:
+        raise ValueError(f"{_shown(node)}: {part} writes variables; their states must be given out")
+    if part == "cond":
+        if [value.dtype for value in inner.fetches] != [dtypes.bool_]:
+            raise ValueError(f"{_shown(node)}: {part} must give one boolean")
+        return
+    if [value.dtype for value in inner.fetches] != [kind.dtype for kind in node.types]:
+        raise ValueError(f"{_shown(node)}: {part} gives other dtypes than the node")
 
 
 def _shown(node: Node) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from graphflow.program import FEED, VARIABLE, Node, Program, Value
+from graphflow.program import FEED, NESTED, VARIABLE, WHILES, Node, Program, Value
 
 Array = np.ndarray[Any, Any]
 
@@ -102,10 +102,33 @@ def run_node(node: Node, inputs: Sequence[Array], state: State) -> list[Array]:
     Raises:
       NodeError: if the body fails.
     """
+    if node.op_def.effects == "host":
+        return once(node, lambda: _run_body(node, inputs, state))
+    return _run_body(node, inputs, state)
+
+
+def once(node: Node, function: Callable[[], list[Array]]) -> list[Array]:
+    """Runs a node that acts on the world; inside `effects_once` only if it has not acted yet.
+
+    What is nested in the node may act as often as the node runs it.
+    """
+    known = _results.get()
+    if known is None:
+        return function()
+    found = known.get((node.name, node.type))
+    if found is None:
+        token = _results.set(None)
+        try:
+            found = known[node.name, node.type] = function()
+        finally:
+            _results.reset(token)
+    return found
+
+
+def _run_body(node: Node, inputs: Sequence[Array], state: State) -> list[Array]:
+    if node.op_def in NESTED:
+        return run_nested(node, inputs, lambda program, arrays: run(program, arrays, state))
     extra: dict[str, Any] = {}
-    known = _results.get() if node.op_def.effects == "host" else None
-    if known is not None and (node.name, node.type) in known:
-        return known[node.name, node.type]
     try:
         if node.op_def.effects == "random":
             key, counter = state.reserve(node, _random_outputs(node, inputs))
@@ -113,12 +136,35 @@ def run_node(node: Node, inputs: Sequence[Array], state: State) -> list[Array]:
         elif "context" in node.op_def.body_attrs:
             extra = {"context": state, "node_name": node.name}
         with np.errstate(all="ignore"):
-            results = node.op_def.run(inputs, node.attrs, **extra)
+            return node.op_def.run(inputs, node.attrs, **extra)
     except Exception as error:
         raise NodeError(node, inputs) from error
-    if known is not None:
-        known[node.name, node.type] = results
-    return results
+
+
+RunProgram = Callable[[Program, Sequence[Array]], list[Array]]
+
+
+def run_nested(node: Node, inputs: Sequence[Array], run_program: RunProgram) -> list[Array]:
+    """Runs a branch or a loop.
+
+    Args:
+      node: the node.
+      inputs: its inputs.
+      run_program: runs one of its programs on arrays.
+
+    Returns:
+      One array per output.
+    """
+    if node.op_def in WHILES:
+        cond, body = node.attrs["cond"], node.attrs["body"]
+        variables = list(inputs)
+        while run_program(cond, variables)[0]:
+            variables = run_program(body, variables)
+        return variables
+    branches = node.attrs["branches"]
+    index = int(inputs[0])
+    chosen = branches[index] if 0 <= index < len(branches) else branches[-1]
+    return run_program(chosen, inputs[1:])
 
 
 def _random_outputs(node: Node, inputs: Sequence[Array]) -> int:

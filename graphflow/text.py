@@ -4,26 +4,47 @@
 %1 = Const(value=2.0) -> float32[]  # y
 %2 = Mul(%0, %1) -> float32[?,2]  # product
 fetch %2
+
+A line `feed %1, %0` says in which order values are fed, where that is not the order of the lines.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from typing import Any
 
 import numpy as np
 
 from graphflow.dtypes import DType, as_dtype
 from graphflow.opdef import AttrDef, OpDef, get_op, normalize_attr
-from graphflow.program import FEED, VARIABLE, Node, Program, ProgramBuilder, TensorType, Value
+from graphflow.program import (
+    FEED,
+    NESTED,
+    VARIABLE,
+    Node,
+    Program,
+    ProgramBuilder,
+    TensorType,
+    Value,
+    nested_programs,
+    with_programs,
+)
 from graphflow.shapes import TensorShape
 
 _MOST_ELEMENTS = 8
 
 
 def program_text(program: Program) -> str:
-    """Returns the program in print: feeds, nodes with types, commits, fetches."""
+    """Returns the program in print: feeds, nodes with types, commits, fetches.
+
+    Nested programs stand, set in, behind the node that holds them.
+    """
+    return "\n".join(_lines(program))
+
+
+def _lines(program: Program) -> list[str]:
     names = {node: f"%{i}" for i, node in enumerate(program.nodes)}
 
     def shown(value: Value) -> str:
@@ -40,9 +61,14 @@ def program_text(program: Program) -> str:
         lines.append(
             f"{names[node]} = {node.type}({', '.join([*inputs, *attrs, *controls])}){arrow}  # {node.name}"
         )
+        for part, inner in nested_programs(node):
+            lines.append(f"  {part}:")
+            lines += [f"    {line}" for line in _lines(inner)]
+    if list(program.feeds) != [node.outputs[0] for node in program.nodes if node.op_def is FEED]:
+        lines.append(f"feed {', '.join(map(shown, program.feeds))}")
     lines += [f"commit {name} = {shown(value)}" for name, value in program.commits]
     lines.append(f"fetch {', '.join(map(shown, program.fetches))}" if program.fetches else "fetch nothing")
-    return "\n".join(lines)
+    return lines
 
 
 def _attrs_text(node: Node) -> list[str]:
@@ -54,7 +80,7 @@ def _attrs_text(node: Node) -> list[str]:
     shown = []
     for name, value in sorted(node.attrs.items()):
         attr = node.op_def.attrs.get(name)
-        if name in inferred or name.startswith("_"):
+        if name in inferred or name.startswith("_") or (attr is not None and "program" in attr.kind):
             continue
         if attr is not None and attr.has_default and _same(attr.default, value):
             continue
@@ -110,19 +136,28 @@ class _Reader:
     def read(self, text: str) -> Program:
         commits: list[tuple[str, Value]] = []
         fetches: list[Value] = []
-        for number, line in enumerate(text.strip().splitlines(), 1):
-            line = line.strip()
+        lines = textwrap.dedent(text).splitlines()
+        at = 0
+        while at < len(lines):
+            number, line = at + 1, lines[at].strip()
+            inside: list[str] = []
+            at += 1
+            while at < len(lines) and lines[at].startswith("  "):
+                inside.append(lines[at])
+                at += 1
             if not line or line.startswith("#"):
                 continue
             try:
                 if line.startswith("commit "):
                     name, _, value = line.removeprefix("commit ").partition(" = ")
                     commits.append((name, self.value(value)))
+                elif line.startswith("feed "):
+                    self.feeds = [self.value(part) for part in _split(line.removeprefix("feed "))]
                 elif line.startswith("fetch"):
                     names = line.removeprefix("fetch").strip()
                     fetches += [self.value(part) for part in _split(names)] if names != "nothing" else []
                 else:
-                    self.node(line)
+                    self.node(line, _nested(inside))
             except (LookupError, ValueError, TypeError, SyntaxError) as error:
                 raise ValueError(f"line {number}, {line!r}: {error}") from error
         mark = any(kind.static_shape != kind.shape for node in self.nodes.values() for kind in node.types)
@@ -134,7 +169,7 @@ class _Reader:
             raise ValueError(f"{text!r} is no value")
         return self.nodes[match["id"]].outputs[int(match["index"] or 0)]
 
-    def node(self, line: str) -> None:
+    def node(self, line: str, nested: list[Program]) -> None:
         match = _NODE.match(line)
         if match is None:
             raise ValueError("expected '%id = Op(arguments) -> types'")
@@ -155,6 +190,8 @@ class _Reader:
                 plain = ast.literal_eval(part)
         types = [_parse_type(part) for part in _split(match["types"] or "")]
         attrs = self.attrs(op_def, inputs, written, plain, types)
+        if op_def in NESTED:
+            attrs = with_programs(op_def, attrs, nested)
         known = tuple(types) if op_def is FEED or op_def is VARIABLE else None
         name = match["name"] or f"node{match['id']}"
         node = self.builder.node(op_def, inputs, attrs, controls, known, name=name)
@@ -191,6 +228,19 @@ class _Reader:
             elif attr.name not in attrs and attr.has_default:
                 attrs[attr.name] = attr.default
         return attrs
+
+
+def _nested(lines: list[str]) -> list[Program]:
+    """The programs that stand, set in, behind a node, each under the name of what it is there."""
+    texts: list[list[str]] = []
+    for line in textwrap.dedent("\n".join(lines)).splitlines():
+        if not line.startswith(" ") and line.endswith(":"):
+            texts.append([])
+        elif texts:
+            texts[-1].append(line)
+        else:
+            raise ValueError(f"expected the name of a nested program, found {line!r}")
+    return [_Reader().read("\n".join(text)) for text in texts]
 
 
 def _split(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.dtypes import DType, as_dtype
+from graphflow.function import lift, lifted
 from graphflow.graph import (
     Graph,
     GraphKeys,
@@ -141,7 +142,10 @@ class Variable:
         self._validate_shape = validate_shape
         wanted = None if expected_shape is None and shape is None else TensorShape(shape or expected_shape)
         # An initializer runs before anything else: it may not wait for operations of the surrounding scope.
-        with control_dependencies(None):
+        # One that is made in the body of a branch or a loop is made once, outside.
+        with control_dependencies(None), lifted():
+            if isinstance(initial_value, Tensor):
+                initial_value = lift(initial_value)
             self._build(initial_value, name, dtype, wanted, validate_shape)
         self._graph.add_to_collections(keys, self)
 

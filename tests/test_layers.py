@@ -16,19 +16,24 @@ PACKAGE = Path(__file__).resolve().parent.parent / "graphflow"
 # same entry, a folder) without a circle. An entry that ends in a dot is a folder with everything in it; the
 # longest entry that fits a module counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "namespace", "nest", "records"),
-    ("behavior",),
+    ("version", "errors", "config", "namespace", "records"),
+    ("behavior", "nest"),
     ("dtypes", "shapes", "resources"),
     ("loops.ir",),
     ("loops.build",),  # the only part of the machine column that ops may see
     ("loops.",),
     ("graph",),
     ("opdef",),
+    ("function",),
     ("ops.",),
     ("gradients",),
+    ("functional_gradients",),
     ("initializers",),
     ("variables",),
     ("variable_scope",),
+    ("tensor_array",),
+    ("control_flow",),
+    ("functional_ops",),
     ("program",),
     ("text", "reference", "contents"),
     ("optimizer_passes.",),
@@ -55,8 +60,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 # The graph column and the machine column meet in lowering/ and compiler.py and nowhere below.
 GRAPH_COLUMN = (
-    "graph", "opdef", "ops.", "gradients", "initializers", "variables", "variable_scope", "program", "text",
-    "reference", "contents", "optimizer_passes.",
+    "graph", "opdef", "function", "ops.", "gradients", "functional_gradients", "initializers", "variables",
+    "variable_scope", "tensor_array", "control_flow", "functional_ops", "program", "text", "reference",
+    "contents", "optimizer_passes.",
 )  # fmt: skip
 MACHINE_COLUMN = ("loops.", "memory", "regions", "variable_store", "plan", "backends.")
 MACHINE_SEEN_BY_GRAPH = ("loops.build", "loops.ir")

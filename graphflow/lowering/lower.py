@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
 from graphflow.lowering.kernels import STREAM_ALL, STREAM_FROM, Body, Lowered, body_of, lower_group
 from graphflow.lowering.movement import Block, block_kernel, blocks_of
+from graphflow.lowering.nested import host_runner
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
 from graphflow.lowering.recompute import recomputed
 from graphflow.lowering.sizes import Size, reshaped, row_major, value_sizes
@@ -34,7 +36,7 @@ from graphflow.lowering.strided import (
 )
 from graphflow.lowering.windows import view_of
 from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
-from graphflow.program import VARIABLE, Node, Program, Value
+from graphflow.program import NESTED, VARIABLE, Node, Program, Value
 from graphflow.records import dataclass
 from graphflow.reference import run_node
 from graphflow.variable_store import Panels
@@ -43,9 +45,19 @@ _MOST_EPILOGUE_OPERANDS = 12
 _NO_STATE: Any = None  # bodies without effects ask nothing of the session
 
 
-def lower(program: Program, backend: Backend, name: str = "") -> Plan:
-    """Returns the plan of a specialized program on a back end."""
-    return _Lowering(program, backend, name).plan()
+Finish = Callable[[Program], Program]
+
+
+def lower(program: Program, backend: Backend, name: str = "", finish: Finish | None = None) -> Plan:
+    """Returns the plan of a specialized program on a back end.
+
+    Args:
+      program: the program.
+      backend: where the plan runs.
+      name: what to call it.
+      finish: the passes for a nested program whose sizes are known only in the run.
+    """
+    return _Lowering(program, backend, name, finish).plan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +72,10 @@ class _Part:
 class _Lowering:
     """One run of `lower`."""
 
-    def __init__(self, program: Program, backend: Backend, name: str) -> None:
+    def __init__(self, program: Program, backend: Backend, name: str, finish: Finish | None = None) -> None:
         self.program = program
         self.backend = backend
+        self.finish = finish
         self.builder: PlanBuilder = backend.builder(name)
         self.slots: dict[Value, Slot] = {}
         self.call_nodes: dict[Node, CallNode] = {}
@@ -951,17 +964,33 @@ class _Lowering:
         bound: list[np.ndarray[Any, Any] | None] = [value.constant for value in node.inputs]
         open_inputs = [self.slot(value) for value in node.inputs if value.constant is None]
         outputs = [(value.sizes, value.dtype.numpy) for value in node.outputs]
-        needs_store = node.op_def.effects == "random" or "context" in node.op_def.body_attrs
-        function = _host_function(node, bound, needs_store)
+        needs_store = (
+            node.op_def.effects == "random" or "context" in node.op_def.body_attrs or node.op_def in NESTED
+        )
+        function = _host_function(node, bound, needs_store, self.runner(node))
         made = self.builder.host(
             function, open_inputs, outputs, name=node.name, origin=node, with_store=needs_store
         )
         for value, slot in zip(node.outputs, made, strict=True):
             self.slots[value] = slot
 
+    def runner(self, node: Node) -> Callable[[list[Any], Any], list[Any]]:
+        """What runs a node on arrays and the session's state: its body, or plans of its nested programs."""
+        if node.op_def not in NESTED:
+            return functools.partial(run_node, node)
+        backend, finish = self.backend, self.finish
+
+        def make(program: Program, name: str) -> Plan:
+            return lower(program if finish is None else finish(program), backend, name, finish)
+
+        return host_runner(node, make)
+
 
 def _host_function(
-    node: Node, bound: Sequence[np.ndarray[Any, Any] | None], needs_store: bool
+    node: Node,
+    bound: Sequence[np.ndarray[Any, Any] | None],
+    needs_store: bool,
+    run: Callable[[list[np.ndarray[Any, Any]], Any], list[np.ndarray[Any, Any]]],
 ) -> Callable[..., Any]:
     single = len(node.outputs) == 1
 
@@ -969,7 +998,7 @@ def _host_function(
         given = iter(arrays)
         state: Any = next(given) if needs_store else _NO_STATE
         inputs = [next(given) if constant is None else constant for constant in bound]
-        results = run_node(node, inputs, state)
+        results = run(inputs, state)
         return results[0] if single else results
 
     return call

@@ -6,6 +6,7 @@ from graphflow.ops import (
     diagonals,
     elementwise,
     factorizations,
+    functional,
     io,
     layout,
     linalg,
@@ -26,7 +27,7 @@ from graphflow.ops import (
 )
 
 __all__ = [
-    "control", "convolution", "diagonals", "elementwise", "factorizations", "io", "layout", "linalg", "nn",
-    "queues", "random", "reduction", "scatter", "segments", "sorting", "source", "sparse", "sparse_math",
-    "sparse_tensor", "special", "state", "training",
+    "control", "convolution", "diagonals", "elementwise", "factorizations", "functional", "io", "layout",
+    "linalg", "nn", "queues", "random", "reduction", "scatter", "segments", "sorting", "source", "sparse",
+    "sparse_math", "sparse_tensor", "special", "state", "training",
 ]  # fmt: skip

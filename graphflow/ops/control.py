@@ -27,6 +27,7 @@ from graphflow.graph import (
     Tensor,
     control_dependencies,
     get_default_graph,
+    graph_of,
     name_scope,
 )
 from graphflow.opdef import constant_value, convert_to_tensor, emit, op
@@ -68,7 +69,7 @@ def group(*inputs: Any, **kwargs: Any) -> Operation:
     if not members:
         result: Operation = emit.NoOp(name=default)
         return result
-    graph = members[0].graph
+    graph = graph_of(members)
     with graph.as_default(), control_dependencies(members):
         result = emit.NoOp(name=default)
     return result
@@ -847,7 +848,7 @@ def _python_call(
     token = f"pyfunc_{next(_tokens)}"
     function = _Function(func, viewed)
     _functions[token] = function
-    graph = tensors[0].graph if tensors else get_default_graph()
+    graph = graph_of(tensors)
     graph.registries.setdefault("py_func", {})[token] = function
     with graph.as_default():
         outputs = getattr(emit, op_type)(tensors, token=token, Tout=wanted, name=name)

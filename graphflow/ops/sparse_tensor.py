@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from graphflow import dtypes
+from graphflow import dtypes, nest
 from graphflow.dtypes import as_dtype
 from graphflow.graph import Graph, Operation, Tensor, name_scope
 from graphflow.opdef import constant_value_as_shape, convert_to_tensor, emit
@@ -143,6 +143,13 @@ class SparseTensor:
         return (
             f"SparseTensor(indices={self._indices}, values={self._values}, dense_shape={self._dense_shape})"
         )
+
+
+nest.register_composite(
+    SparseTensor,
+    lambda sparse: [sparse.indices, sparse.values, sparse.dense_shape],
+    lambda sparse, parts: SparseTensor(*parts),
+)
 
 
 def is_sparse(x: Any) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphflow.errors import ShapeError
 from graphflow.program import (
+    NESTED,
     SPECIALIZED,
     Node,
     Program,
@@ -38,7 +39,7 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:
         op_def = node.op_def
-        if op_def.stateful or not inputs or not node.outputs or controls:
+        if op_def.stateful or op_def in NESTED or not inputs or not node.outputs or controls:
             return None
         known = _known(builder, node, inputs)
         if known is not None:

@@ -94,7 +94,7 @@ def _put(kind: str, value: Any, into: Any, proto: Any) -> None:
         message = shape_to_proto(value) if kind == "shape" else array_to_proto(np.asarray(value))
         (into.add() if proto is None else getattr(proto, kind)).CopyFrom(message)
     elif kind == "func":
-        (into.add() if proto is None else proto.func).name = value
+        (into.add() if proto is None else proto.func).name = getattr(value, "name", value)
     else:
         if kind == "string":
             value = value.encode() if isinstance(value, str) else value

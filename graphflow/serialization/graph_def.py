@@ -11,6 +11,7 @@ from google.protobuf import text_format
 
 from graphflow.graph import Graph, Operation, without_collector
 from graphflow.serialization.attr_value import attr_to_proto
+from graphflow.serialization.function_def import function_to_def, functions_under
 from graphflow.serialization.proto import graph_pb2, node_def_pb2, variable_pb2
 from graphflow.serialization.tensor_bundle import write_file
 from graphflow.serialization.tensor_proto import shape_to_proto
@@ -55,11 +56,14 @@ def graph_to_graph_def(
 
 
 def operations_to_graph_def(operations: Iterable[Operation], add_shapes: bool = False) -> graph_pb2.GraphDef:
-    """Returns a GraphDef of these operations only."""
+    """Returns a GraphDef of these operations only, and of the functions that they call."""
     proto = graph_pb2.GraphDef()
     proto.versions.producer = PRODUCER
+    operations = list(operations)
     with without_collector():
         proto.node.extend(operation_to_node_def(operation, add_shapes) for operation in operations)
+        for function in functions_under(operations):
+            proto.library.function.append(function_to_def(function, operation_to_node_def))
     return proto
 
 

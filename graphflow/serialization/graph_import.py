@@ -17,8 +17,9 @@ from graphflow.graph import Graph, Operation, Tensor, canonical_device, get_defa
 from graphflow.opdef import OpDef, check_attr, convert_to_tensor, describe, make_operation, registered_ops
 from graphflow.serialization import functions, ref_variables
 from graphflow.serialization.attr_value import attr_from_proto
+from graphflow.serialization.function_def import FunctionLibrary
 from graphflow.serialization.graph_def import PRODUCER
-from graphflow.serialization.proto import graph_pb2, node_def_pb2, op_def_pb2
+from graphflow.serialization.proto import function_pb2, graph_pb2, node_def_pb2, op_def_pb2
 
 # Newer files that need more than this say so in their min_consumer.
 CONSUMER = 4096
@@ -150,12 +151,14 @@ class _Importer:
         prefix: str,
         input_map: Mapping[str, Any],
         producer_ops: Mapping[str, op_def_pb2.OpDef],
+        library: FunctionLibrary | None = None,
     ) -> None:
         self.graph = graph
         self.nodes = nodes
         self.prefix = prefix
         self.input_map = input_map
         self.producer_ops = producer_ops
+        self.library = library
         self.ops = registered_ops()
         self.first = graph._last_id
         self.new_names: list[str] = []
@@ -298,6 +301,8 @@ class _Importer:
                 inputs.append(source.outputs[output])
         attrs = self.attrs_of(node, definition)
         self.check_types(definition, attrs, inputs)
+        if definition.has_functions:
+            self.find_functions(definition, attrs, inputs)
         full_name = self.full_name(node.name)
         if node.op == "VarHandleOp" and not attrs["shared_name"]:
             # What was a reference variable goes by its node's name, which is known only now.
@@ -311,6 +316,18 @@ class _Importer:
             list(dict.fromkeys(controls)),
             canonical_device(node.device) or None,
         )
+
+    def find_functions(self, definition: OpDef, attrs: dict[str, Any], inputs: list[Tensor]) -> None:
+        """Puts functions where an operation's attributes name them."""
+        given = inputs[1:] if definition.inputs[0].name in ("cond", "branch_index") else inputs
+        for attr in definition.attrs.values():
+            if "func" not in attr.kind:
+                continue
+            if self.library is None:
+                raise ValueError(f"it calls the function {attrs[attr.name]!r}, which the library lacks")
+            names = attrs[attr.name] if attr.kind.startswith("list(") else (attrs[attr.name],)
+            found = tuple(self.library.get(name, self.graph, given) for name in names)
+            attrs[attr.name] = found if attr.kind.startswith("list(") else found[0]
 
     def full_name(self, name: str) -> str:
         full = f"{self.prefix}/{name}" if self.prefix else name
@@ -393,6 +410,18 @@ class _Importer:
             raise ValueError(f"its value is {as_dtype(value.dtype).name}, its dtype {attrs['dtype'].name}")  # type: ignore[union-attr]
 
 
+def _function_library(library: function_pb2.FunctionDefLibrary, outer: _Importer) -> FunctionLibrary:
+    def make(
+        graph: Graph, nodes: Sequence[node_def_pb2.NodeDef], given: Mapping[str, Tensor]
+    ) -> dict[str, Operation]:
+        with graph.as_default():
+            importer = _Importer(graph, nodes, "", given, outer.producer_ops, outer.library)
+            importer.run()
+            return importer.made
+
+    return FunctionLibrary(library, make)
+
+
 def import_graph_def(
     graph_def: Any,
     input_map: Mapping[str, Any] | None = None,
@@ -428,7 +457,7 @@ def import_graph_def(
     check_versions(proto)
     copy = graph_pb2.GraphDef()
     copy.CopyFrom(proto)
-    return import_nodes(prepare(copy), input_map, return_elements, name, producers)
+    return import_nodes(prepare(copy), input_map, return_elements, name, producers, copy.library)
 
 
 def import_nodes(
@@ -437,6 +466,7 @@ def import_nodes(
     return_elements: Sequence[str] | None = None,
     name: str | None = None,
     producer_ops: Mapping[str, op_def_pb2.OpDef] | None = None,
+    library: function_pb2.FunctionDefLibrary | None = None,
 ) -> list[Any] | None:
     """Adds prepared nodes to the default graph; see `import_graph_def`."""
     if input_map is not None and not all(isinstance(key, str) for key in input_map):
@@ -452,6 +482,7 @@ def import_nodes(
                 for key, value in input_map.items():
                     mapped[key] = value if key.startswith("^") else convert_to_tensor(value)
         importer = _Importer(graph, nodes, prefix, mapped, producer_ops or {})
+        importer.library = None if library is None else _function_library(library, importer)
         importer.run()
     unused = [key for key in mapped if key not in importer.used]
     if unused:

@@ -331,7 +331,7 @@ def import_scoped_meta_graph(
         nodes = _without_unknown(nodes, roots)
     with graph.as_default():
         scope = graph.unique_name(import_scope, mark_as_used=False) if import_scope else ""
-        elements = import_nodes(nodes, input_map, return_elements, scope, producers)
+        elements = import_nodes(nodes, input_map, return_elements, scope, producers, graph_def.library)
         variables: dict[str, Variable] = {}
         for key in sorted(proto.collection_def):
             if restore_collections_predicate(key):
