@@ -11,7 +11,16 @@ from graphflow import dtypes
 from graphflow.errors import ShapeError
 from graphflow.graph import IndexedSlices, Tensor, name_scope
 from graphflow.opdef import constant, convert_to_tensor, emit, op
-from graphflow.ops.rules import Array, Declaration, Sizes, rank_at_least, refuse, shape_input, shape_tensor
+from graphflow.ops.rules import (
+    NUMBERS,
+    Array,
+    Declaration,
+    Sizes,
+    rank_at_least,
+    refuse,
+    shape_input,
+    shape_tensor,
+)
 from graphflow.shapes import UNKNOWN, TensorShape
 
 
@@ -171,9 +180,10 @@ def _tensor_scatter_shape(node: Any) -> TensorShape:
 
 def tensor_scatter(op_type: str) -> Declaration:
     """Declares an op that changes a copy of a tensor at given places."""
+    wide = "int16|int32|int64|uint16" if op_type == "TensorScatterUpdate" else "int32|int64"
     return op(
         op_type, "tensor:T; indices:Tindices; updates:T", "output:T",
-        "T:type; Tindices:type{int32|int64}; bad_indices_policy:string=", infer=_tensor_scatter_shape,
+        f"T:type; Tindices:type{{{wide}}}; bad_indices_policy:string=", infer=_tensor_scatter_shape,
         lowering="tensor_scatter",
     )  # fmt: skip
 
@@ -217,6 +227,50 @@ def _tensor_scatter_sub_gradient(op: Any, dy: Any) -> list[Any]:
     return [dy, None, emit.Neg(emit.GatherNd(dy, op.inputs[1]))]
 
 
+@tensor_scatter("TensorScatterMax")
+def tensor_scatter_max_op(tensor: Array, indices: Array, updates: Array) -> Any:
+    """The greater of the tensor and the updates at the places that the rows of `indices` name."""
+    return _scattered(np.maximum.at, tensor.copy(), indices, updates)
+
+
+@tensor_scatter("TensorScatterMin")
+def tensor_scatter_min_op(tensor: Array, indices: Array, updates: Array) -> Any:
+    """The lesser of the tensor and the updates at the places that the rows of `indices` name."""
+    return _scattered(np.minimum.at, tensor.copy(), indices, updates)
+
+
+def _extreme_gradient(op: Any, dy: Any) -> list[Any]:
+    """Shares the gradient among all that reached the extreme."""
+    tensor, indices, updates = op.inputs
+    chosen = op.outputs[0]
+    mine = emit.Cast(emit.Equal(tensor, chosen), DstT=dy.dtype)
+    theirs = emit.Cast(emit.Equal(updates, emit.GatherNd(chosen, indices)), DstT=dy.dtype)
+    total = mine + emit.ScatterNd(indices, theirs, shape_tensor(tensor, indices.dtype))
+    share = dy / total
+    return [share * mine, None, emit.GatherNd(share, indices) * theirs]
+
+
+tensor_scatter_max_op.gradient(_extreme_gradient)
+
+
+@tensor_scatter_min_op.gradient
+def _tensor_scatter_min_gradient(op: Any, dy: Any) -> list[Any]:
+    return _extreme_gradient(op, dy)
+
+
+@op("ScatterNdNonAliasingAdd", "input:T; indices:Tindices; updates:T", "output:T",
+    f"T:type{{{NUMBERS}|bool}}; Tindices:type{{int32|int64}}; bad_indices_policy:string=",
+    infer=_tensor_scatter_shape)  # fmt: skip
+def scatter_nd_non_aliasing_add_op(input: Array, indices: Array, updates: Array) -> Any:
+    """The input plus the updates at the places that the rows of `indices` name."""
+    return _scattered(np.add.at, input.copy(), indices, updates)
+
+
+@scatter_nd_non_aliasing_add_op.gradient
+def _scatter_nd_non_aliasing_add_gradient(op: Any, dy: Any) -> list[Any]:
+    return [dy, None, emit.GatherNd(dy, op.inputs[1])]
+
+
 def tensor_scatter_update(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
     """Returns the tensor with `updates` at the places that the rows of `indices` name."""
     return emit.TensorScatterUpdate(tensor, indices, updates, name=name)
@@ -232,12 +286,23 @@ def tensor_scatter_sub(tensor: Any, indices: Any, updates: Any, name: str | None
     return emit.TensorScatterSub(tensor, indices, updates, name=name)
 
 
+def tensor_scatter_nd_max(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
+    """Returns the greater of the tensor and `updates` at the places that the rows of `indices` name."""
+    return emit.TensorScatterMax(tensor, indices, updates, name=name)
+
+
+def tensor_scatter_nd_min(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
+    """Returns the lesser of the tensor and `updates` at the places that the rows of `indices` name."""
+    return emit.TensorScatterMin(tensor, indices, updates, name=name)
+
+
 tensor_scatter_nd_update = tensor_scatter_update
 tensor_scatter_nd_add = tensor_scatter_add
 tensor_scatter_nd_sub = tensor_scatter_sub
 
 
 __all__ = [
-    "gather_nd", "scatter_nd", "tensor_scatter_add", "tensor_scatter_nd_add", "tensor_scatter_nd_sub",
-    "tensor_scatter_nd_update", "tensor_scatter_sub", "tensor_scatter_update",
+    "gather_nd", "scatter_nd", "tensor_scatter_add", "tensor_scatter_nd_add", "tensor_scatter_nd_max",
+    "tensor_scatter_nd_min", "tensor_scatter_nd_sub", "tensor_scatter_nd_update", "tensor_scatter_sub",
+    "tensor_scatter_update",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from graphflow import dtypes
 from graphflow.dtypes import as_dtype
 from graphflow.errors import ShapeError
 from graphflow.graph import Tensor, name_scope
-from graphflow.opdef import constant, convert_to_tensor, emit, op
+from graphflow.opdef import OpDef, constant, convert_to_tensor, emit, op
 from graphflow.ops.rules import (
+    FLOATS,
+    INTEGERS,
     NUMBERS,
     REALS,
     Array,
@@ -307,14 +310,26 @@ def _segment_min_gradient(op: Any, dy: Any) -> list[Any]:
     return _sorted_extreme_gradient(op, dy)
 
 
-@op(
-    "SegmentProd", "data:T; segment_ids:Tindices", "output:T",
-    f"T:type{{{NUMBERS}}}; Tindices:type{{int32|int64}}", infer=_sorted_shape, differentiable=False,
-)  # fmt: skip
+@segment("SegmentProd", NUMBERS)
 @widened
 def segment_prod_op(data: Array, segment_ids: Array) -> Any:
     """Per segment the product of its rows."""
     return _sorted_segments(np.multiply, data, segment_ids, 1)
+
+
+@segment_prod_op.gradient
+def _segment_prod_gradient(op: Any, dy: Any) -> list[Any]:
+    # As for the unsorted product: one zero in a segment leaves a derivative to its row alone, two leave none.
+    data, ids = op.inputs
+    zero, one = constant(0, data.dtype), constant(1, data.dtype)
+    is_zero = emit.Equal(data, zero)
+    zeros = emit.SegmentSum(emit.Cast(is_zero, DstT=dtypes.int32), ids)
+    kept = emit.SelectV2(emit.Greater(zeros, 1), zero, dy)
+    filled = emit.SelectV2(is_zero, one, data)
+    rest = emit.GatherV2(emit.SegmentProd(filled, ids), ids, 0)
+    whole = emit.GatherV2(op.outputs[0], ids, 0)
+    partial = emit.SelectV2(is_zero, rest, emit.RealDiv(whole, filled))
+    return [emit.Mul(emit.GatherV2(kept, ids, 0), partial), None]
 
 
 def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
@@ -342,8 +357,186 @@ def segment_prod(data: Any, segment_ids: Any, name: str | None = None) -> Tensor
     return emit.SegmentProd(data, segment_ids, name=name)
 
 
+# ---------------------------------------------------------------------------- rows picked by index
+
+_PICKED = "Tidx:type{int32|int64}=int32; Tsegmentids:type{int32|int64}=int32; sparse_gradient:bool=false"
+_PICKED_COUNTED = (
+    "Tidx:type{int32|int64}=int32; Tnumsegments:type{int32|int64}=int32; Tsegmentids:type{int32|int64}=int32; "
+    "sparse_gradient:bool=false"
+)
+# What the sum of a segment of so many rows is divided by.
+_DIVISORS: dict[str, Callable[[Array], Array]] = {
+    "Sum": np.ones_like,
+    "Mean": lambda counts: np.maximum(counts, 1),
+    "SqrtN": lambda counts: np.sqrt(np.maximum(counts, 1)),
+}
+
+
+def _picked_shape(node: Any) -> TensorShape:
+    sizes = rank_at_least(node, 0, 1, "data").as_tuple()
+    indices, ids = rank_exactly(node, 1, 1, "indices"), rank_exactly(node, 2, 1, "segment_ids")
+    if not indices.is_compatible_with(ids):
+        raise ShapeError(f"indices {indices} and segment_ids {ids} must have one shape")
+    count: int | None = None
+    if len(node.inputs) > 3:
+        rank_exactly(node, 3, 0, "num_segments")
+        value = node.constant(3)
+        if value is not None and value < 0:
+            raise ShapeError(f"num_segments must not be negative, got {int(value)}")
+        count = None if value is None else int(value)
+    return UNKNOWN if sizes is None else TensorShape((count, *sizes[1:]))
+
+
+def _picked(kind: str, data: Array, indices: Array, ids: Array, count: Array | None) -> Array:
+    if indices.shape != ids.shape:
+        raise refuse("segment_ids and indices should have same size.")
+    if np.any(np.diff(ids) < 0):
+        raise refuse("segment ids are not increasing")
+    if ids.size and ids[0] < 0:
+        raise refuse("segment ids must be >= 0")
+    if np.any((indices < 0) | (indices >= data.shape[0])):
+        raise refuse(f"indices must be in [0, {data.shape[0]})")
+    size = (int(ids[-1]) + 1 if ids.size else 0) if count is None else int(count)
+    if size < 0 or (ids.size and int(ids[-1]) >= size):
+        raise refuse(f"segment ids must be < num_segments = {size}")
+    result = np.zeros((size, *data.shape[1:]), data.dtype)
+    np.add.at(result, ids, data[indices])
+    return np.asarray(result / _each(kind, ids, result)) if kind != "Sum" else result
+
+
+def _each(kind: str, ids: Array, rows: Array) -> Array:
+    """The divisors of segments, shaped to divide their rows."""
+    counts = np.bincount(ids, minlength=len(rows)).astype(rows.dtype)
+    return _DIVISORS[kind](counts).reshape(-1, *([1] * (rows.ndim - 1)))
+
+
+def _picked_op(kind: str, counted: bool) -> OpDef:
+    @widened
+    def body(data: Array, indices: Array, segment_ids: Array) -> Array:
+        return _picked(kind, data, indices, segment_ids, None)
+
+    @widened
+    def counted_body(data: Array, indices: Array, segment_ids: Array, num_segments: Array) -> Array:
+        return _picked(kind, data, indices, segment_ids, num_segments)
+
+    meaning = {"Sum": "sum", "Mean": "mean", "SqrtN": "sum over the root of the number"}[kind]
+    chosen = counted_body if counted else body
+    chosen.__doc__ = f"Per segment (sorted ids) the {meaning} of the rows that `indices` pick."
+    types = f"{FLOATS}|{INTEGERS}" if kind == "Sum" else FLOATS
+    inputs = "data:T; indices:Tidx; segment_ids:Tsegmentids" + (
+        "; num_segments:Tnumsegments" if counted else ""
+    )
+    definition = op(
+        f"SparseSegment{kind}" + ("WithNumSegments" if counted else ""), inputs, "output:T",
+        f"T:type{{{types}}}; {_PICKED_COUNTED if counted else _PICKED}", infer=_picked_shape,
+    )(chosen)  # fmt: skip
+
+    @definition.gradient
+    def gradient(op: Any, dy: Any) -> list[Any]:
+        data, indices, ids = op.inputs[:3]
+        rows = emit.StridedSlice(emit.Shape(data), [0], [1], [1], shrink_axis_mask=1)
+        back = getattr(emit, f"SparseSegment{kind}Grad")(dy, indices, ids, rows)
+        back.set_shape(data.shape)
+        return [back] + [None] * (len(op.inputs) - 1)
+
+    return definition
+
+
+def _spread_shape(node: Any) -> TensorShape:
+    sizes = rank_at_least(node, 0, 1, "grad").as_tuple()
+    rank_exactly(node, 1, 1, "indices")
+    rank_exactly(node, 2, 1, "segment_ids")
+    rank_exactly(node, 3, 0, "output_dim0")
+    count = node.constant(3)
+    return UNKNOWN if sizes is None else TensorShape((None if count is None else int(count), *sizes[1:]))
+
+
+def _spread_op(kind: str) -> OpDef:
+    @widened
+    def body(grad: Array, indices: Array, segment_ids: Array, output_dim0: Array) -> Array:
+        """Carries the gradient of segments back to the rows that were picked."""
+        rows = int(output_dim0)
+        if np.any((indices < 0) | (indices >= rows)):
+            raise refuse(f"indices must be in [0, {rows})")
+        if np.any((segment_ids < 0) | (segment_ids >= len(grad))):
+            raise refuse(f"segment ids must be in [0, {len(grad)})")
+        result = np.zeros((rows, *grad.shape[1:]), grad.dtype)
+        np.add.at(result, indices, (grad / _each(kind, segment_ids, grad))[segment_ids])
+        return result
+
+    definition = op(
+        f"SparseSegment{kind}Grad", "grad:T; indices:Tidx; segment_ids:Tsegmentids; output_dim0:int32", "output:T",
+        f"T:type{{{FLOATS}}}; Tidx:type{{int32|int64}}=int32; Tsegmentids:type{{int32|int64}}=int32",
+        infer=_spread_shape,
+    )(body)  # fmt: skip
+
+    @definition.gradient
+    def gradient(op: Any, dz: Any) -> list[Any]:
+        grad, indices, ids, _ = op.inputs
+        count = emit.StridedSlice(emit.Shape(grad), [0], [1], [1], shrink_axis_mask=1)
+        back = getattr(emit, f"SparseSegment{kind}WithNumSegments")(dz, indices, ids, count)
+        return [back, None, None, None]
+
+    return definition
+
+
+for _kind in _DIVISORS:
+    _picked_op(_kind, False)
+    _picked_op(_kind, True)
+    _spread_op(_kind)
+
+
+def _sparse_segments(
+    kind: str, data: Any, indices: Any, ids: Any, name: Any, count: Any, sparse: bool
+) -> Tensor:
+    result: Tensor
+    if count is None:
+        build = getattr(emit, f"SparseSegment{kind}")
+        result = build(data, indices, ids, sparse_gradient=sparse, name=name)
+    else:
+        build = getattr(emit, f"SparseSegment{kind}WithNumSegments")
+        result = build(data, indices, ids, count, sparse_gradient=sparse, name=name)
+    return result
+
+
+def sparse_segment_sum(
+    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None,
+    sparse_gradient: bool = False,
+) -> Tensor:  # fmt: skip
+    """Returns per segment the sum of the rows of `data` that `indices` pick.
+
+    Args:
+      data: [rows, ...].
+      indices: int32 or int64 [n].
+      segment_ids: int32 or int64 [n], sorted: the segment that each picked row belongs to.
+      name: a name.
+      num_segments: how many segments there are; default: up to the greatest id.
+      sparse_gradient: an attribute for TensorFlow; the gradient is the same either way.
+    """
+    return _sparse_segments("Sum", data, indices, segment_ids, name, num_segments, sparse_gradient)
+
+
+def sparse_segment_mean(
+    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None,
+    sparse_gradient: bool = False,
+) -> Tensor:  # fmt: skip
+    """Returns per segment the mean of the rows of `data` that `indices` pick; see `sparse_segment_sum`."""
+    return _sparse_segments("Mean", data, indices, segment_ids, name, num_segments, sparse_gradient)
+
+
+def sparse_segment_sqrt_n(
+    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None,
+    sparse_gradient: bool = False,
+) -> Tensor:  # fmt: skip
+    """Returns per segment the sum of the rows that `indices` pick over the root of their number.
+
+    The arguments are those of `sparse_segment_sum`.
+    """
+    return _sparse_segments("SqrtN", data, indices, segment_ids, name, num_segments, sparse_gradient)
+
+
 __all__ = [
-    "segment_max", "segment_mean", "segment_min", "segment_prod", "segment_sum", "unsorted_segment_max",
-    "unsorted_segment_mean", "unsorted_segment_min", "unsorted_segment_prod", "unsorted_segment_sqrt_n",
-    "unsorted_segment_sum",
+    "segment_max", "segment_mean", "segment_min", "segment_prod", "segment_sum", "sparse_segment_mean",
+    "sparse_segment_sqrt_n", "sparse_segment_sum", "unsorted_segment_max", "unsorted_segment_mean",
+    "unsorted_segment_min", "unsorted_segment_prod", "unsorted_segment_sqrt_n", "unsorted_segment_sum",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests.samples import Sample, integers, samples, uniform
+from tests.samples import Sample, apart, integers, samples, uniform
 from tests.samples.layout import ROWS, ints
 
 
@@ -40,3 +40,20 @@ def tensor_scatter_update() -> Iterator[Sample]:
 def tensor_scatter_add() -> Iterator[Sample]:
     yield Sample([uniform(3, 4), ints((0, 1), (2, 2), (0, 1)), uniform(3)], differentiable=(0, 2))
     yield Sample([integers(4), ints((1,)), integers(1)], differentiable=False)
+
+
+@samples("TensorScatterMax", "TensorScatterMin")
+def tensor_scatter_extremes() -> Iterator[Sample]:
+    places = ints((0, 1), (2, 2), (0, 1))
+    yield Sample([apart(3, 4), places, np.array([-9.1, 9.3, 9.7])], differentiable=(0, 2))
+    yield Sample(
+        [apart(3, 4), ints((2,), (0,)), apart(2, 4, seed=9) + 0.1], differentiable=(0, 2), name="rows"
+    )
+    yield Sample([np.ones(3), ints((1,), (1,)), np.ones(2)], differentiable=False, name="ties")
+    yield Sample([integers(4), ints((1,)), integers(1)], differentiable=False)
+
+
+@samples("ScatterNdNonAliasingAdd")
+def non_aliasing_add() -> Iterator[Sample]:
+    yield Sample([uniform(3, 4), ints((0, 1), (2, 2), (0, 1)), uniform(3)], differentiable=(0, 2))
+    yield Sample([integers(4), ints((1,), (1,)), integers(2)], differentiable=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests.samples import Sample, apart, integers, samples, uniform
+from tests.samples import HALVES, Sample, apart, integers, samples, uniform
 from tests.samples.layout import axis, ints
 
 
@@ -42,3 +42,46 @@ def sorted_segments() -> Iterator[Sample]:
     yield Sample([apart(5, 3) * 0.2, ids], constant=(1,), differentiable=(0,))
     yield Sample([apart(5) * 0.2, ids.astype(np.int64)], differentiable=(0,), name="vector")
     yield Sample([integers(5, 2, low=0), ids], differentiable=False)
+
+
+@samples("SegmentProd")
+def products_with_zeros() -> Iterator[Sample]:
+    data = np.array([[2.0, 0], [3, 5], [0, 0], [0, 7], [4, 1]])
+    yield Sample([data, ints(0, 0, 1, 1, 2)], differentiable=(0,), second=False, name="zeros")
+
+
+PICKED = (uniform(4, 3), ints(0, 3, 0, 2, 1), ints(0, 0, 2, 2, 3))
+
+
+@samples("SparseSegmentSum", "SparseSegmentMean", "SparseSegmentSqrtN")
+def picked_segments() -> Iterator[Sample]:
+    data, indices, ids = PICKED
+    yield Sample([data, indices, ids], differentiable=(0,))
+    yield Sample(
+        [data.astype(np.float64), indices.astype(np.int64), ids.astype(np.int64)], differentiable=(0,)
+    )
+    yield Sample([data[:, 0], indices, ids], differentiable=(0,), name="vector")
+    yield Sample([data, indices[:0], ids[:0]], differentiable=False, name="empty")
+    for dtype in HALVES:
+        yield Sample([data.astype(dtype), indices, ids], differentiable=False)
+
+
+@samples("SparseSegmentSum")
+def picked_integers() -> Iterator[Sample]:
+    yield Sample([integers(4, 2), *PICKED[1:]], differentiable=False)
+
+
+@samples(
+    "SparseSegmentSumWithNumSegments", "SparseSegmentMeanWithNumSegments", "SparseSegmentSqrtNWithNumSegments"
+)
+def picked_segments_counted() -> Iterator[Sample]:
+    data, indices, ids = PICKED
+    yield Sample([data, indices, ids, axis(6)], constant=(3,), differentiable=(0,))
+    yield Sample([data, indices, ids, axis(4, np.int64)], differentiable=(0,), name="fed")
+
+
+@samples("SparseSegmentSumGrad", "SparseSegmentMeanGrad", "SparseSegmentSqrtNGrad")
+def picked_segments_back() -> Iterator[Sample]:
+    _, indices, ids = PICKED
+    yield Sample([uniform(4, 3), indices, ids, axis(5)], constant=(3,), differentiable=(0,))
+    yield Sample([uniform(4, dtype=np.float64), indices, ids, axis(4)], differentiable=(0,), name="vector")
