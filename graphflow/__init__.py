@@ -73,6 +73,10 @@ from graphflow.ops.control import (
     print as print, py_func as py_func, py_function as py_function, timestamp as timestamp, tuple as tuple,
     verify_tensor_all_finite as verify_tensor_all_finite,
 )
+from graphflow.ops.counting import (
+    bincount as bincount, confusion_matrix as confusion_matrix,
+    histogram_fixed_width as histogram_fixed_width, histogram_fixed_width_bins as histogram_fixed_width_bins,
+)
 from graphflow.ops.diagonals import (
     diag as diag, diag_part as diag_part, matrix_band_part as matrix_band_part, matrix_diag as matrix_diag,
     matrix_diag_part as matrix_diag_part, matrix_set_diag as matrix_set_diag,
@@ -151,8 +155,8 @@ from graphflow.ops.segments import (
     unsorted_segment_sqrt_n as unsorted_segment_sqrt_n, unsorted_segment_sum as unsorted_segment_sum,
 )
 from graphflow.ops.sorting import (
-    argsort as argsort, setdiff1d as setdiff1d, sort as sort, unique as unique,
-    unique_with_counts as unique_with_counts,
+    argsort as argsort, edit_distance as edit_distance, searchsorted as searchsorted, setdiff1d as setdiff1d,
+    sort as sort, unique as unique, unique_with_counts as unique_with_counts,
 )
 from graphflow.ops.source import (
     broadcast_dynamic_shape as broadcast_dynamic_shape, broadcast_static_shape as broadcast_static_shape,

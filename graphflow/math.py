@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from graphflow.ops.control import (
     is_non_decreasing as is_non_decreasing, is_strictly_increasing as is_strictly_increasing,
 )
+from graphflow.ops.counting import bincount as bincount, confusion_matrix as confusion_matrix
 from graphflow.ops.elementwise import (
     abs as abs, accumulate_n as accumulate_n, acos as acos, acosh as acosh, add as add, add_n as add_n,
     angle as angle, approximate_equal as approximate_equal, asin as asin, asinh as asinh, atan as atan,

@@ -3,6 +3,7 @@
 from graphflow.ops import (
     control,
     convolution,
+    counting,
     diagonals,
     elementwise,
     factorizations,
@@ -27,7 +28,7 @@ from graphflow.ops import (
 )
 
 __all__ = [
-    "control", "convolution", "diagonals", "elementwise", "factorizations", "functional", "io", "layout",
-    "linalg", "nn", "queues", "random", "reduction", "scatter", "segments", "sorting", "source", "sparse",
-    "sparse_math", "sparse_tensor", "special", "state", "training",
+    "control", "convolution", "counting", "diagonals", "elementwise", "factorizations", "functional", "io",
+    "layout", "linalg", "nn", "queues", "random", "reduction", "scatter", "segments", "sorting", "source",
+    "sparse", "sparse_math", "sparse_tensor", "special", "state", "training",
 ]  # fmt: skip

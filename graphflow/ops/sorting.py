@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +12,17 @@ from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, name_scope
-from graphflow.opdef import convert_to_tensor, emit, op
+from graphflow.opdef import OpDef, convert_to_tensor, emit, op
 from graphflow.ops.elementwise import cast
 from graphflow.ops.rules import (
     NUMBERS,
     REALS,
     Array,
     canonical_axis,
+    checked_axis,
     rank_at_least,
     rank_exactly,
+    refuse,
     shape_tensor,
 )
 from graphflow.shapes import UNKNOWN, TensorShape
@@ -94,6 +98,59 @@ def unique_with_counts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns what `unique` does, and how often each value stands in the vector."""
     return emit.UniqueWithCounts(x, out_idx=as_dtype(out_idx), name=name)
+
+
+def _unique_along(x: Array, axis: Array) -> tuple[Array, Array, Array]:
+    """Distinct slices along an axis (of a vector, if none is named), in order of first mention."""
+    if axis.size > 1 or axis.ndim > 1:
+        raise refuse("axis does not support input tensors larger than 1 elements")
+    if not axis.size:
+        if x.ndim != 1:
+            raise refuse("unique expects a 1D vector.")
+        return _uniques(x)
+    at = checked_axis(axis.ravel()[0], x.ndim)
+    rows = np.moveaxis(x, at, 0)
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    if flat.shape[1] == 1:
+        _, index, counts = _uniques(flat[:, 0])
+    else:
+        keys = np.empty(len(flat), object)
+        keys[:] = [tuple(row) for row in flat.tolist()]
+        _, index, counts = _uniques(keys)
+    firsts = np.zeros(len(counts), np.int64)
+    firsts[index[::-1]] = np.arange(len(flat))[::-1]
+    return np.take(x, firsts, at), index, counts
+
+
+def _unique_along_shape(node: Any) -> list[TensorShape]:
+    shape = rank_at_least(node, 0, 1, "x")
+    axes = node.constant(1)
+    rest = [TensorShape([None])] * (len(node.op_def.outputs) - 1)
+    sizes = shape.as_tuple()
+    if sizes is None or axes is None:
+        return [UNKNOWN if sizes is None else TensorShape([None] * len(sizes)), *rest]
+    if not axes.size:
+        return [TensorShape([None]), *rest]
+    at = canonical_axis(int(axes.ravel()[0]), len(sizes))
+    return [TensorShape((*sizes[:at], None, *sizes[at + 1 :])), *rest]
+
+
+_ALONG = "T:type; Taxis:type{int32|int64}=int64; out_idx:type{int32|int64}=int32"
+
+
+@op("UniqueV2", "x:T; axis:Taxis", "y:T; idx:out_idx", _ALONG, infer=_unique_along_shape,
+    differentiable=False)  # fmt: skip
+def unique_v2_op(x: Array, axis: Array) -> Any:
+    """The distinct slices along an axis in order of first mention, and where each slice's like stands."""
+    values, index, _ = _unique_along(x, axis)
+    return values, index
+
+
+@op("UniqueWithCountsV2", "x:T; axis:Taxis", "y:T; idx:out_idx; count:out_idx", _ALONG,
+    infer=_unique_along_shape, differentiable=False)  # fmt: skip
+def unique_with_counts_v2_op(x: Array, axis: Array) -> Any:
+    """As UniqueV2, and how often each slice stands there."""
+    return _unique_along(x, axis)
 
 
 def _list_diff_shape(node: Any) -> list[TensorShape]:
@@ -254,6 +311,185 @@ def argsort(
         return _ordered(values, axis, direction, True)
 
 
+# ---------------------------------------------------------------------------- places in sorted rows
+
+
+def _bound_shape(node: Any) -> TensorShape:
+    rows, values = rank_exactly(node, 0, 2, "sorted_inputs"), rank_exactly(node, 1, 2, "values")
+    if not rows[:1].is_compatible_with(values[:1]):
+        raise ShapeError(f"sorted_inputs {rows} and values {values} must have equally many rows")
+    return values
+
+
+def _bound_op(op_type: str, side: Any) -> OpDef:
+    def body(sorted_inputs: Array, values: Array) -> Array:
+        if sorted_inputs.ndim != 2 or values.ndim != 2 or len(sorted_inputs) != len(values):
+            raise refuse("Leading dim_size of both tensors must match.")
+        pairs = zip(sorted_inputs, values, strict=True)
+        found = [np.searchsorted(row, wanted, side) for row, wanted in pairs]
+        return np.array(found, np.int64).reshape(values.shape)
+
+    ends = "before" if side == "left" else "after"
+    body.__doc__ = f"Row by row, where values would go among sorted ones, {ends} equal ones."
+    return op(
+        op_type, "sorted_inputs:T; values:T", "output:out_type", "T:type; out_type:type{int32|int64}=int32",
+        infer=_bound_shape, differentiable=False,
+    )(body)  # fmt: skip
+
+
+lower_bound_op = _bound_op("LowerBound", "left")
+upper_bound_op = _bound_op("UpperBound", "right")
+
+
+def searchsorted(
+    sorted_sequence: Any,
+    values: Any,
+    side: str = "left",
+    out_type: Any = dtypes.int32,
+    name: str | None = None,
+) -> Tensor:
+    """Returns where values would go in sorted sequences.
+
+    Args:
+      sorted_sequence: [..., n], sorted along the last axis.
+      values: [..., m], with the same leading axes.
+      side: "left": before equal ones; "right": after them.
+      out_type: int32 or int64.
+      name: a name.
+
+    Raises:
+      ValueError: for another side.
+    """
+    if side not in ("left", "right"):
+        raise ValueError(f"Argument `side` must be either 'right' or 'left'. Received: `side` = '{side}'.")
+    with name_scope(name, "searchsorted", [sorted_sequence, values]):
+        rows = convert_to_tensor(sorted_sequence)
+        wanted = convert_to_tensor(values, rows.dtype)
+        sizes, shape = emit.Shape(rows), emit.Shape(wanted)
+        flat = emit.Reshape(rows, emit.Pack([-1, sizes[-1]]))
+        flat_wanted = emit.Reshape(wanted, emit.Pack([-1, shape[-1]]))
+        build = emit.LowerBound if side == "left" else emit.UpperBound
+        result: Tensor = emit.Reshape(build(flat, flat_wanted, out_type=as_dtype(out_type)), shape)
+        result.set_shape(wanted.shape)
+        return result
+
+
+def _nth_shape(node: Any) -> TensorShape:
+    shape = rank_at_least(node, 0, 1, "input")
+    rank_exactly(node, 1, 0, "n")
+    n = node.constant(1)
+    if n is not None and n < 0:
+        raise ShapeError(f"Need n >= 0, got {int(n)}")
+    if shape.rank is None:
+        return UNKNOWN
+    size = shape.as_list()[-1]
+    if n is not None and size is not None and n >= size:
+        raise ShapeError(f"Input must have last dimension > n = {int(n)} but is {size}")
+    return shape[:-1]
+
+
+@op("NthElement", "input:T; n:int32", "values:T", f"reverse:bool=false; T:type{{{REALS}}}", infer=_nth_shape)
+def nth_element_op(input: Array, n: Array, *, reverse: bool = False) -> Array:
+    """The element that would stand at a place of each sorted row."""
+    size, at = input.shape[-1], int(n)
+    if not 0 <= at < size:
+        raise refuse(f"Input must have at least n+1 columns, got {size} for n = {at}")
+    at = size - 1 - at if reverse else at
+    return np.asarray(np.partition(input, at, axis=-1)[..., at])
+
+
+@nth_element_op.gradient
+def _nth_element_gradient(op: Any, dy: Any) -> list[Any]:
+    # All that are equal to the element share its gradient.
+    x = op.inputs[0]
+    chosen = emit.Cast(emit.Equal(emit.ExpandDims(op.outputs[0], -1), x), DstT=dy.dtype)
+    count = emit.ExpandDims(emit.Sum(chosen, [-1]), -1)
+    return [chosen / count * emit.ExpandDims(dy, -1), None]
+
+
+# ---------------------------------------------------------------------------- edits
+
+
+def _edit_shape(node: Any) -> TensorShape:
+    shapes = [node.constant(position) for position in (2, 5)]
+    if any(shape is None for shape in shapes):
+        ranks = [node.inputs[position].shape.as_tuple() for position in (2, 5)]
+        known = next((rank[0] for rank in ranks if rank is not None and rank[0] is not None), None)
+        return UNKNOWN if known is None else TensorShape([None] * (known - 1))
+    if len(shapes[0]) != len(shapes[1]):
+        raise ShapeError(f"hypothesis has rank {len(shapes[0])}, truth {len(shapes[1])}")
+    return TensorShape([int(max(a, b)) for a, b in zip(*shapes, strict=True)][:-1])
+
+
+def _edits(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Levenshtein's distance."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
+    return row[-1]
+
+
+@op("EditDistance",
+    "hypothesis_indices:int64; hypothesis_values:T; hypothesis_shape:int64; truth_indices:int64; truth_values:T; "
+    "truth_shape:int64", "output:float32", "normalize:bool=true; T:type", infer=_edit_shape,
+    differentiable=False)  # fmt: skip
+def edit_distance_op(
+    hypothesis_indices: Array, hypothesis_values: Array, hypothesis_shape: Array, truth_indices: Array,
+    truth_values: Array, truth_shape: Array, *, normalize: bool = True,
+) -> Array:  # fmt: skip
+    """How many insertions, deletions and replacements turn each sequence into the true one, or how many per element."""
+    if hypothesis_shape.shape != truth_shape.shape:
+        raise refuse(f"ranks differ: {len(hypothesis_shape)} and {len(truth_shape)}")
+    lead = np.maximum(hypothesis_shape, truth_shape)[:-1]
+    sequences: list[dict[tuple[int, ...], list[Any]]] = []
+    for indices, values in ((hypothesis_indices, hypothesis_values), (truth_indices, truth_values)):
+        if len(indices) != len(values) or np.any(indices[:, :-1] >= lead) or np.any(indices < 0):
+            raise refuse(
+                f"indices of shape {list(indices.shape)} do not fit values {list(values.shape)} in {lead}"
+            )
+        found: dict[tuple[int, ...], list[Any]] = {}
+        for index, value in zip(indices.tolist(), values.tolist(), strict=True):
+            found.setdefault(tuple(index[:-1]), []).append(value)
+        sequences.append(found)
+    result = np.zeros(tuple(int(size) for size in lead), np.float32)
+    for where in {*sequences[0], *sequences[1]}:
+        mine, true = (found.get(where, []) for found in sequences)
+        distance = float(_edits(mine, true))
+        if normalize:
+            distance = distance / len(true) if true else (math.inf if mine else 0.0)
+        result[where] = distance
+    return result
+
+
+def edit_distance(
+    hypothesis: Any, truth: Any, normalize: bool = True, name: str | None = "edit_distance"
+) -> Tensor:
+    """Returns how many insertions, deletions and replacements turn sequences into the true ones.
+
+    Args:
+      hypothesis: SparseTensor whose last dimension holds the sequences.
+      truth: SparseTensor of the same rank.
+      normalize: whether to divide by the length of the true sequence.
+      name: a name.
+
+    Returns:
+      float32, without the last dimension.
+
+    Raises:
+      TypeError: if an operand is no SparseTensor.
+    """
+    for label, value in (("Hypothesis", hypothesis), ("Truth", truth)):
+        if not all(hasattr(value, part) for part in ("indices", "values", "dense_shape")):
+            raise TypeError(f"{label} must be a SparseTensor.")
+    result: Tensor = emit.EditDistance(
+        hypothesis.indices, hypothesis.values, hypothesis.dense_shape, truth.indices, truth.values,
+        truth.dense_shape, normalize=normalize, name=name,
+    )  # fmt: skip
+    return result
+
+
 __all__ = [
-    "argsort", "setdiff1d", "sort", "top_k", "unique", "unique_with_counts",
+    "argsort", "edit_distance", "searchsorted", "setdiff1d", "sort", "top_k", "unique", "unique_with_counts",
 ]  # fmt: skip

@@ -51,3 +51,45 @@ def unique() -> Iterator[Sample]:
 def list_diff() -> Iterator[Sample]:
     yield Sample([ints(1, 2, 3, 2, 5), ints(2, 7)], differentiable=False)
     yield Sample([texts(b"a", b"b"), texts(b"a")], differentiable=False, name="string")
+
+
+@samples("UniqueV2", "UniqueWithCountsV2")
+def unique_along() -> Iterator[Sample]:
+    rows = ints((1, 2), (3, 4), (1, 2), (1, 5))
+    yield Sample([rows, ints(0)], constant=(1,), differentiable=False)
+    yield Sample([rows.T.copy(), ints(-1)], differentiable=False, name="last axis")
+    yield Sample(
+        [ints(4, 4, 1, 7), np.zeros(0, np.int64)], constant=(1,), differentiable=False, name="vector"
+    )
+    yield Sample([uniform(3, 2, 2)[[0, 1, 0]], ints(0)], {"out_idx": dtypes.int64}, differentiable=False)
+    yield Sample([texts(b"b", b"a", b"b"), ints(0)], differentiable=False, name="string")
+
+
+@samples("LowerBound", "UpperBound")
+def bounds() -> Iterator[Sample]:
+    rows = ints((1, 3, 3, 7), (0, 0, 5, 9))
+    yield Sample([rows, ints((3, 0, 8), (0, 9, 10))], differentiable=False)
+    yield Sample(
+        [rows.astype(np.float32), np.array([[3.5], [-1]], np.float32)],
+        {"out_type": dtypes.int64},
+        differentiable=False,
+    )
+    yield Sample([rows[:, :0], ints((3,), (4,))], differentiable=False, name="empty")
+
+
+@samples("NthElement")
+def nth_element() -> Iterator[Sample]:
+    for reverse in (False, True):
+        yield Sample([apart(3, 5), np.array(1, np.int32)], {"reverse": reverse}, constant=(1,), second=False)
+    yield Sample([integers(2, 3, 4), np.array(3, np.int32)], differentiable=False)
+
+
+@samples("EditDistance")
+def edit_distance() -> Iterator[Sample]:
+    mine = [np.array([[0, 0], [0, 1], [0, 2], [2, 0]]), texts(b"a", b"b", b"c", b"x"), np.array([3, 3])]
+    true = [np.array([[0, 0], [0, 1], [1, 0]]), texts(b"a", b"c", b"y"), np.array([3, 2])]
+    for normalize in (False, True):
+        yield Sample([*mine, *true], {"normalize": normalize}, differentiable=False)
+        yield Sample(
+            [*mine, *true], {"normalize": normalize}, constant=(2, 5), differentiable=False, name="constant"
+        )
