@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import math
@@ -22,6 +23,7 @@ from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
 from graphflow.lowering.kernels import STREAM_ALL, STREAM_FROM, Body, Lowered, body_of, lower_group
 from graphflow.lowering.movement import Block, block_kernel, blocks_of
+from graphflow.lowering.native_regions import Finish, NativeRegions, Nested
 from graphflow.lowering.nested import host_runner
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
 from graphflow.lowering.recompute import recomputed
@@ -39,13 +41,11 @@ from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update
 from graphflow.program import NESTED, VARIABLE, Node, Program, Value
 from graphflow.records import dataclass
 from graphflow.reference import run_node
+from graphflow.regions import Region
 from graphflow.variable_store import Panels
 
 _MOST_EPILOGUE_OPERANDS = 12
 _NO_STATE: Any = None  # bodies without effects ask nothing of the session
-
-
-Finish = Callable[[Program], Program]
 
 
 def lower(program: Program, backend: Backend, name: str = "", finish: Finish | None = None) -> Plan:
@@ -69,14 +69,21 @@ class _Part:
     strides: tuple[Size, ...] | None
 
 
-class _Lowering:
-    """One run of `lower`."""
+class _Lowering(NativeRegions):
+    """One run of `lower`, or the part of one that a nested program is."""
 
-    def __init__(self, program: Program, backend: Backend, name: str, finish: Finish | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        backend: Backend,
+        name: str,
+        finish: Finish | None = None,
+        builder: PlanBuilder | None = None,
+    ) -> None:
         self.program = program
         self.backend = backend
         self.finish = finish
-        self.builder: PlanBuilder = backend.builder(name)
+        self.builder = backend.builder(name) if builder is None else builder
         self.slots: dict[Value, Slot] = {}
         self.call_nodes: dict[Node, CallNode] = {}
         self.nests: dict[Node, Nest] = {}
@@ -85,6 +92,10 @@ class _Lowering:
         self.skipped: set[Node] = set()  # views whose work a library call does
         self.turned: dict[Value, tuple[Value, Strides]] = {}  # results that are stored in another's order
         self.checked: set[tuple[Value, bool, int, int]] = set()
+        self.nested: dict[Node, Nested] = {}
+        self.loop: Region | None = None
+        self.targets: dict[Value, Slot] = {}  # where results are wanted
+        self.steady: set[Value] = set()  # what a loop around leaves as it is
 
     def plan(self) -> Plan:
         program, builder = self.program, self.builder
@@ -93,6 +104,19 @@ class _Lowering:
             if sizes is None:
                 raise ValueError(f"the sizes of feed {value.node.name!r} are not known")
             self.slots[value] = builder.feed(sizes, value.dtype.numpy, value.node.name)
+        self.prepare()
+        self.draw()
+        self.emit()
+        for variable, value in program.commits:
+            slot = self.variable(variable, value)
+            builder.assign(slot, self.slot(value))
+        for value in program.fetches:
+            builder.fetch(self.slot(value))
+        return builder.build()
+
+    def prepare(self) -> None:
+        """Decides which steps there are to be; adds none yet."""
+        program = self.program
         self.fusion = fuse(program, self.has_call)
         self.forms, self.group_of = self.fusion.forms, self.fusion.group_of
         self.uses = {
@@ -102,14 +126,14 @@ class _Lowering:
         self.lasting = lasting_values(program, self.forms)
         self.roots = set(program.roots)
         self.fetched = set(program.fetches)
-        self.draw()
+        self.leave_out()
         self.read_in_place()
         self.factors = collections.Counter(
             _factor(found) for found in self.call_nodes.values() if isinstance(found.call, Gemm)
         )
         self.join_attention()
         self.place_results({node: node.outputs[0] for node in self.call_nodes})
-        absorbed = self.absorb_calls(self.fusion.order)
+        absorbed = self.absorbed = self.absorb_calls(self.fusion.order)
         self.compute_again(absorbed)
         updates: list[Update] = []
         for group, node in absorbed.items():
@@ -123,9 +147,13 @@ class _Lowering:
         self.stored = panels_of_variables(
             program, updates, self.uses, self.call_nodes, self.backend.panel_width
         )
-        taken = set(absorbed.values())
         self.streams = self.stream(absorbed)
         self.place_parts(absorbed)
+
+    def emit(self) -> None:
+        """Adds the steps."""
+        absorbed = self.absorbed
+        taken = set(absorbed.values())
         streaming = {id(group) for group in self.streams.values()}
         late = [entry for entry in self.fusion.order if self.can_wait(entry)]
         waiting = {id(entry) for entry in late}
@@ -136,12 +164,6 @@ class _Lowering:
                 self.group(entry, absorbed.get(entry))
             elif entry not in taken:
                 self.single(entry)
-        for variable, value in program.commits:
-            slot = self.variable(variable, value)
-            builder.assign(slot, self.slot(value))
-        for value in program.fetches:
-            builder.fetch(self.slot(value))
-        return builder.build()
 
     # -- slots ------------------------------------------------------------------------------------
 
@@ -199,6 +221,10 @@ class _Lowering:
         found = call_of(node)
         if found is not None:
             self.call_nodes[node] = found
+            return True
+        if node.op_def in NESTED:
+            return self.nests_natively(node)
+        if self.is_row(node):
             return True
         nest = nest_of(node)
         if nest is not None:
@@ -581,11 +607,11 @@ class _Lowering:
 
     def prepacks(self, found: CallNode) -> bool:
         """Whether a product's second factor is better put in panels apart: for later runs, or for several products."""
-        return found.operands["b"] in self.lasting or self.factors[_factor(found)] > 1
+        factor = found.operands["b"]
+        return factor in self.lasting or factor in self.steady or self.factors[_factor(found)] > 1
 
     def pack(self, pack: Pack, value: Value, offset: int, sizes: dict[str, int], node: Node) -> Slot:
         """The slot of an operand in the order in which a call wants it; equal ones are made once."""
-        source = self.slot(value)
         given = [
             [getattr(a, "name", None) or a.size.evaluate(sizes) for a in one.arguments]
             for one in pack.launches
@@ -594,28 +620,36 @@ class _Lowering:
         slot = self.packs.get(key)
         if slot is None:
             slot = self.packs[key] = self.builder.scratch(max(64, pack.bytes.evaluate(sizes)), pack.name)
-            layout = None
-            if pack.panels is not None and value.sizes and value.sizes[-1] == pack.panels[0] and not offset:
-                layout = Panels(pack.panels[1])
-            for position, launch in enumerate(pack.launches):
-                args: list[Arg] = []
-                for argument in launch.arguments:
-                    name = getattr(argument, "name", None)
-                    if name is None:
-                        args.append(argument.size.evaluate(sizes))
-                    elif name == pack.operand:
-                        args.append(read(source, offset))
-                    else:
-                        args.append(update(slot) if position else write(slot))
-                self.builder.launch(
-                    launch,
-                    args,
-                    parallel=launch.parallel,
-                    name=f"{node.name}/pack_{pack.operand}",
-                    origin=node,
-                    layout=layout,
-                )
+            steady = self.loop is not None and (value in self.steady or value.constant is not None)
+            with self.builder.before(self.loop) if steady and self.loop else contextlib.nullcontext():
+                self.launch_pack(pack, slot, value, offset, sizes, node)
         return slot
+
+    def launch_pack(
+        self, pack: Pack, slot: Slot, value: Value, offset: int, sizes: dict[str, int], node: Node
+    ) -> None:
+        layout = None
+        if pack.panels is not None and value.sizes and value.sizes[-1] == pack.panels[0] and not offset:
+            layout = Panels(pack.panels[1])
+        source = self.slot(value)
+        for position, launch in enumerate(pack.launches):
+            args: list[Arg] = []
+            for argument in launch.arguments:
+                name = getattr(argument, "name", None)
+                if name is None:
+                    args.append(argument.size.evaluate(sizes))
+                elif name == pack.operand:
+                    args.append(read(source, offset))
+                else:
+                    args.append(update(slot) if position else write(slot))
+            self.builder.launch(
+                launch,
+                args,
+                parallel=launch.parallel,
+                name=f"{node.name}/pack_{pack.operand}",
+                origin=node,
+                layout=layout,
+            )
 
     # -- steps ----------------------------------------------------------------------------------------
 
@@ -713,6 +747,8 @@ class _Lowering:
         """Memory for a value: of its own, or where it is a part of another."""
         sizes = value.sizes
         assert sizes is not None
+        if value in self.targets:
+            return self.targets[value]
         part = self.parts.get(value)
         if part is not None:
             whole = self.slots.get(part.whole)
@@ -813,6 +849,10 @@ class _Lowering:
                 )
             elif node in self.nests:
                 self.nest(self.nests[node], node)
+            elif node in self.nested:
+                self.region(node)
+            elif self.is_row(node):
+                self.row(node)
             else:
                 self.move(node)
 
@@ -922,7 +962,7 @@ class _Lowering:
             if value.constant is not None or what in self.checked:
                 continue
             self.checked.add(what)
-            source = self.slot(value)
+            source = self.still(value, node)
             status = self.builder.check([source], _blame(node, value), name=node.name, origin=node)
             kernel = (order_kernel if in_order else bounds_kernel)(ir.dtype_name(value.dtype.name))
             count = math.prod(value.sizes or ())

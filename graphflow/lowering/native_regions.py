@@ -1,0 +1,380 @@
+"""Loops and branches whose programs are wholly native, as regions of the plan that they stand in.
+
+A nested program is fused and lowered like any other, into the steps of the plan around it. What goes from turn to turn
+lies in two places that take turns, or, where rows of it are set one after another, in one. What stays the same is read
+where it lies; matrices that every turn multiplies by are put in panels before the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphflow.backends.base import Backend
+from graphflow.loops.build import Builder
+from graphflow.loops.ir import Kernel
+from graphflow.lowering.forms import Form, native
+from graphflow.lowering.fuse import Fusion
+from graphflow.lowering.turns import LOOP_ROW, SET_LOOP_ROW, Limit, LoopForm, loop_form
+from graphflow.plan import COPY, Arg, PlanBuilder, Slot, read, write
+from graphflow.program import CASES, WHILES, Node, Program, Value
+from graphflow.records import dataclass
+from graphflow.regions import Region
+
+__all__ = ["Finish", "NativeRegions", "Nested"]
+
+Finish = Callable[[Program], Program]
+
+
+@dataclass(eq=False, slots=True)
+class Nested:
+    """A node with nested programs that become regions.
+
+    Attributes:
+      parts: the lowerings of its branches; of a loop, of its body and then of its conditions if it has any.
+      form: of a loop, what is known of its turns.
+    """
+
+    parts: list[Any]
+    form: LoopForm | None = None
+
+
+class NativeRegions:
+    """The part of a lowering that knows nested programs."""
+
+    program: Program
+    backend: Backend
+    finish: Finish | None
+    builder: PlanBuilder
+    slots: dict[Value, Slot]
+    uses: dict[Value, list[Node]]
+    roots: set[Value]
+    forms: dict[Node, Form]
+    fusion: Fusion
+    loop: Region | None
+    nested: dict[Node, Nested]
+    targets: dict[Value, Slot]
+    steady: set[Value]
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            program: Program,
+            backend: Backend,
+            name: str,
+            finish: Finish | None = None,
+            builder: PlanBuilder | None = None,
+        ) -> None: ...
+
+        def slot(self, value: Value) -> Slot:
+            """The slot of a value."""
+
+        def new_buffer(self, value: Value) -> Slot:
+            """Memory for a value."""
+
+        def prepare(self) -> None:
+            """Decides which steps there are to be."""
+
+        def emit(self) -> None:
+            """Adds the steps."""
+
+        def drop_use(self, value: Value, user: Node) -> None:
+            """Notes that a node no longer takes a value."""
+
+    # -- what is native ---------------------------------------------------------------------------------
+
+    def nests_natively(self, node: Node) -> bool:
+        """Whether a node is a branch or a loop that can run in the plan; remembers how."""
+        found: Nested | None = None
+        if node.op_def in WHILES and not node.controls:
+            found = self.while_of(node)
+        elif node.op_def in CASES and not node.controls:
+            parts = [self.part(branch) for branch in node.attrs["branches"]]
+            if all(part is not None for part in parts):
+                found = Nested(parts)
+        if found is not None:
+            self.nested[node] = found
+        return found is not None
+
+    def while_of(self, node: Node) -> Nested | None:
+        """How a loop can run in the plan, or None."""
+        body: Program = node.attrs["body"]
+        if not all(map(native, (*body.feeds, *body.fetches))):
+            return None
+        if any(a.sizes != b.sizes for a, b in zip(body.feeds, body.fetches, strict=True)):
+            return None
+        users = self.program.users()
+        roots = set(self.program.roots)
+        wanted = [value in roots or bool(users.get(value)) for value in node.outputs]
+        form = loop_form(node, wanted, self.finish or (lambda program: program))
+        programs = [form.body] if form.conditions is None else [form.body, form.conditions]
+        parts = [self.part(program, finished=True) for program in programs]
+        return Nested(parts, form) if all(part is not None for part in parts) else None
+
+    def part(self, program: Program, finished: bool = False) -> Any:
+        """The lowering of a nested program, or None where a node of it is not native."""
+        if program.effects or not all(map(native, program.feeds)):
+            return None
+        if self.finish is not None and not finished:
+            program = self.finish(program)
+        part = type(self)(program, self.backend, "", self.finish, self.builder)
+        part.prepare()
+        for node in program.nodes:
+            form = part.forms[node]
+            if form is Form.HOST or node.op_def.effects == "random":
+                return None
+            if form is Form.SOURCE and not all(map(native, node.outputs)):
+                return None
+        return part
+
+    def leave_out(self) -> None:
+        """Notes that loops do not take what they would only pass on, or set themselves."""
+        for node, nested in self.nested.items():
+            form = nested.form
+            if form is None:
+                continue
+            taken = {node.inputs[i] for i in self.taken_by(node, nested)}
+            taken |= {limit.value for limit in form.limits}
+            for value in dict.fromkeys(node.inputs):
+                if value not in taken:
+                    self.drop_use(value, node)
+
+    def taken_by(self, node: Node, nested: Nested) -> list[int]:
+        """The inputs of a loop that have to lie in memory when it begins."""
+        form = nested.form
+        assert form is not None
+        found = []
+        for i, feed in enumerate(form.body.feeds):
+            if i in form.carried:
+                if not (self.in_place(i, nested) and _sets_all_rows(feed, form)):
+                    found.append(i)
+            elif i not in form.known:
+                read = any(
+                    part.uses.get(part.program.feeds[i]) or part.program.feeds[i] in part.roots
+                    for part in nested.parts
+                )
+                passed = node.outputs[i] in self.roots or self.uses.get(node.outputs[i])
+                if feed.constant is None and (read or passed):
+                    found.append(i)
+        return found
+
+    def in_place(self, i: int, nested: Nested) -> bool:
+        """Whether a loop variable stays where it is, and each turn sets rows of it."""
+        form = nested.form
+        assert form is not None
+        made = form.body.fetches[form.carried.index(i)]
+        return _sets_rows_only(form.body.feeds[i], made, nested.parts[0].uses)
+
+    def is_row(self, node: Node) -> bool:
+        """Whether a node reads or sets the row of its turn."""
+        return node.op_def in (LOOP_ROW, SET_LOOP_ROW)
+
+    # -- steps ------------------------------------------------------------------------------------------
+
+    def copy(self, target: Slot, source: Slot, node: Node, name: str = "") -> None:
+        """Adds a copy."""
+        self.builder.launch(
+            COPY, [write(target), read(source), target.nbytes], parallel=True, name=name or f"{node.name}/copy",
+            origin=node, bytes=2 * target.nbytes,
+        )  # fmt: skip
+
+    def still(self, value: Value, node: Node) -> Slot:
+        """The slot of a value, or of a copy that does not move with the turns."""
+        slot = self.slot(value)
+        if not slot.terms:
+            return slot
+        assert slot.shape is not None
+        made = self.builder.buffer(slot.shape, slot.dtype, slot.name)
+        self.copy(made, slot, node)
+        return made
+
+    def region(self, node: Node) -> None:
+        """Adds the steps of a branch or a loop."""
+        if node.op_def in WHILES:
+            self.while_loop(node, self.nested[node])
+        else:
+            self.case(node, self.nested[node])
+
+    def row(self, node: Node) -> None:
+        """Adds the reading or setting of a turn's row."""
+        rows = self.slot(node.inputs[0])
+        assert self.loop is not None
+        sizes = (node.inputs[0].sizes or ())[1:]
+        stride = int(np.prod(sizes)) * node.inputs[0].dtype.size
+        start, step = node.attrs["start"], node.attrs["step"]
+        line = self.builder.moving(
+            rows, self.loop, sizes, offset=start * stride, step=step * stride, name=node.name
+        )
+        if node.op_def is LOOP_ROW:
+            self.slots[node.outputs[0]] = line
+            return
+        self.slots[node.outputs[0]] = rows
+        if self.targets.get(node.inputs[1]) is not line:
+            self.copy(line, self.slot(node.inputs[1]), node)
+
+    def case(self, node: Node, nested: Nested) -> None:
+        """Adds a choice between branches."""
+        index = self.still(node.inputs[0], node)
+        wanted = [value for value in node.outputs if value in self.roots or self.uses.get(value)]
+        for value in wanted:
+            self.slots[value] = self.new_buffer(value)
+        with self.builder.choice(node.name, node) as choice:
+            for number, part in enumerate(nested.parts):
+                if number < len(nested.parts) - 1:
+                    choice.case(index, number)
+                else:
+                    choice.otherwise()
+                part.loop = self.loop
+                for feed, value in zip(part.program.feeds, node.inputs[1:], strict=True):
+                    if feed.constant is None and (part.uses.get(feed) or feed in part.roots):
+                        part.slots[feed] = self.slot(value)
+                results = {value: part.program.fetches[value.index] for value in wanted}
+                self.emit_into(part, {made: self.slots[value] for value, made in results.items()}, node)
+                for value, made in results.items():
+                    part.settle(made, self.slots[value], node)
+
+    def emit_into(self, part: Any, targets: dict[Value, Slot], node: Node) -> None:
+        """Adds a nested program's steps, with results written where they are wanted if that can be."""
+        part.targets = targets
+        part.emit()
+
+    def settle(self, made: Value, target: Slot, node: Node) -> None:
+        """Sees to it that a result lies where it is wanted."""
+        if made.node.type == "FakeParam":
+            return
+        source = self.slot(made)
+        if source is not target:
+            self.copy(target, source, node)
+
+    def while_loop(self, node: Node, nested: Nested) -> None:
+        """Adds a loop."""
+        form, body = nested.form, nested.parts[0]
+        assert form is not None
+        conditions = nested.parts[1] if form.conditions is not None else None
+        builder = self.builder
+        feeds = form.body.feeds
+        in_place = {i for i in form.carried if self.in_place(i, nested)}
+        memory: dict[int, Slot] = {}
+        for i in form.carried:
+            sizes, dtype = feeds[i].sizes or (), feeds[i].dtype.numpy
+            covered = i in in_place and _sets_all_rows(feeds[i], form)
+            given = node.inputs[i]
+            if i in in_place:
+                memory[i] = builder.buffer(sizes, dtype, node.name)
+                if not covered:
+                    self.copy(memory[i], self.slot(given), node, f"{node.name}/start")
+            else:
+                memory[i] = builder.buffer((2, *sizes), dtype, node.name)
+                start = builder.view(memory[i], sizes, name=node.name)
+                self.copy(start, self.slot(given), node, f"{node.name}/start")
+        # What is looked at in every turn is made, if it must be, before the loop.
+        for i, feed in enumerate(feeds):
+            if i not in memory and feed.constant is None:
+                for part in nested.parts:
+                    own = part.program.feeds[i]
+                    if part.uses.get(own) or own in part.roots:
+                        part.slots[own] = self.slot(node.inputs[i])
+        body.steady = {feeds[i] for i in range(len(feeds)) if i not in memory}
+        limit: int | Slot | None = form.most
+        if form.limits:
+            limit = self.limit(node, form)
+        elif form.most is None:
+            limit = None
+        with builder.loop(limit, most=form.most, name=node.name, origin=node) as loop:
+            here: dict[int, Slot] = {}
+            there: dict[int, Slot] = {}
+            for i, slot in memory.items():
+                if i in in_place:
+                    here[i] = there[i] = slot
+                    continue
+                sizes, size = feeds[i].sizes or (), slot.nbytes // 2
+                here[i] = builder.moving(slot, loop.region, sizes, swing=size, name=node.name)
+                there[i] = builder.moving(slot, loop.region, sizes, offset=size, swing=-size, name=node.name)
+            for part in nested.parts:
+                part.loop = loop.region
+                for i, slot in here.items():
+                    part.slots[part.program.feeds[i]] = slot
+            if conditions is not None:
+                holds = builder.buffer((), np.bool_, f"{node.name}/cond")
+                (fetch,) = conditions.program.fetches
+                self.emit_into(conditions, {fetch: holds}, node)
+                conditions.settle(fetch, holds, node)
+                loop.leave_unless(holds)
+            targets: dict[Value, Slot] = {}
+            for i, made in zip(form.carried, form.body.fetches, strict=True):
+                if i not in in_place and made not in feeds:
+                    targets.setdefault(made, there[i])
+            self.emit_into(body, targets, node)
+            for i, made in zip(form.carried, form.body.fetches, strict=True):
+                if i not in in_place:
+                    body.settle(made, there[i], node)
+            loop.finish()
+            for value in node.outputs:
+                i = value.index
+                if value not in self.roots and not self.uses.get(value):
+                    continue
+                if i in in_place:
+                    self.slots[value] = memory[i]
+                elif i in memory:
+                    self.slots[value] = self.new_buffer(value)
+                    self.copy(self.slots[value], here[i], node, f"{node.name}/end")
+                elif i in form.known:
+                    number = np.array(form.known[i], value.dtype.numpy)
+                    self.slots[value] = builder.constant(number, node.name)
+                else:
+                    self.slots[value] = self.slot(node.inputs[i])
+
+    def limit(self, node: Node, form: LoopForm) -> Slot:
+        """Adds the step that computes how many turns the limits allow that only the run knows."""
+        made = self.builder.buffer((1,), np.int64, f"{node.name}/turns")
+        args: list[Arg] = [read(self.still(limit.value, node)) for limit in form.limits]
+        self.builder.launch(
+            _limit_kernel(form.limits, form.most),
+            [*args, write(made)],
+            name=f"{node.name}/turns",
+            origin=node,
+        )
+        return made
+
+
+def _limit_kernel(limits: Sequence[Limit], most: int | None) -> Kernel:
+    b = Builder("turns")
+    least = None if most is None else b.const(most, "i64")
+    for number, limit in enumerate(limits):
+        x = b.buffer(f"x{number}", {"int32": "i32", "int64": "i64"}.get(limit.value.dtype.name, "i64"))
+        value = b.cast(b.load(x, 0), "i64")
+        start, step = limit.even
+        start_at, width = b.const(start, "i64"), b.const(abs(step), "i64")
+        distance = b.sub(value, start_at) if step > 0 else b.sub(start_at, value)
+        if limit.inclusive:
+            distance = b.add(distance, 1)
+        turns = b.floordiv(b.add(b.max(distance, 0), abs(step) - 1), width)
+        least = turns if least is None else b.min(least, turns)
+    assert least is not None
+    b.store(b.buffer("y", "i64"), 0, least)
+    return b.kernel()
+
+
+def _sets_rows_only(feed: Value, made: Value, uses: dict[Value, list[Node]]) -> bool:
+    """Whether a new value is the old one with rows set, and nobody else takes it or what it is in between."""
+    value = made
+    while value is not feed:
+        node = value.node
+        if node.op_def is not SET_LOOP_ROW or (value is not made and len(uses.get(value, ())) != 1):
+            return False
+        if value is made and uses.get(value):
+            return False
+        value = node.inputs[0]
+    return made is not feed and len(uses.get(feed, ())) == 1
+
+
+def _sets_all_rows(feed: Value, form: LoopForm) -> bool:
+    """Whether the turns of a loop set every row of a value, which so need not have any before."""
+    if not form.exact or form.most is None:
+        return False
+    position = form.carried.index(form.body.feeds.index(feed))
+    node = form.body.fetches[position].node
+    return abs(node.attrs["step"]) == 1 and form.most == (feed.sizes or (0,))[0]

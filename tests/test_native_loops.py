@@ -1,0 +1,176 @@
+"""Loops and branches inside the native call: no host steps, the bodies' numbers, one compile for all lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow.backends.cpu.jit import Jit
+from graphflow.compiler import CompileOptions, compile_graph
+from graphflow.plan import HostStep, Plan
+from graphflow.testing import TestState, check_same, run_reference
+
+
+@pytest.fixture(autouse=True)
+def _graph() -> Any:
+    with gf.Graph().as_default():
+        yield
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def native(
+    fetches: Sequence[Any],
+    feeds: Sequence[Any] = (),
+    arrays: Sequence[Any] = (),
+    tolerance: float = 1e-5,
+    threads: int = 2,
+) -> Plan:
+    """Runs compiled and with the NumPy bodies, compares, and returns the plan, which must have no host step."""
+    executable = compile_graph(fetches, feeds, CompileOptions(threads=threads))
+    bound = executable.bind(tuple(np.shape(a) for a in arrays), TestState())
+    plan = bound.plan
+    assert [step.name for step in plan.steps if isinstance(step, HostStep)] == []
+    for _ in range(2):
+        check_same(
+            bound.run(tuple(map(np.asarray, arrays)), TestState()),
+            run_reference(executable.program, arrays),
+            tolerance,
+        )
+    return plan
+
+
+X = numbers(4, 3)
+
+
+def _x() -> Any:
+    return gf.placeholder(gf.float32, [None, 3], name="x")
+
+
+def _counted(x: Any) -> Any:
+    return gf.while_loop(lambda i, y: i < 5, lambda i, y: (i + 1, y * 0.5 + x), [0, x])
+
+
+def _counted_down(x: Any) -> Any:
+    return gf.while_loop(lambda i, y: i >= 0, lambda i, y: (i - 2, y * 0.5 + x), [7, x])
+
+
+def _counter_in_use(x: Any) -> Any:
+    body: Callable[..., Any] = lambda i, y: (i + 2, y + gf.cast(i * 3, gf.float32) * x)  # noqa: E731
+    return gf.while_loop(lambda i, y: gf.logical_and(i < 9, i < 30), body, [1, x])
+
+
+def _until(x: Any) -> Any:
+    return gf.while_loop(
+        lambda i, a, b: gf.reduce_sum(a) < 1000.0, lambda i, a, b: (i + 1, b, a + b), [0, x * x, gf.abs(x)]
+    )
+
+
+def _never(x: Any) -> Any:
+    return gf.while_loop(lambda i, y: i < 0, lambda i, y: (i + 1, y * 2.0), [0, x])
+
+
+def _swap(x: Any) -> Any:
+    return gf.while_loop(lambda i, a, b: i < 5, lambda i, a, b: (i + 1, b, a), [0, x, 2 * x])
+
+
+def _constant_result(x: Any) -> Any:
+    return gf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, gf.ones([4, 3])), [0, gf.zeros([4, 3])]) + [
+        x
+    ]
+
+
+def _nested(x: Any) -> Any:
+    def outer(i: Any, y: Any) -> Any:
+        _, z = gf.while_loop(lambda j, z: j < i, lambda j, z: (j + 1, z * 0.5 + y), [0, y])
+        return i + 1, z - x
+
+    return gf.while_loop(lambda i, y: i < 4, outer, [0, x])
+
+
+def _branch_inside(x: Any) -> Any:
+    def body(i: Any, y: Any) -> Any:
+        return i + 1, gf.cond(gf.reduce_sum(y) > 3.0, lambda: y * 0.25, lambda: y * y + 1.0)
+
+    return gf.while_loop(lambda i, y: i < 9, body, [0, x])
+
+
+def _loop_in_branch(x: Any) -> Any:
+    return [gf.cond(gf.reduce_sum(x) > 1e9, lambda: x, lambda: _counted(x)[1])]
+
+
+def _products(x: Any) -> Any:
+    w = gf.constant(numbers(3, 3, seed=1))
+    return gf.while_loop(lambda i, y: i < 6, lambda i, y: (i + 1, gf.tanh(gf.matmul(y, w) + x)), [0, x])
+
+
+def _reshaped_in_turn(x: Any) -> Any:
+    body: Callable[..., Any] = lambda i, y: (i + 1, gf.reshape(gf.transpose(y), [4, 3]))  # noqa: E731
+    return gf.while_loop(lambda i, y: i < 3, body, [0, gf.reshape(x, [4, 3])])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "make",
+    [
+        _counted, _counted_down, _counter_in_use, _until, _never, _swap, _constant_result, _nested, _branch_inside,
+        _loop_in_branch, _products, _reshaped_in_turn,
+    ],
+    ids=lambda make: make.__name__.strip("_"),
+)  # fmt: skip
+def test_loops_run_natively(make: Callable[[Any], Any], threads: int) -> None:
+    x = _x()
+    native(list(make(x)), [x], [X], threads=threads)
+
+
+def test_a_counter_that_nobody_needs_takes_no_step() -> None:
+    x = _x()
+    plan = native([_counted(x)[1], *_counted(x)], [x], [X])
+    assert not [launch for launch in plan.launches if launch.name.endswith("body/add")]
+    assert ", 5 turns" in plan.summary()
+
+
+def test_a_matrix_that_every_turn_multiplies_by_is_packed_before_the_loop() -> None:
+    x = _x()
+    w = gf.placeholder(gf.float32, [3, 3])
+    _, y = gf.while_loop(lambda i, y: i < 6, lambda i, y: (i + 1, gf.matmul(y, w) + x), [0, x])
+    lines = native([y], [x, w], [X, numbers(3, 3)]).summary().splitlines()
+    loop = next(i for i, line in enumerate(lines) if "loop while" in line)
+    assert any("pack_b" in line for line in lines[:loop])
+    # Product and sum are one launch, and nothing is copied within a turn.
+    assert [line for line in lines[loop + 1 : lines.index("    then")] if "----" not in line] == [
+        line for line in lines if "MatMul(" in line
+    ]
+
+
+def test_any_number_of_turns_and_rows_needs_one_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, n = _x(), gf.placeholder(gf.int32, [], name="n")
+    _, y = gf.while_loop(lambda i, y: i < n, lambda i, y: (i + 1, y * 1.5 - x), [0, x])
+    executable = compile_graph([y], [x, n])
+    for number, (rows, turns) in enumerate(((2, 3), (5, 0), (1, 40), (7, -2))):
+        if number:
+            monkeypatch.setattr(Jit, "_load", lambda *_: pytest.fail("compiles"))
+        fed = (numbers(rows, 3), np.array(turns, np.int32))
+        bound = executable.bind(((rows, 3), ()), TestState())
+        check_same(bound.run(fed, TestState()), run_reference(executable.program, fed), 1e-5)
+
+
+def test_a_loop_reads_rows_by_its_counter() -> None:
+    rows = gf.placeholder(gf.float32, [6, 3])
+    back: Callable[..., Any] = lambda i, s: (i + 1, s * 0.5 + gf.gather(rows, 5 - i))  # noqa: E731
+    _, y = gf.while_loop(lambda i, s: i < 6, back, [0, gf.zeros([3])])
+    plan = native([y], [rows], [numbers(6, 3)])
+    assert not [launch for launch in plan.launches if "Gather" in launch.name or "check" in launch.name]
+
+
+def test_a_row_that_does_not_exist_is_refused_as_ever() -> None:
+    rows = gf.placeholder(gf.float32, [6, 3])
+    _, y = gf.while_loop(lambda i, s: i < 8, lambda i, s: (i + 1, s + gf.gather(rows, i)), [0, gf.zeros([3])])
+    with gf.Session() as session, pytest.raises(gf.errors.InvalidArgumentError, match="6"):
+        session.run(y, {rows: numbers(6, 3)})
