@@ -188,6 +188,7 @@ from graphflow.ops.sparse_tensor import (
     SparseTensorValue as SparseTensorValue,
 )
 from graphflow.shapes import Dimension as Dimension, TensorShape as TensorShape
+from graphflow.tensor_array import TensorArray as TensorArray
 from graphflow.variable_scope import (
     AUTO_REUSE as AUTO_REUSE, get_local_variable as get_local_variable, get_variable as get_variable,
     get_variable_scope as get_variable_scope, no_regularizer as no_regularizer,

@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "config", "namespace", "records"),
     ("behavior", "nest"),
     ("dtypes", "shapes", "resources"),
+    ("tensor_list",),
     ("loops.ir",),
     ("loops.build",),  # the only part of the machine column that ops may see
     ("loops.",),

@@ -11,6 +11,7 @@ from graphflow.ops import (
     io,
     layout,
     linalg,
+    lists,
     nn,
     queues,
     random,
@@ -29,6 +30,6 @@ from graphflow.ops import (
 
 __all__ = [
     "control", "convolution", "counting", "diagonals", "elementwise", "factorizations", "functional", "io",
-    "layout", "linalg", "nn", "queues", "random", "reduction", "scatter", "segments", "sorting", "source",
-    "sparse", "sparse_math", "sparse_tensor", "special", "state", "training",
+    "layout", "linalg", "lists", "nn", "queues", "random", "reduction", "scatter", "segments", "sorting",
+    "source", "sparse", "sparse_math", "sparse_tensor", "special", "state", "training",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ from graphflow.ops.rules import (
 )
 from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.shapes import TensorShape, broadcast_shapes
+from graphflow.tensor_list import added, boxed, is_list
 
 FLOATS_COMPLEX = f"{FLOATS}|{COMPLEX}"
 SIGNED_NUMBERS = f"{FLOATS}|{SIGNED}|{COMPLEX}"
@@ -644,7 +645,9 @@ _MOST_ADDENDS = 16
 
 @op("AddN", "inputs:N*T", "sum:T", f"N:int>=1; T:type{{{NUMBERS}|variant}}", infer=merged)
 def add_n_op(inputs: list[Array]) -> Any:
-    """The sum of tensors of one shape, from left to right."""
+    """The sum of tensors of one shape, from left to right; of lists, of their elements."""
+    if is_list(inputs[0]):
+        return boxed(functools.reduce(added, [value.item() for value in inputs]))
     return _sum_list(inputs)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import ShapeError
 from graphflow.function import Function
@@ -17,6 +18,7 @@ from graphflow.graph import Operation
 from graphflow.opdef import op
 from graphflow.ops.rules import Array, attr_shape, scalar
 from graphflow.shapes import UNKNOWN, TensorShape
+from graphflow.tensor_list import TensorList, boxed
 
 _CASE = "Tin:list(type)>=0; Tout:list(type)>=0"
 _WHILE = "T:list(type)>=0; cond:func; body:func; output_shapes:list(shape)=[]; parallel_iterations:int=10"
@@ -155,6 +157,8 @@ stateful_partitioned_call_op = _declare(
 @op("FakeParam", "", "output:dtype", "dtype:type; shape:shape", infer=attr_shape, differentiable=False)
 def fake_param_op(*, dtype: DType, shape: TensorShape) -> Array:
     """A value that stands where a branch has none to give; nobody may look at its elements."""
+    if dtype is dtypes.variant:
+        return boxed(TensorList(dtypes.float32, UNKNOWN))
     return np.zeros([size or 0 for size in shape.as_tuple() or ()], dtype.numpy)
 
 

@@ -30,6 +30,7 @@ from graphflow.ops.rules import (
 )
 from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.shapes import TensorShape, as_shape, broadcast_shapes
+from graphflow.tensor_list import zeros_like as zeros_array_like
 
 # Zeros and ones of up to this many elements are constants, as in TensorFlow; above, a Fill.
 _MOST_CONSTANT_FILL = 1000
@@ -313,8 +314,8 @@ def empty_op(shape: Array, *, dtype: DType) -> Any:
 
 @op("ZerosLike", "x:T", "y:T", "T:type", infer=same_as_first, differentiable=False)
 def zeros_like_op(x: Array) -> Any:
-    """Zeros (false, empty strings) of the input's shape."""
-    return np.full(x.shape, b"", object) if x.dtype == object else np.zeros(x.shape, x.dtype)
+    """Zeros (false, empty strings) of the input's shape; of a list, a list of zeros."""
+    return zeros_array_like(x)
 
 
 @zeros_like_op.lower

@@ -1,0 +1,97 @@
+"""Lists of tensors and TensorArrays: each operation in both executors, and lists as values that never change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow import dtypes
+from graphflow.shapes import UNKNOWN, TensorShape
+from graphflow.tensor_list import TensorList, added
+from tests.test_control_flow import both
+
+
+@pytest.fixture(autouse=True)
+def _graph() -> Any:
+    with gf.Graph().as_default():
+        yield
+
+
+def test_versions_of_a_list_stay_what_they_are() -> None:
+    rng = np.random.default_rng(3)
+    versions: list[tuple[TensorList, list[Any]]] = [(TensorList(dtypes.int32, UNKNOWN), [])]
+    for turn in range(300):
+        lst, wanted = versions[-1 if rng.random() < 0.6 else int(rng.integers(len(versions)))]
+        kind = int(rng.integers(3))
+        value = np.asarray(turn)
+        if kind == 0 or not wanted:
+            made = lst.with_last(value), [*wanted, turn]
+        elif kind == 1:
+            made = lst.without_last(), wanted[:-1]
+        else:
+            at = int(rng.integers(len(wanted)))
+            made = lst.with_item(at, value), [*wanted[:at], turn, *wanted[at + 1 :]]
+        versions.append(made)
+        if turn % 10 == 0:
+            for old, items in versions:
+                assert [int(item) for item in old.items] == items
+
+
+def test_sum_of_lists() -> None:
+    one = np.ones(2, np.float32)
+    a = TensorList(dtypes.float32, TensorShape([2]), [one, None, None])
+    b = TensorList(dtypes.float32, TensorShape([2]), [one, one, None])
+    assert added(a, b) == TensorList(dtypes.float32, UNKNOWN, [2 * one, one, None])
+    with pytest.raises(ValueError, match="2 and 3 elements"):
+        added(TensorList(dtypes.float32, UNKNOWN, [one, one]), a)
+
+
+def test_tensor_array_in_a_loop() -> None:
+    x = gf.placeholder(gf.float32, [None, 3])
+    n = gf.shape(x)[0]
+    rows = gf.TensorArray(gf.float32, size=n).unstack(x)
+
+    def body(i: Any, total: Any, out: Any) -> Any:
+        total = total + rows.read(i)
+        return i + 1, total, out.write(i, 2 * total)
+
+    start = [0, gf.zeros([3]), gf.TensorArray(gf.float32, size=n)]
+    _, _, out = gf.while_loop(lambda i, total, out: i < n, body, start)
+    assert out.element_shape.as_list() == [3]
+    stacked = out.stack()
+    assert stacked.shape.as_list() == [None, 3]
+    array = np.arange(9, dtype=np.float32).reshape(3, 3)
+    np.testing.assert_array_equal(both(stacked, {x: array}), 2 * np.cumsum(array, 0))
+
+
+def test_tensor_array_members() -> None:
+    array = gf.TensorArray(gf.int32, size=0, dynamic_size=True, infer_shape=False)
+    array = array.write(0, [1, 2]).write(2, [3]).write(1, [4, 4, 4])
+    fetched = both([array.concat(), array.size(), array.read(2)])
+    for value, wanted in zip(fetched, ([1, 2, 4, 4, 4, 3], 3, [3]), strict=True):
+        np.testing.assert_array_equal(value, wanted)
+    split = gf.TensorArray(gf.float32, size=3).split(np.arange(5, dtype=np.float32), [2, 0, 3])
+    scattered = gf.TensorArray(gf.float32, size=3).scatter([2, 0], [[1.0], [2.0]])
+    fetched = both([split.read(2), scattered.gather([0, 2]), scattered.read(1)])
+    for value, wanted in zip(fetched, ([2, 3, 4], [[2], [1]], [0]), strict=True):
+        np.testing.assert_array_equal(value, wanted)
+    with pytest.raises(ValueError, match=r"Inconsistent shapes: saw \(3,\)"):
+        gf.TensorArray(gf.float32, size=2, element_shape=[2]).write(0, [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda a: a.read(3), r"Trying to access element 3 in a list with 2 elements"),
+        (lambda a: a.write(5, 1.0).stack(), r"Trying to modify element 5 in a list with 2 elements"),
+        (lambda a: a.stack(), r"not fully defined"),
+        (lambda a: a.write(0, [1.0]).write(1, [1.0, 2.0]).stack(), r"unequal shapes: \[1\] vs \[2\]"),
+    ],
+)
+def test_errors(make: Any, message: str) -> None:
+    array = gf.TensorArray(gf.float32, size=2, infer_shape=False)
+    with gf.Session() as session, pytest.raises(gf.errors.InvalidArgumentError, match=message):
+        session.run(make(array))
