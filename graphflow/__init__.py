@@ -124,6 +124,7 @@ from graphflow.ops.linalg import (
     einsum as einsum, eye as eye, global_norm as global_norm, matmul as matmul, norm as norm,
     sparse_matmul as sparse_matmul, tensordot as tensordot, trace as trace,
 )
+from graphflow.ops.messages import set_messages as _set_messages
 from graphflow.ops.queues import (
     FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,
     QueueBase as QueueBase, RandomShuffleQueue as RandomShuffleQueue,
@@ -244,8 +245,9 @@ unpack = unstack
 if TYPE_CHECKING:
     from graphflow import (
         bitwise as bitwise, debugging as debugging, dtypes as dtypes, initializers as initializers,
-        linalg as linalg, manip as manip, math as math, nest as nest, nn as nn, random as random,
-        saved_model as saved_model, sparse as sparse, train as train, visualize as visualize,
+        linalg as linalg, manip as manip, math as math, nest as nest, nn as nn, python_io as python_io,
+        random as random, saved_model as saved_model, sparse as sparse, summary as summary, train as train,
+        visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
     from graphflow.profiling import profile as profile
@@ -268,17 +270,27 @@ if TYPE_CHECKING:
     from graphflow.serialization.tensor_proto import (
         make_ndarray as make_ndarray, make_tensor_proto as make_tensor_proto,
     )
+    from graphflow.summary.operations import (
+        audio_summary as audio_summary, histogram_summary as histogram_summary, image_summary as image_summary,
+        merge_all_summaries as merge_all_summaries, merge_summary as merge_summary,
+        scalar_summary as scalar_summary,
+    )
     from graphflow.session import InteractiveSession as InteractiveSession, Session as Session
 
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
     "bitwise", "debugging", "dtypes", "errors", "initializers", "linalg", "manip", "math", "nest", "nn",
-    "random", "saved_model", "sparse", "train", "visualize",
+    "python_io", "random", "saved_model", "sparse", "summary", "train", "visualize",
 )
 _PROTO = "graphflow.serialization.proto"
 _LATER = {
     "AttrValue": f"{_PROTO}.attr_value_pb2",
     "CompileOptions": "graphflow.compiler",
+    **dict.fromkeys(
+        ("audio_summary", "histogram_summary", "image_summary", "merge_all_summaries", "merge_summary",
+         "scalar_summary"),
+        "graphflow.summary.operations",
+    ),
     **dict.fromkeys(
         ("ConfigProto", "GPUOptions", "GraphOptions", "OptimizerOptions", "RunMetadata", "RunOptions"),
         f"{_PROTO}.config_pb2",
@@ -296,6 +308,8 @@ _LATER = {
     "write_graph": "graphflow.serialization.graph_def",
 }
 
+# Ops find protobuf when they are run.
+_set_messages(lambda: _import_module("graphflow.serialization.messages"))
 # The graph can be written as protobuf, but protobuf loads only when it is.
 _set_proto_writer(lambda: _import_module("graphflow.serialization.graph_def"))
 

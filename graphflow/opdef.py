@@ -113,6 +113,9 @@ def _parse_value(kind: str, text: str) -> Any:
         return UNKNOWN if text == "unknown_rank" else TensorShape([int(d) for d in text.strip("[]").split()])
     if kind == "string":
         return text
+    if kind == "tensor":  # a vector: uint8[255 0 0 255]
+        dtype, _, items = text.removesuffix("]").partition("[")
+        return np.array(items.split(), as_dtype(dtype).numpy)
     raise ValueError(f"no default may be written for an attribute of kind {kind!r}")
 
 

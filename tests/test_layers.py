@@ -16,9 +16,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "graphflow"
 # same entry, a folder) without a circle. An entry that ends in a dot is a folder with everything in it; the
 # longest entry that fits a module counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "namespace", "records"),
+    ("version", "errors", "config", "namespace", "records", "checksum"),
     ("behavior", "nest"),
-    ("dtypes", "shapes", "resources"),
+    ("dtypes", "shapes", "resources", "tfrecord"),
     ("tensor_list",),
     ("loops.ir",),
     ("loops.build",),  # the only part of the machine column that ops may see
@@ -51,7 +51,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("profiling",),
     ("train.", "visualize."),
     ("saved_model.",),
-    ("bitwise", "debugging", "linalg", "manip", "math", "nn", "random", "sparse", "testing"),
+    (
+        "bitwise",
+        "debugging",
+        "linalg",
+        "manip",
+        "math",
+        "nn",
+        "random",
+        "sparse",
+        "testing",
+        "python_io",
+        "summary.",
+    ),
     ("show", "serving."),
     ("__init__",),
     ("demo.",),

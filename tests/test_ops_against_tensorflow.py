@@ -26,9 +26,11 @@ OPS = registered_ops()
 
 # Ops that are not compared, and why.
 APART = {
+    "AudioSummary": "is gone from graphs that are written today",
     "BroadcastGradientArgs": "several answers are right",
     "EagerPyFunc": "functions live in their process",
     "Empty": "uninitialised memory",
+    "ImageSummary": "another compressor; pixels are compared in tests/test_summaries.py",
     "MergeV2Checkpoints": "files are compared in tests/serialization",
     "PyFunc": "functions live in their process",
     "PyFuncStateless": "functions live in their process",
@@ -189,7 +191,11 @@ class Built:
                 return self.op_def.run(self.arrays, self.operation.attrs)
         with Session(graph=self.graph) as session:
             _, outputs, after = (session.run(names) for names in self.runs())
-        return [np.asarray(value) for value in (*after, *outputs) if value is not None]
+        return [
+            np.asarray(value, object if isinstance(value, bytes) else None)
+            for value in (*after, *outputs)
+            if value is not None
+        ]
 
 
 def problems_of(name: str, sample: Sample, mine: list[Array], theirs: list[Any], skip: set[int]) -> list[str]:

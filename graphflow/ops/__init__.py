@@ -25,11 +25,12 @@ from graphflow.ops import (
     sparse_tensor,
     special,
     state,
+    summaries,
     training,
 )
 
 __all__ = [
     "control", "convolution", "counting", "diagonals", "elementwise", "factorizations", "functional", "io",
     "layout", "linalg", "lists", "nn", "queues", "random", "reduction", "scatter", "segments", "sorting",
-    "source", "sparse", "sparse_math", "sparse_tensor", "special", "state", "training",
+    "source", "sparse", "sparse_math", "sparse_tensor", "special", "state", "summaries", "training",
 ]  # fmt: skip

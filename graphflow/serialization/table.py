@@ -11,7 +11,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
-from graphflow.serialization import checksum, varint
+from graphflow import checksum
+from graphflow.serialization import varint
 
 MAGIC = 0xDB4775248B80FB57
 _FOOTER_SIZE = 48

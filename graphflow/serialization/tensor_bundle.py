@@ -19,11 +19,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from graphflow import dtypes
+from graphflow import checksum, dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import DataLossError, InvalidArgumentError, NotFoundError, UnimplementedError
 from graphflow.ops.io import set_checkpoint_files
-from graphflow.serialization import checksum, table, varint
+from graphflow.serialization import table, varint
 from graphflow.serialization.proto import tensor_bundle_pb2
 from graphflow.serialization.tensor_proto import (
     as_bytes,

@@ -41,7 +41,12 @@ _SAVER_NAMES = (
     "update_checkpoint_state", "write_graph",
 )  # fmt: skip
 
-__getattr__, __dir__ = lazy(__name__, attributes=dict.fromkeys(_SAVER_NAMES, "graphflow.train.saver"))
+# What stands elsewhere, and loads protobuf too.
+_LATER = {"SummaryWriter": "graphflow.summary.writer", "summary_iterator": "graphflow.summary.writer"}
+
+__getattr__, __dir__ = lazy(
+    __name__, attributes=dict.fromkeys(_SAVER_NAMES, "graphflow.train.saver") | _LATER
+)
 
 __all__ = [
     "AdadeltaOptimizer", "AdagradDAOptimizer", "AdagradOptimizer", "AdamOptimizer", "ExponentialMovingAverage",
@@ -50,5 +55,5 @@ __all__ = [
     "cosine_decay_restarts", "create_global_step", "exponential_decay", "get_global_step",
     "get_or_create_global_step", "global_step", "inverse_time_decay", "linear_cosine_decay", "natural_exp_decay",
     "noisy_linear_cosine_decay", "piecewise_constant", "piecewise_constant_decay", "polynomial_decay",
-    *_SAVER_NAMES,
+    *_LATER, *_SAVER_NAMES,
 ]  # fmt: skip

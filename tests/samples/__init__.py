@@ -26,9 +26,9 @@ Array = np.ndarray[Any, Any]
 Argument = Array | list[Array]
 
 MODULES = (
-    "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random", "state", "control",
-    "io", "training", "segments", "diagonals", "scatter", "sorting", "factorizations", "special", "sparse",
-    "sparse_math", "functional", "counting",
+    "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random",
+    "state", "control", "io", "training", "segments", "diagonals", "scatter", "sorting",
+    "factorizations", "special", "sparse", "sparse_math", "functional", "counting", "summaries",
 )  # fmt: skip
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

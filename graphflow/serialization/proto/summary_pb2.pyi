@@ -38,6 +38,12 @@ class SummaryMetadata(_message.Message):
     data_class: DataClass
     def __init__(self, plugin_data: _Optional[_Union[SummaryMetadata.PluginData, _Mapping]] = ..., display_name: _Optional[str] = ..., summary_description: _Optional[str] = ..., data_class: _Optional[_Union[DataClass, str]] = ...) -> None: ...
 
+class SummaryDescription(_message.Message):
+    __slots__ = ("type_hint",)
+    TYPE_HINT_FIELD_NUMBER: _ClassVar[int]
+    type_hint: str
+    def __init__(self, type_hint: _Optional[str] = ...) -> None: ...
+
 class HistogramProto(_message.Message):
     __slots__ = ("min", "max", "num", "sum", "sum_squares", "bucket_limit", "bucket")
     MIN_FIELD_NUMBER: _ClassVar[int]
