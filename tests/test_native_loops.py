@@ -174,3 +174,99 @@ def test_a_row_that_does_not_exist_is_refused_as_ever() -> None:
     _, y = gf.while_loop(lambda i, s: i < 8, lambda i, s: (i + 1, s + gf.gather(rows, i)), [0, gf.zeros([3])])
     with gf.Session() as session, pytest.raises(gf.errors.InvalidArgumentError, match="6"):
         session.run(y, {rows: numbers(6, 3)})
+
+
+# -- lists ----------------------------------------------------------------------------------------------------
+
+
+def _recurrent(rows: Any, back: bool = False) -> list[Any]:
+    count = gf.shape(rows)[0]
+    given = gf.TensorArray(gf.float32, size=count).unstack(rows)
+    made = gf.TensorArray(gf.float32, size=count)
+
+    def body(i: Any, h: Any, made: Any) -> Any:
+        at = count - 1 - i if back else i
+        h = gf.tanh(given.read(at) + h * 0.5)
+        return i + 1, h, made.write(at, h * 2.0)
+
+    _, h, made = gf.while_loop(lambda i, h, m: i < count, body, [0, gf.zeros([4, 3]), made])
+    return [made.stack(), h]
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 9])
+def test_a_recurrence_over_arrays_is_one_launch_per_turn(back: bool, length: int) -> None:
+    rows = gf.placeholder(gf.float32, [None, 4, 3], name="rows")
+    plan = native(_recurrent(rows, back), [rows], [numbers(length, 4, 3)])
+    # The state's start and end, and what every turn does: read its row, set its row.
+    assert len(plan.launches) == 3
+
+
+def test_one_compile_for_all_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = gf.placeholder(gf.float32, [None, 4, 3], name="rows")
+    executable = compile_graph(_recurrent(rows), [rows])
+    for length in (3, 8, 1, 50):
+        fed = (numbers(length, 4, 3),)
+        bound = executable.bind((fed[0].shape,), TestState())
+        check_same(bound.run(fed, TestState()), run_reference(executable.program, fed), 1e-5)
+        monkeypatch.setattr(Jit, "_load", lambda *_: pytest.fail("compiles"))
+
+
+def test_rows_may_be_chosen_by_what_the_turns_compute() -> None:
+    order = gf.placeholder(gf.int32, [5])
+    x = gf.placeholder(gf.float32, [5, 3])
+    made = gf.TensorArray(gf.float32, size=6, element_shape=[3], clear_after_read=False)
+
+    def body(i: Any, made: Any) -> Any:
+        return i + 1, made.write(gf.gather(order, i), gf.gather(x, i) * 2.0)
+
+    _, made = gf.while_loop(lambda i, m: i < 5, body, [0, made])
+    # Row 4 is never written: zeros.
+    native([made.stack()], [order, x], [np.array([3, 0, 5, 1, 2], np.int32), numbers(5, 3)])
+    with (
+        gf.Session() as session,
+        pytest.raises(gf.errors.InvalidArgumentError, match="element 6 in a list with 6"),
+    ):
+        session.run(made.stack(), {order: [3, 0, 6, 1, 2], x: numbers(5, 3)})
+
+
+def test_what_is_read_back_from_an_array_is_what_was_written() -> None:
+    x = gf.placeholder(gf.float32, [3])
+    made = gf.TensorArray(gf.float32, size=7, element_shape=[3], clear_after_read=False).write(0, x)
+
+    def body(i: Any, made: Any) -> Any:
+        return i + 1, made.write(i, gf.sin(made.read(i - 1)) + x)
+
+    _, made = gf.while_loop(lambda i, m: i < 7, body, [1, made])
+    native([made.stack()], [x], [numbers(3)])
+
+
+def test_lists_of_elements_of_several_shapes_stay_with_the_host() -> None:
+    x = gf.placeholder(gf.float32, [3])
+    made = gf.TensorArray(gf.float32, size=2, infer_shape=False, clear_after_read=False)
+    made = made.write(0, x).write(1, gf.concat([x, x], 0))
+    with gf.Session() as session:
+        np.testing.assert_array_equal(
+            session.run(made.concat(), {x: [1, 2, 3]}), np.array([1, 2, 3, 1, 2, 3, 1, 2, 3], np.float32)
+        )
+
+
+def test_each_row_is_set_where_it_lies_whatever_the_threads() -> None:
+    rows = gf.placeholder(gf.float32, [None, 64, 80])
+    w = gf.constant(numbers(80, 80, seed=3) * np.float32(0.1))
+    given = gf.TensorArray(gf.float32, size=gf.shape(rows)[0]).unstack(rows)
+    made = gf.TensorArray(gf.float32, size=gf.shape(rows)[0])
+
+    def body(i: Any, h: Any, made: Any) -> Any:
+        h = gf.tanh(gf.matmul(h, w) + given.read(i))
+        return i + 1, h, made.write(i, h)
+
+    _, h, made = gf.while_loop(lambda i, h, m: i < gf.shape(rows)[0], body, [0, gf.zeros([64, 80]), made])
+    fetches, fed = [made.stack(), h], (numbers(12, 64, 80),)
+    outs = []
+    for threads in (1, 2, 3):
+        bound = compile_graph(fetches, [rows], CompileOptions(threads=threads)).bind(
+            (fed[0].shape,), TestState()
+        )
+        outs.append(b"".join(array.tobytes() for array in bound.run(fed, TestState())))
+    assert outs[0] == outs[1] == outs[2]

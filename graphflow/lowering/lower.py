@@ -95,6 +95,7 @@ class _Lowering(NativeRegions):
         self.nested: dict[Node, Nested] = {}
         self.loop: Region | None = None
         self.targets: dict[Value, Slot] = {}  # where results are wanted
+        self.rows: dict[Value, Node] = {}  # results that are made where they are wanted, in a row of others
         self.steady: set[Value] = set()  # what a loop around leaves as it is
 
     def plan(self) -> Plan:
@@ -148,6 +149,7 @@ class _Lowering(NativeRegions):
             program, updates, self.uses, self.call_nodes, self.backend.panel_width
         )
         self.streams = self.stream(absorbed)
+        self.place_rows()
         self.place_parts(absorbed)
 
     def emit(self) -> None:
@@ -671,7 +673,7 @@ class _Lowering(NativeRegions):
                     continue
                 group = self.group_of.get(value.node)
                 if (
-                    value in self.parts or value in self.roots or value in self.turned
+                    value in self.parts or value in self.roots or value in self.turned or value in self.rows
                     or self.forms[value.node] not in sources or id(group) in streaming
                     or math.prod(extent.value for extent in block.extents) != math.prod(value.sizes or ())
                     or value.dtype is not node.outputs[0].dtype
@@ -749,6 +751,8 @@ class _Lowering(NativeRegions):
         assert sizes is not None
         if value in self.targets:
             return self.targets[value]
+        if value in self.rows:
+            return self.line(self.rows[value])
         part = self.parts.get(value)
         if part is not None:
             whole = self.slots.get(part.whole)
@@ -892,10 +896,11 @@ class _Lowering(NativeRegions):
         target = self.slots[made] = self.new_buffer(made)
         if nest.copied is not None:
             source = self.slot(nest.copied)
-            self.builder.launch(
-                COPY, [write(target), read(source), target.nbytes], parallel=True, name=node.name, origin=node,
-                bytes=2 * target.nbytes, inplace=[(target, source)],
-            )  # fmt: skip
+            if source is not target:
+                self.builder.launch(
+                    COPY, [write(target), read(source), target.nbytes], parallel=True, name=node.name, origin=node,
+                    bytes=2 * target.nbytes, inplace=[(target, source)],
+                )  # fmt: skip
         args: list[Arg] = []
         size = 0
         rows = streamed(node)

@@ -7,6 +7,7 @@ where it lies; matrices that every turn multiplies by are put in panels before t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ class NativeRegions:
     loop: Region | None
     nested: dict[Node, Nested]
     targets: dict[Value, Slot]
+    turned: dict[Value, Any]
+    rows: dict[Value, Node]
     steady: set[Value]
 
     if TYPE_CHECKING:
@@ -198,22 +201,66 @@ class NativeRegions:
         else:
             self.case(node, self.nested[node])
 
+    def line(self, node: Node) -> Slot:
+        """Where the row of a turn lies that a node reads or sets."""
+        rows = node.inputs[0]
+        while rows.node.op_def is SET_LOOP_ROW:
+            rows = rows.node.inputs[0]
+        assert self.loop is not None
+        sizes = (rows.sizes or ())[1:]
+        stride = math.prod(sizes) * rows.dtype.size
+        start, step = node.attrs["start"], node.attrs["step"]
+        slot = self.slot(node.inputs[0] if node.op_def is LOOP_ROW else rows)
+        return self.builder.moving(
+            slot, self.loop, sizes, offset=start * stride, step=step * stride, name=node.name
+        )
+
+    def place_rows(self) -> None:
+        """Finds values that are made in the row of a tensor that they are to be set as."""
+        made_by = (Form.MAP, Form.ROW, Form.REDUCE, Form.READ, Form.CALL)
+        in_place = {node for node in self.program.nodes if self.keeps_its_place(node)}
+        for node in in_place:
+            value = node.inputs[1]
+            if value in self.rows or value in self.roots or value in self.turned:
+                continue
+            if self.forms[value.node] in made_by and value.node.op_def not in (LOOP_ROW, SET_LOOP_ROW):
+                self.rows[value] = node
+
+    def keeps_its_place(self, node: Node) -> bool:
+        """Whether a node sets a row in the memory of a loop variable that nobody else looks at in the turn."""
+        if node.op_def is not SET_LOOP_ROW:
+            return False
+        value = node.outputs[0]
+        while value not in self.roots:
+            users = self.uses.get(value, ())
+            if len(users) != 1 or users[0].op_def is not SET_LOOP_ROW or users[0].inputs[0] is not value:
+                return False
+            value = users[0].outputs[0]
+        feed = _base(value)
+        return feed in self.program.feeds and _sets_rows_only(feed, value, self.uses)
+
     def row(self, node: Node) -> None:
         """Adds the reading or setting of a turn's row."""
-        rows = self.slot(node.inputs[0])
-        assert self.loop is not None
-        sizes = (node.inputs[0].sizes or ())[1:]
-        stride = int(np.prod(sizes)) * node.inputs[0].dtype.size
-        start, step = node.attrs["start"], node.attrs["step"]
-        line = self.builder.moving(
-            rows, self.loop, sizes, offset=start * stride, step=step * stride, name=node.name
-        )
+        made = node.outputs[0]
         if node.op_def is LOOP_ROW:
-            self.slots[node.outputs[0]] = line
+            self.slots[made] = self.line(node)
             return
-        self.slots[node.outputs[0]] = rows
-        if self.targets.get(node.inputs[1]) is not line:
-            self.copy(line, self.slot(node.inputs[1]), node)
+        assert self.loop is not None
+        if self.keeps_its_place(node):
+            self.slots[made] = self.slot(node.inputs[0])
+            line = self.line(node)
+            if self.rows.get(node.inputs[1]) is node:
+                return  # it was made here
+        else:
+            whole = self.slots[made] = self.new_buffer(made)
+            self.copy(whole, self.slot(node.inputs[0]), node)
+            sizes = (made.sizes or ())[1:]
+            stride = math.prod(sizes) * made.dtype.size
+            start, step = node.attrs["start"], node.attrs["step"]
+            line = self.builder.moving(
+                whole, self.loop, sizes, offset=start * stride, step=step * stride, name=node.name
+            )
+        self.copy(line, self.slot(node.inputs[1]), node)
 
     def case(self, node: Node, nested: Nested) -> None:
         """Adds a choice between branches."""
@@ -305,7 +352,11 @@ class NativeRegions:
                 loop.leave_unless(holds)
             targets: dict[Value, Slot] = {}
             for i, made in zip(form.carried, form.body.fetches, strict=True):
-                if i not in in_place and made not in feeds:
+                if i in in_place:
+                    while made is not feeds[i]:
+                        targets[made] = memory[i]
+                        made = made.node.inputs[0]
+                elif made not in feeds:
                     targets.setdefault(made, there[i])
             self.emit_into(body, targets, node)
             for i, made in zip(form.carried, form.body.fetches, strict=True):
@@ -358,14 +409,23 @@ def _limit_kernel(limits: Sequence[Limit], most: int | None) -> Kernel:
     return b.kernel()
 
 
+# What changes rows of its first operand and leaves the others as they are.
+_ROW_CHANGES = ("GraphflowSetLoopRow", "GraphflowRowSet", "GraphflowRowAdd")
+
+
+def _base(value: Value) -> Value:
+    """What a value is that rows were set in."""
+    while value.node.type in _ROW_CHANGES:
+        value = value.node.inputs[0]
+    return value
+
+
 def _sets_rows_only(feed: Value, made: Value, uses: dict[Value, list[Node]]) -> bool:
     """Whether a new value is the old one with rows set, and nobody else takes it or what it is in between."""
     value = made
     while value is not feed:
         node = value.node
-        if node.op_def is not SET_LOOP_ROW or (value is not made and len(uses.get(value, ())) != 1):
-            return False
-        if value is made and uses.get(value):
+        if node.type not in _ROW_CHANGES or len(uses.get(value, ())) != (value is not made):
             return False
         value = node.inputs[0]
     return made is not feed and len(uses.get(feed, ())) == 1
@@ -377,4 +437,6 @@ def _sets_all_rows(feed: Value, form: LoopForm) -> bool:
         return False
     position = form.carried.index(form.body.feeds.index(feed))
     node = form.body.fetches[position].node
+    if node.op_def is not SET_LOOP_ROW:
+        return False
     return abs(node.attrs["step"]) == 1 and form.most == (feed.sizes or (0,))[0]

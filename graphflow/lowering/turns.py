@@ -8,7 +8,7 @@ tensor that are read or written at such numbers are read and written where they 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,7 +110,8 @@ def loop_form(node: Node, wanted: Sequence[bool], finish: Any) -> LoopForm:
     open_limits = [limit for limit, turns in zip(limits, exact_turns, strict=True) if turns is None]
     exact = most is not None and not open_limits and not rest
     if most is not None:
-        body = _with_rows(body, _evens(body, counted), most)
+        zeros = {i for i, value in enumerate(node.inputs) if _is_zero(value)}
+        body = _with_rows(body, _evens(body, counted), most, zeros)
     conditions = Program(cond.feeds, (_all(cond, rest),), (), (), True) if rest else None
     carried = _needed(body, conditions, wanted, counted if exact else {})
     ends = {
@@ -266,8 +267,13 @@ def _all(program: Program, conditions: Sequence[Value]) -> Value:
 # -- rows -----------------------------------------------------------------------------------------------------
 
 
-def _with_rows(body: Program, evens: Mapping[Value, Even], most: int) -> Program:
-    """The body with rows that lie evenly read and written by turn, where no turn is out of bounds."""
+def _with_rows(body: Program, evens: Mapping[Value, Even], most: int, zeros: Set[int]) -> Program:
+    """The body with rows that lie evenly read and written by turn, where no turn is out of bounds.
+
+    `zeros`: the loop variables that are zero in the beginning. To add to each row of such once is to set it.
+    """
+    users = body.users()
+    blank = {body.feeds[i] for i in zeros}
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
@@ -287,7 +293,11 @@ def _with_rows(body: Program, evens: Mapping[Value, Even], most: int) -> Program
         if sizes is None or not sizes or not 0 <= min(ends) <= max(ends) < sizes[0]:
             return None
         attrs = {"T": node.inputs[rows].dtype, "start": even.start, "step": even.step}
-        if node.type == "GraphflowRowSet":
+        if node.type == "GraphflowRowAdd" and (
+            node.inputs[rows] not in blank or not even.step or len(users[node.inputs[rows]]) != 1
+        ):
+            return None
+        if node.type in ("GraphflowRowSet", "GraphflowRowAdd"):
             return builder.node(SET_LOOP_ROW, (inputs[rows], inputs[2]), attrs)
         made = builder.node(LOOP_ROW, (inputs[rows],), attrs)
         return made if made.outputs[0].shape == node.outputs[0].shape else None
@@ -298,13 +308,18 @@ def _with_rows(body: Program, evens: Mapping[Value, Even], most: int) -> Program
 def _row_of(node: Node) -> tuple[int, int] | None:
     """Which input of a node are stacked rows, and which one says which of them the node is about."""
     kind, inputs = node.type, node.inputs
-    if kind in ("GraphflowRow", "GraphflowRowSet"):
+    if kind in ("GraphflowRow", "GraphflowRowSet", "GraphflowRowAdd"):
         return 0, 1
     if kind == "GatherV2":
         axis = _integer(inputs[2])
         plain = axis == 0 and not node.attrs.get("batch_dims", 0)
         return (0, 1) if plain and inputs[1].sizes == () else None
     return None
+
+
+def _is_zero(value: Value) -> bool:
+    constant = value.node.inputs[1].constant if value.node.type == "Fill" else value.constant
+    return constant is not None and not constant.any()
 
 
 # -- what has to be computed ----------------------------------------------------------------------------------

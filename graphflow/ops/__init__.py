@@ -16,6 +16,7 @@ from graphflow.ops import (
     queues,
     random,
     reduction,
+    rows,
     scatter,
     segments,
     sorting,
@@ -31,6 +32,6 @@ from graphflow.ops import (
 
 __all__ = [
     "control", "convolution", "counting", "diagonals", "elementwise", "factorizations", "functional", "io",
-    "layout", "linalg", "lists", "nn", "queues", "random", "reduction", "scatter", "segments", "sorting",
+    "layout", "linalg", "lists", "nn", "queues", "random", "reduction", "rows", "scatter", "segments", "sorting",
     "source", "sparse", "sparse_math", "sparse_tensor", "special", "state", "summaries", "training",
 ]  # fmt: skip

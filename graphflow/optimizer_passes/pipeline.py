@@ -7,6 +7,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from graphflow.optimizer_passes.dense_lists import dense_lists
 from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
 from graphflow.optimizer_passes.fold_constants import fold_constants
@@ -49,6 +50,9 @@ SPECIALIZED: tuple[Pass, ...] = (
         "the sizes of this set of feeds are known now, and what was waiting for them",
     ),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
+    Pass(
+        "dense_lists", dense_lists, "lengths and elements' sizes are known now; before what looks for tensors"
+    ),
     Pass("expand_composites", expand_composites, "last: earlier rules know the composite by its name"),
     Pass("fold_expanded", fold_constants, "expansion writes shapes and axes as constants"),
     Pass("merge_expanded", merge_common, "two expansions share their parts"),

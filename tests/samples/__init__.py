@@ -28,7 +28,7 @@ Argument = Array | list[Array]
 MODULES = (
     "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random",
     "state", "control", "io", "training", "segments", "diagonals", "scatter", "sorting",
-    "factorizations", "special", "sparse", "sparse_math", "functional", "counting", "summaries",
+    "factorizations", "special", "sparse", "sparse_math", "functional", "counting", "rows", "summaries",
 )  # fmt: skip
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

@@ -1,0 +1,376 @@
+"""Lists whose elements have one known shape, and whose length is known, become stacked tensors.
+
+What reads, sets or stacks elements then reads, sets or is a tensor, which compiled code can hold. Lists belong together
+if one is made of the other, or if one goes through a loop or a branch as the other; all that belong together change, or
+none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow import dtypes
+from graphflow.dtypes import DType
+from graphflow.opdef import get_op
+from graphflow.program import (
+    CASES,
+    FEED,
+    NESTED,
+    SPECIALIZED,
+    WHILES,
+    Node,
+    Program,
+    ProgramBuilder,
+    Replacement,
+    TensorType,
+    Value,
+    nested_programs,
+    rebuild,
+    with_programs,
+)
+from graphflow.records import dataclass, field
+from graphflow.shapes import TensorShape
+
+__all__ = ["dense_lists"]
+
+# By op: which inputs are lists and which output is one, all of one kind.
+_SAME: dict[str, tuple[tuple[int, ...], bool]] = {
+    "TensorListSetItem": ((0,), True),
+    "TensorListGetItem": ((0,), False),
+    "TensorListStack": ((0,), False),
+    "TensorListGather": ((0,), False),
+    "TensorListLength": ((0,), False),
+    "TensorListElementShape": ((0,), False),
+    "TensorListReserve": ((), True),
+    "TensorListFromTensor": ((), True),
+    "Identity": ((0,), True),
+    "ZerosLike": ((0,), True),
+}
+_SUMS = ("AddN", "AddV2", "Add")
+
+
+@dataclass(eq=False, slots=True)
+class _Kind:
+    """What is known of lists that belong together. `fits` is false where some of it contradicts the rest."""
+
+    fits: bool = True
+    dtype: DType | None = None
+    count: int | None = None
+    fixed: bool = True  # whether the count holds for all sizes of the feeds
+    sizes: tuple[int, ...] | None = None
+    static: TensorShape | None = None
+    parent: _Kind | None = None
+    shapes: list[tuple[int | None, ...]] = field(default_factory=list)
+
+    def root(self) -> _Kind:
+        """The one that speaks for all."""
+        kind = self
+        while kind.parent is not None:
+            kind = kind.parent
+        return kind
+
+    def join(self, other: _Kind) -> None:
+        """Notes that two belong together."""
+        a, b = self.root(), other.root()
+        if a is b:
+            return
+        b.parent = a
+        a.fits &= b.fits
+        a.fixed &= b.fixed
+        if b.dtype is not None:
+            a.of(b.dtype)
+        if b.count is not None:
+            a.long(b.count, True)
+        if b.sizes is not None and b.static is not None:
+            a.like(b.sizes, b.static)
+        a.shapes += b.shapes
+
+    def of(self, dtype: DType) -> None:
+        """Notes the dtype of the elements."""
+        kind = self.root()
+        kind.fits &= (
+            kind.dtype in (None, dtype) and dtype is not dtypes.variant and dtype is not dtypes.string
+        )
+        kind.dtype = dtype
+
+    def long(self, count: int, fixed: bool) -> None:
+        """Notes a length."""
+        kind = self.root()
+        kind.fits &= kind.count in (None, count) and count > 0
+        kind.count = count
+        kind.fixed &= fixed
+
+    def like(self, sizes: tuple[int, ...], static: TensorShape) -> None:
+        """Notes the sizes of an element."""
+        kind = self.root()
+        kind.fits &= kind.sizes in (None, sizes)
+        kind.sizes = sizes
+        if kind.static is None or kind.static == static:
+            kind.static = static
+        else:
+            kind.static = TensorShape([None] * len(sizes))
+
+    def looks(self, value: Value) -> None:
+        """Notes that a value is an element."""
+        if value.sizes is None:
+            self.root().fits = False
+        else:
+            self.like(value.sizes, value.static_shape)
+
+    def said(self, value: Value) -> None:
+        """Notes what an operand says of the elements' shape."""
+        constant = value.constant
+        if constant is None:
+            self.root().fits = False
+        elif constant.ndim == 1:
+            self.root().shapes.append(tuple(None if d < 0 else int(d) for d in constant))
+
+    def settle(self) -> bool:
+        """Whether everything is known and agrees."""
+        if self.sizes is None:
+            for shape in self.shapes:
+                if None not in shape:
+                    self.like(tuple(d or 0 for d in shape), TensorShape(list(shape)))
+        if not self.fits or None in (self.dtype, self.count, self.sizes):
+            return False
+        sizes = self.sizes or ()
+        return all(
+            TensorShape(list(shape)).is_compatible_with(TensorShape(list(sizes))) for shape in self.shapes
+        )
+
+    @property
+    def type(self) -> TensorType:
+        """The type of the stacked tensor."""
+        assert self.dtype is not None and self.sizes is not None and self.static is not None
+        static = self.static.as_tuple() or ()
+        count = self.count if self.fixed else None
+        shape = TensorShape([self.count, *self.sizes])
+        open_shape = TensorShape([count, *static])
+        return TensorType(self.dtype, shape, shape if shape == open_shape else open_shape)
+
+
+class _Lists:
+    """One run of the pass."""
+
+    def __init__(self, program: Program, counts: Counter[str]) -> None:
+        self.counts = counts
+        self.kinds: dict[Value, _Kind] = {}
+        self.look(program)
+        for value in (*program.feeds, *program.roots):  # whoever gives or takes lists knows no tensors
+            if value.dtype is dtypes.variant:
+                self.kind(value).root().fits = False
+        self.dense = {value: kind.root() for value, kind in self.kinds.items() if kind.root().settle()}
+
+    def kind(self, value: Value) -> _Kind:
+        found = self.kinds.get(value)
+        if found is None:
+            found = self.kinds[value] = _Kind()
+        return found
+
+    # -- which lists belong together --------------------------------------------------------------------
+
+    def look(self, program: Program) -> None:
+        """Notes what the nodes of a program say of its lists."""
+        for node in program.nodes:
+            lists = [value for value in (*node.inputs, *node.outputs) if value.dtype is dtypes.variant]
+            for _, nested in nested_programs(node):
+                self.look(nested)
+            if lists:
+                self.note(node, lists)
+
+    def note(self, node: Node, lists: Sequence[Value]) -> None:
+        kind = node.type
+        if node.op_def in NESTED:
+            self.through(node)
+        elif kind in _SUMS:
+            for value in lists[1:]:
+                self.kind(lists[0]).join(self.kind(value))
+        elif kind in _SAME and not node.controls and not node.attrs.get("resize_if_index_out_of_bounds"):
+            for value in lists[1:]:
+                self.kind(lists[0]).join(self.kind(value))
+            self.facts(node, self.kind(lists[0]))
+        elif node.op_def is not FEED:
+            for value in lists:
+                self.kind(value).root().fits = False
+
+    def facts(self, node: Node, kind: _Kind) -> None:
+        dtype = node.attrs.get("element_dtype")
+        if dtype is not None:
+            kind.of(dtype)
+        what = node.type
+        if what == "TensorListReserve":
+            kind.said(node.inputs[0])
+            count = node.inputs[1].constant
+            if count is None:
+                kind.root().fits = False
+            else:
+                kind.long(int(count), SPECIALIZED not in node.inputs[1].node.attrs)
+        elif what == "TensorListFromTensor":
+            tensor = node.inputs[0]
+            kind.said(node.inputs[1])
+            dims = tensor.static_shape.as_tuple()
+            if tensor.sizes:
+                kind.like(tensor.sizes[1:], TensorShape(None if dims is None else dims[1:]))
+                kind.long(tensor.sizes[0], dims is not None and dims[0] is not None)
+            else:
+                kind.root().fits = False
+        elif what == "TensorListSetItem":
+            kind.looks(node.inputs[2])
+        elif what == "TensorListGetItem":
+            kind.said(node.inputs[2])
+        elif what == "TensorListStack":
+            kind.said(node.inputs[1])
+            if node.attrs["num_elements"] >= 0:
+                kind.long(node.attrs["num_elements"], True)
+        elif what == "TensorListGather":
+            kind.said(node.inputs[2])
+
+    def through(self, node: Node) -> None:
+        """Notes which values of nested programs are which ones outside."""
+
+        def pair(a: Value, b: Value) -> None:
+            if (a.dtype is dtypes.variant) != (b.dtype is dtypes.variant):
+                for value in (a, b):
+                    self.kind(value).root().fits = False
+            elif a.dtype is dtypes.variant:
+                self.kind(a).join(self.kind(b))
+
+        programs = [program for _, program in nested_programs(node)]
+        inputs = node.inputs[1:] if node.op_def in CASES else node.inputs
+        for program in programs:
+            for feed, value in zip(program.feeds, inputs, strict=True):
+                pair(feed, value)
+        for program in programs[1:] if node.op_def in WHILES else programs:
+            for value, made in zip(program.fetches, node.outputs, strict=True):
+                pair(value, made)
+        if node.op_def in WHILES:
+            for value, made in zip(inputs, node.outputs, strict=True):
+                pair(value, made)
+
+    # -- changing them ----------------------------------------------------------------------------------
+
+    def changed(self, program: Program) -> Program:
+        """The program with tensors in place of lists."""
+        return rebuild(program, self.replace) if self.dense else program
+
+    def replace(
+        self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        """What takes the place of a node."""
+        if node.op_def in NESTED:
+            programs = [self.changed(program) for _, program in nested_programs(node)]
+            if all(a is b for a, (_, b) in zip(programs, nested_programs(node), strict=True)):
+                return None
+            attrs = with_programs(node.op_def, node.attrs, programs)
+            if node.op_def in WHILES:
+                attrs["T"] = tuple(value.dtype for value in inputs)
+            else:
+                attrs["Tin"] = tuple(value.dtype for value in inputs[1:])
+                attrs["Tout"] = tuple(value.dtype for value in programs[0].fetches)
+            return builder.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
+        made = next((self.dense[value] for value in node.outputs if value in self.dense), None)
+        taken = next((self.dense[value] for value in node.inputs if value in self.dense), None)
+        if made is None and taken is None:
+            return None
+        kind = made or taken
+        assert kind is not None
+        self.counts[node.type] += 1
+        if node.op_def is FEED:
+            attrs = {**node.attrs, "dtype": kind.dtype, "shape": kind.type.shape}
+            return builder.node(FEED, (), attrs, (), (kind.type,), node.origin, node.name)
+        rule = _RULES.get(node.type)
+        if rule is not None:
+            return [rule(builder, node, inputs, kind)]
+        return builder.node(
+            node.op_def, inputs, {**node.attrs, "T": kind.dtype}, controls, None, node.origin, node.name
+        )
+
+
+# -- what an operation on lists is on tensors ------------------------------------------------------------------
+
+_Rule = Callable[[ProgramBuilder, Node, Sequence[Value], _Kind], Value]
+
+
+def _zeros(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    assert kind.dtype is not None
+    dims = np.array(kind.type.shape.as_list(), np.int32)
+    attrs = {"T": kind.dtype, "index_type": dtypes.int32}
+    operands = (b.constant(dims, True), b.constant(np.zeros((), kind.dtype.numpy)))
+    return b.node(get_op("Fill"), operands, attrs, (), (kind.type,), node.origin, node.name).outputs[0]
+
+
+def _itself(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    return inputs[0]
+
+
+def _row(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    return b.emit("GraphflowRow", inputs[0], inputs[1])
+
+
+def _with_row(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    return b.emit("GraphflowRowSet", inputs[0], inputs[1], inputs[2])
+
+
+def _gathered(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    return b.emit("GatherV2", inputs[0], inputs[1], b.constant(np.array(0, np.int32)))
+
+
+def _length(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    return b.constant(np.array(kind.count, np.int32), not kind.fixed)
+
+
+def _element_shape(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    shape_type: Any = node.attrs["shape_type"]
+    return b.constant(np.array(kind.sizes, shape_type.numpy), True)
+
+
+def _sum(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    """Sums. Where all but one row of a term are zeros, that row is added in its place."""
+    total: Value | None = None
+    rows: list[Node] = []
+    for value in inputs:
+        made = value.node
+        if made.type == "GraphflowRowSet" and _is_zero(made.inputs[0]):
+            rows.append(made)
+        elif _is_zero(value):
+            continue
+        else:
+            total = value if total is None else b.emit("AddV2", total, value)
+    if total is None:
+        total = rows.pop(0).outputs[0] if rows else inputs[0]
+    for made in rows:
+        total = b.emit("GraphflowRowAdd", total, made.inputs[1], made.inputs[2])
+    return total
+
+
+def _is_zero(value: Value) -> bool:
+    if value.node.type == "ZerosLike":
+        return True
+    constant = value.node.inputs[1].constant if value.node.type == "Fill" else value.constant
+    return constant is not None and not constant.any()
+
+
+_RULES: dict[str, _Rule] = {
+    "TensorListReserve": _zeros,
+    "ZerosLike": _zeros,
+    "TensorListFromTensor": _itself,
+    "TensorListStack": _itself,
+    "Identity": _itself,
+    "TensorListGetItem": _row,
+    "TensorListSetItem": _with_row,
+    "TensorListGather": _gathered,
+    "TensorListLength": _length,
+    "TensorListElementShape": _element_shape,
+    "AddN": _sum,
+    "AddV2": _sum,
+    "Add": _sum,
+}
+
+
+def dense_lists(program: Program, counts: Counter[str]) -> Program:
+    """Returns the program with stacked tensors in place of lists of known shape and length."""
+    return _Lists(program, counts).changed(program)
