@@ -244,9 +244,25 @@ unpack = unstack
 
 if TYPE_CHECKING:
     from graphflow import (
-        bitwise as bitwise, debugging as debugging, dtypes as dtypes, initializers as initializers,
-        linalg as linalg, manip as manip, math as math, nest as nest, nn as nn, python_io as python_io,
-        random as random, saved_model as saved_model, sparse as sparse, summary as summary, train as train,
+        bitwise as bitwise,
+        debugging as debugging,
+        dtypes as dtypes,
+        initializers as initializers,
+        keras as keras,
+        layers as layers,
+        linalg as linalg,
+        losses as losses,
+        manip as manip,
+        math as math,
+        metrics as metrics,
+        nest as nest,
+        nn as nn,
+        python_io as python_io,
+        random as random,
+        saved_model as saved_model,
+        sparse as sparse,
+        summary as summary,
+        train as train,
         visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
@@ -279,8 +295,27 @@ if TYPE_CHECKING:
 
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
-    "bitwise", "debugging", "dtypes", "errors", "initializers", "linalg", "manip", "math", "nest", "nn",
-    "python_io", "random", "saved_model", "sparse", "summary", "train", "visualize",
+    "bitwise",
+    "debugging",
+    "dtypes",
+    "errors",
+    "initializers",
+    "keras",
+    "layers",
+    "linalg",
+    "losses",
+    "manip",
+    "math",
+    "metrics",
+    "nest",
+    "nn",
+    "python_io",
+    "random",
+    "saved_model",
+    "sparse",
+    "summary",
+    "train",
+    "visualize",
 )
 _PROTO = "graphflow.serialization.proto"
 _LATER = {

@@ -51,6 +51,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("profiling",),
     ("train.", "visualize."),
     ("saved_model.",),
+    ("keras.session", "keras.identifiers"),
+    (
+        "keras.activations",
+        "keras.constraints",
+        "keras.regularizers",
+        "keras.initializers",
+        "keras.smart_cond",
+    ),
+    ("keras.",),
+    ("layers.", "broadcast_weights"),
+    ("losses", "metrics"),
     (
         "bitwise",
         "debugging",

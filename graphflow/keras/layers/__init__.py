@@ -1,0 +1,38 @@
+"""`tf.keras.layers`: layers, their weights made on the first call."""
+
+# ruff: noqa: I001
+
+from typing import TYPE_CHECKING
+
+from graphflow.keras.base_layer import InputSpec as InputSpec, Layer as Layer
+from graphflow.keras.layers.convolutional import (
+    Conv1D as Conv1D, Conv2D as Conv2D, Conv2DTranspose as Conv2DTranspose, Conv3D as Conv3D,
+    Conv3DTranspose as Conv3DTranspose,
+    Convolution1D as Convolution1D, Convolution2D as Convolution2D, Convolution3D as Convolution3D,
+    Cropping2D as Cropping2D, DepthwiseConv2D as DepthwiseConv2D, SeparableConv1D as SeparableConv1D,
+    SeparableConv2D as SeparableConv2D, UpSampling2D as UpSampling2D, ZeroPadding1D as ZeroPadding1D,
+    ZeroPadding2D as ZeroPadding2D,
+)  # fmt: skip
+from graphflow.keras.layers.core import (
+    Activation as Activation, Dense as Dense, Dropout as Dropout, ELU as ELU, Embedding as Embedding,
+    Flatten as Flatten, Lambda as Lambda, LeakyReLU as LeakyReLU, Masking as Masking, Permute as Permute,
+    ReLU as ReLU, RepeatVector as RepeatVector, Reshape as Reshape, Softmax as Softmax,
+    SpatialDropout1D as SpatialDropout1D, SpatialDropout2D as SpatialDropout2D,
+)  # fmt: skip
+from graphflow.keras.layers.merge import (
+    Add as Add, add as add, Average as Average, average as average, Concatenate as Concatenate,
+    concatenate as concatenate, Dot as Dot, dot as dot, Maximum as Maximum, Minimum as Minimum,
+    Multiply as Multiply, multiply as multiply, Subtract as Subtract, subtract as subtract,
+)  # fmt: skip
+from graphflow.keras.layers.normalization import BatchNormalization as BatchNormalization
+from graphflow.keras.layers.pooling import (
+    AveragePooling1D as AveragePooling1D, AveragePooling2D as AveragePooling2D, AveragePooling3D as AveragePooling3D,
+    AvgPool2D as AvgPool2D, GlobalAveragePooling1D as GlobalAveragePooling1D,
+    GlobalAveragePooling2D as GlobalAveragePooling2D, GlobalMaxPooling1D as GlobalMaxPooling1D,
+    GlobalMaxPooling2D as GlobalMaxPooling2D, MaxPool2D as MaxPool2D, MaxPooling1D as MaxPooling1D,
+    MaxPooling2D as MaxPooling2D, MaxPooling3D as MaxPooling3D,
+)  # fmt: skip
+from graphflow.namespace import lazy
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)
