@@ -12,8 +12,9 @@ from graphflow.broadcast_weights import aligned_weights, broadcast_weights, remo
 from graphflow.dtypes import float32, float64, int64
 from graphflow.graph import GraphKeys, Tensor, add_to_collections, control_dependencies
 from graphflow.opdef import constant, convert_to_tensor, emit
-from graphflow.ops import layout, nn, source
+from graphflow.ops import layout, source
 from graphflow.ops.control import assert_greater_equal, assert_less, assert_less_equal
+from graphflow.ops.diagonals import diag_part
 from graphflow.ops.elementwise import abs as absolute
 from graphflow.ops.elementwise import (
     cast,
@@ -32,6 +33,7 @@ from graphflow.ops.elementwise import (
     where_v2,
 )
 from graphflow.ops.reduction import argmax, argmin, reduce_any, reduce_mean, reduce_min, reduce_sum
+from graphflow.ops.sorting import top_k
 from graphflow.variable_scope import variable_scope
 from graphflow.variables import Variable, assign_add
 
@@ -612,7 +614,7 @@ def mean_iou(
         labels.shape.assert_is_compatible_with(predictions.shape)
         total, update = _confusion(labels, predictions, num_classes, weights)
         matrix = cast(total, float32)
-        hits = layout.diag_part(matrix)
+        hits = diag_part(matrix)
         union = reduce_sum(matrix, 0) + reduce_sum(matrix, 1) - hits
         seen = reduce_sum(cast(union > 0, float32))
         shares = div_no_nan(hits, union)
@@ -762,7 +764,7 @@ def precision_at_k(
     Returns:
       `(value, update_op)`, float64; see `mean`.
     """
-    _, indices = nn.top_k(predictions, k)
+    _, indices = top_k(predictions, k)
     return precision_at_top_k(
         labels, indices, k, class_id, weights, metrics_collections, updates_collections, name
     )
@@ -773,7 +775,7 @@ def recall_at_k(
     metrics_collections: Any = None, updates_collections: Any = None, name: str | None = None,
 ) -> Metric:  # fmt: skip
     """The share of the labels that are among the k likeliest classes; the arguments are those of `precision_at_k`."""
-    _, indices = nn.top_k(predictions, k)
+    _, indices = top_k(predictions, k)
     return recall_at_top_k(
         labels, indices, k, class_id, weights, metrics_collections, updates_collections, name
     )
@@ -793,7 +795,7 @@ def average_precision_at_k(
     if k < 1:
         raise ValueError(f"Invalid k={k}.")
     with variable_scope(name, f"average_precision_at_{k}", (predictions, labels, weights)):
-        _, indices = nn.top_k(predictions, k)
+        _, indices = top_k(predictions, k)
         indices = cast(indices, int64)
         sets = _label_sets(labels, indices)
         hit = cast(

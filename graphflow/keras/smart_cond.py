@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphflow import nest
+from graphflow.control_flow import cond
 from graphflow.graph import Tensor
 from graphflow.opdef import constant_value
-from graphflow.ops.elementwise import where_v2
 from graphflow.variables import Variable
 
 
@@ -52,4 +51,4 @@ def smart_cond(
     known = smart_constant_value(pred)
     if known is not None:
         return true_fn() if known else false_fn()
-    return nest.map_structure(lambda a, b: where_v2(pred, a, b, name=name), true_fn(), false_fn())
+    return cond(pred, true_fn=true_fn, false_fn=false_fn, name=name)
