@@ -1,28 +1,62 @@
-"""TF1's reference variables as resource variables, node by node, before a graph is built.
+"""References of TF1 as resources, node by node, before a graph is built.
 
 `VariableV2` becomes `VarHandleOp`. An op that writes through a reference (`Assign`, `ApplyAdam`, `ScatterSub`, …)
 becomes its resource form under the name `<name>/write` and a read under the old name that waits for it: running
 `<name>`, as an operation or as a tensor, writes and gives the new value, as before. Ops that take a reference for
-its value get a read of their own at that point.
+its value get a read of their own at that point. `RefSwitch`, `RefEnter` and their kin carry the handle on.
+
+Queues, readers, tables, stacks and arrays that were known by a reference to a string (`FIFOQueue`) become those that
+are known by a resource (`FIFOQueueV2`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from graphflow.dtypes import resource
 from graphflow.opdef import OpDef, registered_ops
 from graphflow.serialization.proto import node_def_pb2, types_pb2
+from graphflow.serialization.regions import integers
+from graphflow.serialization.signatures import TRANSLATED
 from graphflow.serialization.tensor_proto import dtype_from_enum, enum_from_dtype
 
-_VARIABLES = ("Variable", "VariableV2")
+_TEMPORARY = "TemporaryVariable"
+_VARIABLES = ("Variable", "VariableV2", _TEMPORARY)
 _ASSIGNS = {
     "Assign": "AssignVariableOp",
     "AssignAdd": "AssignAddVariableOp",
     "AssignSub": "AssignSubVariableOp",
+    "StridedSliceAssign": "ResourceStridedSliceAssign",
 }
 _SCATTERS = tuple(f"Scatter{kind}" for kind in ("Update", "Add", "Sub", "Mul", "Div", "Min", "Max"))
 _ND_SCATTERS = tuple(f"ScatterNd{kind}" for kind in ("Update", "Add", "Sub", "Min", "Max"))
+# What hands a reference on, and the op that hands a handle on.
+_CARRIERS = {
+    "RefSwitch": "Switch", "RefEnter": "Enter", "RefExit": "Exit", "RefNextIteration": "NextIteration",
+}  # fmt: skip
+# What was known by a reference to a string, and what makes it; the ops of today end in V2, those of arrays in V3.
+_MAKERS = (
+    "FIFOQueue RandomShuffleQueue PaddingFIFOQueue PriorityQueue WholeFileReader TextLineReader FixedLengthRecordReader "
+    "TFRecordReader IdentityReader HashTable MutableHashTable MutableHashTableOfTensors MutableDenseHashTable Stack "
+    "TensorArray TensorArrayV2"
+).split()
+_USERS = (
+    "QueueEnqueue QueueEnqueueMany QueueDequeue QueueDequeueMany QueueDequeueUpTo QueueClose QueueSize ReaderRead "
+    "ReaderReadUpTo ReaderNumRecordsProduced ReaderNumWorkUnitsCompleted ReaderSerializeState ReaderRestoreState "
+    "ReaderReset LookupTableFind LookupTableInsert LookupTableSize LookupTableExport LookupTableImport InitializeTable "
+    "InitializeTableFromTextFile StackPush StackPop StackClose TensorArrayGrad TensorArrayGradV2 TensorArrayWrite "
+    "TensorArrayWriteV2 TensorArrayRead TensorArrayReadV2 TensorArrayGather TensorArrayGatherV2 TensorArrayScatter "
+    "TensorArrayScatterV2 TensorArrayConcat TensorArrayConcatV2 TensorArraySplit TensorArraySplitV2 TensorArraySize "
+    "TensorArraySizeV2 TensorArrayClose TensorArrayCloseV2"
+).split()
+
+
+def _of_today(op_type: str) -> str:
+    """The op that does with a resource what an op did with a reference to a string."""
+    return op_type.removesuffix("V2") + ("V3" if op_type.startswith("TensorArray") else "V2")
+
+
+_RENAMED = {op_type: _of_today(op_type) for op_type in (*_MAKERS, *_USERS)}
 
 
 def _resource_form(op_type: str) -> str | None:
@@ -35,10 +69,15 @@ def _resource_form(op_type: str) -> str | None:
 
 def is_translated(op_type: str) -> bool:
     """Whether nodes of this type, which reads or writes references, have a resource form here."""
-    if op_type in _VARIABLES:
+    if op_type in _VARIABLES or op_type in _CARRIERS:
         return True
-    target = "VarIsInitializedOp" if op_type == "IsVariableInitialized" else _resource_form(op_type)
-    return target is not None and target in registered_ops()
+    known = registered_ops()
+    if op_type in _RENAMED:
+        return _RENAMED[op_type] in known or _RENAMED[op_type] in TRANSLATED
+    if op_type in _READERS:
+        return _READERS[op_type] in known
+    target = _resource_form(op_type)
+    return target is not None and target in known
 
 
 def _base_type(variable: node_def_pb2.NodeDef) -> types_pb2.DataType:
@@ -46,16 +85,33 @@ def _base_type(variable: node_def_pb2.NodeDef) -> types_pb2.DataType:
     return enum_from_dtype(dtype_from_enum(variable.attr["dtype"].type))
 
 
+# Ops that take a variable for more than its value, and give no reference.
+_READERS = {
+    "IsVariableInitialized": "VarIsInitializedOp",
+    "DestroyTemporaryVariable": "ReadVariableOp",
+    "CountUpTo": "ResourceCountUpTo",
+    "RefIdentity": "ReadVariableOp",
+    "RefMerge": "Merge",
+}
+
+
 def _source(reference: str) -> str:
     return reference.removesuffix(":0")
 
 
+def _node_of(reference: str) -> str:
+    name, colon, index = reference.rpartition(":")
+    return name if colon and index.isdecimal() else reference
+
+
 class _Translator:
-    def __init__(self, nodes: list[node_def_pb2.NodeDef]) -> None:
+    def __init__(self, nodes: Sequence[node_def_pb2.NodeDef]) -> None:
         self.nodes = nodes
         self.names = {node.name for node in nodes}
         self.ops = registered_ops()
+        self.by_name = {node.name: node for node in nodes}
         self.variables = {node.name: node for node in nodes if node.op in _VARIABLES}
+        self.strings = {node.name for node in nodes if node.op in _MAKERS}
         self.writers = {
             node.name: node
             for node in nodes
@@ -65,17 +121,37 @@ class _Translator:
         self.out: list[node_def_pb2.NodeDef] = []
 
     def variable_of(self, reference: str) -> str | None:
-        """The variable behind a reference, through the writes that hand it on; None for an ordinary tensor."""
-        name = _source(reference)
+        """The variable behind a reference, through what hands it on; None for an ordinary tensor."""
+        return self.root_of(reference, self.variables)
+
+    def root_of(self, reference: str, roots: Iterable[str]) -> str | None:
+        name = _node_of(reference)
         passed: set[str] = set()
-        while name in self.writers and name not in passed:
+        while name not in passed:
             passed.add(name)
-            name = _source(self.writers[name].input[0])
-        return name if name in self.variables else None
+            if name in roots:
+                return name
+            node = self.by_name.get(name)
+            if node is None or not node.input:
+                return None
+            if name not in self.writers and node.op not in _CARRIERS and node.op != "RefIdentity":
+                return None
+            name = _node_of(node.input[0])
+        return None
+
+    def handle_of(self, reference: str) -> str:
+        """What carries the handle at the place of a reference to a variable."""
+        name = _node_of(reference)
+        while name in self.writers or self.by_name[name].op == "RefIdentity":
+            reference = self.by_name[name].input[0]
+            name = _node_of(reference)
+        return reference
 
     def order_of(self, reference: str) -> list[str]:
         """The control input that makes a reference wait for the write that hands it on."""
-        name = _source(reference)
+        name = _node_of(reference)
+        while name not in self.writers and self.by_name[name].op == "RefIdentity":
+            name = _node_of(self.by_name[name].input[0])
         return [f"^{self.write_name(name)}"] if name in self.writers else []
 
     def unique(self, name: str) -> str:
@@ -101,34 +177,72 @@ class _Translator:
         self.out.append(node)
         return node
 
-    def read(self, name: str, variable: str, controls: Iterable[str], like: node_def_pb2.NodeDef) -> None:
-        node = self.add(name, "ReadVariableOp", [variable, *dict.fromkeys(controls)], like)
-        node.attr["dtype"].type = _base_type(self.variables[variable])
+    def read(self, name: str, reference: str, controls: Iterable[str], like: node_def_pb2.NodeDef) -> None:
+        """Adds a read of the variable behind a reference."""
+        waits = dict.fromkeys([*self.order_of(reference), *controls])
+        node = self.add(name, "ReadVariableOp", [self.handle_of(reference), *waits], like)
+        node.attr["dtype"].type = self.type_of(reference)
+
+    def type_of(self, reference: str) -> types_pb2.DataType:
+        return _base_type(self.variables[self.variable_of(reference) or ""])
 
     def run(self) -> list[node_def_pb2.NodeDef]:
         for node in self.nodes:
             data = [name for name in node.input if not name.startswith("^")]
             controls = [name for name in node.input if name.startswith("^")]
-            if node.name in self.variables:
+            refers = bool(data) and self.variable_of(data[0]) is not None
+            if node.op in _RENAMED or (data and node.op in _CARRIERS and self.root_of(data[0], self.strings)):
+                self.rename(node)
+            elif node.name in self.variables:
                 self.handle(node)
-            elif node.name in self.writers and self.variable_of(node.name) is not None:
+            elif node.name in self.writers and refers:
                 self.write(node, data, controls)
             elif not any(self.variable_of(name) for name in data):
                 self.out.append(node)
-            elif node.op in ("Identity", "RefIdentity") and len(data) == 1:
-                variable = self.variable_of(data[0]) or ""
-                self.read(node.name, variable, [*self.order_of(data[0]), *controls], node)
-            elif node.op == "IsVariableInitialized":
-                variable = self.variable_of(data[0]) or ""
-                self.add(
-                    node.name, "VarIsInitializedOp", [variable, *self.order_of(data[0]), *controls], node
-                )
+            elif refers and node.op in _CARRIERS:
+                inputs = [self.handle_of(data[0]), *self.values(node, data[1:], controls)]
+                new = self.add(node.name, _CARRIERS[node.op], [*inputs, *self.order_of(data[0]), *controls], node)
+                for key, value in node.attr.items():
+                    new.attr[key].CopyFrom(value)
+                new.attr["T"].type = types_pb2.DT_RESOURCE
+            elif refers and node.op in ("Identity", "RefIdentity", "DestroyTemporaryVariable") and len(data) == 1:
+                self.read(node.name, data[0], controls, node)
+            elif refers and node.op == "IsVariableInitialized":
+                inputs = [self.handle_of(data[0]), *self.order_of(data[0]), *controls]
+                self.add(node.name, "VarIsInitializedOp", inputs, node)
+            elif refers and node.op == "CountUpTo":
+                inputs = [self.handle_of(data[0]), *self.order_of(data[0]), *controls]
+                new = self.add(node.name, "ResourceCountUpTo", inputs, node)
+                new.attr["limit"].CopyFrom(node.attr["limit"])
+                new.attr["T"].type = self.type_of(data[0])
             else:
-                inputs = self.values(node, data, controls)
-                del node.input[:]
-                node.input.extend(inputs + controls)
-                self.out.append(node)
+                new = node_def_pb2.NodeDef()
+                new.CopyFrom(node)
+                if node.op == "RefMerge":
+                    new.op = "Merge"
+                    new.attr["T"].type = enum_from_dtype(dtype_from_enum(node.attr["T"].type))
+                del new.input[:]
+                new.input.extend(self.values(node, data, controls) + controls)
+                self.out.append(new)
         return self.out
+
+    def rename(self, node: node_def_pb2.NodeDef) -> None:
+        """Turns a node that makes, uses or hands on a reference to a string into one with a resource."""
+        new = node_def_pb2.NodeDef()
+        new.CopyFrom(node)
+        if node.op in _CARRIERS:
+            new.op = _CARRIERS[node.op]
+            new.attr["T"].type = types_pb2.DT_RESOURCE
+        else:
+            new.op = _RENAMED[node.op]
+        if node.op == "Stack":
+            size = integers(self.unique(f"{node.name}/max_size"), -1)
+            constant = node_def_pb2.NodeDef(name=size.name, op=size.op, device=node.device)
+            for key, value in size.attrs.items():
+                constant.attr[key].CopyFrom(value)
+            self.out.append(constant)
+            new.input.insert(0, size.name)
+        self.out.append(new)
 
     def handle(self, node: node_def_pb2.NodeDef) -> None:
         new = self.add(node.name, "VarHandleOp", [name for name in node.input if name.startswith("^")], node)
@@ -136,16 +250,16 @@ class _Translator:
             if key in node.attr:
                 new.attr[key].CopyFrom(node.attr[key])
         new.attr["dtype"].type = _base_type(node)
+        if node.op == _TEMPORARY and not new.attr["shared_name"].s:
+            new.attr["shared_name"].s = f"{node.name}/temporary".encode()
 
     def values(self, node: node_def_pb2.NodeDef, data: list[str], controls: list[str]) -> list[str]:
         """The inputs of a node, with reads in place of references."""
         inputs = []
         for i, name in enumerate(data):
-            variable = self.variable_of(name)
-            if variable is not None:
-                order = self.order_of(name)
-                name = self.unique(f"{node.name}/ref_{i}")
-                self.read(name, variable, [*order, *controls], node)
+            if self.variable_of(name) is not None:
+                reference, name = name, self.unique(f"{node.name}/ref_{i}")
+                self.read(name, reference, controls, node)
             inputs.append(name)
         return inputs
 
@@ -156,11 +270,10 @@ class _Translator:
         order: list[str] = []
         plain: list[str] = []
         for i, name in enumerate(data):
-            variable = self.variable_of(name)
             takes_handle = i < len(definition.inputs) and definition.inputs[i].dtype is resource
-            if takes_handle and variable is not None:
+            if takes_handle and self.variable_of(name) is not None:
                 order += self.order_of(name)
-                inputs.append(variable)
+                inputs.append(self.handle_of(name))
                 plain.append("")
             else:
                 inputs.append("")
@@ -175,14 +288,14 @@ class _Translator:
             key = "dtype" if key == "T" and "dtype" in definition.attrs else key
             if key in definition.attrs:
                 write.attr[key].CopyFrom(value)
-        self.read(node.name, self.variable_of(node.name) or "", [f"^{write.name}"], node)
+        self.read(node.name, node.name, [f"^{write.name}"], node)
 
 
-def translate(nodes: list[node_def_pb2.NodeDef]) -> list[node_def_pb2.NodeDef]:
-    """Returns the nodes with reference variables turned into resource variables.
+def translate(nodes: Sequence[node_def_pb2.NodeDef]) -> list[node_def_pb2.NodeDef]:
+    """Returns the nodes with references turned into resources.
 
     A write whose first input is no variable, or whose op has no resource form here, is left as it is.
     """
-    if not any(node.op in _VARIABLES for node in nodes):
-        return nodes
+    if not any(node.op in _VARIABLES or node.op in _RENAMED for node in nodes):
+        return list(nodes)
     return _Translator(nodes).run()
