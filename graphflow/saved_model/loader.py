@@ -12,8 +12,8 @@ from typing import Any
 from graphflow.graph import Graph, Operation, Tensor
 from graphflow.saved_model import constants
 from graphflow.serialization import saved_model
-from graphflow.serialization.graph_import import parse_input
 from graphflow.serialization.meta_graph import import_scoped_meta_graph
+from graphflow.serialization.regions import parse_input
 from graphflow.session import Session
 from graphflow.train.saver import Saver
 

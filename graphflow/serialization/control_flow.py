@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from graphflow.serialization import list_objects
-from graphflow.serialization.proto import attr_value_pb2, function_pb2, node_def_pb2, types_pb2
+from graphflow.serialization.proto import function_pb2, node_def_pb2, types_pb2
 from graphflow.serialization.regions import (
     ARG,
     MOST_NESTED,
@@ -109,7 +109,7 @@ class _Frame:
     def __init__(self, name: str, parent: _Frame | None) -> None:
         self.name = name
         self.parent = parent
-        self.depth = 0 if parent is None else parent.depth + 1
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.members: list[Node] = []
         self.enters: list[Node] = []
         self.exits: list[Node] = []
@@ -153,11 +153,17 @@ class _Loops:
                 frame, first = other, source
             frame = frame or self.root
             if node.op in FRAME_OPS and len(node.inputs) != 1:
-                raise ValueError(f"node {node.name!r} ({node.op}) has {len(node.inputs)} inputs, it takes one")
+                raise ValueError(
+                    f"node {node.name!r} ({node.op}) has {len(node.inputs)} inputs, it takes one"
+                )
             frame.members.append(node)
             lives_in[node] = frame
             if node.op == "Enter":
-                name = node.attrs["frame_name"].s.decode("utf-8", "replace") if "frame_name" in node.attrs else ""
+                name = (
+                    node.attrs["frame_name"].s.decode("utf-8", "replace")
+                    if "frame_name" in node.attrs
+                    else ""
+                )
                 if not name:
                     raise ValueError(f"node {node.name!r} (Enter): it lacks the attribute 'frame_name'")
                 child = frames.get((frame, name))
@@ -177,11 +183,11 @@ class _Loops:
                 lives_in[node] = frame.parent
         for frame in frames.values():
             for node in frame.members:
-                for source in node.inputs if node.op == "Merge" else ():
-                    if _is_next(source[0], node) and lives_in[source[0]] is not frame:
+                for before, _ in node.inputs if node.op == "Merge" else ():
+                    if _is_next(before, node) and lives_in[before] is not frame:
                         raise ValueError(
                             f"node {node.name!r} (Merge) of {_of_frame(frame)} gets its next value from "
-                            f"{source[0].name!r}, which is in {_of_frame(lives_in[source[0]])}"
+                            f"{before.name!r}, which is in {_of_frame(lives_in[before])}"
                         )
         return list(frames.values())
 
@@ -258,10 +264,6 @@ class _Loops:
         )
         loop.controls = list(dict.fromkeys(c for enter in enters for c in enter.controls))
         loop.bodies = (cond, body)
-        shapes = attr_value_pb2.AttrValue()
-        for _ in enters:
-            shapes.list.shape.add(unknown_rank=True)
-        loop.attrs["output_shapes"] = shapes
         if "parallel_iterations" in enters[0].attrs:
             loop.attrs["parallel_iterations"] = enters[0].attrs["parallel_iterations"]
         gone = set(frame.enters)
@@ -296,14 +298,17 @@ class _Loops:
                     f"NextIterations among its {len(node.inputs)} inputs, a variable of a loop has one of each"
                 )
             if enters[0] in enter_of:
-                raise ValueError(f"node {enters[0].name!r} (Enter) begins two variables of {_of_frame(frame)}")
+                raise ValueError(
+                    f"node {enters[0].name!r} (Enter) begins two variables of {_of_frame(frame)}"
+                )
             found.append((enters[0], node, nexts[0]))
             enter_of[enters[0]] = node
         for enter in frame.enters:
             constant = "is_constant" in enter.attrs and enter.attrs["is_constant"].b
             if enter not in enter_of and not constant:
                 raise ValueError(
-                    f"node {enter.name!r} (Enter) of {_of_frame(frame)} is neither constant nor merged with a next value"
+                    f"node {enter.name!r} (Enter) of {_of_frame(frame)} is neither constant nor merged with a next "
+                    "value"
                 )
         return found, enter_of
 
@@ -324,13 +329,13 @@ class _Loops:
         cond.nodes = [twin[node] for node in wanted]
         source, output = value.get(decider.inputs[0], decider.inputs[0])
         if source not in twin:
-            raise ValueError(f"node {decider.name!r} (LoopCond) decides by {source.name!r}, which is not in the loop")
+            raise ValueError(
+                f"node {decider.name!r} (LoopCond) decides by {source.name!r}, which is not in the loop"
+            )
         cond.results = [(twin[source], output)]
         return cond
 
-    def rebind(
-        self, node: Node, members: set[Node], value: Mapping[Ref, Ref], frame: _Frame
-    ) -> None:
+    def rebind(self, node: Node, members: set[Node], value: Mapping[Ref, Ref], frame: _Frame) -> None:
         """Lets a node of a loop take the loop's arguments; waits for what is no member fall away."""
         inputs = [value.get(ref, ref) for ref in node.inputs]
         for (source, _), (old, output) in zip(inputs, node.inputs, strict=True):
@@ -502,7 +507,9 @@ class _Branches:
             path = self.path_of(ref)
             needed = None if needed is None or path is None else _join(needed, path)
         if needed is None:
-            raise ValueError(f"the results of {self.region.results[0][0].name!r} and others are never there together")
+            raise ValueError(
+                f"the results of {self.region.results[0][0].name!r} and others are never there together"
+            )
         while needed is not self.empty:
             assert needed is not None and needed.pred is not None
             self.assumed[needed.pred] = needed.branch
@@ -769,7 +776,9 @@ class _Taker:
         for end in ends:
             self.controls.update(dict.fromkeys(end.before))
         self.node.controls = [
-            c for c in self.controls if c.op != ARG and self.branches.taken.get(c, (None, 0))[0] is not self.node
+            c
+            for c in self.controls
+            if c.op != ARG and self.branches.taken.get(c, (None, 0))[0] is not self.node
         ]
 
     def take(self, stack: list[Node], branch: int, side: _Path) -> list[Node]:

@@ -6,25 +6,26 @@ A function is read when an operation that calls it is made: only then is known w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from graphflow.errors import ShapeError
 from graphflow.function import FuncGraph, Function, functions_of, library_of, register_function
 from graphflow.graph import Graph, Operation, Tensor
-from graphflow.opdef import registered_ops
-from graphflow.ops.functional import called_operations, is_stateful
+from graphflow.ops.functional import alike, called_operations, is_stateful
 from graphflow.serialization.proto import function_pb2, node_def_pb2
+from graphflow.serialization.regions import MOST_NESTED
+from graphflow.serialization.signatures import output_names
 from graphflow.serialization.tensor_proto import (
     dtype_from_enum,
     enum_from_dtype,
     shape_from_proto,
     shape_to_proto,
 )
-from graphflow.shapes import TensorShape
+from graphflow.shapes import UNKNOWN, TensorShape
 
 _SHAPES = "_output_shapes"
-_MOST_DEPTH = 200  # functions that call one another; no honest model comes near
-_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_MOST_RELAXATIONS = 6
 
 
 # -- writing --------------------------------------------------------------------------------------------------
@@ -116,23 +117,27 @@ class FunctionLibrary:
     """The functions of a file, made when they are called.
 
     Args:
-      library: the file's functions.
+      functions: the file's functions.
       make: adds nodes to a graph; gives the operations by name.
     """
 
-    def __init__(self, library: function_pb2.FunctionDefLibrary, make: MakeNodes) -> None:
-        self.defs = {function.signature.name: function for function in library.function}
+    def __init__(self, functions: Iterable[function_pb2.FunctionDef], make: MakeNodes) -> None:
+        self.defs = {function.signature.name: function for function in functions}
         self._make = make
         self._made: dict[Any, Function] = {}
+        self._flat: dict[str, tuple[list[node_def_pb2.NodeDef], list[tuple[str, int]]]] = {}
         self._open: list[str] = []
 
-    def get(self, name: str, graph: Graph, inputs: Sequence[Tensor]) -> Function:
+    def get(
+        self, name: str, graph: Graph, inputs: Sequence[Tensor], shapes: Sequence[TensorShape] | None = None
+    ) -> Function:
         """Returns a function of the file as one of `graph`.
 
         Args:
           name: its name.
           graph: the graph around it.
           inputs: what it is called with; of handles it is known which variable they belong to.
+          shapes: what is known of the shapes of its arguments; default: the inputs' shapes, unless it refuses them.
 
         Raises:
           ValueError: if the file lacks it, it calls itself, or it makes no sense.
@@ -140,28 +145,103 @@ class FunctionLibrary:
         definition = self.defs.get(name)
         if definition is None:
             raise ValueError(f"it calls the function {name!r}, which the library lacks")
-        key = (name, graph, tuple(tensor._handle for tensor in inputs))
-        if key in self._made:
-            return self._made[key]
         if name in self._open:
             raise ValueError(f"the function {name!r} calls itself")
-        if len(self._open) >= _MOST_DEPTH:
-            raise ValueError(f"functions call one another more than {_MOST_DEPTH} deep")
+        if len(self._open) >= MOST_NESTED:
+            raise ValueError(f"functions call one another more than {MOST_NESTED} deep")
         if len(inputs) != len(definition.signature.input_arg):
             raise ValueError(
                 f"it gives {len(inputs)} inputs to the function {name!r}, which takes"
                 f" {len(definition.signature.input_arg)}"
             )
+        if shapes is None:
+            shapes = [tensor.shape for tensor in inputs]
+            try:
+                return self._get(definition, graph, inputs, shapes)
+            except ShapeError:
+                # A branch may not fit the very sizes for which it is not taken.
+                return self._get(definition, graph, inputs, [UNKNOWN] * len(inputs))
+        return self._get(definition, graph, inputs, shapes)
+
+    def get_loop(
+        self,
+        cond: str,
+        body: str,
+        graph: Graph,
+        inputs: Sequence[Tensor],
+        output_shapes: Sequence[TensorShape],
+    ) -> tuple[Function, Function]:
+        """Returns the two functions of a loop whose arguments have the shapes that they have in every turn.
+
+        Args:
+          cond, body: their names.
+          graph: the graph around them.
+          inputs: the loop's variables before it.
+          output_shapes: the shapes that the file says the variables have; empty: it does not.
+
+        Raises:
+          ValueError: as of `get`.
+        """
+        shapes = list(output_shapes) or [tensor.shape for tensor in inputs]
+        if len(shapes) != len(inputs):
+            raise ValueError(f"it has {len(shapes)} output_shapes and {len(inputs)} inputs")
+        library = library_of(graph)
+        for attempt in range(_MOST_RELAXATIONS + 1):
+            known = set(library)
+            try:
+                made = self.get(body, graph, inputs, shapes)
+            except ShapeError:
+                if attempt == _MOST_RELAXATIONS:
+                    raise
+                made = None
+            if made is not None and len(made.outputs) != len(shapes):
+                break  # the operation itself says what is wrong with that
+            relaxed = shapes
+            if attempt < _MOST_RELAXATIONS - 1 and made is not None:
+                pairs = zip(shapes, made.outputs, strict=True)
+                relaxed = [alike([shape, output.shape]) for shape, output in pairs]
+            elif made is None or attempt == _MOST_RELAXATIONS - 1:
+                relaxed = [UNKNOWN] * len(shapes)
+            if made is not None and relaxed == shapes:
+                break
+            # Of no use: its variables change their shapes in a turn.
+            for name in library.keys() - known:
+                del library[name]
+            self._made = {key: function for key, function in self._made.items() if function.name in library}
+            shapes = relaxed
+        assert made is not None
+        return self.get(cond, graph, inputs, shapes), made
+
+    def _get(
+        self,
+        definition: function_pb2.FunctionDef,
+        graph: Graph,
+        inputs: Sequence[Tensor],
+        shapes: Sequence[TensorShape],
+    ) -> Function:
+        name = definition.signature.name
+        handles = tuple(tensor._handle for tensor in inputs)
+        key = (name, graph, handles, tuple(shape.as_tuple() for shape in shapes))
+        if key in self._made:
+            return self._made[key]
         self._open.append(name)
         try:
-            made = self._made[key] = self._read(definition, graph, inputs)
+            made = self._made[key] = self._read(definition, graph, inputs, shapes)
+        except ShapeError as error:
+            raise ShapeError(f"function {name!r}: {error}") from None
         except ValueError as error:
             raise ValueError(f"function {name!r}: {error}") from None
         finally:
             self._open.pop()
         return made
 
-    def _read(self, definition: function_pb2.FunctionDef, graph: Graph, inputs: Sequence[Tensor]) -> Function:
+    def _read(
+        self,
+        definition: function_pb2.FunctionDef,
+        graph: Graph,
+        inputs: Sequence[Tensor],
+        shapes: Sequence[TensorShape],
+    ) -> Function:
         signature = definition.signature
         library = library_of(graph)
         name, count = signature.name, 1
@@ -173,26 +253,32 @@ class FunctionLibrary:
         given: dict[str, Tensor] = {}
         for i, (arg, tensor) in enumerate(zip(signature.input_arg, inputs, strict=True)):
             if not arg.type:
-                raise ValueError(f"argument {arg.name!r} has no type of its own, which is not supported")
+                raise ValueError(f"argument {arg.name!r} has no type")
+            if arg.name in given:
+                raise ValueError(f"it has two arguments called {arg.name!r}")
             dtype = dtype_from_enum(arg.type)
             if dtype is not tensor.dtype:
                 raise ValueError(f"argument {arg.name!r} is {dtype.name}, it is given {tensor.dtype.name}")
-            given[arg.name] = inner.add_input(dtype, _shape_of(definition, i), arg.name, handle=tensor)
-        nodes = [self._plain(node, definition) for node in definition.node_def]
+            shape = _shape_of(definition, i)
+            if shape.is_compatible_with(shapes[i]):
+                shape = shape.merge_with(shapes[i])
+            given[arg.name] = inner.add_input(dtype, shape, arg.name, handle=tensor)
+        nodes, results = self._flattened(definition)
         made = self._make(inner, nodes, given)
         outputs = []
-        for arg in signature.output_arg:
-            if arg.name not in definition.ret:
-                raise ValueError(f"it returns no {arg.name!r}")
-            reference = _flat(definition.ret[arg.name], definition)
-            source, _, index = reference.partition(":")
+        for (source, index), arg in zip(results, signature.output_arg, strict=True):
+            operation = made.get(source)
             if source in given:
                 outputs.append(given[source])
-                continue
-            operation = made.get(source)
-            if operation is None or int(index or 0) >= len(operation.outputs):
+            elif operation is not None and index < len(operation.outputs):
+                outputs.append(operation.outputs[index])
+            else:
                 raise ValueError(f"it returns {definition.ret[arg.name]!r}, which it does not make")
-            outputs.append(operation.outputs[int(index or 0)])
+        for output, arg in zip(outputs, signature.output_arg, strict=True):
+            if output.dtype is not dtype_from_enum(arg.type):
+                raise ValueError(
+                    f"it returns {output.dtype.name} as {arg.name!r}, which is {dtype_from_enum(arg.type).name}"
+                )
         waits = [made[node] for node in sorted(set(definition.control_ret.values())) if node in made]
         # TensorFlow runs every operation of a function that acts, returned or not.
         acting = [op for op in made.values() if op.op_def.effects in ("writes", "host") and op not in waits]
@@ -200,70 +286,61 @@ class FunctionLibrary:
             Function(name, inner, tuple(inner.inputs), tuple(outputs), (*waits, *acting))
         )
 
-    def _plain(
-        self, node: node_def_pb2.NodeDef, definition: function_pb2.FunctionDef
-    ) -> node_def_pb2.NodeDef:
-        """A node of a function as one of a graph: its inputs by number."""
-        made = node_def_pb2.NodeDef()
-        made.CopyFrom(node)
-        del made.input[:]
+    def _flattened(
+        self, definition: function_pb2.FunctionDef
+    ) -> tuple[list[node_def_pb2.NodeDef], list[tuple[str, int]]]:
+        """The nodes of a function as those of a graph, their inputs by number, and its results."""
+        name = definition.signature.name
+        if name in self._flat:
+            return self._flat[name]
         arguments = {arg.name for arg in definition.signature.input_arg}
-        inner = {other.name for other in definition.node_def}
-        for reference in node.input:
-            if reference.startswith("^") and reference[1:] in arguments and reference[1:] not in inner:
-                continue
-            made.input.append(_flat(reference, definition))
-        if node.op in self.defs:
-            called = self.defs[node.op]
-            made.op = "StatefulPartitionedCall"
-            made.attr["f"].func.name = node.op
-            for key, args in (("Tin", called.signature.input_arg), ("Tout", called.signature.output_arg)):
-                made.attr[key].list.SetInParent()
-                made.attr[key].list.type.extend([arg.type for arg in args])
-        return made
+        starts: dict[str, dict[str, int]] = {}
+        for node in definition.node_def:
+            if node.name in starts or node.name in arguments:
+                raise ValueError(f"it has two nodes called {node.name!r}")
+            at = starts[node.name] = {}
+            for i, output in enumerate(output_names(node.op, node.attr, self.defs)):
+                at.setdefault(output, i)
+
+        def flat(reference: str) -> tuple[str, int]:
+            source, _, rest = reference.partition(":")
+            if source in arguments:
+                return source, 0
+            if source not in starts:
+                raise ValueError(f"it refers to {reference!r}, which it does not define")
+            output, _, index = rest.partition(":")
+            if not output or output.isdecimal():
+                return source, int(output or 0)
+            if output not in starts[source]:
+                raise ValueError(f"it refers to {reference!r}, an output that its node lacks")
+            return source, starts[source][output] + (int(index) if index.isdecimal() else 0)
+
+        nodes = []
+        for node in definition.node_def:
+            made = node_def_pb2.NodeDef()
+            made.CopyFrom(node)
+            del made.input[:]
+            for reference in node.input:
+                if not reference.startswith("^"):
+                    source, index = flat(reference)
+                    made.input.append(f"{source}:{index}" if index else source)
+                elif reference[1:] not in arguments:
+                    made.input.append(reference)
+            nodes.append(made)
+        results = []
+        for arg in definition.signature.output_arg:
+            if arg.name not in definition.ret:
+                raise ValueError(f"it returns no {arg.name!r}")
+            results.append(flat(definition.ret[arg.name]))
+        self._flat[name] = nodes, results
+        return nodes, results
 
 
 def _shape_of(definition: function_pb2.FunctionDef, index: int) -> TensorShape:
     attrs = definition.arg_attr[index].attr if index in definition.arg_attr else {}
     if _SHAPES in attrs and len(attrs[_SHAPES].list.shape) == 1:
         return shape_from_proto(attrs[_SHAPES].list.shape[0])
-    return TensorShape(None)
-
-
-def _flat(reference: str, definition: function_pb2.FunctionDef) -> str:
-    """A reference as in a GraphDef: `node:output:index` becomes `node:number`."""
-    if reference.startswith("^"):
-        return reference
-    name, _, rest = reference.partition(":")
-    if not rest or rest.isdecimal():
-        return reference
-    output, _, index = rest.partition(":")
-    node = next((node for node in definition.node_def if node.name == name), None)
-    if node is None:
-        return name
-    first = _starts(node).get(output, 0)
-    return f"{name}:{first + int(index or 0)}"
-
-
-def _starts(node: node_def_pb2.NodeDef) -> dict[str, int]:
-    """Where each named output of a node begins among all its outputs."""
-    starts: dict[str, int] = {}
-    at = 0
-    for name, count in _counts(node):
-        starts[name] = at
-        at += count
-    return starts
-
-
-def _counts(node: node_def_pb2.NodeDef) -> Iterator[tuple[str, int]]:
-    definition = registered_ops().get(node.op)
-    for output in definition.outputs if definition is not None else ():
-        count = 1
-        if output.number_attr:
-            count = node.attr[output.number_attr].i if output.number_attr in node.attr else 0
-        elif output.type_list_attr:
-            count = len(node.attr[output.type_list_attr].list.type)
-        yield output.name, count
+    return UNKNOWN
 
 
 __all__ = ["FunctionLibrary", "function_to_def", "functions_under"]

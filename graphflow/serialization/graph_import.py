@@ -11,21 +11,22 @@ from typing import Any
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from graphflow.dtypes import as_dtype
-from graphflow.errors import DataLossError, NotFoundError
+from graphflow.dtypes import as_dtype, float32
+from graphflow.errors import DataLossError, NotFoundError, ShapeError
+from graphflow.function import library_of
 from graphflow.graph import Graph, Operation, Tensor, canonical_device, get_default_graph, name_scope
 from graphflow.opdef import OpDef, check_attr, convert_to_tensor, describe, make_operation, registered_ops
-from graphflow.serialization import functions, ref_variables
 from graphflow.serialization.attr_value import attr_from_proto
 from graphflow.serialization.function_def import FunctionLibrary
 from graphflow.serialization.graph_def import PRODUCER
+from graphflow.serialization.preparation import listed, prepare
 from graphflow.serialization.proto import function_pb2, graph_pb2, node_def_pb2, op_def_pb2
+from graphflow.serialization.regions import parse_input
 
 # Newer files that need more than this say so in their min_consumer.
 CONSUMER = 4096
 _VALID_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*$")
 _MOST_OUTPUTS = 1 << 16
-_MOST_LISTED = 20
 
 # Kept by TensorFlow for debugging; they say nothing that inference does not.
 _IGNORED_ATTRS = frozenset({"_output_shapes"})
@@ -98,38 +99,6 @@ def read_graph_def(path: str) -> graph_pb2.GraphDef:
     return message
 
 
-def _list(items: Iterable[str]) -> str:
-    items = list(items)
-    shown = "; ".join(items[:_MOST_LISTED])
-    return shown + (f"; and {len(items) - _MOST_LISTED} more" if len(items) > _MOST_LISTED else "")
-
-
-def unknown_ops(nodes: Iterable[node_def_pb2.NodeDef]) -> dict[str, list[str]]:
-    """Returns the op types that are not registered, each with the names of its nodes."""
-    known = registered_ops()
-    found: dict[str, list[str]] = {}
-    for node in nodes:
-        if node.op not in known:
-            found.setdefault(node.op, []).append(node.name)
-    return found
-
-
-def parse_input(text: str) -> tuple[str, int]:
-    """Returns `(node, output)` of an input of a NodeDef; the output of a control input is -1."""
-    if text.startswith("^"):
-        return text[1:], -1
-    name, colon, index = text.rpartition(":")
-    if colon and index.isdecimal():
-        return name, int(index)
-    return text, 0
-
-
-def prepare(graph_def: graph_pb2.GraphDef) -> list[node_def_pb2.NodeDef]:
-    """Returns the nodes with functions put in place and reference variables translated."""
-    nodes = list(functions.inline(list(graph_def.node), graph_def.library))
-    return ref_variables.translate(nodes)
-
-
 def check_versions(graph_def: graph_pb2.GraphDef) -> None:
     """Raises ValueError if a graph asks for another reader."""
     versions = graph_def.versions
@@ -161,6 +130,7 @@ class _Importer:
         self.library = library
         self.ops = registered_ops()
         self.first = graph._last_id
+        self.known_functions = set(library_of(graph))
         self.new_names: list[str] = []
         self.used: set[str] = set()
         self.made: dict[str, Operation] = {}
@@ -192,6 +162,9 @@ class _Importer:
                     ]
         for name in self.new_names:
             del graph._names_in_use[name]
+        functions = library_of(graph)
+        for name in functions.keys() - self.known_functions:
+            del functions[name]
 
     def mapped(self, name: str, output: int) -> str | None:
         """The key of `input_map` that takes the place of an input, if there is one."""
@@ -209,14 +182,6 @@ class _Importer:
             if node.name in self.index:
                 raise ValueError(f"the graph has two nodes called {node.name!r}")
             self.index[node.name] = i
-        missing = unknown_ops(self.nodes)
-        if missing:
-            counted = sorted(missing.items(), key=lambda item: (-len(item[1]), item[0]))
-            kinds = [
-                f"{op_type} ({len(names)}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-                for op_type, names in counted
-            ]
-            raise ValueError(f"the graph has nodes of {len(missing)} unknown op types: {_list(kinds)}")
         dangling: list[str] = []
         for node in self.nodes:
             parsed = [parse_input(text) for text in node.input]
@@ -229,7 +194,7 @@ class _Importer:
                 if self.mapped(name, output) is None and name not in self.index:
                     dangling.append(f"{node.name!r} takes {text!r}")
         if dangling:
-            raise ValueError(f"the graph has inputs from nodes that it lacks: {_list(dangling)}")
+            raise ValueError(f"the graph has inputs from nodes that it lacks: {listed(dangling)}")
 
     def order(self) -> list[int]:
         """Indices of the nodes, inputs first; otherwise as in the file.
@@ -274,10 +239,13 @@ class _Importer:
         try:
             self.made[node.name] = self.build(node, parsed)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"node {node.name!r} ({node.op}): {error}") from None
+            kind = ShapeError if isinstance(error, ShapeError) else ValueError
+            raise kind(f"node {node.name!r} ({node.op}): {error}") from None
 
     def build(self, node: node_def_pb2.NodeDef, parsed: list[tuple[str, int]]) -> Operation:
-        definition = self.ops[node.op]
+        definition = self.ops.get(node.op)
+        if definition is None:
+            raise ValueError("there is no such op")
         inputs: list[Tensor] = []
         controls: list[Operation] = []
         for name, output in parsed:
@@ -319,15 +287,19 @@ class _Importer:
 
     def find_functions(self, definition: OpDef, attrs: dict[str, Any], inputs: list[Tensor]) -> None:
         """Puts functions where an operation's attributes name them."""
+        if self.library is None:
+            raise ValueError("it calls a function, and there is no library")
+        if definition.name in ("While", "StatelessWhile"):
+            attrs["cond"], attrs["body"] = self.library.get_loop(
+                attrs["cond"], attrs["body"], self.graph, inputs, attrs["output_shapes"]
+            )
+            return
         given = inputs[1:] if definition.inputs[0].name in ("cond", "branch_index") else inputs
         for attr in definition.attrs.values():
-            if "func" not in attr.kind:
-                continue
-            if self.library is None:
-                raise ValueError(f"it calls the function {attrs[attr.name]!r}, which the library lacks")
-            names = attrs[attr.name] if attr.kind.startswith("list(") else (attrs[attr.name],)
-            found = tuple(self.library.get(name, self.graph, given) for name in names)
-            attrs[attr.name] = found if attr.kind.startswith("list(") else found[0]
+            if "func" in attr.kind:
+                names = attrs[attr.name] if attr.kind.startswith("list(") else (attrs[attr.name],)
+                found = tuple(self.library.get(name, self.graph, given) for name in names)
+                attrs[attr.name] = found if attr.kind.startswith("list(") else found[0]
 
     def full_name(self, name: str) -> str:
         full = f"{self.prefix}/{name}" if self.prefix else name
@@ -410,7 +382,7 @@ class _Importer:
             raise ValueError(f"its value is {as_dtype(value.dtype).name}, its dtype {attrs['dtype'].name}")  # type: ignore[union-attr]
 
 
-def _function_library(library: function_pb2.FunctionDefLibrary, outer: _Importer) -> FunctionLibrary:
+def _function_library(functions: Sequence[function_pb2.FunctionDef], outer: _Importer) -> FunctionLibrary:
     def make(
         graph: Graph, nodes: Sequence[node_def_pb2.NodeDef], given: Mapping[str, Tensor]
     ) -> dict[str, Operation]:
@@ -419,7 +391,7 @@ def _function_library(library: function_pb2.FunctionDefLibrary, outer: _Importer
             importer.run()
             return importer.made
 
-    return FunctionLibrary(library, make)
+    return FunctionLibrary(functions, make)
 
 
 def import_graph_def(
@@ -432,7 +404,8 @@ def import_graph_def(
 ) -> list[Any] | None:
     """Adds the nodes of a GraphDef to the default graph.
 
-    Functions that nodes call are put in place, and reference variables become resource variables.
+    Reference variables become resource variables, and control flow of TF1 (Switch, Merge, Enter, …) becomes If and
+    While: what stood inside of a branch or a loop is then in a function.
 
     Args:
       graph_def: a GraphDef (of graphflow or TensorFlow), or its bytes.
@@ -454,21 +427,25 @@ def import_graph_def(
     if producer_op_list is not None:
         op_list = as_message(producer_op_list, op_def_pb2.OpList, "producer_op_list")
         producers = {op.name: op for op in op_list.op}
-    check_versions(proto)
-    copy = graph_pb2.GraphDef()
-    copy.CopyFrom(proto)
-    return import_nodes(prepare(copy), input_map, return_elements, name, producers, copy.library)
+    return import_graph(proto, input_map, return_elements, name, producers)
 
 
-def import_nodes(
-    nodes: Sequence[node_def_pb2.NodeDef],
+def import_graph(
+    graph_def: graph_pb2.GraphDef,
     input_map: Mapping[str, Any] | None = None,
     return_elements: Sequence[str] | None = None,
     name: str | None = None,
     producer_ops: Mapping[str, op_def_pb2.OpDef] | None = None,
-    library: function_pb2.FunctionDefLibrary | None = None,
+    roots: Iterable[str] | None = None,
 ) -> list[Any] | None:
-    """Adds prepared nodes to the default graph; see `import_graph_def`."""
+    """Adds the nodes of a GraphDef to the default graph; see `import_graph_def`.
+
+    Args:
+      graph_def, input_map, return_elements, name: as there.
+      producer_ops: the ops as the writer knew them, by type.
+      roots: names of the nodes that matter; if given, nodes of unknown types that none of them needs are left out.
+    """
+    check_versions(graph_def)
     if input_map is not None and not all(isinstance(key, str) for key in input_map):
         raise TypeError("input_map must be a dictionary mapping strings to Tensor objects.")
     if return_elements is not None and not all(isinstance(item, str) for item in return_elements):
@@ -481,8 +458,10 @@ def import_nodes(
             with graph.name_scope("_inputs" if prefix else "inputs"):
                 for key, value in input_map.items():
                     mapped[key] = value if key.startswith("^") else convert_to_tensor(value)
+        outside = {key: getattr(value, "dtype", float32).as_datatype_enum for key, value in mapped.items()}
+        nodes, functions = prepare(graph_def, outside, roots)
         importer = _Importer(graph, nodes, prefix, mapped, producer_ops or {})
-        importer.library = None if library is None else _function_library(library, importer)
+        importer.library = _function_library(functions, importer)
         importer.run()
     unused = [key for key in mapped if key not in importer.used]
     if unused:

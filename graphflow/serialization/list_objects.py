@@ -228,8 +228,12 @@ class _Threader:
         made = set(self.order)
         gone = {node for node, _ in [*self.handles, *self.flows] if node not in made}
         for node in self.order:
-            node.controls = [self.replaced.get(c, c) for c in node.controls if c not in gone or c in self.replaced]
-        self.region.waits = [self.replaced.get(c, c) for c in self.region.waits if c not in gone or c in self.replaced]
+            node.controls = [
+                self.replaced.get(c, c) for c in node.controls if c not in gone or c in self.replaced
+            ]
+        self.region.waits = [
+            self.replaced.get(c, c) for c in self.region.waits if c not in gone or c in self.replaced
+        ]
         self.region.nodes = self.order
 
     def result(self, i: int, ref: Ref) -> Ref:
@@ -293,7 +297,12 @@ class _Threader:
         """Pushes the list that a handle names in the end."""
         before = self.list_of(node, (holder, ""))
         ref = self.new(
-            node, "push", "TensorListPushBack", [before, element], [_VARIANT], element_dtype=type_attr(_VARIANT)
+            node,
+            "push",
+            "TensorListPushBack",
+            [before, element],
+            [_VARIANT],
+            element_dtype=type_attr(_VARIANT),
         )
         self.set((holder, ""), ref)
 
@@ -536,12 +545,9 @@ class _Threader:
         for part in inside:
             part.hand(keys, kept, dropped)
         body.region.results = [body.region.results[i] for i in kept] + [body.list_of(key) for key in keys]
-        shapes = attr_value_pb2.AttrValue()
-        for _ in range(len(kept) + len(keys)):
-            shapes.list.shape.add(unknown_rank=True)
         made = Node(
             node.name, node.op, [node.inputs[i] for i in kept] + lists,
-            [node.types[i] for i in kept] + [_VARIANT] * len(keys), node.attrs | {"output_shapes": shapes}, node.device,
+            [node.types[i] for i in kept] + [_VARIANT] * len(keys), node.attrs, node.device,
         )  # fmt: skip
         self.put_in_place(node, made, kept)
         for i in dropped:
@@ -576,12 +582,12 @@ class _Threader:
                         part.give_none(i, kinds[0])
             kept.append(i)
             types.append(type_)
-        written = [
-            key for key in keys if any(key[1] in part.stand_ins[key[0]].written for part in inside)
-        ]
+        written = [key for key in keys if any(key[1] in part.stand_ins[key[0]].written for part in inside)]
         for part in inside:
             part.hand(keys, kept_in, dropped_in)
-            part.region.results = [part.region.results[i] for i in kept] + [part.list_of(key) for key in written]
+            part.region.results = [part.region.results[i] for i in kept] + [
+                part.list_of(key) for key in written
+            ]
         made = Node(
             node.name, node.op, [node.inputs[0], *(inputs[i] for i in kept_in), *lists],
             types + [_VARIANT] * len(written), node.attrs, node.device,
@@ -640,9 +646,7 @@ class _Inside:
         """Gives the body its arguments: those that are kept, and lists."""
         gone = {self.region.args[i] for i in dropped}
         for node in self.region.nodes:
-            node.inputs = [
-                self.threader.flow_of_none() if ref[0] in gone else ref for ref in node.inputs
-            ]
+            node.inputs = [self.threader.flow_of_none() if ref[0] in gone else ref for ref in node.inputs]
         args = [self.region.args[i] for i in kept]
         for holder, source in keys:
             stand_in = self.stand_ins.setdefault(holder, _Object(holder.kind, False))
@@ -670,9 +674,16 @@ def _same(a: Ref, b: Ref, depth: int = 6) -> bool:
     if a == b:
         return True
     (left, i), (right, j) = a, b
-    if depth == 0 or i != j or left.op != right.op or left.op not in ("Const", "Shape", "StridedSlice", "Identity"):
+    if (
+        depth == 0
+        or i != j
+        or left.op != right.op
+        or left.op not in ("Const", "Shape", "StridedSlice", "Identity")
+    ):
         return False
-    attrs = ({key: value for key, value in node.attrs.items() if not key.startswith("_")} for node in (left, right))
+    attrs = (
+        {key: value for key, value in node.attrs.items() if not key.startswith("_")} for node in (left, right)
+    )
     return (
         next(attrs) == next(attrs)
         and len(left.inputs) == len(right.inputs)

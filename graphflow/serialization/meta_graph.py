@@ -13,20 +13,16 @@ from graphflow.graph import Graph, GraphKeys, Operation, Tensor, get_default_gra
 from graphflow.serialization.graph_def import PRODUCER, operation_to_node_def, serialize
 from graphflow.serialization.graph_import import (
     as_message,
-    check_versions,
-    import_nodes,
-    parse_input,
-    prepare,
+    import_graph,
     read_message,
-    unknown_ops,
 )
 from graphflow.serialization.proto import (
     graph_pb2,
     meta_graph_pb2,
-    node_def_pb2,
     saver_pb2,
     variable_pb2,
 )
+from graphflow.serialization.regions import parse_input
 from graphflow.serialization.tensor_bundle import write_file
 from graphflow.variables import Variable
 
@@ -214,37 +210,6 @@ def read_meta_graph_file(filename: str | os.PathLike[str]) -> meta_graph_pb2.Met
     return message
 
 
-def _without_unknown(nodes: list[node_def_pb2.NodeDef], roots: Iterable[str]) -> list[node_def_pb2.NodeDef]:
-    """Drops the nodes of unknown types, and what hangs on them, if the roots do without them."""
-    unknown = {name for names in unknown_ops(nodes).values() for name in names}
-    if not unknown:
-        return nodes
-    sources = {node.name: [parse_input(text)[0] for text in node.input] for node in nodes}
-    needed: set[str] = set()
-    stack = [name for name in roots if name in sources]
-    while stack:
-        name = stack.pop()
-        if name not in needed:
-            needed.add(name)
-            stack.extend(source for source in sources[name] if source in sources)
-    if needed & unknown:
-        # The import names them all; those outside the slice are none of its business.
-        return [node for node in nodes if node.name in needed]
-    followers: dict[str, list[str]] = {}
-    for name, inputs in sources.items():
-        for source in inputs:
-            followers.setdefault(source, []).append(name)
-    dropped: set[str] = set()
-    stack = list(unknown)
-    while stack:
-        name = stack.pop()
-        if name not in dropped:
-            dropped.add(name)
-            stack.extend(followers.get(name, ()))
-    _log.info("%d nodes that the signatures do without are left out: their ops are unknown", len(dropped))
-    return [node for node in nodes if node.name not in dropped]
-
-
 def _collection_from_proto(
     graph: Graph,
     key: str,
@@ -319,19 +284,16 @@ def import_scoped_meta_graph(
     else:
         proto = as_message(meta_graph_or_file, meta_graph_pb2.MetaGraphDef, "meta_graph_or_file")
     graph = graph or get_default_graph()
-    graph_def = graph_pb2.GraphDef()
-    graph_def.CopyFrom(proto.graph_def)
-    check_versions(graph_def)
+    graph_def = proto.graph_def
     if clear_devices:
+        graph_def = graph_pb2.GraphDef()
+        graph_def.CopyFrom(proto.graph_def)
         for node in graph_def.node:
             node.device = ""
     producers = {op.name: op for op in proto.meta_info_def.stripped_op_list.op}
-    nodes = prepare(graph_def)
-    if roots is not None:
-        nodes = _without_unknown(nodes, roots)
     with graph.as_default():
         scope = graph.unique_name(import_scope, mark_as_used=False) if import_scope else ""
-        elements = import_nodes(nodes, input_map, return_elements, scope, producers, graph_def.library)
+        elements = import_graph(graph_def, input_map, return_elements, scope, producers, roots)
         variables: dict[str, Variable] = {}
         for key in sorted(proto.collection_def):
             if restore_collections_predicate(key):

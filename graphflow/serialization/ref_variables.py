@@ -36,8 +36,8 @@ _CARRIERS = {
 }  # fmt: skip
 # What was known by a reference to a string, and what makes it; the ops of today end in V2, those of arrays in V3.
 _MAKERS = (
-    "FIFOQueue RandomShuffleQueue PaddingFIFOQueue PriorityQueue WholeFileReader TextLineReader FixedLengthRecordReader "
-    "TFRecordReader IdentityReader HashTable MutableHashTable MutableHashTableOfTensors MutableDenseHashTable Stack "
+    "FIFOQueue RandomShuffleQueue PaddingFIFOQueue PriorityQueue WholeFileReader TextLineReader "
+    "FixedLengthRecordReader TFRecordReader IdentityReader HashTable MutableHashTable MutableHashTableOfTensors MutableDenseHashTable Stack "
     "TensorArray TensorArrayV2"
 ).split()
 _USERS = (
@@ -201,11 +201,17 @@ class _Translator:
                 self.out.append(node)
             elif refers and node.op in _CARRIERS:
                 inputs = [self.handle_of(data[0]), *self.values(node, data[1:], controls)]
-                new = self.add(node.name, _CARRIERS[node.op], [*inputs, *self.order_of(data[0]), *controls], node)
+                new = self.add(
+                    node.name, _CARRIERS[node.op], [*inputs, *self.order_of(data[0]), *controls], node
+                )
                 for key, value in node.attr.items():
                     new.attr[key].CopyFrom(value)
                 new.attr["T"].type = types_pb2.DT_RESOURCE
-            elif refers and node.op in ("Identity", "RefIdentity", "DestroyTemporaryVariable") and len(data) == 1:
+            elif (
+                refers
+                and node.op in ("Identity", "RefIdentity", "DestroyTemporaryVariable")
+                and len(data) == 1
+            ):
                 self.read(node.name, data[0], controls, node)
             elif refers and node.op == "IsVariableInitialized":
                 inputs = [self.handle_of(data[0]), *self.order_of(data[0]), *controls]

@@ -10,15 +10,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from graphflow.opdef import registered_ops
-from graphflow.serialization.proto import attr_value_pb2, function_pb2, node_def_pb2, op_def_pb2, types_pb2
+from graphflow.serialization.proto import attr_value_pb2, function_pb2, node_def_pb2, types_pb2
 from graphflow.serialization.signatures import output_names, output_types
 
 Ref = tuple["Node", int]
 Attrs = Mapping[str, attr_value_pb2.AttrValue]
 
 ARG = "_Arg"
-# Deeper nests than this are no honest program's; what walks them may recurse.
-MOST_NESTED = 100
+# Deeper nests of loops, branches and functions than this are no honest program's; what walks them may recurse.
+MOST_NESTED = 64
 
 
 class Node:
@@ -179,7 +179,9 @@ def sources(node: Node) -> list[Node]:
     return [source for source, _ in node.inputs] + node.controls
 
 
-def sorted_nodes(nodes: Sequence[Node], is_back_edge: Callable[[Node, Node], bool] | None = None) -> list[Node]:
+def sorted_nodes(
+    nodes: Sequence[Node], is_back_edge: Callable[[Node, Node], bool] | None = None
+) -> list[Node]:
     """Returns nodes in an order in which each stands behind those of them that it waits for.
 
     Args:
@@ -210,11 +212,7 @@ def sorted_nodes(nodes: Sequence[Node], is_back_edge: Callable[[Node, Node], boo
         while at not in seen:
             seen[at] = len(path)
             path.append(at)
-            at = next(
-                s
-                for s in sources(at)
-                if waiting.get(s) and not (is_back_edge and is_back_edge(s, at))
-            )
+            at = next(s for s in sources(at) if waiting.get(s) and not (is_back_edge and is_back_edge(s, at)))
         names = [node.name for node in reversed(path[seen[at] :])]
         if len(names) > 8:
             names = [*names[:4], "…", *names[-3:]]
@@ -293,7 +291,9 @@ def read_function(
     nodes: dict[str, Node] = {}
     for arg in function.signature.input_arg:
         if arg.number_attr or arg.type_list_attr or arg.type_attr:
-            raise ValueError(f"the function {name!r} has arguments of open types, and control flow of TF1 in it")
+            raise ValueError(
+                f"the function {name!r} has arguments of open types, and control flow of TF1 in it"
+            )
         nodes[arg.name], _ = region.add_arg(arg.type, arg.name)
     starts: dict[str, dict[str, int]] = {}
     for proto in function.node_def:
@@ -311,14 +311,14 @@ def read_function(
             raise ValueError(f"the function {name!r} refers to {reference!r}, which it does not define")
         if reference.startswith("^"):
             return nodes[target], -1
-        output, _, index = rest.partition(":")
-        if target not in starts or not output:
+        part, _, index = rest.partition(":")
+        if target not in starts or not part:
             return nodes[target], 0
-        if output.isdecimal():
-            return nodes[target], int(output)
-        if output not in starts[target]:
+        if part.isdecimal():
+            return nodes[target], int(part)
+        if part not in starts[target]:
             raise ValueError(f"the function {name!r} refers to {reference!r}, which its node lacks")
-        return nodes[target], starts[target][output] + (int(index) if index.isdecimal() else 0)
+        return nodes[target], starts[target][part] + (int(index) if index.isdecimal() else 0)
 
     for proto in function.node_def:
         node = nodes[proto.name]
@@ -346,7 +346,9 @@ class Writer:
       made: the functions written so far.
     """
 
-    def __init__(self, function_names: Iterable[str], functions: Mapping[str, function_pb2.FunctionDef]) -> None:
+    def __init__(
+        self, function_names: Iterable[str], functions: Mapping[str, function_pb2.FunctionDef]
+    ) -> None:
         self._names = Names(function_names)
         self._functions = functions
         self._places: set[str] | None = None
@@ -376,7 +378,7 @@ class Writer:
         if like is not None:
             function.CopyFrom(like)
             for field in ("node_def", "ret", "control_ret"):
-                function.ClearField(field)  # type: ignore[arg-type]
+                function.ClearField(field)
             del signature.control_output[:]
         else:
             signature.name = self._names.new(re.sub(r"[^A-Za-z0-9_]", "_", wanted))
@@ -385,7 +387,7 @@ class Writer:
         for i, arg in enumerate(region.args):
             if like is None:
                 arg.name = names.new(f"arg_{i}")
-                signature.input_arg.add(name=arg.name, type=arg.types[0])  # type: ignore[arg-type]
+                signature.input_arg.add(name=arg.name, type=arg.types[0])
             else:
                 arg.name = names.new(signature.input_arg[i].name)
         for node in used:
@@ -413,7 +415,7 @@ class Writer:
         for i, ref in enumerate(region.results):
             if like is None:
                 name = names.new(f"result_{i}")
-                signature.output_arg.add(name=name, type=ref[0].types[ref[1]])  # type: ignore[arg-type]
+                signature.output_arg.add(name=name, type=ref[0].types[ref[1]])
             else:
                 name = signature.output_arg[i].name
             function.ret[name] = text(ref)
@@ -435,7 +437,8 @@ class Writer:
                 proto.attr[key].CopyFrom(value)
         if "_class" in proto.attr:
             # A node that has become part of a function is no place to be at.
-            kept = [s for s in proto.attr["_class"].list.s if s[:5] != b"loc:@" or s[5:].decode() in (self._places or ())]
+            places = self._places or ()
+            kept = [s for s in proto.attr["_class"].list.s if s[:5] != b"loc:@" or s[5:].decode() in places]
             del proto.attr["_class"].list.s[:]
             proto.attr["_class"].list.s.extend(kept)
             if not kept:
@@ -467,8 +470,3 @@ def is_stateful(node: Node, functions: Mapping[str, function_pb2.FunctionDef]) -
         return functions[node.op].signature.is_stateful
     definition = registered_ops().get(node.op)
     return definition is not None and definition.stateful
-
-
-def arg_types(args: Iterable[op_def_pb2.OpDef.ArgDef]) -> list[int]:
-    """The element types of arguments that are single tensors."""
-    return [int(arg.type) for arg in args]

@@ -36,12 +36,18 @@ TRANSLATED: dict[str, str] = {
     "TensorArrayCloseV3": "",
 }
 PENDING: dict[str, str] = {
-    "EmptyTensorList": "handle:variant", "TensorListReserve": "handle:variant",
-    "TensorListPushBack": "output_handle:variant", "TensorListPopBack": "output_handle:variant; tensor:element_dtype",
-    "TensorListSetItem": "output_handle:variant", "TensorListGetItem": "item:element_dtype",
-    "TensorListStack": "tensor:element_dtype", "TensorListGather": "values:element_dtype",
-    "TensorListFromTensor": "output_handle:variant", "TensorListScatterIntoExistingList": "output_handle:variant",
-    "TensorListLength": "length:int32", "TensorListConcatV2": "tensor:element_dtype; lengths:int64",
+    "EmptyTensorList": "handle:variant",
+    "TensorListReserve": "handle:variant",
+    "TensorListPushBack": "output_handle:variant",
+    "TensorListPopBack": "output_handle:variant; tensor:element_dtype",
+    "TensorListSetItem": "output_handle:variant",
+    "TensorListGetItem": "item:element_dtype",
+    "TensorListStack": "tensor:element_dtype",
+    "TensorListGather": "values:element_dtype",
+    "TensorListFromTensor": "output_handle:variant",
+    "TensorListScatterIntoExistingList": "output_handle:variant",
+    "TensorListLength": "length:int32",
+    "TensorListConcatV2": "tensor:element_dtype; lengths:int64",
     "TensorListSplit": "output_handle:variant",
 }
 TRANSLATED |= PENDING
@@ -100,15 +106,11 @@ def _outputs(
             yield proto.name, _of_proto(proto, attrs)
 
 
-def output_types(
-    op_type: str, attrs: Attrs, functions: Mapping[str, function_pb2.FunctionDef]
-) -> list[int]:
+def output_types(op_type: str, attrs: Attrs, functions: Mapping[str, function_pb2.FunctionDef]) -> list[int]:
     """Returns the DataType of each output of a node; nothing for an unknown op type."""
     return [type_ for _, types in _outputs(op_type, attrs, functions) for type_ in types]
 
 
-def output_names(
-    op_type: str, attrs: Attrs, functions: Mapping[str, function_pb2.FunctionDef]
-) -> list[str]:
+def output_names(op_type: str, attrs: Attrs, functions: Mapping[str, function_pb2.FunctionDef]) -> list[str]:
     """Returns the name of the argument that each output of a node belongs to."""
     return [name for name, types in _outputs(op_type, attrs, functions) for _ in types]

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import graphflow as gf
 from graphflow.errors import DataLossError, NotFoundError
 from graphflow.serialization import functions
-from graphflow.serialization.graph_import import parse_input, read_message
+from graphflow.serialization.graph_import import read_message
+from graphflow.serialization.regions import parse_input
 from graphflow.serialization.proto import graph_pb2, op_def_pb2, types_pb2
 
 
