@@ -9,7 +9,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from graphflow.function import functions_of
 from graphflow.graph import Graph, Operation, Tensor
+from graphflow.ops.functional import called_operations
 from graphflow.saved_model import constants
 from graphflow.serialization import saved_model
 from graphflow.serialization.meta_graph import import_scoped_meta_graph
@@ -120,29 +122,39 @@ def _roots(proto: Any, init_name: str | None) -> list[str]:
 
 def _check_files(graph: Graph, roots: Sequence[str], prefix_name: str | None) -> None:
     """Refuses graphs whose useful part opens any file but the model's own variables."""
-    prefix = None if prefix_name is None else graph.get_tensor_by_name(prefix_name)
-    seen: set[Operation] = set()
-    stack: list[Operation] = []
-    for name in roots:
-        element = graph.as_graph_element(name)
-        stack.append(element.op if isinstance(element, Tensor) else element)
-    while stack:
-        operation = stack.pop()
-        if operation in seen:
-            continue
-        seen.add(operation)
-        stack += operation.control_inputs
-        stack += [tensor.op for tensor in operation.inputs]
-        if operation.type in _OPENS_FILES:
-            if operation.type == "RestoreV2" and _is_handed_on(operation.inputs[0], prefix):
+    elements = [graph.as_graph_element(name) for name in roots]
+    operations = [element.op if isinstance(element, Tensor) else element for element in elements]
+    prefixes = frozenset({graph.get_tensor_by_name(prefix_name)} if prefix_name is not None else ())
+    waiting: list[tuple[list[Operation], frozenset[Tensor]]] = [(operations, prefixes)]
+    seen_calls: set[tuple[Any, frozenset[Tensor]]] = set()
+    while waiting:
+        stack, prefixes = waiting.pop()
+        seen: set[Operation] = set()
+        while stack:
+            operation = stack.pop()
+            if operation in seen:
                 continue
-            raise ValueError(
-                f"the model's node {operation.name!r} ({operation.type}) could open files outside its folder"
-            )
+            seen.add(operation)
+            stack += operation.control_inputs
+            stack += [tensor.op for tensor in operation.inputs]
+            for _, function in functions_of(operation):
+                # Conditions come before what the functions are given.
+                given = operation.inputs[len(operation.inputs) - len(function.inputs) :]
+                pairs = zip(function.inputs, given, strict=True)
+                inside = frozenset(inner for inner, outer in pairs if _is_handed_on(outer, prefixes))
+                if (function, inside) not in seen_calls:
+                    seen_calls.add((function, inside))
+                    waiting.append((called_operations(function), inside))
+            if operation.type in _OPENS_FILES:
+                if operation.type == "RestoreV2" and _is_handed_on(operation.inputs[0], prefixes):
+                    continue
+                raise ValueError(
+                    f"the model's node {operation.name!r} ({operation.type}) could open files outside its folder"
+                )
 
 
-def _is_handed_on(tensor: Tensor, source: Tensor | None) -> bool:
-    while tensor is not source:
+def _is_handed_on(tensor: Tensor, sources: frozenset[Tensor]) -> bool:
+    while tensor not in sources:
         if tensor.op.type != "Identity":
             return False
         tensor = tensor.op.inputs[0]

@@ -15,7 +15,7 @@ from graphflow.graph import Graph, Operation, Tensor
 from graphflow.ops.functional import alike, called_operations, is_stateful
 from graphflow.serialization.proto import function_pb2, node_def_pb2
 from graphflow.serialization.regions import MOST_NESTED
-from graphflow.serialization.signatures import output_names
+from graphflow.serialization.signatures import output_starts
 from graphflow.serialization.tensor_proto import (
     dtype_from_enum,
     enum_from_dtype,
@@ -298,9 +298,7 @@ class FunctionLibrary:
         for node in definition.node_def:
             if node.name in starts or node.name in arguments:
                 raise ValueError(f"it has two nodes called {node.name!r}")
-            at = starts[node.name] = {}
-            for i, output in enumerate(output_names(node.op, node.attr, self.defs)):
-                at.setdefault(output, i)
+            starts[node.name] = output_starts(node.op, node.attr, self.defs)
 
         def flat(reference: str) -> tuple[str, int]:
             source, _, rest = reference.partition(":")

@@ -24,6 +24,8 @@ from graphflow.serialization.signatures import TRANSLATED
 _log = logging.getLogger("graphflow")
 
 _MOST_LISTED = 20
+# Functions that call others twice each grow without bound; no honest model comes near.
+_MOST_NODES = 4_000_000
 _MOST_CLOSED = 10_000  # functions with open types, each for one choice of types
 _Attrs = Mapping[str, attr_value_pb2.AttrValue]
 
@@ -50,6 +52,7 @@ def prepare(
     if roots is not None:
         nodes = _without_unknown(nodes, library, roots)
     _refuse_unknown(nodes, library)
+    library.check_size(nodes)
     message = function_pb2.FunctionDefLibrary(function=library.reached(nodes))
     return control_flow.structured(nodes, message, outside)
 
@@ -98,19 +101,27 @@ class _Library:
             signature = self.functions[name].signature
             made.op = "StatefulPartitionedCall" if signature.is_stateful else "PartitionedCall"
             made.attr["f"].func.name = name
+            count = sum(not text.startswith("^") for text in node.input)
+            if count != len(signature.input_arg):
+                raise ValueError(
+                    f"node {node.name!r} gives {count} inputs to the function {node.op!r}, which takes "
+                    f"{len(signature.input_arg)}"
+                )
             for key, args in (("Tin", signature.input_arg), ("Tout", signature.output_arg)):
                 made.attr[key].list.SetInParent()
                 made.attr[key].list.type.extend([arg.type for arg in args])
         for named in _named_functions(made):
+            if named.name not in self.functions:
+                raise ValueError(
+                    f"node {node.name!r} calls the function {named.name!r}, which the library lacks"
+                )
             named.name = self.close(named.name, named.attr)
             named.ClearField("attr")
         return made
 
     def close(self, name: str, attrs: _Attrs) -> str:
         """Returns the name of a function with its open types replaced."""
-        function = self.functions.get(name)
-        if function is None:
-            return name
+        function = self.functions[name]
         if name not in self._own:
             self._own.add(name)
             self._waiting.append(name)
@@ -169,6 +180,40 @@ class _Library:
                 function = found[name] = self.functions[name]
                 stack.extend(named.name for node in function.node_def for named in _named_functions(node))
         return list(found.values())
+
+    def check_size(self, nodes: Sequence[node_def_pb2.NodeDef]) -> None:
+        """Raises ValueError if functions call themselves, or unfold to more nodes than any machine holds."""
+        sizes: dict[str, int] = {}
+        opened: dict[str, None] = {}
+
+        def called(nodes: Iterable[node_def_pb2.NodeDef]) -> list[str]:
+            return [
+                named.name
+                for node in nodes
+                for named in _named_functions(node)
+                if named.name in self.functions
+            ]
+
+        stack = called(nodes)
+        while stack:
+            name = stack[-1]
+            if name in sizes:
+                stack.pop()
+                continue
+            inner = called(self.functions[name].node_def)
+            missing = [other for other in inner if other not in sizes]
+            if not missing:
+                sizes[name] = len(self.functions[name].node_def) + sum(sizes[other] for other in inner)
+                opened.pop(name, None)
+                stack.pop()
+                continue
+            opened[name] = None
+            for other in missing:
+                if other in opened:
+                    raise ValueError(f"the function {other!r} calls itself")
+            stack.extend(missing)
+        if len(nodes) + sum(sizes[name] for name in called(nodes)) > _MOST_NODES:
+            raise ValueError(f"the functions of the graph unfold to more than {_MOST_NODES} nodes")
 
 
 def _counted(arg: op_def_pb2.OpDef.ArgDef, attrs: _Attrs) -> tuple[list[int], bool]:

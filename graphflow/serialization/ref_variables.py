@@ -36,9 +36,9 @@ _CARRIERS = {
 }  # fmt: skip
 # What was known by a reference to a string, and what makes it; the ops of today end in V2, those of arrays in V3.
 _MAKERS = (
-    "FIFOQueue RandomShuffleQueue PaddingFIFOQueue PriorityQueue WholeFileReader TextLineReader "
-    "FixedLengthRecordReader TFRecordReader IdentityReader HashTable MutableHashTable MutableHashTableOfTensors MutableDenseHashTable Stack "
-    "TensorArray TensorArrayV2"
+    "FIFOQueue RandomShuffleQueue PaddingFIFOQueue PriorityQueue WholeFileReader TextLineReader IdentityReader "
+    "FixedLengthRecordReader TFRecordReader HashTable MutableHashTable MutableHashTableOfTensors "
+    "MutableDenseHashTable Stack TensorArray TensorArrayV2"
 ).split()
 _USERS = (
     "QueueEnqueue QueueEnqueueMany QueueDequeue QueueDequeueMany QueueDequeueUpTo QueueClose QueueSize ReaderRead "

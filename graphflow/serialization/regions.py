@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from graphflow.opdef import registered_ops
 from graphflow.serialization.proto import attr_value_pb2, function_pb2, node_def_pb2, types_pb2
-from graphflow.serialization.signatures import output_names, output_types
+from graphflow.serialization.signatures import output_names, output_starts, output_types
 
 Ref = tuple["Node", int]
 Attrs = Mapping[str, attr_value_pb2.AttrValue]
@@ -301,9 +301,7 @@ def read_function(
             raise ValueError(f"the function {name!r} has two nodes called {proto.name!r}")
         node = nodes[proto.name] = _node(proto, functions)
         region.nodes.append(node)
-        at = starts[proto.name] = {}
-        for i, output in enumerate(output_names(proto.op, proto.attr, functions)):
-            at.setdefault(output, i)
+        starts[proto.name] = output_starts(proto.op, proto.attr, functions)
 
     def source(reference: str) -> Ref:
         target, _, rest = reference.lstrip("^").partition(":")
@@ -323,11 +321,11 @@ def read_function(
     for proto in function.node_def:
         node = nodes[proto.name]
         for reference in proto.input:
-            found, output = source(reference)
-            if output < 0:
-                node.controls.append(found)
+            origin, index = source(reference)
+            if index < 0:
+                node.controls.append(origin)
             else:
-                node.inputs.append((found, output))
+                node.inputs.append((origin, index))
     for result in function.signature.output_arg:
         if result.name not in function.ret:
             raise ValueError(f"the function {name!r} returns no {result.name!r}")

@@ -59,7 +59,6 @@ _TYPES = {
     "float32": types_pb2.DT_FLOAT,
     "resource": types_pb2.DT_RESOURCE,
 }
-_CALLS = {"PartitionedCall": "Tout", "StatefulPartitionedCall": "Tout"}
 
 
 def _number(attrs: Attrs, key: str, defaults: Mapping[str, AttrDef]) -> int:
@@ -114,3 +113,13 @@ def output_types(op_type: str, attrs: Attrs, functions: Mapping[str, function_pb
 def output_names(op_type: str, attrs: Attrs, functions: Mapping[str, function_pb2.FunctionDef]) -> list[str]:
     """Returns the name of the argument that each output of a node belongs to."""
     return [name for name, types in _outputs(op_type, attrs, functions) for _ in types]
+
+
+def output_starts(
+    op_type: str, attrs: Attrs, functions: Mapping[str, function_pb2.FunctionDef]
+) -> dict[str, int]:
+    """Returns where each named output of a node begins among all its outputs."""
+    starts: dict[str, int] = {}
+    for i, name in enumerate(output_names(op_type, attrs, functions)):
+        starts.setdefault(name, i)
+    return starts

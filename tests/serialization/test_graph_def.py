@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import graphflow as gf
 from graphflow.errors import DataLossError, NotFoundError
-from graphflow.serialization import functions
+from graphflow.serialization import preparation
 from graphflow.serialization.graph_import import read_message
-from graphflow.serialization.regions import parse_input
 from graphflow.serialization.proto import graph_pb2, op_def_pb2, types_pb2
+from graphflow.serialization.regions import parse_input
 
 
 def example() -> gf.Graph:
@@ -268,12 +268,12 @@ def test_functions_that_unfold_without_end(monkeypatch: pytest.MonkeyPatch) -> N
     library.append('function { signature { name: "f40" } }')
     text = 'node { name: "a" op: "f0" } library { ' + " ".join(library) + "}"
     definition = text_format.Parse(text, gf.GraphDef())
-    monkeypatch.setattr(functions, "_MOST_NODES", 2000)
+    monkeypatch.setattr(preparation, "_MOST_NODES", 2000)
     with gf.Graph().as_default(), pytest.raises(ValueError, match="unfold to more than 2000 nodes"):
         gf.import_graph_def(definition)
 
 
-def test_functions_are_put_in_place() -> None:
+def test_functions_stay_functions() -> None:
     definition = text_format.Parse(
         CONST % "x"
         + """
@@ -294,7 +294,8 @@ def test_functions_are_put_in_place() -> None:
     with gf.Graph().as_default() as graph, gf.Session() as sess:
         gf.import_graph_def(definition, name="")
         assert sess.run(["call:0", "call:1", "y:0"]) == [2, 3, -3]
-        assert graph.get_operation_by_name("call/three").type == "AddV2"
+        assert graph.get_operation_by_name("call").type == "PartitionedCall"
+        assert graph.get_tensor_by_name("call:1").shape == []
 
 
 @given(st.binary(min_size=1, max_size=400))
