@@ -477,8 +477,6 @@ class _Loop:
                 start, cond=functions[0], body=functions[1], output_shapes=shapes,
                 parallel_iterations=parallel_iterations, name=self.scope,
             )  # fmt: skip
-        for tensor, given in zip(made, start, strict=True):
-            tensor._handle = given._handle
         return _identities(made[self.extra : self.extra + len(self.start)], self.scope)
 
     def packed(self, results: Sequence[Tensor]) -> Any:

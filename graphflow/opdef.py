@@ -1116,13 +1116,22 @@ def make_operation(
     operation = graph.add_operation(
         definition, inputs, attrs, output_types, shapes, full_name, control_inputs, device
     )
-    for output in operation.outputs:
+    for i, output in enumerate(operation.outputs):
         if output.dtype is dtypes.resource:
             if "shape" in attrs and attrs.get("dtype", dtypes.resource) is not dtypes.resource:
                 output._handle = (attrs["dtype"], attrs["shape"])
+            elif definition.has_functions:
+                # A loop hands a handle on; of a branch or a call, the function knows what it gives.
+                results = operation.inputs if "body" in attrs else _first_function(attrs).outputs
+                output._handle = results[i]._handle
             elif operation.inputs and operation.inputs[0].dtype is dtypes.resource:
                 output._handle = operation.inputs[0]._handle
     return operation
+
+
+def _first_function(attrs: dict[str, Any]) -> Any:
+    values = (value[0] if isinstance(value, tuple) and value else value for value in attrs.values())
+    return next(value for value in values if hasattr(value, "outputs"))
 
 
 def _blame(definition: OpDef, name: str, inputs: Sequence[Any], message: str) -> str:

@@ -35,22 +35,6 @@ TRANSLATED: dict[str, str] = {
     "TensorArraySizeV3": "size:int32",
     "TensorArrayCloseV3": "",
 }
-PENDING: dict[str, str] = {
-    "EmptyTensorList": "handle:variant",
-    "TensorListReserve": "handle:variant",
-    "TensorListPushBack": "output_handle:variant",
-    "TensorListPopBack": "output_handle:variant; tensor:element_dtype",
-    "TensorListSetItem": "output_handle:variant",
-    "TensorListGetItem": "item:element_dtype",
-    "TensorListStack": "tensor:element_dtype",
-    "TensorListGather": "values:element_dtype",
-    "TensorListFromTensor": "output_handle:variant",
-    "TensorListScatterIntoExistingList": "output_handle:variant",
-    "TensorListLength": "length:int32",
-    "TensorListConcatV2": "tensor:element_dtype; lengths:int64",
-    "TensorListSplit": "output_handle:variant",
-}
-TRANSLATED |= PENDING
 _TYPES = {
     "variant": types_pb2.DT_VARIANT,
     "bool": types_pb2.DT_BOOL,
