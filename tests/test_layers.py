@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("control_flow",),
     ("functional_ops",),
     ("program",),
-    ("text", "reference", "contents"),
+    ("text", "reference", "contents", "turns"),
     ("optimizer_passes.",),
     ("memory", "hoist", "regions"),
     ("variable_store",),

@@ -270,3 +270,51 @@ def test_each_row_is_set_where_it_lies_whatever_the_threads() -> None:
         )
         outs.append(b"".join(array.tobytes() for array in bound.run(fed, TestState())))
     assert outs[0] == outs[1] == outs[2]
+
+
+# -- sums over turns ------------------------------------------------------------------------------------------
+
+
+def _with_sums(rows: Any, back: bool, stored: bool) -> list[Any]:
+    """A loop as a gradient has it: what it sums up needs only what each turn reads and makes."""
+    count = gf.shape(rows)[0]
+    given = gf.TensorArray(gf.float32, size=count).unstack(rows)
+    made = gf.TensorArray(gf.float32, size=count)
+    w = gf.constant(numbers(5, 5, seed=2))
+
+    def body(i: Any, h: Any, product: Any, bias: Any, made: Any) -> Any:
+        at = count - 1 - i if back else i
+        x = given.read(at)
+        h = gf.tanh(x + gf.matmul(h, w))
+        product += gf.matmul(x, h, transpose_a=True)
+        bias += gf.reduce_sum(h, 0)
+        return i + 1, h, product, bias, made.write(at, h) if stored else made
+
+    start = [0, gf.zeros([2, 5]), gf.zeros([5, 5]), gf.ones([5]), made]
+    _, h, product, bias, made = gf.while_loop(lambda i, *_: i < count, body, start)
+    return [h, product, bias, *([made.stack()] if stored else [])]
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+def test_sums_are_taken_of_stacks_after_the_loop(back: bool, stored: bool) -> None:
+    rows = gf.placeholder(gf.float32, [None, 2, 5], name="rows")
+    plan = native(_with_sums(rows, back, stored), [rows], [numbers(7, 2, 5)])
+    lines = plan.summary().splitlines()
+    inside = lines[
+        next(i for i, line in enumerate(lines) if " loop " in line) : lines.index("    end of loop")
+    ]
+    assert not [line for line in inside if "reduce_sum" in line or "Sum" in line or "add_" in line]
+    assert sum("MatMul" in line or "Tanh" in line for line in inside) == 1
+
+
+def test_sums_that_turns_look_at_stay() -> None:
+    x = _x()
+    w = gf.constant(numbers(3, 3))
+
+    def body(i: Any, h: Any, total: Any) -> Any:
+        total += gf.matmul(h, h, transpose_a=True)
+        return i + 1, gf.tanh(gf.matmul(h, w) + total[:1]), total
+
+    _, h, total = gf.while_loop(lambda i, *_: i < 4, body, [0, x, gf.zeros([3, 3])])
+    native([h, total], [x], [X])

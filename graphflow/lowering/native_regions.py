@@ -18,11 +18,12 @@ from graphflow.loops.build import Builder
 from graphflow.loops.ir import Kernel
 from graphflow.lowering.forms import Form, native
 from graphflow.lowering.fuse import Fusion
-from graphflow.lowering.turns import LOOP_ROW, SET_LOOP_ROW, Limit, LoopForm, loop_form
+from graphflow.lowering.turns import LOOP_ROW, SET_LOOP_ROW, LoopForm, loop_form
 from graphflow.plan import COPY, Arg, PlanBuilder, Slot, read, write
 from graphflow.program import CASES, WHILES, Node, Program, Value
 from graphflow.records import dataclass
 from graphflow.regions import Region
+from graphflow.turns import Limit
 
 __all__ = ["Finish", "NativeRegions", "Nested"]
 

@@ -1,15 +1,14 @@
-"""What is known of a loop's turns: how many there are, which numbers grow evenly, which rows they read and write.
+"""A loop as it is lowered: what each turn has to compute, and which rows it reads and sets.
 
-A loop variable that the body only adds a constant to is never computed: its value in turn t is `start + t * step`. A
-condition that compares such a number with one that stays the same says how many turns there are. Rows of a stacked
-tensor that are read or written at such numbers are read and written where they lie.
+Numbers that grow evenly with the turns are not computed where nobody needs them in memory, and conditions that say no
+more than how many turns there are not looked at. Rows of a stacked tensor that are read or set at such numbers are read
+and set where they lie.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,23 +16,9 @@ from graphflow.opdef import op
 from graphflow.program import FEED, Node, Program, ProgramBuilder, Replacement, Value, invariants, rebuild
 from graphflow.records import dataclass, field
 from graphflow.shapes import TensorShape
+from graphflow.turns import Even, Limit, evens, inductions, integer, is_zero, limits_of, turns_of
 
-__all__ = ["LOOP_ROW", "SET_LOOP_ROW", "Even", "Limit", "LoopForm", "loop_form"]
-
-
-class Even(NamedTuple):
-    """The number `start + t * step` in turn t."""
-
-    start: int
-    step: int
-
-
-class Limit(NamedTuple):
-    """A loop ends when `even` reaches `value`, a scalar integer that is known before it begins; `inclusive`: passes."""
-
-    even: Even
-    value: Value
-    inclusive: bool
+__all__ = ["LOOP_ROW", "SET_LOOP_ROW", "LoopForm", "loop_form"]
 
 
 def _row_shape(node: Any) -> TensorShape:
@@ -102,16 +87,16 @@ def loop_form(node: Node, wanted: Sequence[bool], finish: Any) -> LoopForm:
         i: value.constant for i in sorted(invariants(node)) if (value := node.inputs[i]).constant is not None
     }
     body, cond = finish(_with_constants(body, given)), finish(_with_constants(cond, given))
-    counted = _inductions(node, body)
-    limits, rest = _limits(node, cond, counted)
-    exact_turns = [_turns(limit) for limit in limits]
+    counted = inductions(node.inputs, body)
+    limits, rest = limits_of(node.inputs, cond, body, counted)
+    exact_turns = [turns_of(limit) for limit in limits]
     known = [turns for turns in exact_turns if turns is not None]
     most = min(known) if known else None
     open_limits = [limit for limit, turns in zip(limits, exact_turns, strict=True) if turns is None]
     exact = most is not None and not open_limits and not rest
     if most is not None:
-        zeros = {i for i, value in enumerate(node.inputs) if _is_zero(value)}
-        body = _with_rows(body, _evens(body, counted), most, zeros)
+        zeros = {i for i, value in enumerate(node.inputs) if is_zero(value)}
+        body = _with_rows(body, evens(body, counted), most, zeros)
     conditions = Program(cond.feeds, (_all(cond, rest),), (), (), True) if rest else None
     carried = _needed(body, conditions, wanted, counted if exact else {})
     ends = {
@@ -141,133 +126,10 @@ def _with_constants(program: Program, given: Mapping[int, np.ndarray[Any, Any] |
     return rebuild(program, replace)
 
 
-def _integer(value: Value) -> int | None:
-    constant = value.constant
-    if constant is None or constant.ndim or constant.dtype.kind not in "iu":
-        return None
-    return int(constant)
-
-
-def _inductions(node: Node, body: Program) -> dict[int, Even]:
-    """The loop variables that grow by the same number in each turn, from a number that is known."""
-    found: dict[int, Even] = {}
-    for i, (feed, made) in enumerate(zip(body.feeds, body.fetches, strict=True)):
-        start = _integer(node.inputs[i])
-        if start is None or made.node.type not in ("Add", "AddV2", "Sub"):
-            continue
-        a, b = made.node.inputs
-        if made.node.type != "Sub" and b is feed:
-            a, b = b, a
-        step = _integer(b)
-        if a is feed and step is not None:
-            found[i] = Even(start, -step if made.node.type == "Sub" else step)
-    return found
-
-
-def _evens(program: Program, counted: Mapping[int, Even]) -> dict[Value, Even]:
-    """All values of a program that grow evenly with the turns."""
-    found = {program.feeds[i]: even for i, even in counted.items()}
-    for node in program.nodes:
-        if len(node.outputs) != 1 or not node.inputs:
-            continue
-        parts = []
-        for value in node.inputs:
-            number = _integer(value)
-            parts.append(found.get(value) if number is None else Even(number, 0))
-        if any(part is None for part in parts):
-            continue
-        numbers = [part for part in parts if part is not None]
-        made = _combined(node, numbers)
-        if made is not None:
-            found[node.outputs[0]] = made
-    return found
-
-
-def _combined(node: Node, parts: list[Even]) -> Even | None:
-    kind = node.type
-    if kind in ("Identity", "Cast") and node.outputs[0].dtype.is_integer and node.outputs[0].dtype.size >= 4:
-        return parts[0]
-    if kind == "Neg":
-        return Even(-parts[0].start, -parts[0].step)
-    if len(parts) != 2:
-        return None
-    a, b = parts
-    if kind in ("Add", "AddV2"):
-        return Even(a.start + b.start, a.step + b.step)
-    if kind == "Sub":
-        return Even(a.start - b.start, a.step - b.step)
-    if kind == "Mul" and not (a.step and b.step):
-        return Even(a.start * b.start, a.start * b.step + a.step * b.start)
-    return None
-
-
-# -- how many turns -------------------------------------------------------------------------------------------
-
-
-def _limits(node: Node, cond: Program, counted: Mapping[int, Even]) -> tuple[list[Limit], list[Value]]:
-    """The limits in a condition, and what else has to hold."""
-    evens = _evens(cond, counted)
-    fixed = invariants(node)
-    inputs = {cond.feeds[i]: node.inputs[i] for i in fixed}
-    limits: list[Limit] = []
-    rest: list[Value] = []
-    stack = [cond.fetches[0]]
-    while stack:
-        value = stack.pop()
-        made = value.node
-        if made.type in ("Identity", "LogicalAnd"):
-            stack += reversed(made.inputs)
-            continue
-        limit = _limit(made, evens, inputs)
-        if limit is None:
-            rest.append(value)
-        else:
-            limits.append(limit)
-    return limits, rest
-
-
-def _limit(node: Node, evens: Mapping[Value, Even], inputs: Mapping[Value, Value]) -> Limit | None:
-    if node.type not in ("Less", "LessEqual", "Greater", "GreaterEqual"):
-        return None
-    a, b = node.inputs
-    if node.type in ("Greater", "GreaterEqual"):
-        a, b = b, a
-    inclusive = node.type.endswith("Equal")
-    for number, bound, upwards in ((a, b, True), (b, a, False)):
-        even = evens.get(number)
-        bound = inputs.get(bound, bound)
-        if even is None or bound.sizes != () or not bound.dtype.is_integer:
-            continue
-        if bound.constant is None and bound not in inputs.values():
-            continue
-        if even.step and (even.step > 0) == upwards:
-            return Limit(even, bound, inclusive)
-    return None
-
-
-def _turns(limit: Limit) -> int | None:
-    """How many turns a limit allows, if its value is known."""
-    value = _integer(limit.value)
-    if value is None:
-        return None
-    start, step = limit.even
-    distance = (value - start) * (1 if step > 0 else -1) + limit.inclusive
-    return max(0, math.ceil(distance / abs(step)) if abs(distance) < 1 << 50 else -(-distance // abs(step)))
-
-
-def _all(program: Program, conditions: Sequence[Value]) -> Value:
-    """One value that holds where all of some do."""
-    builder = ProgramBuilder(program.nodes[-1].serial + 1)
-    result = conditions[0]
-    for other in conditions[1:]:
-        result = builder.emit("LogicalAnd", result, other)
-    return result
-
-
 # -- rows -----------------------------------------------------------------------------------------------------
 
 
-def _with_rows(body: Program, evens: Mapping[Value, Even], most: int, zeros: Set[int]) -> Program:
+def _with_rows(body: Program, known: Mapping[Value, Even], most: int, zeros: Set[int]) -> Program:
     """The body with rows that lie evenly read and written by turn, where no turn is out of bounds.
 
     `zeros`: the loop variables that are zero in the beginning. To add to each row of such once is to set it.
@@ -282,9 +144,9 @@ def _with_rows(body: Program, evens: Mapping[Value, Even], most: int, zeros: Set
         if found is None or controls:
             return None
         rows, index = found
-        even = evens.get(node.inputs[index])
+        even = known.get(node.inputs[index])
         if even is None:
-            number = _integer(node.inputs[index])
+            number = integer(node.inputs[index])
             if number is None:
                 return None
             even = Even(number, 0)
@@ -311,15 +173,19 @@ def _row_of(node: Node) -> tuple[int, int] | None:
     if kind in ("GraphflowRow", "GraphflowRowSet", "GraphflowRowAdd"):
         return 0, 1
     if kind == "GatherV2":
-        axis = _integer(inputs[2])
+        axis = integer(inputs[2])
         plain = axis == 0 and not node.attrs.get("batch_dims", 0)
         return (0, 1) if plain and inputs[1].sizes == () else None
     return None
 
 
-def _is_zero(value: Value) -> bool:
-    constant = value.node.inputs[1].constant if value.node.type == "Fill" else value.constant
-    return constant is not None and not constant.any()
+def _all(program: Program, conditions: Sequence[Value]) -> Value:
+    """One value that holds where all of some do."""
+    builder = ProgramBuilder(program.nodes[-1].serial + 1)
+    result = conditions[0]
+    for other in conditions[1:]:
+        result = builder.emit("LogicalAnd", result, other)
+    return result
 
 
 # -- what has to be computed ----------------------------------------------------------------------------------

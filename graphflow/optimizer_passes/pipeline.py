@@ -11,9 +11,11 @@ from graphflow.optimizer_passes.dense_lists import dense_lists
 from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
 from graphflow.optimizer_passes.fold_constants import fold_constants
+from graphflow.optimizer_passes.loop_sums import loop_sums
 from graphflow.optimizer_passes.manager import Pass
 from graphflow.optimizer_passes.merge_common import merge_common
 from graphflow.optimizer_passes.mixed_precision import mixed_precision
+from graphflow.optimizer_passes.prune_loops import prune_loops
 from graphflow.optimizer_passes.rematerialize import rematerialize
 from graphflow.optimizer_passes.simplify import simplify
 from graphflow.optimizer_passes.sparse_rows import sparse_rows
@@ -50,9 +52,11 @@ SPECIALIZED: tuple[Pass, ...] = (
         "the sizes of this set of feeds are known now, and what was waiting for them",
     ),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
+    Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
     Pass(
         "dense_lists", dense_lists, "lengths and elements' sizes are known now; before what looks for tensors"
     ),
+    Pass("loop_sums", loop_sums, "on stacked tensors; the number of turns is known"),
     Pass("expand_composites", expand_composites, "last: earlier rules know the composite by its name"),
     Pass("fold_expanded", fold_constants, "expansion writes shapes and axes as constants"),
     Pass("merge_expanded", merge_common, "two expansions share their parts"),
