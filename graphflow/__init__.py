@@ -125,6 +125,9 @@ from graphflow.ops.linalg import (
     sparse_matmul as sparse_matmul, tensordot as tensordot, trace as trace,
 )
 from graphflow.ops.messages import set_messages as _set_messages
+from graphflow.ops.patches import (
+    extract_image_patches as extract_image_patches, extract_volume_patches as extract_volume_patches,
+)
 from graphflow.ops.queues import (
     FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,
     QueueBase as QueueBase, RandomShuffleQueue as RandomShuffleQueue,
@@ -247,6 +250,7 @@ if TYPE_CHECKING:
         bitwise as bitwise,
         debugging as debugging,
         dtypes as dtypes,
+        image as image,
         initializers as initializers,
         keras as keras,
         layers as layers,
@@ -299,6 +303,7 @@ NAMESPACES = (
     "debugging",
     "dtypes",
     "errors",
+    "image",
     "initializers",
     "keras",
     "layers",

@@ -127,7 +127,8 @@ def _parse_attrs(text: str) -> dict[str, AttrDef]:
             raise ValueError(f"malformed attribute {part!r}")
         kind, default = match["kind"], match["default"]
         inner = kind[5:-1] if kind.startswith("list(") else kind
-        allowed = tuple(_parse_value(inner, item) for item in (match["allowed"] or "").split("|") if item)
+        listed = match["allowed"].split("|") if match["allowed"] else ()
+        allowed = tuple(_parse_value(inner, item) for item in listed)
         result[match["name"]] = AttrDef(
             match["name"],
             kind,
@@ -249,6 +250,7 @@ class OpDef:
         self.expand_rule: Callable[..., Any] | None = None
         self.constant_rule: Callable[[Any], Any] | None = None
         self.draw_rule: Callable[..., Any] | None = None
+        self.reserve_rule: Callable[[dict[str, Any]], int] | None = None
         self.bounds_rule: Callable[[Any], dict[int, tuple[int, int]]] | None = None
         self.shape_rule: Callable[[Any], TensorShape] | None = None
         self.body_attrs = frozenset(_keyword_only(body))
@@ -315,6 +317,14 @@ class OpDef:
         all inputs but the shape, and None declines.
         """
         self.draw_rule = rule
+        return rule
+
+    def reserve(self, rule: F) -> F:
+        """Attaches `rule(attrs) -> int`: by how many 128-bit samples a run of a random op moves its counter on.
+
+        Without one it is by what TensorFlow reserves for as many numbers as the op gives.
+        """
+        self.reserve_rule = rule
         return rule
 
     def bounds(self, rule: F) -> F:

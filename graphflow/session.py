@@ -259,6 +259,9 @@ def _drawn_key() -> tuple[int, int]:
 
 
 def _blocks(node: Any, count: int) -> int:
+    if node.op_def.reserve_rule is not None:
+        reserved: int = node.op_def.reserve_rule(node.attrs)
+        return reserved
     dims = node.outputs[0].shape.as_tuple()
     if dims is None or None in dims:
         inner = [size or 1 for size in (dims or ())[1:]]

@@ -65,6 +65,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "bitwise",
         "debugging",
+        "image",
         "linalg",
         "manip",
         "math",
@@ -93,6 +94,7 @@ MACHINE_SEEN_BY_GRAPH = ("loops.build", "loops.ir")
 
 # A heavy package comes in through one door only.
 DOORS: dict[str, tuple[str, ...]] = {
+    "PIL": ("ops.image_files",),
     "ctypes": ("backends.cpu.", "backends.gpu."),
     "cuda": ("backends.gpu.",),
     "cupy": ("backends.gpu.",),

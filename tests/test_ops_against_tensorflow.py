@@ -59,6 +59,9 @@ def dilated(sample: Sample) -> bool:
     return max(sample.attrs.get("dilations", [1])) > 1
 
 
+# Ops whose shapes TensorFlow infers wrongly.
+WRONG_SHAPES = {"ExtractVolumePatches": "of rank 4 where sizes are open; the result has rank 5"}
+
 DIFFERENT = [
     Difference("BiasAdd", "wants 3 dimensions of channels first", lambda s: s.name == "matrix"),
     Difference("Cast", "out of range is undefined in C++", lambda s: s.name.startswith("special")),
@@ -71,6 +74,9 @@ DIFFERENT = [
         dilated,
     ),
     Difference("Eig", "finds the values in another order, the vectors with other signs"),
+    Difference(
+        "DecodeAndCropJpeg DecodeJpeg", "another decoder, a few levels apart", lambda s: "lossy" in s.name
+    ),
     Difference("Einsum", "takes two operands at most", lambda s: len(s.flat()) > 2),
     Difference("Erf", "NaN for infinities in float64", lambda s: s.name == "special"),
     Difference(
@@ -269,7 +275,9 @@ def grouped(sample: Sample, flat: list[Tensor]) -> list[Any]:
 @pytest.mark.parametrize("ranks_known", [True, False], ids=["sizes open", "ranks open"])
 def test_shape_rules_say_no_less_than_tensorflows(ranks_known: bool, referee: Referee) -> None:
     graphs = {
-        name: open_graph(*case, ranks_known) for name, case in CASES.items() if not OPS[case[0]].effects
+        name: open_graph(*case, ranks_known)
+        for name, case in CASES.items()
+        if not OPS[case[0]].effects and case[0] not in WRONG_SHAPES
     }
     outputs = {name: graph.get_operation_by_name("tested").outputs for name, graph in graphs.items()}
     verdicts = referee.ask(

@@ -1,6 +1,8 @@
 """The ops, each in one place; importing this package registers them."""
 
 from graphflow.ops import (
+    boxes,
+    color,
     control,
     convolution,
     counting,
@@ -8,14 +10,18 @@ from graphflow.ops import (
     elementwise,
     factorizations,
     functional,
+    image,
+    image_files,
     io,
     layout,
     linalg,
     lists,
     nn,
+    patches,
     queues,
     random,
     reduction,
+    resize,
     rows,
     scatter,
     segments,
@@ -31,7 +37,8 @@ from graphflow.ops import (
 )
 
 __all__ = [
-    "control", "convolution", "counting", "diagonals", "elementwise", "factorizations", "functional", "io",
-    "layout", "linalg", "lists", "nn", "queues", "random", "reduction", "rows", "scatter", "segments", "sorting",
-    "source", "sparse", "sparse_math", "sparse_tensor", "special", "state", "summaries", "training",
+    "boxes", "color", "control", "convolution", "counting", "diagonals", "elementwise", "factorizations",
+    "functional", "image", "image_files", "io", "layout", "linalg", "lists", "nn", "patches", "queues",
+    "random", "reduction", "resize", "rows", "scatter", "segments", "sorting", "source", "sparse", "sparse_math",
+    "sparse_tensor", "special", "state", "summaries", "training",
 ]  # fmt: skip

@@ -26,9 +26,10 @@ Array = np.ndarray[Any, Any]
 Argument = Array | list[Array]
 
 MODULES = (
-    "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random",
-    "state", "control", "io", "training", "segments", "diagonals", "scatter", "sorting",
-    "factorizations", "special", "sparse", "sparse_math", "functional", "counting", "rows", "summaries",
+    "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random", "state",
+    "control", "io", "training", "segments", "diagonals", "scatter", "sorting", "factorizations", "special",
+    "sparse", "sparse_math", "functional", "counting", "rows", "summaries", "resize", "color", "boxes",
+    "patches", "image_files",
 )  # fmt: skip
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -57,6 +58,8 @@ class Sample:
       rtol, atol: tolerance between the NumPy body and the compiled session; None: by dtype, and exact for
         integers, booleans and strings.
       gradient_tolerance: relative to the size of the projected derivative.
+      narrow: whether results are float32 whatever the inputs, so that no difference quotient is exact enough:
+        gradients are held against TensorFlow's only.
       exact: False where values are not determined (random, uninitialised): only shape and dtype count.
       name: tells samples of one op apart in a test's id.
     """
@@ -70,6 +73,7 @@ class Sample:
     rtol: float | None = None
     atol: float | None = None
     gradient_tolerance: float = 1e-5
+    narrow: bool = False
     exact: bool = True
     name: str = ""
 

@@ -1,0 +1,221 @@
+"""Public functions against TensorFlow's of the same name: one line of text, evaluated with both packages.
+
+An expression sees the package as `tf` and arrays as `x`, `y`, …; what it gives (tensors, lists, sparse tensors) is run,
+and compared by values, dtypes and static shapes. A graph for each; random ops get equal op seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from tests.referee import difference
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+rng = np.random.default_rng(5)
+INPUTS = {
+    "x": rng.uniform(0, 1, (2, 7, 9, 3)).astype(np.float32),
+    "y": rng.uniform(0, 1, (2, 7, 9, 3)).astype(np.float32),
+    "image": rng.uniform(0, 1, (6, 8, 3)).astype(np.float32),
+    "bytes": rng.integers(0, 256, (6, 8, 3)).astype(np.uint8),
+    "square": rng.uniform(0, 1, (5, 5, 3)).astype(np.float32),
+    "large": rng.uniform(0, 1, (2, 40, 41, 1)).astype(np.float32),
+    "boxes": np.array([[0, 0, 1, 1], [0, 0.1, 1, 1.1], [0, 2, 1, 3]], np.float32),
+    "scores": np.array([0.9, 0.7, 0.8], np.float32),
+    "indices": np.array([[0, 1], [0, 3], [2, 0], [2, 2]], np.int64),
+    "values": np.array([1, 2, 3, 4], np.float32),
+    "matrix": rng.normal(size=(4, 5)).astype(np.float32),
+}
+
+IMAGE = """
+tf.image.adjust_brightness(image, 0.3)
+tf.image.adjust_brightness(bytes, -0.2)
+tf.image.adjust_contrast(bytes, 1.7)
+tf.image.adjust_contrast(x, 0.4)
+tf.image.adjust_gamma(image, 2.0, 0.5)
+tf.image.adjust_hue(bytes, 0.2)
+tf.image.adjust_hue(x, -0.3)
+tf.image.adjust_saturation(bytes, 0.5)
+tf.image.adjust_saturation(x, 1.5)
+tf.image.central_crop(image, 0.6)
+tf.image.central_crop(x, 0.5)
+tf.image.central_crop(tf.placeholder_with_default(image, [None, None, 3]), 0.5)
+tf.image.convert_image_dtype(bytes, tf.float32)
+tf.image.convert_image_dtype(bytes, tf.uint16)
+tf.image.convert_image_dtype(image * 1.5, tf.uint8, saturate=True)
+tf.image.convert_image_dtype(tf.cast(bytes, tf.int32), tf.uint8)
+tf.image.convert_image_dtype(image, tf.float64)
+tf.image.crop_and_resize(x, boxes, [0, 1, 0], [3, 3])
+tf.image.crop_to_bounding_box(image, 1, 2, 3, 4)
+tf.image.crop_to_bounding_box(x, 0, 0, 7, 9)
+tf.image.crop_to_bounding_box(tf.placeholder_with_default(image, [None, None, 3]), 1, 2, 3, 4)
+tf.image.decode_image(tf.image.encode_png(bytes), 3, tf.float32)
+tf.image.decode_png(tf.image.encode_png(bytes))
+tf.image.draw_bounding_boxes(x, tf.stack([boxes, boxes]))
+tf.image.flip_left_right(image)
+tf.image.flip_up_down(x)
+tf.image.grayscale_to_rgb(large)
+tf.image.hsv_to_rgb(x)
+tf.image.image_gradients(x)
+tf.image.non_max_suppression(boxes, scores, 2)
+tf.image.non_max_suppression_padded(boxes, scores, 5, 0.3)
+tf.image.non_max_suppression_with_scores(boxes, scores, 3, soft_nms_sigma=0.5)
+tf.image.pad_to_bounding_box(image, 1, 2, 9, 11)
+tf.image.pad_to_bounding_box(tf.placeholder_with_default(x, [None, None, None, 3]), 1, 2, 9, 11)
+tf.image.per_image_standardization(image)
+tf.image.per_image_standardization(bytes)
+tf.image.psnr(x, y, 1.0)
+tf.image.psnr(tf.image.convert_image_dtype(x, tf.uint8), tf.image.convert_image_dtype(y, tf.uint8), 255)
+tf.image.random_brightness(image, 0.3, seed=4)
+tf.image.random_contrast(image, 0.3, 0.9, seed=4)
+tf.image.random_crop(image, [3, 4, 3], seed=4)
+tf.image.random_flip_left_right(image, seed=1)
+tf.image.random_flip_left_right(image, seed=2)
+tf.image.random_flip_left_right(x, seed=3)
+tf.image.random_flip_up_down(image, seed=1)
+tf.image.random_flip_up_down(x, seed=3)
+tf.image.random_hue(image, 0.3, seed=4)
+tf.image.random_saturation(image, 0.3, 0.9, seed=4)
+tf.image.resize(x, [3, 4])
+tf.image.resize_area(x, [3, 4])
+tf.image.resize_bicubic(x, [10, 4])
+tf.image.resize_bilinear(x, [10, 4], align_corners=True)
+tf.image.resize_image_with_crop_or_pad(image, 4, 12)
+tf.image.resize_image_with_crop_or_pad(x, 9, 5)
+tf.image.resize_image_with_crop_or_pad(tf.placeholder_with_default(image, [None, None, 3]), 9, 5)
+tf.image.resize_image_with_pad(image, 9, 9)
+tf.image.resize_images(image, [3, 4], tf.image.ResizeMethod.NEAREST_NEIGHBOR)
+tf.image.resize_images(image, [6, 8])
+tf.image.resize_images(x, [12, 12], preserve_aspect_ratio=True)
+tf.image.resize_images(x, [3, 4], tf.image.ResizeMethod.AREA)
+tf.image.resize_images(x, [3, 4], tf.image.ResizeMethod.BICUBIC, align_corners=True)
+tf.image.resize_nearest_neighbor(x, [10, 4])
+tf.image.rgb_to_grayscale(bytes)
+tf.image.rgb_to_grayscale(x)
+tf.image.rgb_to_hsv(x)
+tf.image.rgb_to_yiq(x)
+tf.image.rgb_to_yuv(x)
+tf.image.rot90(image)
+tf.image.rot90(x, 3)
+tf.image.rot90(square, tf.constant(2))
+tf.image.sample_distorted_bounding_box([40, 50, 3], [boxes[:1]], seed=3, seed2=5)
+tf.image.sample_distorted_bounding_box([40, 50, 3], [[[0.3, 0.3, 0.8, 0.6]]], 3, 7, 0.6, [0.5, 2], [0.1, 0.5])
+tf.image.sample_distorted_bounding_box([9, 5, 3], [[[0.3, 0.3, 0.8, 0.6]]], 8, 7, 0.1, max_attempts=20)
+tf.image.sobel_edges(x)
+tf.image.ssim(large, large * 0.9, 1.0)
+tf.image.ssim_multiscale(large, large * 0.9, 1.0, power_factors=[0.5, 0.5], filter_size=7)
+tf.image.total_variation(image)
+tf.image.total_variation(x)
+tf.image.transpose_image(image)
+tf.image.yiq_to_rgb(x)
+tf.image.yuv_to_rgb(x)
+tf.extract_image_patches(x, [1, 2, 2, 1], [1, 2, 2, 1], [1, 1, 1, 1], "VALID")
+"""
+
+SPARSE = """
+tf.sparse_add(tf.SparseTensor(indices, values, [3, 4]), tf.SparseTensor(indices[1:3], values[1:3], [3, 4]))
+tf.sparse_concat(1, [tf.SparseTensor(indices, values, [3, 4]), tf.SparseTensor(indices, values, [3, 5])])
+tf.sparse_fill_empty_rows(tf.SparseTensor(indices, values, [4, 4]), 7.0)
+tf.sparse_merge(tf.SparseTensor(indices, [1, 0, 2, 1], [3, 4]), tf.SparseTensor(indices, values, [3, 4]), 3)
+tf.sparse_reduce_max(tf.SparseTensor(indices, values, [3, 4]), 0)
+tf.sparse_reduce_sum(tf.SparseTensor(indices, values, [3, 4]))
+tf.sparse_reduce_sum_sparse(tf.SparseTensor(indices, values, [3, 4]), [1], keep_dims=True)
+tf.sparse_reset_shape(tf.SparseTensor(indices, values, [8, 9]))
+tf.sparse_reshape(tf.SparseTensor(indices, values, [3, 4]), [-1, 6])
+tf.sparse_retain(tf.SparseTensor(indices, values, [3, 4]), [True, False, False, True])
+tf.sparse_slice(tf.SparseTensor(indices, values, [3, 4]), [0, 1], [3, 2])
+tf.sparse_softmax(tf.SparseTensor(indices, values, [3, 4]))
+tf.sparse_split(sp_input=tf.SparseTensor(indices, values, [3, 4]), num_split=3, axis=1)
+tf.sparse_tensor_dense_matmul(tf.SparseTensor(indices, values, [3, 4]), matrix)
+tf.sparse_tensor_to_dense(tf.SparseTensor(indices, values, [3, 4]), -1.0)
+tf.sparse_to_dense([1, 3], [5], [2.0, 3.0])
+tf.sparse_to_indicator(tf.SparseTensor(indices, [1, 0, 2, 1], [3, 4]), 3)
+tf.sparse_transpose(tf.SparseTensor(indices, values, [3, 4]))
+tf.sparse.expand_dims(tf.SparseTensor(indices, values, [3, 4]), -2)
+tf.sparse.eye(2, 3)
+tf.sparse.from_dense(matrix)
+tf.cast(tf.SparseTensor(indices, values, [3, 4]), tf.int64)
+"""
+
+EXPRESSIONS = [line for text in (IMAGE, SPARSE) for line in text.strip().splitlines()]
+
+# Evaluates every expression; as a program it has TensorFlow for a package.
+PROGRAM = """
+import json, os, sys
+import numpy as np
+
+def flat(value):
+    if hasattr(value, "dense_shape") and hasattr(value, "indices"):
+        return [value.indices, value.values, value.dense_shape]
+    if isinstance(value, (list, tuple)):
+        return [part for item in value for part in flat(item)]
+    return [value]
+
+def evaluated(package, expressions, inputs):
+    results = []
+    for text in expressions:
+        with package.Graph().as_default():
+            try:
+                tensors = flat(eval(text, {"tf": package, **{k: package.constant(v) for k, v in inputs.items()}}))
+                shapes = [None if t.shape.rank is None else t.shape.as_list() for t in tensors]
+                with package.Session() as session:
+                    session.run(package.global_variables_initializer())
+                    results.append((shapes, [np.asarray(v) for v in session.run(tensors)]))
+            except Exception as error:
+                results.append((repr(error), []))
+    return results
+
+if __name__ == "__main__":
+    import tensorflow.compat.v1 as tf
+    tf.disable_v2_behavior()
+    with np.load(sys.argv[2]) as file:
+        found = evaluated(tf, json.load(open(sys.argv[1])), dict(file))
+    np.savez(sys.argv[3], **{f"{i}/{j}": v for i, (_, values) in enumerate(found) for j, v in enumerate(values)})
+    print(json.dumps([(shapes, len(values)) for shapes, values in found]))
+"""
+
+
+def test_functions_mean_what_tensorflows_mean(tensorflow: Callable[..., str], tmp_path: Path) -> None:
+    import json
+
+    paths = [tmp_path / name for name in ("expressions.json", "inputs.npz", "values.npz")]
+    paths[0].write_text(json.dumps(EXPRESSIONS))
+    np.savez(paths[1], **INPUTS)
+    told = json.loads(tensorflow(PROGRAM, *paths).splitlines()[-1])
+    space: dict[str, Any] = {"__name__": "functions"}
+    exec(PROGRAM, space)
+    mine = space["evaluated"](gf, EXPRESSIONS, INPUTS)
+    problems = []
+    with np.load(paths[2], allow_pickle=True) as values:
+        for i, (text, (shapes, count), (own_shapes, own)) in enumerate(
+            zip(EXPRESSIONS, told, mine, strict=True)
+        ):
+            if isinstance(shapes, str) or isinstance(own_shapes, str):
+                problems.append(f"{text}: {own_shapes}, TensorFlow: {shapes}")
+                continue
+            if shapes != own_shapes and not _known_better(own_shapes, shapes):
+                problems.append(f"{text}: shapes {own_shapes}, TensorFlow's {shapes}")
+            if count != len(own):
+                problems.append(f"{text}: {len(own)} results, TensorFlow {count}")
+                continue
+            for j, value in enumerate(own):
+                found = difference(value, values[f"{i}/{j}"], 2e-5)
+                if found:
+                    problems.append(f"{text} [{j}]: {found}")
+    if problems:
+        pytest.fail(f"{len(problems)} of {len(EXPRESSIONS)} differ:\n" + "\n".join(problems), pytrace=False)
+
+
+def _known_better(mine: list[Any], theirs: list[Any]) -> bool:
+    """Whether our static shapes say all that TensorFlow's say."""
+    return len(mine) == len(theirs) and all(
+        b is None
+        or (a is not None and len(a) == len(b) and all(y in (None, x) for x, y in zip(a, b, strict=True)))
+        for a, b in zip(mine, theirs, strict=True)
+    )
