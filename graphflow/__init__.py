@@ -248,6 +248,7 @@ unpack = unstack
 if TYPE_CHECKING:
     from graphflow import (
         bitwise as bitwise,
+        data as data,
         debugging as debugging,
         dtypes as dtypes,
         image as image,
@@ -270,6 +271,9 @@ if TYPE_CHECKING:
         visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
+    from graphflow.data.structure import (
+        SparseTensorSpec as SparseTensorSpec, TensorSpec as TensorSpec,
+    )
     from graphflow.profiling import profile as profile
     from graphflow.serialization.graph_def import write_graph as write_graph
     from graphflow.serialization.graph_import import import_graph_def as import_graph_def
@@ -300,6 +304,7 @@ if TYPE_CHECKING:
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
     "bitwise",
+    "data",
     "debugging",
     "dtypes",
     "errors",
@@ -342,6 +347,7 @@ _LATER = {
     "MetaGraphDef": f"{_PROTO}.meta_graph_pb2",
     "NodeDef": f"{_PROTO}.node_def_pb2",
     "Session": "graphflow.session",
+    **dict.fromkeys(("SparseTensorSpec", "TensorSpec"), "graphflow.data.structure"),
     "profile": "graphflow.profiling",
     "import_graph_def": "graphflow.serialization.graph_import",
     **dict.fromkeys(("make_ndarray", "make_tensor_proto"), "graphflow.serialization.tensor_proto"),

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -256,7 +256,10 @@ def _refuse_what_does_not_fit(plan: Plan) -> None:
 
 
 def compile_graph(
-    fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = (), options: CompileOptions | None = None
+    fetches: Sequence[Tensor | Operation],
+    feeds: Sequence[Tensor] = (),
+    options: CompileOptions | None = None,
+    handles: Mapping[Tensor, str] | None = None,
 ) -> Executable:
     """Compiles what computing `fetches` from `feeds` needs.
 
@@ -264,10 +267,11 @@ def compile_graph(
       fetches: tensors and operations of one graph.
       feeds: tensors whose values will be given.
       options: see `CompileOptions`.
+      handles: see `freeze`.
 
     Raises:
       ValueError: if the graph has a cycle.
       PassError: if a pass fails.
     """
     name = fetches[0].name if fetches else ""
-    return Executable(freeze(fetches, feeds), options or CompileOptions(), name)
+    return Executable(freeze(fetches, feeds, handles), options or CompileOptions(), name)

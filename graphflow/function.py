@@ -235,6 +235,16 @@ class FuncGraph(Graph):
         return f"<gf.FuncGraph {self.name!r} of {len(self._operations)} operations>"
 
 
+def outermost(tensor: Tensor) -> Tensor:
+    """Returns the tensor outside of all functions that a capture stands for; others stay what they are."""
+    while isinstance(tensor.graph, FuncGraph):
+        found = tensor.graph.outside(tensor)
+        if found is None:
+            break
+        tensor = found
+    return tensor
+
+
 def _line() -> str:
     frames = user_frames()
     return f"{frames[0][0]}:{frames[0][1]}" if frames else ""

@@ -1201,12 +1201,17 @@ def _freeze_function(
     return _Nested(function, frame, freezer, feeds)
 
 
-def freeze(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = ()) -> Program:
+def freeze(
+    fetches: Sequence[Tensor | Operation],
+    feeds: Sequence[Tensor] = (),
+    handles: Mapping[Tensor, str] | None = None,
+) -> Program:
     """Cuts out of the graph what computing `fetches` from `feeds` needs.
 
     Args:
       fetches: tensors and operations of one graph; a handle stands for its variable's value.
       feeds: tensors whose values are given instead of computed.
+      handles: of handles that the graph does not make, such as a function's arguments, the variables' names.
 
     Returns:
       A Program whose `fetches` are the tensors among `fetches`, in their order.
@@ -1216,8 +1221,10 @@ def freeze(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor] = ()) 
     """
     fed = frozenset(feeds)
     builder = ProgramBuilder()
+    known = dict(handles or {})
     targets = [f if isinstance(f, Operation) else f.op for f in fetches if f not in fed]
-    frame = _Frame(_slice(targets, fed), fed)
+    frame = _Frame(_slice(targets, fed | known.keys()), fed | known.keys())
+    frame.handles = known
     fed_states: dict[str, Value] = {}
     feed_values = []
     for tensor in feeds:

@@ -14,7 +14,7 @@ that other runs need, not even that of the variables. Closing the session wakes 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -34,6 +34,13 @@ class Run(Protocol):
     @property
     def resources(self) -> Resources:
         """The session's resources."""
+
+    def function(self, function: Any) -> Callable[[Sequence[Array]], list[Array]]:
+        """Returns what calls a `Function`: compiled once per session, for any number of threads.
+
+        It takes an array per argument that is no variable's handle (those stand for the session's variables), and
+        returns an array per result.
+        """
 
     def aside(self) -> AbstractContextManager[None]:
         """Inside, runs of other threads may have the variables: for whoever has to wait for them."""

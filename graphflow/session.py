@@ -25,6 +25,7 @@ from graphflow.config import BACKEND
 from graphflow.contents import Content
 from graphflow.errors import ShapeError
 from graphflow.fetches import Element, Feeds, Fetches, feed_array, structure_key
+from graphflow.function import Function, outermost
 from graphflow.graph import (
     Graph,
     GraphKeys,
@@ -174,6 +175,13 @@ class _Gate:
                 self.enter_to_read()
 
 
+Call = Callable[[Sequence[Array]], list[Array]]
+
+
+def _no_functions(function: Function) -> Call:
+    raise errors.UnimplementedError(None, None, f"{function.name!r} can only be called in a session")
+
+
 class SessionState(VariableStore):
     """What a session keeps between runs: values of variables, counters of random operations, resources.
 
@@ -188,6 +196,9 @@ class SessionState(VariableStore):
         self.closed = False
         self.gate = _Gate()
         self.resources = Resources()
+        self.compile_function: Callable[[Function], Call] = _no_functions
+        self._functions: dict[Function, Call] = {}
+        self._functions_lock = threading.RLock()
         self._random_lock = threading.Lock()
         self._keys: dict[str, tuple[int, int]] = {}
         self._counters: dict[str, int] = {}
@@ -224,7 +235,16 @@ class SessionState(VariableStore):
             made._random_lock = self._random_lock
             made._counters = dict(self._counters)
         made.resources = self.resources
+        made.compile_function = self.compile_function
         return made
+
+    def function(self, function: Function) -> Call:
+        """Returns what calls a function, compiled at the first call: see `resources.Run`."""
+        with self._functions_lock:
+            found = self._functions.get(function)
+            if found is None:
+                found = self._functions[function] = self.compile_function(function)
+            return found
 
     def aside(self) -> contextlib.AbstractContextManager[None]:
         """Inside, runs of other threads may have the variables."""
@@ -295,6 +315,7 @@ class _Runner:
         executable: Executable,
         handles: dict[str, Operation],
         keep: tuple[Any, ...],
+        plain: bool = False,
     ) -> None:
         self._state = state
         self._gate = gate
@@ -309,7 +330,7 @@ class _Runner:
         # With a single feed, its dtype; plans are then kept by its shape alone.
         self._looks = bool(executable.contents)
         self._dtype = self._dtypes[0] if feeds.plain and len(self._dtypes) == 1 and not self._looks else None
-        self._pack = fetches.pack
+        self._pack = None if plain else fetches.pack
         self._single = feeds.plain and fetches.single
         self.direct: Callable[..., Any] | None = None
         self.direct_by_key: Callable[[Any], Any] | None = None
@@ -526,6 +547,7 @@ class Session:
         self._interpreted = BACKEND.get() == "reference"
         self._target = target
         self._state = SessionState()
+        self._state.compile_function = self._compiled_function
         self._gate = self._state.gate
         self._closed = False
         self._warm: dict[Any, _Runner] = {}
@@ -741,6 +763,35 @@ class Session:
         if self._interpreted:
             return _Interpreted(freeze(fetches, feeds))
         return compile_graph(fetches, feeds, self._options)
+
+    def _compiled_function(self, function: Function) -> Call:
+        """Returns what calls a function on arrays: one per argument that is no variable."""
+        given = [i for i, tensor in enumerate(function.inputs) if not tensor.is_variable]
+        feeds = tuple(function.inputs[i] for i in given)
+        handles = {t: variable_name(outermost(t)) for t in function.inputs if t.is_variable}
+        fetches: tuple[Element, ...] = (*function.outputs, *function.control_outputs)
+        if self._interpreted:
+            executable: Executable = _Interpreted(freeze(fetches, feeds, handles))
+        else:
+            executable = compile_graph(fetches, feeds, self._options, handles)
+        parts = Fetches(function.graph, list(fetches))
+        places = [parts.tensors.index(tensor) for tensor in function.outputs]
+        runner = _Runner(
+            self._state,
+            self._gate,
+            parts,
+            Feeds(function.graph, feeds),
+            executable,
+            {},
+            (fetches, feeds),
+            True,
+        )
+
+        def call(arrays: Sequence[Array]) -> list[Array]:
+            results = runner.run([arrays[i] for i in given])
+            return [results[i] for i in places]
+
+        return call
 
     def _forget_old(self) -> None:
         """Lets go of the plans of fetch sets that were not run for the longest time."""

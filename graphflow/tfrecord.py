@@ -138,6 +138,29 @@ class _Inflating(io.RawIOBase):
         super().close()
 
 
+def open_decompressed(path: str, compression: str = "") -> BinaryIO:
+    """Opens a file that is compressed as "", "ZLIB" or "GZIP"; see `open_to_read`."""
+    file: Any = open_to_read(path)
+    if compression == "GZIP":
+        file = _Gunzipping(file)
+    elif compression == "ZLIB":
+        file = io.BufferedReader(_Inflating(file))
+    opened: BinaryIO = file
+    return opened
+
+
+class _Gunzipping(gzip.GzipFile):
+    """A gzip stream as a file to read, which closes what it reads from."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(fileobj=file)
+        self._below = file
+
+    def close(self) -> None:
+        super().close()
+        self._below.close()
+
+
 class RecordReader:
     """Reads the records of a file one after another.
 
@@ -151,14 +174,7 @@ class RecordReader:
 
     def __init__(self, path: str, compression: str = "") -> None:
         self._path = path
-        file = open_to_read(path)
-        if compression == "GZIP":
-            self._file: Any = gzip.GzipFile(fileobj=file)
-        elif compression == "ZLIB":
-            self._file = io.BufferedReader(_Inflating(file))
-        else:
-            self._file = file
-        self._raw = file
+        self._file = open_decompressed(path, compression)
         self.offset = 0
 
     def read(self) -> bytes | None:
@@ -205,7 +221,6 @@ class RecordReader:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
-        self._raw.close()
 
     def __enter__(self) -> Self:
         return self
@@ -320,6 +335,6 @@ class TFRecordWriter:
 
 
 __all__ = [
-    "RecordReader", "TFRecordCompressionType", "TFRecordOptions", "TFRecordWriter", "open_to_read",
-    "tf_record_iterator",
+    "RecordReader", "TFRecordCompressionType", "TFRecordOptions", "TFRecordWriter", "open_decompressed",
+    "open_to_read",    "tf_record_iterator",
 ]  # fmt: skip

@@ -49,7 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fetches", "timeline"),
     ("session",),
     ("profiling",),
-    ("train.", "visualize."),
+    ("data.", "train.", "visualize."),
     ("saved_model.",),
     ("keras.session", "keras.identifiers"),
     (
