@@ -69,7 +69,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "linalg",
         "manip",
         "math",
-        "nn",
+        "nn.",
         "random",
         "sparse",
         "testing",

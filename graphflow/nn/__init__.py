@@ -38,6 +38,12 @@ from graphflow.ops.nn import (
     weighted_moments as weighted_moments, zero_fraction as zero_fraction,
 )
 from graphflow.ops.sorting import top_k as top_k
+from graphflow.nn.rnn import (
+    bidirectional_dynamic_rnn as bidirectional_dynamic_rnn, dynamic_rnn as dynamic_rnn, raw_rnn as raw_rnn,
+    static_bidirectional_rnn as static_bidirectional_rnn, static_rnn as static_rnn,
+    static_state_saving_rnn as static_state_saving_rnn,
+)
+from graphflow.nn import rnn_cell as rnn_cell
 from graphflow.namespace import lazy
 
 # Other names of the same.
