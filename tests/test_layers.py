@@ -49,6 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fetches", "timeline"),
     ("session",),
     ("profiling",),
+    ("logging",),
     ("data.", "train.", "visualize."),
     ("saved_model.",),
     ("keras.session", "keras.identifiers"),
