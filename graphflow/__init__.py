@@ -29,7 +29,10 @@ from graphflow.dtypes import (
     resource as resource, string as string, uint16 as uint16, uint32 as uint32, uint64 as uint64,
     uint8 as uint8, variant as variant,
 )
-from graphflow.control_flow import cond as cond, while_loop as while_loop
+from graphflow.control_flow import (
+    case as case, cond as cond, switch_case as switch_case, while_loop as while_loop,
+)
+from graphflow.functional_ops import foldl as foldl, foldr as foldr, map_fn as map_fn, scan as scan
 from graphflow.gradients import (
     AggregationMethod as AggregationMethod, custom_gradient as custom_gradient, gradients as gradients,
     hessians as hessians, NoGradient as NoGradient, NotDifferentiable as NotDifferentiable,

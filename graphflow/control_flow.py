@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphflow import dtypes, nest
+from graphflow import dtypes, functional_gradients, nest
 from graphflow.dtypes import DType
 from graphflow.function import FuncGraph, finished, unique_function_name
 from graphflow.graph import (
@@ -26,7 +26,7 @@ from graphflow.graph import (
     user_frames,
 )
 from graphflow.opdef import constant, convert_to_tensor, emit
-from graphflow.ops.functional import alike, is_stateful
+from graphflow.ops.functional import alike, is_stateful, matched_captures
 from graphflow.shapes import TensorShape, as_shape
 
 _MOST_RELAXATIONS = 64
@@ -69,18 +69,6 @@ def _with_effects(outputs: Sequence[Tensor], operations: Sequence[Operation]) ->
 
 def _call_waits(graphs: Iterable[FuncGraph]) -> list[Operation]:
     return list(dict.fromkeys(op for graph in graphs for op in graph.control_captures))
-
-
-def _matched(graphs: Sequence[FuncGraph]) -> list[Tensor]:
-    """Gives all graphs the same captures, in the same order; returns the outer tensors."""
-    outer = list(dict.fromkeys(tensor for graph in graphs for tensor in graph.captures))
-    for graph in graphs:
-        for tensor in outer:
-            graph.capture(tensor)
-        arguments = graph.inputs[: len(graph.inputs) - len(graph.captures)]
-        graph.inputs = [*arguments, *(graph.captures[tensor] for tensor in outer)]
-        graph.captures = {tensor: graph.captures[tensor] for tensor in outer}
-    return outer
 
 
 def _identities(values: Sequence[Tensor], scope: str) -> list[Tensor]:
@@ -221,20 +209,166 @@ def cond(
             _branch(function, unique_function_name(f"{scope}{part}"), chosen, strict)
             for part, function in (("true", true_fn), ("false", false_fn))
         ]
-        _check_alike(bodies, ["true_fn", "false_fn"])
-        captured = _matched([body.graph for body in bodies])
-        functions = [finished(body.graph, body.tensors) for body in bodies]
-        shapes = [
-            alike(list(pair)) for pair in zip(*([t.shape for t in f.outputs] for f in functions), strict=True)
-        ]
-        with control_dependencies(_call_waits(body.graph for body in bodies)):
-            op_type = "If" if any(map(is_stateful, functions)) else "StatelessIf"
-            outputs = getattr(emit, op_type)(
-                chosen, captured, Tout=[t.dtype for t in functions[0].outputs], then_branch=functions[0],
-                else_branch=functions[1], output_shapes=shapes, name=scope,
-            )  # fmt: skip
-        results = _identities(outputs, scope)
-    return nest.pack_sequence_as(bodies[0].structure, results, True)
+        return _chosen(chosen, bodies, ["true_fn", "false_fn"], "If", scope)
+
+
+def _chosen(choice: Tensor, bodies: Sequence[_Body], names: Sequence[str], op_type: str, scope: str) -> Any:
+    """Adds the operation that runs one of several bodies; returns what users see of its outputs."""
+    _check_alike(bodies, names)
+    captured = matched_captures([body.graph for body in bodies])
+    functions = [finished(body.graph, body.tensors) for body in bodies]
+    shapes = [
+        alike(list(same)) for same in zip(*([t.shape for t in f.outputs] for f in functions), strict=True)
+    ]
+    if op_type == "If":
+        attrs: dict[str, Any] = {"then_branch": functions[0], "else_branch": functions[1]}
+    else:
+        attrs = {"branches": functions}
+    with control_dependencies(_call_waits(body.graph for body in bodies)):
+        emitter = getattr(emit, op_type if any(map(is_stateful, functions)) else f"Stateless{op_type}")
+        outputs = emitter(
+            choice, captured, Tout=[t.dtype for t in functions[0].outputs], output_shapes=shapes, name=scope, **attrs
+        )  # fmt: skip
+    return nest.pack_sequence_as(bodies[0].structure, _identities(outputs, scope), True)
+
+
+def case(
+    pred_fn_pairs: Any,
+    default: Callable[[], Any] | None = None,
+    exclusive: bool = False,
+    strict: bool = False,
+    name: str = "case",
+) -> Any:
+    """Returns what the function beside the first predicate that holds gives.
+
+    Args:
+      pred_fn_pairs: pairs of a boolean scalar and a function without arguments, in a list or a dict.
+      default: the function for when no predicate holds; without one, that is an error of the run.
+      exclusive: whether it is an error of the run if more than one predicate holds.
+      strict: whether a list or tuple of one element is returned as such.
+      name: a name scope.
+
+    Raises:
+      TypeError: if the pairs are not such, or a function is not callable.
+      ValueError: if there is none, or the structures of the functions' results differ.
+    """
+    if isinstance(pred_fn_pairs, dict):
+        pairs = sorted(pred_fn_pairs.items(), key=lambda pair: str(pair[0].name))
+    elif isinstance(pred_fn_pairs, list | tuple):
+        pairs = list(pred_fn_pairs)
+    else:
+        raise TypeError("'pred_fn_pairs' must be a list, tuple, or dict.")
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise TypeError("Each entry in 'pred_fn_pairs' must be a 2-tuple.")
+        if getattr(pair[0], "dtype", None) is not dtypes.bool_:
+            raise TypeError(f"pred must be Tensor of type bool: {pair[0]!r}")
+        if not callable(pair[1]):
+            raise TypeError(f"fn for pred {pair[0].name} must be callable.")
+    if default is not None and not callable(default):
+        raise TypeError("default must be callable.")
+    if not pairs:
+        if default is None:
+            raise ValueError("Must provide at least one pred_fn_pair or a default")
+        return default()
+    with name_scope(name, "case", [pred for pred, _ in pairs]):
+        predicates = [convert_to_tensor(pred) for pred, _ in pairs]
+        functions = [function for _, function in pairs]
+        waits = _case_checks(predicates, default is None, exclusive)
+        with control_dependencies(waits), name_scope(None, "cond") as scope:
+            last = len(functions) - 1 if default is None else len(functions)
+            index: Any = constant(np.array(last, np.int32))
+            for i in reversed(range(len(predicates))):
+                index = emit.SelectV2(predicates[i], constant(np.array(i, np.int32)), index)
+            if default is not None:
+                functions.append(default)
+            return _indexed(index, functions, strict, scope)
+
+
+def _case_checks(predicates: Sequence[Tensor], needs_one: bool, exclusive: bool) -> list[Operation]:
+    """Operations that fail unless as many predicates hold as must."""
+    if not needs_one and not exclusive:
+        return []
+    together = emit.Pack(list(predicates))
+    count = emit.Sum(emit.Cast(together, DstT=dtypes.int32), np.array(0, np.int32))
+    names = ", ".join(predicate.name for predicate in predicates)
+    checks = []
+    if needs_one:
+        told = f"None of conditions evaluated as True. Conditions: ({names}), Values:"
+        checks.append(emit.Assert(emit.Greater(count, 0), [told, together]))
+    if exclusive:
+        told = (
+            f"More than one condition evaluated as True but exclusive=True.  Conditions: ({names}), Values:"
+        )
+        checks.append(emit.Assert(emit.LessEqual(count, 1), [told, together]))
+    return checks
+
+
+def _indexed(index: Tensor, functions: Sequence[Callable[[], Any]], strict: bool, scope: str) -> Any:
+    bodies = [
+        _branch(function, unique_function_name(f"{scope}branch{i}"), index, strict)
+        for i, function in enumerate(functions)
+    ]
+    names = [f"branch_fns[{i}]" for i in range(len(functions))]
+    return _chosen(index, bodies, names, "Case", scope)
+
+
+def switch_case(
+    branch_index: Any, branch_fns: Any, default: Callable[[], Any] | None = None, name: str = "switch_case"
+) -> Any:
+    """Returns what the function at an index gives.
+
+    Args:
+      branch_index: int32 scalar.
+      branch_fns: functions without arguments, in a list, a list of pairs with their indices, or a dict by index.
+      default: the function for all other indices; without one, the last.
+      name: a name scope.
+
+    Raises:
+      TypeError: if the functions are not such, or the index is not a scalar of int32.
+      ValueError: if there is none, indices are not 0, 1, 2 and so on, or the structures of results differ.
+    """
+    pairs = _canonical_branches(branch_fns)
+    functions = [function for _, function in pairs]
+    for function in (*functions, *([] if default is None else [default])):
+        if not callable(function):
+            raise TypeError(f"fn for branch must be callable, got {function!r}")
+    with name_scope(name, "switch_case", [branch_index]):
+        index = convert_to_tensor(branch_index, name="branch_index")
+        if not index.dtype.is_integer:
+            raise TypeError(f"'branch_index' must be an integer, got {index!r}")
+        if index.dtype is not dtypes.int32:
+            index = emit.Cast(index, DstT=dtypes.int32)
+        if default is not None:
+            functions.append(default)
+        with name_scope(None, "indexed_case") as scope:
+            return _indexed(index, functions, False, scope)
+
+
+def _canonical_branches(branch_fns: Any) -> list[tuple[int, Any]]:
+    if isinstance(branch_fns, dict):
+        pairs = list(branch_fns.items())
+    elif isinstance(branch_fns, list | tuple):
+        if all(callable(item) for item in branch_fns):
+            pairs = list(enumerate(branch_fns))
+        else:
+            pairs = list(branch_fns)
+    else:
+        raise TypeError("'branch_fns' must be a list, tuple, or dict.")
+    if not pairs:
+        raise ValueError("Must provide at least one item in 'branch_fns'")
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], int):
+            raise TypeError(
+                f"Each entry in 'branch_fns' must be a function, or a tuple of an int and a function: {pair!r}"
+            )
+    pairs.sort(key=lambda pair: pair[0])
+    if [index for index, _ in pairs] != list(range(len(pairs))):
+        raise ValueError(
+            f"branch indices must form contiguous range of [0 to {len(pairs)}) but found"
+            f" {[index for index, _ in pairs]}"
+        )
+    return pairs
 
 
 def _check_alike(bodies: Sequence[_Body], names: Sequence[str]) -> None:
@@ -463,7 +597,7 @@ class _Loop:
 
     def emit(self, parallel_iterations: int) -> list[Tensor]:
         test, inner, outputs, holds = self.build()
-        captured = _matched([test, inner])
+        captured = matched_captures([test, inner])
         outputs = [*outputs, *(inner.captures[tensor] for tensor in captured)]
         functions = finished(test, [holds]), finished(inner, outputs)
         zero = constant(np.asarray(0, np.int32), name="loop_counter")
@@ -574,4 +708,4 @@ def _leaf_dtype(value: Any) -> DType:
     return dtype
 
 
-__all__ = ["cond", "while_loop"]
+__all__ = ["case", "cond", "functional_gradients", "switch_case", "while_loop"]

@@ -119,11 +119,15 @@ class FuncGraph(Graph):
     def accepts(self, graph: Graph) -> bool:
         """Whether tensors of `graph` may be used here."""
         here: Graph | None = self
-        while here is not None:
-            if here is graph:
+        while isinstance(here, FuncGraph):
+            if here.accepts_own(graph):
                 return True
             here = here.outer_graph
-        return False
+        return here is graph
+
+    def accepts_own(self, graph: Graph) -> bool:
+        """Whether tensors of `graph` may be used here, apart from those of the graphs around this one."""
+        return graph is self
 
     def capture(self, tensor: Tensor, name: str | None = None) -> Tensor:
         """Returns the tensor that stands for `tensor` in this graph.
@@ -145,12 +149,15 @@ class FuncGraph(Graph):
         graph: Graph | None = self
         while isinstance(graph, FuncGraph) and graph is not tensor.graph:
             chain.append(graph)
+            if graph.accepts_own(tensor.graph):
+                break
             graph = graph.outer_graph
         for inner in reversed(chain):
-            tensor = inner._capture_one(tensor, name)
+            tensor = inner.capture_one(tensor, name)
         return tensor
 
-    def _capture_one(self, tensor: Tensor, name: str | None) -> Tensor:
+    def capture_one(self, tensor: Tensor, name: str | None) -> Tensor:
+        """Returns the input that stands for a tensor of the graph around this one; adds it if there is none yet."""
         found = self.captures.get(tensor)
         if found is None:
             base = name or tensor.op.name.rpartition("/")[2].lower()

@@ -94,8 +94,10 @@ def _source(x: Any) -> Tensor:
     return graph.capture(tensor) if graph.building_function and graph.accepts(tensor.graph) else tensor
 
 
-def _has_gradient(tensor: Tensor) -> bool:
-    return tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype is dtypes.resource
+def has_gradient(tensor: Tensor) -> bool:
+    """Whether a tensor is of a dtype that gradients are of: handles stand for variables, variants for lists."""
+    dtype = tensor.dtype
+    return dtype.is_floating or dtype.is_complex or dtype is dtypes.resource or dtype is dtypes.variant
 
 
 def gradients(
@@ -141,6 +143,13 @@ def gradients(
         sources = [_source(x) for x in xs]
         stops = {_source(t) for t in _as_list(stop_gradients)} if stop_gradients is not None else set()
         return _Walk(y_tensors, sources, stops).run(grad_list, xs, unconnected)
+
+
+def walk(
+    ys: list[Tensor], xs: list[Tensor], grad_ys: list[Any], unconnected: UnconnectedGradients
+) -> list[Any]:
+    """As `gradients`, of tensors of one graph; operations are made in the default graph, which can be another."""
+    return _Walk(ys, xs, set()).run(grad_ys, xs, unconnected)
 
 
 class _Walk:
@@ -199,14 +208,14 @@ class _Walk:
         for operation in ordered:
             through = any(t in reached for t in operation.inputs if t not in self.stops or t in self.sources)
             if through:
-                reached.update(t for t in operation.outputs if _has_gradient(t))
+                reached.update(t for t in operation.outputs if has_gradient(t))
             if through or any(t in reached for t in operation.outputs):
                 result.append(operation)
         result.reverse()
         return result, reached
 
     def _step(self, operation: Operation, cotangents: list[Any], reached: set[Tensor]) -> None:
-        wanted = [t in reached and _has_gradient(t) for t in operation.inputs]
+        wanted = [t in reached and has_gradient(t) for t in operation.inputs]
         if not any(wanted):
             return
         op_def: OpDef = operation.op_def
@@ -220,22 +229,25 @@ class _Walk:
                 f"No gradient defined for operation {operation.name!r} (op type: {override or op_def.name}){made}. "
                 "Use gf.stop_gradient, gf.custom_gradient or gf.RegisterGradient."
             )
-        graph = operation.graph
+        graph = get_default_graph()
+        inputs = tuple(operation.inputs)  # as they are now: rules of functions may add some
         with (
             graph.gradient_of(operation),
-            graph.colocate_with(operation) if operation.device else _nowhere,
+            graph.colocate_with(operation) if operation.device and operation.graph is graph else _nowhere,
             graph.name_scope(operation.name.rsplit("/", 1)[-1] + "_grad"),
         ):
             if not op_def.passes_slices:
                 cotangents = [_dense(c) if isinstance(c, IndexedSlices) else c for c in cotangents]
-            results = rule(operation, *cotangents)
+            if op_def.has_functions and override is None:
+                results = rule(operation, *cotangents, wanted=wanted)
+            else:
+                results = rule(operation, *cotangents)
             results = list(results) if isinstance(results, list | tuple) else [results]
-            if len(results) != len(operation.inputs):
+            if len(results) < len(inputs) or (len(results) > len(inputs) and not op_def.has_functions):
                 raise ValueError(
-                    f"Num gradients {len(results)} generated for op {operation} do not match num inputs "
-                    f"{len(operation.inputs)}"
+                    f"Num gradients {len(results)} generated for op {operation} do not match num inputs {len(inputs)}"
                 )
-            for i, (tensor, grad) in enumerate(zip(operation.inputs, results, strict=True)):
+            for i, (tensor, grad) in enumerate(zip(inputs, results, strict=False)):
                 if grad is None or not wanted[i]:
                     continue
                 if op_def.broadcasting and isinstance(grad, Tensor):
@@ -264,8 +276,8 @@ _nowhere = _Nowhere()
 
 def _start(y: Tensor, grad: Any, index: int) -> Gradient:
     if grad is not None:
-        if isinstance(grad, IndexedSlices):
-            return grad
+        if isinstance(grad, IndexedSlices) or y.is_variable:
+            return grad  # type: ignore[no-any-return]
         tensor = convert_to_tensor(grad, y.dtype, f"grad_ys_{index}")
         if not tensor.shape.is_compatible_with(y.shape):
             raise ValueError(

@@ -359,6 +359,21 @@ class Operation:
         """Runs the operation in `session` (default: the default session)."""
         _session_for(session, self.graph, f"run operation {self.name!r}").run(self, feed_dict)
 
+    def _add_inputs(self, tensors: Sequence[Tensor]) -> None:
+        """Adds inputs; callers see to it that attributes and functions go along."""
+        self.inputs = (*self.inputs, *tensors)
+        for tensor in tensors:
+            if self not in tensor._consumers:
+                tensor._consumers.append(self)
+        self.graph._version += 1
+
+    def _add_output(self, dtype: DType, shape: TensorShape) -> Tensor:
+        """Adds an output; see `_add_inputs`."""
+        tensor = Tensor(self, len(self.outputs), dtype, shape)
+        self.outputs.append(tensor)
+        self.graph._version += 1
+        return tensor
+
     def _set_device(self, device: str) -> None:
         self.device = canonical_device(device)
 

@@ -6,6 +6,7 @@ and whoever runs a program runs those. The rules of their gradients need the rev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import ShapeError
-from graphflow.function import Function
-from graphflow.graph import Operation
+from graphflow.function import FuncGraph, Function
+from graphflow.graph import Operation, Tensor
 from graphflow.opdef import op
 from graphflow.ops.rules import Array, attr_shape, scalar
 from graphflow.shapes import UNKNOWN, TensorShape
@@ -68,6 +69,18 @@ def called_operations(function: Function) -> list[Operation]:
         stack.extend(operation._control_inputs)
     arguments = {tensor.op for tensor in function.inputs}
     return sorted(seen - arguments, key=lambda operation: operation._id)
+
+
+def matched_captures(graphs: Sequence[FuncGraph]) -> list[Tensor]:
+    """Gives all graphs the same captures, in the same order; returns the outer tensors."""
+    outer = list(dict.fromkeys(tensor for graph in graphs for tensor in graph.captures))
+    for graph in graphs:
+        for tensor in outer:
+            graph.capture(tensor)
+        arguments = graph.inputs[: len(graph.inputs) - len(graph.captures)]
+        graph.inputs = [*arguments, *(graph.captures[tensor] for tensor in outer)]
+        graph.captures = {tensor: graph.captures[tensor] for tensor in outer}
+    return outer
 
 
 def _branch_shapes(node: Any, branches: list[Any]) -> list[TensorShape]:

@@ -1,0 +1,63 @@
+"""Gradients through branches, loops, lists and calls, of first and second order, against central differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow import reference
+from graphflow.program import Program, freeze, verify
+from graphflow.session import SessionState
+from tests.control_flow_cases import CASES, values
+
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture(autouse=True)
+def _graph() -> Any:
+    with gf.Graph().as_default():
+        yield
+
+
+def direction(shape: Any, seed: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients(name: str) -> None:
+    x = gf.placeholder(gf.float64, [4])
+    variable = gf.Variable(np.zeros((4, 4)))
+    y = gf.reshape(CASES[name](x, variable), [-1])
+    # Weights for as many elements as there are.
+    loss = gf.reduce_sum(y * gf.cos(gf.cast(gf.range(gf.size(y)), gf.float64)))
+    firsts = gf.gradients(loss, [x, variable], unconnected_gradients="zero")
+    firsts = [gf.convert_to_tensor(g) for g in firsts]
+    ways = direction([4], 1), direction([4, 4], 2)
+    along = gf.add_n([gf.reduce_sum(g * way) for g, way in zip(firsts, ways, strict=True)])
+    seconds = gf.gradients(along, [x, variable], unconnected_gradients="zero")
+    seconds = [gf.convert_to_tensor(g) for g in seconds]
+    fetches = [loss, along, *firsts, *seconds]
+    whole, small = freeze(fetches, [x]), freeze([loss, along], [x])
+    verify(whole)
+
+    def run(program: Program, at: Array, matrix: Array) -> list[Array]:
+        state = SessionState()
+        state.set(variable.op.name, matrix)
+        return reference.run(program, [at], state)
+
+    with gf.Session() as session:
+        for at, matrix in values():
+            wanted = run(whole, at, matrix)
+            session.run(variable.initializer, {variable.initial_value: matrix})
+            for got, array in zip(session.run(fetches, {x: at}), wanted, strict=True):
+                np.testing.assert_allclose(got, array, rtol=1e-9, atol=1e-12)
+            step = 1e-6
+            ends = [run(small, at + s * ways[0], matrix + s * ways[1]) for s in (step, -step)]
+            for order, found in enumerate((wanted[2:4], wanted[4:6])):
+                measured = float(ends[0][order] - ends[1][order]) / (2 * step)
+                predicted = sum(float(np.sum(g * way)) for g, way in zip(found, ways, strict=True))
+                scale = abs(measured) + sum(float(np.abs(g).sum()) for g in found) + 1e-3
+                assert abs(measured - predicted) < 1e-6 * scale, f"order {order + 1}: {predicted}, {measured}"
