@@ -928,7 +928,7 @@ class _Build:
                 life.first = at
                 if not writes and slot.kind == "buffer" and slot.root.index not in self.lasting:
                     raise ValueError(f"{slot} is read before it is written")
-            life.last = at
+            life.last = max(life.last, at)
             life.writes += writes
 
         for at, step in enumerate(steps):
