@@ -142,8 +142,8 @@ def _same(a: Array | None, b: Array | None) -> bool:
     return bool(np.allclose(a.astype(wide), b.astype(wide), rtol=rough, atol=rough, equal_nan=True))
 
 
-def boxed(value: TensorList) -> Array:
-    """Returns a list as the array that holds it."""
+def boxed(value: Any) -> Array:
+    """Returns a list, or another value of dtype variant, as the array that holds it."""
     array = np.empty((), object)
     array[()] = value
     return array

@@ -58,6 +58,10 @@ NOT_IN_THE_MATRIX = {
     ),
     **dict.fromkeys((name for name in OPS if "TensorList" in name), "lists: tests/test_tensor_lists.py"),
     **dict.fromkeys(
+        ("OptionalFromValue", "OptionalGetValue", "OptionalHasValue", "OptionalNone"),
+        "no array holds their values: tests/test_optional.py",
+    ),
+    **dict.fromkeys(
         ("GraphflowLoopRow", "GraphflowSetLoopRow"),
         "they only stand in loops that are being lowered: tests/test_native_loops.py",
     ),

@@ -308,6 +308,9 @@ class _Lowering(NativeRegions):
     def absorb_calls(self, order: list[Group | Node]) -> dict[Group, Node]:
         """Groups that can run as the epilogue of the library call that feeds them."""
         taken: dict[Group, Node] = {}
+        # What groups compute again they compute of what is in memory.
+        groups = [entry for entry in order if isinstance(entry, Group)]
+        wanted = {value for group in groups for node in group.copies for value in node.inputs}
         for entry in list(order):
             if not isinstance(entry, Node) or entry not in self.call_nodes:
                 continue
@@ -315,7 +318,7 @@ class _Lowering(NativeRegions):
                 continue
             value = self.shown(entry)
             users = self.uses.get(value, [])
-            if value in self.roots or not users:
+            if value in self.roots or value in wanted or not users:
                 continue
             group = self.group_of.get(users[0])
             if group is None or any(self.group_of.get(u) is not group for u in users):
@@ -378,7 +381,8 @@ class _Lowering(NativeRegions):
     def compute_again(self, absorbed: dict[Group, Node]) -> None:
         """Lets groups compute cheap values themselves that other groups have too, in place of reading them."""
         groups = [entry for entry in self.fusion.order if isinstance(entry, Group)]
-        chosen = recomputed(groups, self.group_of, self.forms, self.uses, self.roots, set(absorbed.values()))
+        hidden = {node for call in absorbed.values() for node in (call, self.shown(call).node)}
+        chosen = recomputed(groups, self.group_of, self.forms, self.uses, self.roots, hidden)
         for value, users in chosen.items():
             node = value.node
             old = {one: list(self.uses[one]) for one in (value, *node.inputs) if one in self.uses}

@@ -17,6 +17,7 @@ from graphflow.ops import layout as layout
 from graphflow.ops import linalg as linalg
 from graphflow.ops import lists as lists
 from graphflow.ops import nn as nn
+from graphflow.ops import optional as optional
 from graphflow.ops import patches as patches
 from graphflow.ops import queues as queues
 from graphflow.ops import random as random

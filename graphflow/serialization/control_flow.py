@@ -195,7 +195,10 @@ class _Loops:
         """Makes a While of a frame whose inner frames are While nodes by now."""
         parent = frame.parent
         assert parent is not None
+        gone = set(frame.enters)
         variables, enter_of = self.variables(frame)
+        if not variables:
+            raise ValueError(f"{_of_frame(frame)} has no variables: nothing goes from one turn to the next")
         deciders = [node for node in frame.members if node.op == "LoopCond"]
         if len(deciders) != 1:
             names = ", ".join(repr(node.name) for node in deciders[:3])
@@ -266,7 +269,6 @@ class _Loops:
         loop.bodies = (cond, body)
         if "parallel_iterations" in enters[0].attrs:
             loop.attrs["parallel_iterations"] = enters[0].attrs["parallel_iterations"]
-        gone = set(frame.enters)
         parent.members = [node for node in parent.members if node not in gone]
         parent.members.append(loop)
         for node in frame.exits:
@@ -303,6 +305,9 @@ class _Loops:
                 )
             found.append((enters[0], node, nexts[0]))
             enter_of[enters[0]] = node
+        used = {source for node in frame.members for source in sources(node)}
+        # The gradient of a loop leaves some behind that lead nowhere.
+        frame.enters = [enter for enter in frame.enters if enter in used]
         for enter in frame.enters:
             constant = "is_constant" in enter.attrs and enter.attrs["is_constant"].b
             if enter not in enter_of and not constant:

@@ -1,0 +1,129 @@
+"""Graphs that TensorFlow writes run here as there, also when they have gone through here: branches, loops, arrays,
+functions and models that learn. `graphs_of_tensorflow.py` has them; TensorFlow runs it once for the whole file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from tests.referee import Array, Case, Referee, difference
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+PROGRAM = Path(__file__).with_name("graphs_of_tensorflow.py")
+NAMES = re.findall(r"^@graph\ndef (\w+)|^graph\((\w+)\)", PROGRAM.read_text(), re.M)
+NAMES = [first or second for first, second in NAMES]
+LEFT_FROM_TF1 = frozenset(
+    "Switch Merge Enter Exit NextIteration LoopCond VariableV2 StackV2 TensorArrayV3".split()
+)
+
+
+class Written:
+    """What TensorFlow wrote of one graph, and what it made of it."""
+
+    def __init__(self, folder: Path, name: str, values: Any) -> None:
+        self.path = str(folder / f"{name}.pb")
+        told = json.loads((folder / f"{name}.json").read_text())
+        self.initializer: str = told["initializer"]
+        self.has_threads: bool = told.get("starts", False)
+        self.runs = [[told["fetches"][j] for j in run] for run in told["runs"]]
+        self.feeds: list[dict[str, Any]] = [
+            told["feeds"][i % len(told["feeds"])] for i in range(len(self.runs))
+        ]
+        self.values = [[values.get(f"{name}/{i}/{j}") for j in run] for i, run in enumerate(told["runs"])]
+
+    def load(self) -> gf.Graph:
+        graph = gf.Graph()
+        with graph.as_default():
+            gf.train.import_meta_graph(self.path)
+        return graph
+
+    def typed(self, graph: gf.Graph, feed: dict[str, Any]) -> dict[str, Array]:
+        return {
+            key: np.array(value, graph.get_tensor_by_name(key).dtype.as_numpy_dtype)
+            for key, value in feed.items()
+        }
+
+    def differences(self, run: int, got: list[Any]) -> list[str]:
+        pairs = zip(self.runs[run], got, self.values[run], strict=True)
+        return [
+            f"run {run}, {name}: {text}"
+            for name, mine, theirs in pairs
+            if theirs is not None and (text := difference(np.asarray(mine), theirs, 1e-4, 1e-5))
+        ]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
+    interpreter = os.environ.get("GRAPHFLOW_TF_PYTHON")
+    if not interpreter:
+        pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow; `make test` makes one")
+    folder = tmp_path_factory.mktemp("graphs")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    done = subprocess.run(
+        [interpreter, str(PROGRAM), str(folder)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    values = dict(np.load(folder / "values.npz"))
+    return {name: Written(folder, name, values) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_means_here_what_it_means_there(name: str, written: dict[str, Written]) -> None:
+    case = written[name]
+    if case.has_threads and not hasattr(gf.train, "Coordinator"):
+        pytest.skip("there are no threads that fill queues yet")
+    graph = case.load()
+    assert not {operation.type for operation in graph.get_operations()} & LEFT_FROM_TF1
+    problems: list[str] = []
+    with gf.Session(graph=graph) as session, Running(case, session):
+        for i, names in enumerate(case.runs):
+            problems += case.differences(i, session.run(names, case.feeds[i]))
+    assert not problems, "\n".join(problems[:10])
+
+
+class Running:
+    """Initialised variables, and threads that fill queues while it lasts, where a graph has any."""
+
+    def __init__(self, case: Written, session: gf.Session) -> None:
+        self.case = case
+        self.session = session
+
+    def __enter__(self) -> None:
+        self.session.run(self.case.initializer)
+        if self.case.has_threads:
+            self.coordinator = gf.train.Coordinator()
+            self.threads = gf.train.start_queue_runners(self.session, self.coordinator)
+
+    def __exit__(self, *_: Any) -> None:
+        if self.case.has_threads:
+            self.coordinator.request_stop()
+            self.session.close()
+            self.coordinator.join(self.threads)
+
+
+def test_tensorflow_takes_back_what_it_wrote(written: dict[str, Written], referee: Referee) -> None:
+    cases: dict[str, Case] = {}
+    for name, case in written.items():
+        if not case.has_threads:
+            graph = case.load()
+            feeds = [{}, *(case.typed(graph, feed) for feed in case.feeds)]
+            cases[name] = Case(graph, [[case.initializer], *case.runs], feeds)
+    problems: list[str] = []
+    for name, verdict in referee.ask(cases).items():
+        if verdict.error:
+            problems.append(f"{name}: TensorFlow refuses it: {verdict.message}")
+            continue
+        for i, got in enumerate(verdict.values[1:]):
+            problems += [f"{name}: {text}" for text in written[name].differences(i, got)]
+    assert not problems, "\n".join(problems[:20])
