@@ -65,6 +65,7 @@ class _Kind:
     static: TensorShape | None = None
     parent: _Kind | None = None
     shapes: list[tuple[int | None, ...]] = field(default_factory=list)
+    as_long: list[_Kind] = field(default_factory=list)  # lists that have as many elements
 
     def root(self) -> _Kind:
         """The one that speaks for all."""
@@ -88,6 +89,7 @@ class _Kind:
         if b.sizes is not None and b.static is not None:
             a.like(b.sizes, b.static)
         a.shapes += b.shapes
+        a.as_long += b.as_long
 
     def of(self, dtype: DType) -> None:
         """Notes the dtype of the elements."""
@@ -131,6 +133,11 @@ class _Kind:
 
     def settle(self) -> bool:
         """Whether everything is known and agrees."""
+        for other in self.as_long:
+            if other.root().count is None or other.root() is self:
+                self.fits &= other.root() is self
+            else:
+                self.long(other.root().count or 0, other.root().fixed)
         if self.sizes is None:
             for shape in self.shapes:
                 if None not in shape:
@@ -205,7 +212,9 @@ class _Lists:
         if what == "TensorListReserve":
             kind.said(node.inputs[0])
             count = node.inputs[1].constant
-            if count is None:
+            if node.inputs[1].node.type == "TensorListLength":
+                kind.root().as_long.append(self.kind(node.inputs[1].node.inputs[0]))
+            elif count is None:
                 kind.root().fits = False
             else:
                 kind.long(int(count), SPECIALIZED not in node.inputs[1].node.attrs)

@@ -18,6 +18,7 @@ from graphflow.optimizer_passes.mixed_precision import mixed_precision
 from graphflow.optimizer_passes.prune_loops import prune_loops
 from graphflow.optimizer_passes.rematerialize import rematerialize
 from graphflow.optimizer_passes.simplify import simplify
+from graphflow.optimizer_passes.sized_lists import sized_lists
 from graphflow.optimizer_passes.sparse_rows import sparse_rows
 from graphflow.optimizer_passes.stack_products import stack_products
 from graphflow.program import Program, Value, rebuild
@@ -53,9 +54,11 @@ SPECIALIZED: tuple[Pass, ...] = (
     ),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
+    Pass("sized_lists", sized_lists, "the numbers of turns are known; before what asks for lengths"),
     Pass(
         "dense_lists", dense_lists, "lengths and elements' sizes are known now; before what looks for tensors"
     ),
+    Pass("prune_loops_again", prune_loops, "rows that are set and never read show only in tensors"),
     Pass("loop_sums", loop_sums, "on stacked tensors; the number of turns is known"),
     Pass("expand_composites", expand_composites, "last: earlier rules know the composite by its name"),
     Pass("fold_expanded", fold_constants, "expansion writes shapes and axes as constants"),

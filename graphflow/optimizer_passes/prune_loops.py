@@ -1,9 +1,14 @@
-"""Loop variables that nobody takes leave their loop: not what follows, not its condition, not what others become."""
+"""What nobody takes leaves loops: variables that neither what follows, the condition nor other variables need.
+
+Variables that count are known after the last turn, where the number of turns is.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+
+import numpy as np
 
 from graphflow.program import (
     NESTED,
@@ -17,6 +22,7 @@ from graphflow.program import (
     rebuild,
     with_programs,
 )
+from graphflow.turns import Even, evens, inductions, known_turns
 
 __all__ = ["prune_loops"]
 
@@ -38,8 +44,11 @@ def prune_loops(program: Program, counts: Counter[str]) -> Program:
         if node.op_def in WHILES:
             wanted = {value.index for value in node.outputs if value in roots or users.get(value)}
             cond, body = attrs["cond"], attrs["body"]
+            cond, body = _without_blind_sets(cond, body, inputs, wanted, counts)
+            ends = _ends(builder, inputs, cond, body)
+            wanted -= ends.keys()
             kept = sorted(_needed(cond, body, wanted))
-            if len(kept) < len(body.feeds):
+            if len(kept) < len(body.feeds) or body is not attrs["body"] or ends:
                 counts["variables"] += len(body.feeds) - len(kept)
                 programs = [_of(cond, kept, cond.fetches), _of(body, kept, [body.fetches[i] for i in kept])]
                 attrs = with_programs(node.op_def, attrs, programs)
@@ -49,12 +58,53 @@ def prune_loops(program: Program, counts: Counter[str]) -> Program:
                 results = list(inputs)  # what nobody takes may be anything
                 for value, i in zip(made.outputs, kept, strict=True):
                     results[i] = value
+                for i, value in ends.items():
+                    results[i] = value
                 return results
         if attrs is node.attrs:
             return None
         return builder.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
 
     return rebuild(program, replace)
+
+
+def _ends(builder: ProgramBuilder, inputs: Sequence[Value], cond: Program, body: Program) -> dict[int, Value]:
+    """The values after the last turn of the loop variables that count, where the number of turns is known."""
+    counted = inductions(inputs, body)
+    turns = known_turns(inputs, cond, body, counted) if counted else None
+    if turns is None:
+        return {}
+    return {
+        i: builder.constant(np.array(even.start + even.step * turns, body.feeds[i].dtype.numpy), True)
+        for i, even in counted.items()
+    }
+
+
+def _without_blind_sets(
+    cond: Program, body: Program, inputs: Sequence[Value], wanted: Collection[int], counts: Counter[str]
+) -> tuple[Program, Program]:
+    """The loop without setting rows of a tensor that only turns look at, and only at rows that are not set yet."""
+    counted = inductions(inputs, body)
+    known: dict[Value, Even] | None = None
+    users = body.users()
+    fetches = list(body.fetches)
+    for i, (feed, made) in enumerate(zip(body.feeds, body.fetches, strict=True)):
+        node = made.node
+        if node.type != "GraphflowRowSet" or node.inputs[0] is not feed or i in wanted or users.get(made):
+            continue
+        if _uses(cond, cond.feeds[i]) or fetches.count(made) != 1 or not counted:
+            continue
+        known = evens(body, counted) if known is None else known
+        even = known.get(node.inputs[1])
+        if even is None or not even.step or feed in (*node.inputs[1:], *fetches):
+            continue
+        readers = [user for user in users[feed] if user is not node]
+        if all(user.type == "GraphflowRow" and known.get(user.inputs[1]) == even for user in readers):
+            fetches[i] = feed
+            counts["sets"] += 1
+    if tuple(fetches) == body.fetches:
+        return cond, body
+    return cond, Program(body.feeds, tuple(fetches), (), body.effects, body.specialized)
 
 
 def _of(program: Program, kept: Collection[int], fetches: Collection[Value]) -> Program:
