@@ -44,6 +44,9 @@ LSTM_STEPS = 20
 LSTM_BATCH = 20
 FORGET_BIAS = 1.0
 
+LOOP_TURNS = 10_000
+LOOP_WIDTH = 10
+
 TRANSFORMER_VOCABULARY = 4000
 TRANSFORMER_LAYERS = 4
 TRANSFORMER_WIDTH = 256
@@ -83,6 +86,8 @@ WORKLOADS = (
     Workload("resnet18_b1", "ResNet-18 inference, one image of 224x224", 1e-4),
     Workload("resnet18_train", "ResNet-18, momentum, 8 images of 224x224, one step", 1e-3, 3),
     Workload("lstm", "LSTM language model, vocabulary 2000, hidden 200, 20 steps, batch 20, SGD", 1e-4, 5),
+    Workload("lstm_while", "the same as a loop over words of any number of steps", 1e-4, 5),
+    Workload("small_loop", "10,000 turns of a loop of eleven operations on 10 numbers", 1e-4),
     Workload("transformer_b1", "Transformer encoder 4x256, 4 heads, 128 tokens, one text", 1e-4),
     Workload("transformer_b8", "Transformer encoder 4x256, 4 heads, 128 tokens, 8 texts", 1e-4),
     Workload(
@@ -276,6 +281,12 @@ def lstm_weights() -> list[Array]:
         _weights(random, hidden, LSTM_VOCABULARY),
         np.zeros(LSTM_VOCABULARY, np.float32),
     ]
+
+
+def loop_start() -> tuple[Array, Array]:
+    """Returns what `small_loop` starts with, and what it adds in every turn, float32 of shape [LOOP_WIDTH]."""
+    random = _random(20)
+    return random.randn(LOOP_WIDTH).astype(np.float32), random.rand(LOOP_WIDTH).astype(np.float32)
 
 
 def texts(batch: int) -> tuple[Array, Array]:

@@ -318,3 +318,43 @@ def test_sums_that_turns_look_at_stay() -> None:
 
     _, h, total = gf.while_loop(lambda i, *_: i < 4, body, [0, x, gf.zeros([3, 3])])
     native([h, total], [x], [X])
+
+
+# -- gradients ------------------------------------------------------------------------------------------------
+
+
+def _lstm(rows: Any, w: Any, u: Any) -> Any:
+    """A loss of a recurrent cell over rows [time, batch, 3], hidden size 4."""
+    count = gf.shape(rows)[0]
+    given = gf.TensorArray(gf.float32, size=count).unstack(
+        gf.reshape(gf.matmul(gf.reshape(rows, [-1, 3]), w), [-1, 2, 16])
+    )
+    made = gf.TensorArray(gf.float32, size=count, element_shape=[2, 4])
+
+    def turn(t: Any, h: Any, c: Any, made: Any) -> Any:
+        i, f, o, n = gf.split(given.read(t) + gf.matmul(h, u), 4, axis=1)
+        c = gf.sigmoid(f + 1.0) * c + gf.sigmoid(i) * gf.tanh(n)
+        h = gf.sigmoid(o) * gf.tanh(c)
+        return t + 1, h, c, made.write(t, h)
+
+    zeros = gf.zeros([2, 4])
+    *_, made = gf.while_loop(lambda t, *_: t < count, turn, [0, zeros, zeros, made])
+    return gf.reduce_sum(gf.square(made.stack()))
+
+
+def test_a_recurrent_cell_and_its_gradient_are_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = gf.placeholder(gf.float32, [None, 2, 3], name="rows")
+    w, u = gf.placeholder(gf.float32, [3, 16]), gf.placeholder(gf.float32, [4, 16])
+    loss = _lstm(rows, w, u)
+    fetches, feeds = [loss, *gf.gradients(loss, [rows, w, u])], [rows, w, u]
+    weights = [numbers(3, 16, seed=1), numbers(4, 16, seed=2)]
+    plan = native(fetches, feeds, [numbers(6, 2, 3), *weights])
+    lines = plan.summary().splitlines()
+    begin = [i for i, line in enumerate(lines) if " loop " in line]
+    back = [line for line in lines[begin[1] : lines.index("    end of loop", begin[1])] if "(" in line]
+    # Of the loop that goes back: what goes through the cell, and the product that gives the state's gradient.
+    assert len(back) == 2 and not [line for line in back if "copy" in line]
+    for length in (1, 3, 20):
+        if length > 1:
+            monkeypatch.setattr(Jit, "_load", lambda *_: pytest.fail("compiles"))
+        native(fetches, feeds, [numbers(length, 2, 3), *weights])

@@ -285,7 +285,7 @@ class Programs:
         averages = [[layer.mean, layer.variance] for layer in layers]
         return _training(loss_of, learned, MOMENTUM, data.pictures(data.RESNET_TRAINING_BATCH), averages)
 
-    def lstm(self) -> Step:
+    def _lstm(self, unroll: int) -> Step:
         hidden = data.LSTM_HIDDEN
 
         def loss_of(values: Any, kept: Any, words: Any, following: Any) -> Any:
@@ -300,11 +300,34 @@ class Programs:
                 return (h, c), h
 
             zeros = jnp.zeros((data.LSTM_BATCH, hidden))
-            _, states = jax.lax.scan(cell, (zeros, zeros), from_input, unroll=data.LSTM_STEPS)
+            _, states = jax.lax.scan(cell, (zeros, zeros), from_input, unroll=unroll)
             logits = states.reshape(-1, hidden) @ weights + out_bias
             return _cross_entropy(logits, following.reshape(-1)), kept
 
         return _training(loss_of, data.lstm_weights(), _sgd(data.LEARNING_RATE_SGD), data.sentences())
+
+    def lstm(self) -> Step:
+        return self._lstm(data.LSTM_STEPS)
+
+    def lstm_while(self) -> Step:
+        return self._lstm(1)
+
+    def small_loop(self) -> Step:
+        start, offset = data.loop_start()
+
+        def turn(state: Any) -> Any:
+            i, y, s = state
+            y = jnp.tanh(y * 0.9 + offset)
+            z = y * y - s
+            return i + 1, y + 0.01 * z, s * 0.5 + 0.1 * jnp.sum(z)
+
+        def loop(x: Any) -> Any:
+            _, y, s = jax.lax.while_loop(
+                lambda state: state[0] < data.LOOP_TURNS, turn, (0, x, jnp.float32(0.5))
+            )
+            return y, s
+
+        return _inference(loop, lambda: (start,))
 
     def transformer_b1(self) -> Step:
         return _transformer_inference(1)

@@ -252,6 +252,46 @@ class Programs:
         train = tf.train.GradientDescentOptimizer(data.LEARNING_RATE_SGD).minimize(loss)
         return self._training(loss, train, [words, following], data.sentences())
 
+    def lstm_while(self) -> Step:
+        tf = self._tf
+        batch, hidden = data.LSTM_BATCH, data.LSTM_HIDDEN
+        # Sentences of any length: the loop has as many turns as there are words.
+        words, following = (tf.placeholder(tf.int32, [None, batch]) for _ in range(2))
+        steps = tf.shape(words)[0]
+        embedding, input_weights, state_weights, bias, weights, out_bias = map(
+            tf.Variable, data.lstm_weights()
+        )
+        x = tf.reshape(tf.nn.embedding_lookup(embedding, words), [-1, hidden])
+        from_input = tf.reshape(tf.matmul(x, input_weights) + bias, [-1, batch, 4 * hidden])
+        shares = tf.TensorArray(tf.float32, steps, element_shape=[batch, 4 * hidden]).unstack(from_input)
+        states = tf.TensorArray(tf.float32, steps, element_shape=[batch, hidden])
+
+        def turn(t: Any, h: Any, c: Any, states: Any) -> Any:
+            i, f, o, u = tf.split(shares.read(t) + tf.matmul(h, state_weights), 4, axis=1)
+            c = tf.sigmoid(f + data.FORGET_BIAS) * c + tf.sigmoid(i) * tf.tanh(u)
+            h = tf.sigmoid(o) * tf.tanh(c)
+            return t + 1, h, c, states.write(t, h)
+
+        zeros = tf.zeros([batch, hidden])
+        _, _, _, states = tf.while_loop(lambda t, *_: t < steps, turn, [0, zeros, zeros, states])
+        logits = tf.matmul(tf.reshape(states.stack(), [-1, hidden]), weights) + out_bias
+        loss = self._loss(tf.reshape(following, [-1]), logits)
+        train = tf.train.GradientDescentOptimizer(data.LEARNING_RATE_SGD).minimize(loss)
+        return self._training(loss, train, [words, following], data.sentences())
+
+    def small_loop(self) -> Step:
+        tf = self._tf
+        start, offset = data.loop_start()
+        x = tf.placeholder(tf.float32, [data.LOOP_WIDTH])
+
+        def turn(i: Any, y: Any, s: Any) -> Any:
+            y = tf.tanh(y * 0.9 + offset)
+            z = y * y - s
+            return i + 1, y + 0.01 * z, s * 0.5 + 0.1 * tf.reduce_sum(z)
+
+        _, y, s = tf.while_loop(lambda i, *_: i < data.LOOP_TURNS, turn, [0, x, tf.constant(0.5)])
+        return self._function([y, s], [x], lambda: (start,))
+
     def _layer_norm(self, x: Any, gamma: Array, beta: Array) -> Any:
         tf = self._tf
         mean, variance = tf.nn.moments(x, [-1], keep_dims=True)

@@ -183,6 +183,9 @@ class Programs:
 
         return self._training(loss_of, optimizer, data.sentences())
 
+    def lstm_while(self) -> Step:
+        return self.lstm()
+
     def _transformer_inference(self, batch: int, bfloat16: bool = False) -> Step:
         net = Transformer(data.transformer())
         tokens, _ = data.texts(batch)

@@ -16,6 +16,7 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.opdef import get_op
+from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.program import (
     CASES,
     FEED,
@@ -382,4 +383,9 @@ _RULES: dict[str, _Rule] = {
 
 def dense_lists(program: Program, counts: Counter[str]) -> Program:
     """Returns the program with stacked tensors in place of lists of known shape and length."""
-    return _Lists(program, counts).changed(program)
+    while True:
+        changed = _Lists(program, counts).changed(program)
+        if changed is program:
+            return program
+        # Of what was stacked the sizes are known now, and so of lists that are made of it.
+        program = fold_constants(changed, Counter())

@@ -6,7 +6,7 @@ Variables that count are known after the last turn, where the number of turns is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -26,9 +26,12 @@ from graphflow.turns import Even, evens, inductions, known_turns
 
 __all__ = ["prune_loops"]
 
+_SMALL = 64  # elements of a constant that a loop may have a copy of
+
 
 def prune_loops(program: Program, counts: Counter[str]) -> Program:
     """Takes such variables out of all loops of a program."""
+    changed: list[Node] = []
     users = program.users()
     roots = set(program.roots)
 
@@ -43,12 +46,13 @@ def prune_loops(program: Program, counts: Counter[str]) -> Program:
             attrs = with_programs(node.op_def, attrs, programs)
         if node.op_def in WHILES:
             wanted = {value.index for value in node.outputs if value in roots or users.get(value)}
-            cond, body = attrs["cond"], attrs["body"]
+            cond, body = _with_constants(attrs["cond"], attrs["body"], inputs)
             cond, body = _without_blind_sets(cond, body, inputs, wanted, counts)
-            ends = _ends(builder, inputs, cond, body)
+            ends = {i: value for i, value in _ends(builder, inputs, cond, body).items() if i in wanted}
             wanted -= ends.keys()
             kept = sorted(_needed(cond, body, wanted))
             if len(kept) < len(body.feeds) or body is not attrs["body"] or ends:
+                changed.append(node)
                 counts["variables"] += len(body.feeds) - len(kept)
                 programs = [_of(cond, kept, cond.fetches), _of(body, kept, [body.fetches[i] for i in kept])]
                 attrs = with_programs(node.op_def, attrs, programs)
@@ -64,6 +68,46 @@ def prune_loops(program: Program, counts: Counter[str]) -> Program:
         if attrs is node.attrs:
             return None
         return builder.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
+
+    result = rebuild(program, replace)
+    # What a loop no longer takes, one before it need not give.
+    return prune_loops(result, counts) if changed else result
+
+
+def _with_constants(cond: Program, body: Program, inputs: Sequence[Value]) -> tuple[Program, Program]:
+    """The loop with small constants that it is given and leaves as they are inside of it."""
+    known = {
+        i: value
+        for i, value in enumerate(inputs)
+        if body.fetches[i] is body.feeds[i] and value.constant is not None and value.constant.size <= _SMALL
+    }
+    if not any(_uses(program, program.feeds[i]) for i in known for program in (cond, body)):
+        return cond, body
+    return _replaced(cond, known), _replaced(body, known)
+
+
+def _replaced(program: Program, known: Mapping[int, Value]) -> Program:
+    """The program with constants where it takes feeds; it keeps these."""
+    places = {program.feeds[i]: value for i, value in known.items() if _uses(program, program.feeds[i])}
+    if not places:
+        return program
+
+    def replace(
+        builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        if not any(value in places for value in node.inputs):
+            return None
+        given = tuple(
+            [
+                builder.node(
+                    places[old].node.op_def, (), places[old].node.attrs, (), places[old].node.types
+                ).outputs[0]
+                if old in places
+                else new
+                for old, new in zip(node.inputs, inputs, strict=True)
+            ]
+        )
+        return builder.again(node, given, controls)
 
     return rebuild(program, replace)
 
