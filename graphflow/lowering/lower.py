@@ -96,6 +96,7 @@ class _Lowering(NativeRegions):
         self.loop: Region | None = None
         self.targets: dict[Value, Slot] = {}  # where results are wanted
         self.rows: dict[Value, Node] = {}  # results that are made where they are wanted, in a row of others
+        self.set_already: set[Node] = set()  # what sets rows that are made where they lie
         self.steady: set[Value] = set()  # what a loop around leaves as it is
 
     def plan(self) -> Plan:

@@ -8,7 +8,7 @@ where it lies; matrices that every turn multiplies by are put in panels before t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from graphflow.backends.base import Backend
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Kernel
+from graphflow.lowering.calls import bytes_of
 from graphflow.lowering.forms import Form, native
 from graphflow.lowering.fuse import Fusion
 from graphflow.lowering.turns import LOOP_ROW, SET_LOOP_ROW, LoopForm, loop_form
@@ -60,6 +61,7 @@ class NativeRegions:
     targets: dict[Value, Slot]
     turned: dict[Value, Any]
     rows: dict[Value, Node]
+    set_already: set[Node]
     steady: set[Value]
 
     if TYPE_CHECKING:
@@ -249,6 +251,8 @@ class NativeRegions:
         assert self.loop is not None
         if self.keeps_its_place(node):
             self.slots[made] = self.slot(node.inputs[0])
+            if node in self.set_already:
+                return
             line = self.line(node)
             if self.rows.get(node.inputs[1]) is node:
                 return  # it was made here
@@ -306,7 +310,19 @@ class NativeRegions:
         feeds = form.body.feeds
         in_place = {i for i in form.carried if self.in_place(i, nested)}
         memory: dict[int, Slot] = {}
+        histories = _histories(form, in_place)
+        for i, lists in histories.items():
+            # One row for what the value is before the loop, and one for what each turn makes of it.
+            sizes, size = feeds[i].sizes or (), bytes_of(feeds[i])
+            assert form.most is not None
+            memory[i] = builder.buffer((form.most + 1, *sizes), feeds[i].dtype.numpy, node.name)
+            self.copy(builder.view(memory[i], sizes), self.slot(node.inputs[i]), node, f"{node.name}/start")
+            for j, later in lists.items():
+                memory[j] = builder.view(memory[i], (form.most, *sizes), offset=later * size, name=node.name)
+                body.set_already.add(form.body.fetches[form.carried.index(j)].node)
         for i in form.carried:
+            if i in memory:
+                continue
             sizes, dtype = feeds[i].sizes or (), feeds[i].dtype.numpy
             covered = i in in_place and _sets_all_rows(feeds[i], form)
             given = node.inputs[i]
@@ -338,7 +354,13 @@ class NativeRegions:
                 if i in in_place:
                     here[i] = there[i] = slot
                     continue
-                sizes, size = feeds[i].sizes or (), slot.nbytes // 2
+                sizes, size = feeds[i].sizes or (), bytes_of(feeds[i])
+                if i in histories:
+                    here[i] = builder.moving(slot, loop.region, sizes, step=size, name=node.name)
+                    there[i] = builder.moving(
+                        slot, loop.region, sizes, offset=size, step=size, name=node.name
+                    )
+                    continue
                 here[i] = builder.moving(slot, loop.region, sizes, swing=size, name=node.name)
                 there[i] = builder.moving(slot, loop.region, sizes, offset=size, swing=-size, name=node.name)
             for part in nested.parts:
@@ -370,6 +392,10 @@ class NativeRegions:
                     continue
                 if i in in_place:
                     self.slots[value] = memory[i]
+                elif i in histories:
+                    assert form.most is not None
+                    size = bytes_of(feeds[i])
+                    self.slots[value] = builder.view(memory[i], feeds[i].sizes or (), offset=form.most * size)
                 elif i in memory:
                     self.slots[value] = self.new_buffer(value)
                     self.copy(self.slots[value], here[i], node, f"{node.name}/end")
@@ -408,6 +434,30 @@ def _limit_kernel(limits: Sequence[Limit], most: int | None) -> Kernel:
     assert least is not None
     b.store(b.buffer("y", "i64"), 0, least)
     return b.kernel()
+
+
+def _histories(form: LoopForm, in_place: Set[int]) -> dict[int, dict[int, int]]:
+    """The loop variables of which others keep what every turn finds or makes, in order, and which.
+
+    Such a variable need not go to and fro between two places: each turn finds it in one row and leaves it in the next.
+    Of each that keeps, whether it does so one row later: it keeps what the turns make.
+    """
+    found: dict[int, dict[int, int]] = {}
+    if not form.exact or not form.most:
+        return found
+    made = dict(zip(form.carried, form.body.fetches, strict=True))
+    for j in in_place:
+        node, feed = made[j].node, form.body.feeds[j]
+        if node.op_def is not SET_LOOP_ROW or node.inputs[0] is not feed or not _sets_all_rows(feed, form):
+            continue
+        if node.attrs["start"] or node.attrs["step"] != 1:
+            continue
+        item = node.inputs[1]
+        for i in form.carried:
+            if i not in in_place and item in (form.body.feeds[i], made[i]) and made[i] not in form.body.feeds:
+                found.setdefault(i, {})[j] = int(item is made[i])
+                break
+    return found
 
 
 # What changes rows of its first operand and leaves the others as they are.
