@@ -119,6 +119,7 @@ class Verdict:
 LACKS_KERNEL = (
     "No OpKernel was registered",
     "only supports NHWC",
+    "only supports NDHWC",
     "only supported for NHWC",
     "only supports the NHWC",
     "do not yet support dilation",

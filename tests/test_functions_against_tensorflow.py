@@ -16,6 +16,8 @@ import pytest
 import graphflow as gf
 from tests.referee import difference
 
+# ruff: noqa: E501 - an expression is a line
+
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 rng = np.random.default_rng(5)
@@ -30,6 +32,9 @@ INPUTS = {
     "scores": np.array([0.9, 0.7, 0.8], np.float32),
     "indices": np.array([[0, 1], [0, 3], [2, 0], [2, 2]], np.int64),
     "values": np.array([1, 2, 3, 4], np.float32),
+    "labels": np.array([[1], [2], [3], [4]], np.int64),
+    "five": rng.uniform(0, 1, (2, 4, 5, 3, 2)).astype(np.float32),
+    "filters": rng.normal(size=(3, 2, 2, 2, 4)).astype(np.float32),
     "matrix": rng.normal(size=(4, 5)).astype(np.float32),
 }
 
@@ -143,7 +148,32 @@ tf.sparse.from_dense(matrix)
 tf.cast(tf.SparseTensor(indices, values, [3, 4]), tf.int64)
 """
 
-EXPRESSIONS = [line for text in (IMAGE, SPARSE) for line in text.strip().splitlines()]
+NN = """
+tf.nn.all_candidate_sampler([[1], [2]], 1, 5, True)
+tf.nn.conv3d(five, filters, [1, 1, 2, 1, 1], "SAME")
+tf.nn.conv3d_transpose(tf.ones([2, 4, 5, 3, 4]), filters, [2, 8, 10, 6, 2], 2)
+tf.nn.max_pool3d(five, 2, 2, "VALID")
+tf.nn.avg_pool3d(five, [1, 2, 3, 1, 1], [1, 1, 2, 1, 1], "SAME")
+tf.nn.compute_accidental_hits([[1, 2], [3, 4]], tf.constant([3, 9, 1, 3], tf.int64), 2)
+tf.nn.embedding_lookup_sparse(matrix, tf.SparseTensor(indices, [3, 1, 0, 3], [3, 4]), None)
+tf.nn.embedding_lookup_sparse(matrix, tf.SparseTensor(indices, [3, 1, 0, 3], [3, 4]), None, combiner="sum")
+tf.nn.embedding_lookup_sparse(matrix, tf.SparseTensor(indices, [3, 1, 0, 3], [3, 4]), None, combiner="sqrtn")
+tf.nn.embedding_lookup_sparse([matrix, matrix], tf.SparseTensor(indices, [3, 1, 7, 3], [3, 4]), tf.SparseTensor(indices, values, [3, 4]), combiner="mean")
+tf.nn.embedding_lookup_sparse(matrix, tf.SparseTensor(indices, [3, 1, 0, 3], [3, 4]), tf.SparseTensor(indices, values, [3, 4]), combiner="sqrtn")
+tf.nn.fixed_unigram_candidate_sampler([[1], [2]], 1, 3, True, 5, unigrams=[1.0, 2.0, 4.0, 8.0, 3.0], seed=3)
+tf.nn.fixed_unigram_candidate_sampler([[1]], 1, 9, False, 6, unigrams=[1, 2, 4, 8], num_reserved_ids=2, distortion=0.7, seed=3)
+tf.nn.log_uniform_candidate_sampler([[1], [2]], 1, 6, True, 20, seed=3)
+tf.nn.log_uniform_candidate_sampler([[1, 0], [2, 7]], 2, 6, False, 1000, seed=4)
+tf.nn.nce_loss(tf.ones([30, 5]) * 0.1, tf.zeros([30]), labels, matrix, 6, 30, sampled_values=tf.nn.log_uniform_candidate_sampler(labels, 1, 6, True, 30, seed=9))
+tf.nn.safe_embedding_lookup_sparse(matrix, tf.SparseTensor(indices, [3, -1, 0, 3], [4, 4]))
+tf.nn.safe_embedding_lookup_sparse(matrix, tf.SparseTensor(indices, [3, -1, 0, 3], [4, 4]), tf.SparseTensor(indices, values, [4, 4]), "sum", default_id=1)
+tf.nn.sampled_softmax_loss(tf.ones([30, 5]) * 0.1, tf.zeros([30]), labels, matrix, 6, 30, seed=4)
+tf.gradients(tf.nn.sampled_softmax_loss(tf.ones([30, 5]) * 0.1, tf.zeros([30]), labels, matrix, 6, 30, seed=4), matrix)
+tf.nn.uniform_candidate_sampler([[1], [2]], 1, 6, True, 20, seed=3)
+tf.nn.uniform_candidate_sampler([[1], [2]], 1, 6, False, 1024, seed=3)
+"""
+
+EXPRESSIONS = [line for text in (IMAGE, SPARSE, NN) for line in text.strip().splitlines()]
 
 # Evaluates every expression; as a program it has TensorFlow for a package.
 PROGRAM = """

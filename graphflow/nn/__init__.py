@@ -8,6 +8,12 @@ A table: each name stands once where it is defined, and is only passed on here.
 
 from typing import TYPE_CHECKING
 
+from graphflow.ops.candidates import (
+    all_candidate_sampler as all_candidate_sampler, compute_accidental_hits as compute_accidental_hits,
+    fixed_unigram_candidate_sampler as fixed_unigram_candidate_sampler,
+    log_uniform_candidate_sampler as log_uniform_candidate_sampler, nce_loss as nce_loss,
+    sampled_softmax_loss as sampled_softmax_loss, uniform_candidate_sampler as uniform_candidate_sampler,
+)
 from graphflow.ops.convolution import (
     atrous_conv2d as atrous_conv2d, atrous_conv2d_transpose as atrous_conv2d_transpose, avg_pool as avg_pool,
     conv1d as conv1d, conv2d as conv2d, conv2d_backprop_filter as conv2d_backprop_filter,
@@ -19,6 +25,10 @@ from graphflow.ops.convolution import (
 from graphflow.ops.elementwise import (
     elu as elu, leaky_relu as leaky_relu, relu as relu, relu6 as relu6, selu as selu, sigmoid as sigmoid,
     softplus as softplus, softsign as softsign, tanh as tanh,
+)
+from graphflow.ops.embeddings import (
+    embedding_lookup_sparse as embedding_lookup_sparse,
+    safe_embedding_lookup_sparse as safe_embedding_lookup_sparse,
 )
 from graphflow.ops.layout import depth_to_space as depth_to_space, space_to_depth as space_to_depth
 from graphflow.ops.linalg import l2_normalize as l2_normalize, xw_plus_b as xw_plus_b
@@ -38,6 +48,10 @@ from graphflow.ops.nn import (
     weighted_moments as weighted_moments, zero_fraction as zero_fraction,
 )
 from graphflow.ops.sorting import top_k as top_k
+from graphflow.ops.volumes import (
+    avg_pool3d as avg_pool3d, conv3d as conv3d, conv3d_backprop_filter as conv3d_backprop_filter,
+    conv3d_transpose as conv3d_transpose, max_pool3d as max_pool3d,
+)
 from graphflow.nn.rnn import (
     bidirectional_dynamic_rnn as bidirectional_dynamic_rnn, dynamic_rnn as dynamic_rnn, raw_rnn as raw_rnn,
     static_bidirectional_rnn as static_bidirectional_rnn, static_rnn as static_rnn,
@@ -47,6 +61,7 @@ from graphflow.nn import rnn_cell as rnn_cell
 from graphflow.namespace import lazy
 
 # Other names of the same.
+conv3d_backprop_filter_v2 = conv3d_backprop_filter
 avg_pool2d = avg_pool
 silu = swish
 

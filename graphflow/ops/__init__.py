@@ -1,6 +1,7 @@
 """The ops, each in one place; importing this package registers them."""
 
 from graphflow.ops import boxes as boxes
+from graphflow.ops import candidates as candidates
 from graphflow.ops import color as color
 from graphflow.ops import control as control
 from graphflow.ops import convolution as convolution
@@ -35,3 +36,4 @@ from graphflow.ops import special as special
 from graphflow.ops import state as state
 from graphflow.ops import summaries as summaries
 from graphflow.ops import training as training
+from graphflow.ops import volumes as volumes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import OpDef, convert_to_tensor, emit, op
-from graphflow.ops.random import philox
+from graphflow.ops.draws import Draws
 from graphflow.ops.rules import Array, Declaration, rank_exactly
 from graphflow.shapes import TensorShape
 
@@ -344,40 +344,12 @@ def draw_bounding_boxes_v2_op(images: Array, boxes: Array, colors: Array) -> Arr
 # ---------------------------------------------------------------------------- drawing lots
 
 
-class _Words:
-    """The words of the generator one after another, as TensorFlow's kernels take them."""
-
-    def __init__(self, key: tuple[int, int], counter: int) -> None:
-        self._words = self._made(key, counter)
-
-    @staticmethod
-    def _made(key: tuple[int, int], counter: int) -> Iterator[int]:
-        while True:
-            yield from philox(key, counter, 64).reshape(-1).tolist()
-            counter += 64
-
-    def unit(self) -> np.float32:
-        """A number in [0, 1)."""
-        word = np.array(next(self._words), np.uint32)
-        bits = (word & np.uint32(0x7FFFFF)) | np.uint32(127 << 23)
-        return np.float32(bits.view(np.float32) - np.float32(1))
-
-    def below(self, count: int) -> int:
-        """An integer in [0, count)."""
-        if count & (count - 1) == 0:
-            return next(self._words) & (count - 1)
-        least = 0xFFFFFFFF % count + 1  # smaller words would make small numbers more frequent
-        while (word := next(self._words)) < least:
-            pass
-        return word % count
-
-
 def _rounded(value: Any) -> int:
     return int(np.rint(np.float32(value)))
 
 
 def _random_box(
-    words: _Words, width: int, height: int, least: float, most: float, ratio: np.float32
+    words: Draws, width: int, height: int, least: float, most: float, ratio: np.float32
 ) -> tuple[int, int, int, int] | None:
     """A box (top, left, bottom, right) of a size and place drawn by lot, or None where rounding fails."""
     if most <= 0 or ratio <= 0 or width <= 0 or height <= 0 or least > most:
@@ -436,7 +408,7 @@ def _sampled_shape(node: Any) -> list[TensorShape]:
 
 def _sampled(
     image_size: Array, boxes: Array, covered: float, ratios: Sequence[float], areas: Sequence[float],
-    attempts: int, whole: bool, words: _Words,
+    attempts: int, whole: bool, words: Draws,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     height, width = int(image_size[0]), int(image_size[1])
     if height <= 0 or width <= 0:
@@ -493,7 +465,7 @@ def _sampler(op_type: str, inputs: str, attr: str) -> OpDef:
         least = float(covered[0]) if covered else min_object_covered
         return _sampled(
             image_size, bounding_boxes, least, aspect_ratio_range, area_range, max_attempts,
-            use_image_if_no_bounding_boxes, _Words(key, counter),
+            use_image_if_no_bounding_boxes, Draws(key, counter),
         )  # fmt: skip
 
     body.__doc__ = "Where to crop an image so that enough of an object stays in it."

@@ -46,7 +46,7 @@ def _image_axes(data_format: str) -> tuple[Pair, int]:
     return ((2, 3), 1) if data_format == "NCHW" else ((1, 2), 3)
 
 
-def _padding_of(
+def padding_of(
     padding: str, explicit: Sequence[int], axis: int, size: int, window: int, stride: int, dilation: int
 ) -> Pair:
     """Zeros before and after along one axis."""
@@ -68,7 +68,7 @@ def _output_size(
         return -(-size // stride)
     if window is None:
         return None
-    before, after = _padding_of(
+    before, after = padding_of(
         attrs["padding"], attrs.get("explicit_paddings", ()), axis, size, window, stride, dilation
     )
     reach = (window - 1) * dilation + 1
@@ -205,7 +205,7 @@ class _Geometry:
         self.strides = (strides[axes[0]], strides[axes[1]])
         self.dilations = (dilations[axes[0]], dilations[axes[1]])
         self.padding = tuple(
-            _padding_of(padding, explicit, axes[i], image[i], window[i], self.strides[i], self.dilations[i])
+            padding_of(padding, explicit, axes[i], image[i], window[i], self.strides[i], self.dilations[i])
             for i in (0, 1)
         )
         self.output = tuple(
@@ -566,8 +566,8 @@ def _pool_shape(node: Any) -> TensorShape:
     return _pooled(node, rank_exactly(node, 0, 4, "the images"))
 
 
-class _Pool:
-    """Windows of a pool over all four axes of the images."""
+class PoolWindows:
+    """Windows of a pool over all axes of the images."""
 
     def __init__(
         self,
@@ -581,14 +581,14 @@ class _Pool:
         self.ksize = tuple(ksize)
         self.strides = tuple(strides)
         self.padding = [
-            _padding_of(padding, explicit, i, size, ksize[i], strides[i], 1) for i, size in enumerate(sizes)
+            padding_of(padding, explicit, i, size, ksize[i], strides[i], 1) for i, size in enumerate(sizes)
         ]
         self.output = tuple(
             max(0, (size + sum(self.padding[i]) - ksize[i]) // strides[i] + 1) for i, size in enumerate(sizes)
         )
 
     def windows(self, x: Array, value: Any) -> Array:
-        """[n, oh, ow, oc, elements of a window]; row-major within a window, `value` outside the images."""
+        """[..., elements of a window]; row-major within a window, `value` outside the images."""
         padded = np.pad(x, self.padding, constant_values=value) if any(map(sum, self.padding)) else x
         strides = tuple(s * step for s, step in zip(padded.strides, self.strides, strict=True))
         view = np.lib.stride_tricks.as_strided(
@@ -598,13 +598,13 @@ class _Pool:
 
     def counts(self) -> Array:
         """How many elements of the images each window has."""
-        result = np.ones((1, 1, 1, 1), np.int64)
-        for axis in range(4):
+        result = np.ones((1,) * len(self.sizes), np.int64)
+        for axis in range(len(self.sizes)):
             before, after = self.padding[axis]
             inside = np.pad(np.ones(self.sizes[axis], np.int64), (before, after))
             starts = np.arange(self.output[axis]) * self.strides[axis]
             along = np.array([inside[s : s + self.ksize[axis]].sum() for s in starts], np.int64)
-            result = result * along.reshape([-1 if i == axis else 1 for i in range(4)])
+            result = result * along.reshape([-1 if i == axis else 1 for i in range(len(self.sizes))])
         return result
 
     def scatter(self, values: Callable[[int], Array], dtype: Any) -> Array:
@@ -623,7 +623,7 @@ class _Pool:
         ]
 
 
-def _lowest(dtype: Any) -> Any:
+def lowest(dtype: Any) -> Any:
     """What no window prefers to an element."""
     kind = np.dtype(getattr(dtype, "as_numpy_dtype", dtype))
     return np.iinfo(kind).min if kind.kind in "iu" else -np.inf
@@ -642,8 +642,8 @@ def max_pool_op(
     explicit_paddings: Sequence[int] = (),
 ) -> Array:
     """The largest element of each window."""
-    pool = _Pool(input.shape, ksize, strides, padding, explicit_paddings)
-    return np.max(pool.windows(input, _lowest(input.dtype)), axis=-1)
+    pool = PoolWindows(input.shape, ksize, strides, padding, explicit_paddings)
+    return np.max(pool.windows(input, lowest(input.dtype)), axis=-1)
 
 
 def _pool_attributes(op: Any) -> dict[str, Any]:
@@ -675,8 +675,8 @@ def max_pool_grad_op(
     explicit_paddings: Sequence[int] = (),
 ) -> Array:  # fmt: skip
     """The gradient put where each window has its largest element, the first one of equals."""
-    pool = _Pool(orig_input.shape, ksize, strides, padding, explicit_paddings)
-    chosen = np.argmax(pool.windows(orig_input, _lowest(orig_input.dtype)), axis=-1)
+    pool = PoolWindows(orig_input.shape, ksize, strides, padding, explicit_paddings)
+    chosen = np.argmax(pool.windows(orig_input, lowest(orig_input.dtype)), axis=-1)
     zero = np.zeros((), grad.dtype)
     return pool.scatter(lambda element: np.where(chosen == element, grad, zero), grad.dtype)
 
@@ -690,7 +690,7 @@ def max_pool_grad_gradient(op: Any, dy: Tensor) -> list[Any]:
     if attrs["padding"] == "EXPLICIT":
         # TensorFlow's op knows no explicit padding: pad beforehand, with what no window chooses.
         margins = np.array(explicit, np.int32).reshape(4, 2)
-        x = emit.PadV2(x, margins, np.asarray(_lowest(x.dtype), x.dtype.as_numpy_dtype))
+        x = emit.PadV2(x, margins, np.asarray(lowest(x.dtype), x.dtype.as_numpy_dtype))
         dy = emit.Pad(dy, margins)
         attrs["padding"] = "VALID"
     return [None, None, emit.MaxPoolGradGrad(x, y, dy, **attrs)]
@@ -711,8 +711,8 @@ def max_pool_grad_grad_op(
     orig_input: Array, orig_output: Array, grad: Array, *, ksize: Sequence[int], strides: Sequence[int], padding: str,
 ) -> Array:  # fmt: skip
     """The elements of `grad` that stand where each window has its largest element."""
-    pool = _Pool(orig_input.shape, ksize, strides, padding, ())
-    chosen = np.argmax(pool.windows(orig_input, _lowest(orig_input.dtype)), axis=-1)
+    pool = PoolWindows(orig_input.shape, ksize, strides, padding, ())
+    chosen = np.argmax(pool.windows(orig_input, lowest(orig_input.dtype)), axis=-1)
     return np.take_along_axis(pool.windows(grad, 0), chosen[..., None], axis=-1)[..., 0]
 
 
@@ -727,7 +727,7 @@ def max_pool_grad_grad_gradient(op: Any, dy: Tensor) -> list[Any]:
 @widened
 def avg_pool_op(value: Array, *, ksize: Sequence[int], strides: Sequence[int], padding: str) -> Array:
     """The mean of each window; the margins do not count."""
-    pool = _Pool(value.shape, ksize, strides, padding, ())
+    pool = PoolWindows(value.shape, ksize, strides, padding, ())
     return np.sum(pool.windows(value, 0), axis=-1) / pool.counts().astype(value.dtype)
 
 
@@ -761,7 +761,7 @@ def avg_pool_grad_op(
     orig_input_shape: Array, grad: Array, *, ksize: Sequence[int], strides: Sequence[int], padding: str
 ) -> Array:
     """An equal share of the gradient for each element of a window."""
-    pool = _Pool([int(size) for size in orig_input_shape], ksize, strides, padding, ())
+    pool = PoolWindows([int(size) for size in orig_input_shape], ksize, strides, padding, ())
     if grad.shape != pool.output:
         raise InvalidArgumentError(
             None, None, f"grad has shape {list(grad.shape)}, the pool gives {list(pool.output)}"
