@@ -173,14 +173,12 @@ from graphflow.ops.source import (
     prevent_gradient as prevent_gradient, range as range, rank as rank, shape as shape, shape_n as shape_n,
     size as size, stop_gradient as stop_gradient, zeros as zeros, zeros_like as zeros_like,
 )
-from graphflow.ops.special import (
-    digamma as digamma, erf as erf, erfc as erfc, lgamma as lgamma, polygamma as polygamma, zeta as zeta,
-)
 from graphflow.ops.sparse import (
-    sparse_concat as sparse_concat, sparse_fill_empty_rows as sparse_fill_empty_rows, sparse_mask as sparse_mask,
-    sparse_merge as sparse_merge, sparse_placeholder as sparse_placeholder, sparse_reorder as sparse_reorder,
-    sparse_reset_shape as sparse_reset_shape, sparse_reshape as sparse_reshape, sparse_retain as sparse_retain,
-    sparse_slice as sparse_slice, sparse_split as sparse_split, sparse_tensor_to_dense as sparse_tensor_to_dense,
+    sparse_concat as sparse_concat, sparse_fill_empty_rows as sparse_fill_empty_rows,
+    sparse_mask as sparse_mask, sparse_merge as sparse_merge, sparse_placeholder as sparse_placeholder,
+    sparse_reorder as sparse_reorder, sparse_reset_shape as sparse_reset_shape,
+    sparse_reshape as sparse_reshape, sparse_retain as sparse_retain, sparse_slice as sparse_slice,
+    sparse_split as sparse_split, sparse_tensor_to_dense as sparse_tensor_to_dense,
     sparse_to_dense as sparse_to_dense, sparse_to_indicator as sparse_to_indicator,
     sparse_transpose as sparse_transpose,
 )
@@ -193,6 +191,13 @@ from graphflow.ops.sparse_math import (
 from graphflow.ops.sparse_tensor import (
     convert_to_tensor_or_sparse_tensor as convert_to_tensor_or_sparse_tensor, SparseTensor as SparseTensor,
     SparseTensorValue as SparseTensorValue,
+)
+from graphflow.ops.special import (
+    betainc as betainc, digamma as digamma, erf as erf, erfc as erfc, igamma as igamma, igammac as igammac,
+    lbeta as lbeta, lgamma as lgamma, polygamma as polygamma, zeta as zeta,
+)
+from graphflow.ops.spectral import (
+    fft as fft, fft2d as fft2d, fft3d as fft3d, ifft as ifft, ifft2d as ifft2d, ifft3d as ifft3d,
 )
 from graphflow.shapes import Dimension as Dimension, TensorShape as TensorShape
 from graphflow.tensor_array import TensorArray as TensorArray
@@ -226,6 +231,12 @@ from graphflow.version import __version__ as __version__
 # Other names of the same, some of them from before TensorFlow 1.0.
 batch_cholesky = cholesky
 batch_cholesky_solve = cholesky_solve
+batch_fft = fft
+batch_fft2d = fft2d
+batch_fft3d = fft3d
+batch_ifft = ifft
+batch_ifft2d = ifft2d
+batch_ifft3d = ifft3d
 batch_matrix_band_part = matrix_band_part
 batch_matrix_determinant = matrix_determinant
 batch_matrix_diag = matrix_diag
@@ -250,28 +261,11 @@ unpack = unstack
 
 if TYPE_CHECKING:
     from graphflow import (
-        bitwise as bitwise,
-        data as data,
-        debugging as debugging,
-        dtypes as dtypes,
-        image as image,
-        initializers as initializers,
-        keras as keras,
-        layers as layers,
-        linalg as linalg,
-        logging as logging,
-        losses as losses,
-        manip as manip,
-        math as math,
-        metrics as metrics,
-        nest as nest,
-        nn as nn,
-        python_io as python_io,
-        random as random,
-        saved_model as saved_model,
-        sparse as sparse,
-        summary as summary,
-        train as train,
+        bitwise as bitwise, data as data, debugging as debugging, dtypes as dtypes, image as image,
+        initializers as initializers, keras as keras, layers as layers, linalg as linalg,
+        logging as logging, losses as losses, manip as manip, math as math, metrics as metrics,
+        nest as nest, nn as nn, python_io as python_io, random as random, saved_model as saved_model,
+        signal as signal, sparse as sparse, spectral as spectral, summary as summary, train as train,
         visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
@@ -307,30 +301,9 @@ if TYPE_CHECKING:
 
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
-    "bitwise",
-    "data",
-    "debugging",
-    "dtypes",
-    "errors",
-    "image",
-    "initializers",
-    "keras",
-    "layers",
-    "linalg",
-    "logging",
-    "losses",
-    "manip",
-    "math",
-    "metrics",
-    "nest",
-    "nn",
-    "python_io",
-    "random",
-    "saved_model",
-    "sparse",
-    "summary",
-    "train",
-    "visualize",
+    "bitwise", "data", "debugging", "dtypes", "errors", "image", "initializers", "keras", "layers",
+    "linalg", "logging", "losses", "manip", "math", "metrics", "nest", "nn", "python_io", "random",
+    "saved_model", "signal", "sparse", "spectral", "summary", "train", "visualize",
 )
 _PROTO = "graphflow.serialization.proto"
 _LATER = {

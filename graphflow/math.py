@@ -49,8 +49,10 @@ from graphflow.ops.segments import (
 )
 from graphflow.ops.sorting import top_k as top_k
 from graphflow.ops.special import (
-    digamma as digamma, erf as erf, erfc as erfc, erfinv as erfinv, lgamma as lgamma, polygamma as polygamma,
-    zeta as zeta,
+    bessel_i0 as bessel_i0, bessel_i0e as bessel_i0e, bessel_i1 as bessel_i1, bessel_i1e as bessel_i1e,
+    betainc as betainc, digamma as digamma, erf as erf, erfc as erfc, erfcinv as erfcinv, erfinv as erfinv,
+    igamma as igamma, igammac as igammac, lbeta as lbeta, lgamma as lgamma, ndtri as ndtri,
+    nextafter as nextafter, polygamma as polygamma, polyval as polyval, zeta as zeta,
 )
 from graphflow.namespace import lazy
 

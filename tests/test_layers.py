@@ -63,6 +63,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("keras.",),
     ("layers.", "broadcast_weights"),
     ("losses", "metrics"),
+    ("signal",),
     (
         "bitwise",
         "debugging",
@@ -73,6 +74,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "nn.",
         "random",
         "sparse",
+        "spectral",
         "testing",
         "python_io",
         "summary.",

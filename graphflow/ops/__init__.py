@@ -1,39 +1,53 @@
 """The ops, each in one place; importing this package registers them."""
 
-from graphflow.ops import boxes as boxes
-from graphflow.ops import candidates as candidates
-from graphflow.ops import color as color
-from graphflow.ops import control as control
-from graphflow.ops import convolution as convolution
-from graphflow.ops import counting as counting
-from graphflow.ops import datasets as datasets
-from graphflow.ops import diagonals as diagonals
-from graphflow.ops import elementwise as elementwise
-from graphflow.ops import factorizations as factorizations
-from graphflow.ops import functional as functional
-from graphflow.ops import image as image
-from graphflow.ops import image_files as image_files
-from graphflow.ops import io as io
-from graphflow.ops import layout as layout
-from graphflow.ops import linalg as linalg
-from graphflow.ops import lists as lists
-from graphflow.ops import nn as nn
-from graphflow.ops import optional as optional
-from graphflow.ops import patches as patches
-from graphflow.ops import queues as queues
-from graphflow.ops import random as random
-from graphflow.ops import reduction as reduction
-from graphflow.ops import resize as resize
-from graphflow.ops import rows as rows
-from graphflow.ops import scatter as scatter
-from graphflow.ops import segments as segments
-from graphflow.ops import sorting as sorting
-from graphflow.ops import source as source
-from graphflow.ops import sparse as sparse
-from graphflow.ops import sparse_math as sparse_math
-from graphflow.ops import sparse_tensor as sparse_tensor
-from graphflow.ops import special as special
-from graphflow.ops import state as state
-from graphflow.ops import summaries as summaries
-from graphflow.ops import training as training
-from graphflow.ops import volumes as volumes
+from graphflow.ops import (
+    boxes,
+    candidates,
+    color,
+    control,
+    convolution,
+    counting,
+    datasets,
+    diagonals,
+    draws,
+    elementwise,
+    embeddings,
+    factorizations,
+    functional,
+    image,
+    image_files,
+    io,
+    layout,
+    linalg,
+    lists,
+    messages,
+    nn,
+    optional,
+    patches,
+    queues,
+    random,
+    reduction,
+    resize,
+    rows,
+    scatter,
+    segments,
+    sorting,
+    source,
+    sparse,
+    sparse_math,
+    sparse_tensor,
+    special,
+    spectral,
+    state,
+    summaries,
+    training,
+    volumes,
+)
+
+__all__ = [
+    "boxes", "candidates", "color", "control", "convolution", "counting", "datasets", "diagonals", "draws",
+    "elementwise", "embeddings", "factorizations", "functional", "image", "image_files", "io", "layout",
+    "linalg", "lists", "messages", "nn", "optional", "patches", "queues", "random", "reduction", "resize",
+    "rows", "scatter", "segments", "sorting", "source", "sparse", "sparse_math", "sparse_tensor", "special",
+    "spectral", "state", "summaries", "training", "volumes",
+]  # fmt: skip

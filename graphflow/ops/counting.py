@@ -13,15 +13,18 @@ from graphflow.errors import ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
 from graphflow.ops.elementwise import cast
-from graphflow.ops.rules import Array, rank_at_most, rank_exactly, refuse, same_as_first
+from graphflow.ops.rules import Array, rank_at_most, rank_exactly, refuse, same_as_first, undefined_gradient
 from graphflow.shapes import UNKNOWN, TensorShape
 
 
 @op("Bincount", "arr:int32; size:int32; weights:T", "bins:T", "T:type{int32|int64|float32|float64}",
-    infer=lambda node: _bins_shape(node, 1), differentiable=False)  # fmt: skip
+    infer=lambda node: _bins_shape(node, 1))  # fmt: skip
 def bincount_op(arr: Array, size: Array, weights: Array) -> Array:
     """How often (or with what weight) each of the first `size` integers stands in `arr`; greater ones are left out."""
     return _counted(arr.reshape(1, -1), int(size), weights, False)[0]
+
+
+bincount_op.gradient(undefined_gradient)
 
 
 def _bins_shape(node: Any, position: int) -> TensorShape:
@@ -64,7 +67,7 @@ def _dense_bins_shape(node: Any) -> TensorShape:
 
 @op("DenseBincount", "input:Tidx; size:Tidx; weights:T", "output:T",
     "Tidx:type{int32|int64}; T:type{int32|int64|float32|float64}; binary_output:bool=false",
-    infer=_dense_bins_shape, differentiable=False)  # fmt: skip
+    infer=_dense_bins_shape)  # fmt: skip
 def dense_bincount_op(input: Array, size: Array, weights: Array, *, binary_output: bool = False) -> Array:
     """How often (or with what weight, or whether) each integer below `size` stands in a vector, or in each row."""
     if input.ndim > 2:
@@ -72,6 +75,9 @@ def dense_bincount_op(input: Array, size: Array, weights: Array, *, binary_outpu
     rows = input if input.ndim == 2 else input.reshape(1, -1)
     result = _counted(rows, int(size), weights, binary_output)
     return result if input.ndim == 2 else result[0]
+
+
+dense_bincount_op.gradient(undefined_gradient)
 
 
 def bincount(

@@ -26,10 +26,10 @@ Array = np.ndarray[Any, Any]
 Argument = Array | list[Array]
 
 MODULES = (
-    "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random", "state",
-    "control", "io", "training", "segments", "diagonals", "scatter", "sorting", "factorizations", "special",
-    "sparse", "sparse_math", "functional", "counting", "rows", "summaries", "resize", "color", "boxes",
-    "patches", "image_files", "candidates", "volumes",
+    "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random", "state", "control",
+    "io", "training", "segments", "diagonals", "scatter", "sorting", "factorizations", "special", "sparse",
+    "sparse_math", "functional", "counting", "rows", "summaries", "resize", "color", "boxes", "patches",
+    "image_files", "candidates", "volumes", "spectral",
 )  # fmt: skip
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
