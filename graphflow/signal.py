@@ -139,7 +139,8 @@ def overlap_and_add(signal: Any, frame_step: Any, name: str | None = None) -> Te
         step = _known(tensor)
         sizes = x.shape.as_list()
         shape = shape_tensor(x)
-        frames, length = (shape[i] if sizes[i] is None else sizes[i] for i in (-2, -1))
+        frames: Any = shape[-2] if sizes[-2] is None else sizes[-2]
+        length: Any = shape[-1] if sizes[-1] is None else sizes[-1]
         outer = shape[:-2]
         total = length + step * (frames - 1)
         # Each frame in pieces of one step, and as many empty ones behind the last frame: read column by column with
@@ -186,7 +187,7 @@ def _raised_cosine(
         angle = cast(_range(length), kind) * (2 * math.pi) / cast(period, kind)
         window = a - b * cos(angle)
         if constant_value(length) is not None:
-            return window  # type: ignore[no-any-return]
+            return window
         # A window of one sample would be divided by zero.
         result: Tensor = emit.SelectV2(emit.Equal(length, 1), ones_like(window), window)
         return result
@@ -228,7 +229,7 @@ def kaiser_window(
         place = (cast(_range(length), kind) - half) / half
         shape = cast(convert_to_tensor(beta), kind)
         inner = shape * sqrt(maximum(1.0 - square(place), np.zeros((), kind.as_numpy_dtype)))
-        return exp(inner - shape) * (bessel_i0e(inner) / bessel_i0e(shape))  # type: ignore[no-any-return]
+        return exp(inner - shape) * (bessel_i0e(inner) / bessel_i0e(shape))
 
 
 def kaiser_bessel_derived_window(

@@ -679,7 +679,7 @@ def polyval(coeffs: Sequence[Any], x: Any, name: str | None = None) -> Tensor:
         total: Any = parts[0]
         for part in parts[1:]:
             total = part + total * x
-        return total  # type: ignore[no-any-return]
+        return total
 
 
 __all__ = [
