@@ -131,6 +131,14 @@ from graphflow.ops.messages import set_messages as _set_messages
 from graphflow.ops.patches import (
     extract_image_patches as extract_image_patches, extract_volume_patches as extract_volume_patches,
 )
+from graphflow.ops.quantize import (
+    fake_quant_with_min_max_args as fake_quant_with_min_max_args,
+    fake_quant_with_min_max_args_gradient as fake_quant_with_min_max_args_gradient,
+    fake_quant_with_min_max_vars as fake_quant_with_min_max_vars,
+    fake_quant_with_min_max_vars_gradient as fake_quant_with_min_max_vars_gradient,
+    fake_quant_with_min_max_vars_per_channel as fake_quant_with_min_max_vars_per_channel,
+    fake_quant_with_min_max_vars_per_channel_gradient as fake_quant_with_min_max_vars_per_channel_gradient,
+)
 from graphflow.ops.queues import (
     FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,
     QueueBase as QueueBase, RandomShuffleQueue as RandomShuffleQueue,
@@ -192,7 +200,7 @@ from graphflow.ops.sparse_tensor import (
     convert_to_tensor_or_sparse_tensor as convert_to_tensor_or_sparse_tensor, SparseTensor as SparseTensor,
     SparseTensorValue as SparseTensorValue,
 )
-from graphflow.ops.special import (
+from graphflow.ops.special_functions import (
     betainc as betainc, digamma as digamma, erf as erf, erfc as erfc, igamma as igamma, igammac as igammac,
     lbeta as lbeta, lgamma as lgamma, polygamma as polygamma, zeta as zeta,
 )
@@ -264,8 +272,9 @@ if TYPE_CHECKING:
         bitwise as bitwise, data as data, debugging as debugging, dtypes as dtypes, image as image,
         initializers as initializers, keras as keras, layers as layers, linalg as linalg,
         logging as logging, losses as losses, manip as manip, math as math, metrics as metrics,
-        nest as nest, nn as nn, python_io as python_io, random as random, saved_model as saved_model,
-        signal as signal, sparse as sparse, spectral as spectral, summary as summary, train as train,
+        nest as nest, nn as nn, python_io as python_io, quantization as quantization,
+        random as random, saved_model as saved_model, signal as signal, sparse as sparse,
+        spectral as spectral, summary as summary, train as train,
         visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
@@ -302,7 +311,8 @@ if TYPE_CHECKING:
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
     "bitwise", "data", "debugging", "dtypes", "errors", "image", "initializers", "keras", "layers",
-    "linalg", "logging", "losses", "manip", "math", "metrics", "nest", "nn", "python_io", "random",
+    "linalg", "logging", "losses", "manip", "math", "metrics", "nest", "nn", "python_io", "quantization",
+    "random",
     "saved_model", "signal", "sparse", "spectral", "summary", "train", "visualize",
 )
 _PROTO = "graphflow.serialization.proto"

@@ -48,7 +48,7 @@ from graphflow.ops.segments import (
     unsorted_segment_sum as unsorted_segment_sum,
 )
 from graphflow.ops.sorting import top_k as top_k
-from graphflow.ops.special import (
+from graphflow.ops.special_functions import (
     bessel_i0 as bessel_i0, bessel_i0e as bessel_i0e, bessel_i1 as bessel_i1, bessel_i1e as bessel_i1e,
     betainc as betainc, digamma as digamma, erf as erf, erfc as erfc, erfcinv as erfcinv, erfinv as erfinv,
     igamma as igamma, igammac as igammac, lbeta as lbeta, lgamma as lgamma, ndtri as ndtri,

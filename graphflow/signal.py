@@ -32,7 +32,7 @@ from graphflow.ops.reduction import cumsum, reduce_sum
 from graphflow.ops.rules import shape_tensor
 from graphflow.ops.source import linspace, ones, ones_like, zeros_like
 from graphflow.ops.source import range as _range
-from graphflow.ops.special import bessel_i0e
+from graphflow.ops.special_functions import bessel_i0e
 from graphflow.ops.spectral import fft as fft
 from graphflow.ops.spectral import fft2d as fft2d
 from graphflow.ops.spectral import fft3d as fft3d

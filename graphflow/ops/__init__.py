@@ -24,6 +24,7 @@ from graphflow.ops import (
     nn,
     optional,
     patches,
+    quantize,
     queues,
     random,
     reduction,
@@ -36,7 +37,7 @@ from graphflow.ops import (
     sparse,
     sparse_math,
     sparse_tensor,
-    special,
+    special_functions,
     spectral,
     state,
     summaries,
@@ -47,7 +48,7 @@ from graphflow.ops import (
 __all__ = [
     "boxes", "candidates", "color", "control", "convolution", "counting", "datasets", "diagonals", "draws",
     "elementwise", "embeddings", "factorizations", "functional", "image", "image_files", "io", "layout",
-    "linalg", "lists", "messages", "nn", "optional", "patches", "queues", "random", "reduction", "resize",
-    "rows", "scatter", "segments", "sorting", "source", "sparse", "sparse_math", "sparse_tensor", "special",
-    "spectral", "state", "summaries", "training", "volumes",
+    "linalg", "lists", "messages", "nn", "optional", "patches", "quantize", "queues", "random", "reduction",
+    "resize", "rows", "scatter", "segments", "sorting", "source", "sparse", "sparse_math", "sparse_tensor",
+    "special_functions", "spectral", "state", "summaries", "training", "volumes",
 ]  # fmt: skip

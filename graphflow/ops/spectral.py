@@ -77,7 +77,8 @@ def _held(input: Array, wanted: tuple[int, ...]) -> Array:
             raise refuse(
                 f"Input dimensions must have length of at least {wanted} but got: {list(input.shape)}"
             )
-    return input[(..., *(slice(length) for length in wanted))]
+    part: tuple[Any, ...] = (Ellipsis, *(slice(length) for length in wanted))
+    return input[part]
 
 
 def _real_shape(rank: int, inverse: bool) -> Callable[[Any], TensorShape]:

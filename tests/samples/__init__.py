@@ -29,7 +29,7 @@ MODULES = (
     "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random", "state", "control",
     "io", "training", "segments", "diagonals", "scatter", "sorting", "factorizations", "special", "sparse",
     "sparse_math", "functional", "counting", "rows", "summaries", "resize", "color", "boxes", "patches",
-    "image_files", "candidates", "volumes", "spectral",
+    "image_files", "candidates", "volumes", "spectral", "special_functions", "quantize",
 )  # fmt: skip
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

@@ -1,4 +1,4 @@
-"""Samples of the ops in `graphflow/ops/special.py`."""
+"""Samples of the ops in `graphflow/ops/special_functions.py`."""
 
 from __future__ import annotations
 
