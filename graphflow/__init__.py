@@ -84,6 +84,7 @@ from graphflow.ops.diagonals import (
     diag as diag, diag_part as diag_part, matrix_band_part as matrix_band_part, matrix_diag as matrix_diag,
     matrix_diag_part as matrix_diag_part, matrix_set_diag as matrix_set_diag,
 )
+from graphflow.ops.distributions import random_gamma as random_gamma, random_poisson as random_poisson
 from graphflow.ops.elementwise import (
     abs as abs, accumulate_n as accumulate_n, acos as acos, acosh as acosh, add as add, add_n as add_n,
     angle as angle, asin as asin, asinh as asinh, atan as atan, atan2 as atan2, atanh as atanh,
@@ -111,15 +112,17 @@ from graphflow.ops.factorizations import (
     self_adjoint_eig as self_adjoint_eig, self_adjoint_eigvals as self_adjoint_eigvals, svd as svd,
 )
 from graphflow.ops.layout import (
-    batch_gather as batch_gather, batch_to_space_nd as batch_to_space_nd, boolean_mask as boolean_mask,
-    broadcast_to as broadcast_to, concat as concat, depth_to_space as depth_to_space,
-    dynamic_partition as dynamic_partition, dynamic_stitch as dynamic_stitch, expand_dims as expand_dims,
-    gather as gather, invert_permutation as invert_permutation, matrix_transpose as matrix_transpose,
-    meshgrid as meshgrid, newaxis as newaxis, one_hot as one_hot, pad as pad, reshape as reshape,
+    batch_gather as batch_gather, batch_to_space as batch_to_space, batch_to_space_nd as batch_to_space_nd,
+    boolean_mask as boolean_mask, broadcast_to as broadcast_to, concat as concat,
+    depth_to_space as depth_to_space, dynamic_partition as dynamic_partition,
+    dynamic_stitch as dynamic_stitch, expand_dims as expand_dims, gather as gather,
+    invert_permutation as invert_permutation, matrix_transpose as matrix_transpose, meshgrid as meshgrid,
+    newaxis as newaxis, one_hot as one_hot, pad as pad, parallel_stack as parallel_stack, reshape as reshape,
     reverse as reverse, reverse_sequence as reverse_sequence, reverse_v2 as reverse_v2, roll as roll,
-    sequence_mask as sequence_mask, slice as slice, space_to_batch_nd as space_to_batch_nd,
-    space_to_depth as space_to_depth, split as split, squeeze as squeeze, stack as stack,
-    strided_slice as strided_slice, tile as tile, transpose as transpose, unstack as unstack,
+    sequence_mask as sequence_mask, slice as slice, space_to_batch as space_to_batch,
+    space_to_batch_nd as space_to_batch_nd, space_to_depth as space_to_depth, split as split,
+    squeeze as squeeze, stack as stack, strided_slice as strided_slice, tile as tile, transpose as transpose,
+    unravel_index as unravel_index, unstack as unstack,
 )
 from graphflow.ops.linalg import (
     batch_matmul as batch_matmul, clip_by_average_norm as clip_by_average_norm,

@@ -35,9 +35,10 @@ from graphflow.ops.nn import (
 )
 from graphflow.ops.reduction import (
     argmax as argmax, argmin as argmin, count_nonzero as count_nonzero, cumprod as cumprod, cumsum as cumsum,
-    reduce_all as reduce_all, reduce_any as reduce_any, reduce_euclidean_norm as reduce_euclidean_norm,
-    reduce_logsumexp as reduce_logsumexp, reduce_max as reduce_max, reduce_mean as reduce_mean,
-    reduce_min as reduce_min, reduce_prod as reduce_prod, reduce_std as reduce_std, reduce_sum as reduce_sum,
+    cumulative_logsumexp as cumulative_logsumexp, reduce_all as reduce_all, reduce_any as reduce_any,
+    reduce_euclidean_norm as reduce_euclidean_norm, reduce_logsumexp as reduce_logsumexp,
+    reduce_max as reduce_max, reduce_mean as reduce_mean, reduce_min as reduce_min,
+    reduce_prod as reduce_prod, reduce_std as reduce_std, reduce_sum as reduce_sum,
     reduce_variance as reduce_variance,
 )
 from graphflow.ops.segments import (

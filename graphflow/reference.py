@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, Self
@@ -167,13 +168,21 @@ def run_nested(node: Node, inputs: Sequence[Array], run_program: RunProgram) -> 
     return run_program(chosen, inputs[1:])
 
 
+_PARAMETERS = ("alpha", "rate")
+
+
 def _random_outputs(node: Node, inputs: Sequence[Array]) -> int:
     """How many numbers a random op makes: its output's size, from the shape it is given or the array it permutes."""
     known = node.outputs[0].shape.num_elements()
     if known is not None:
         return known
     if node.op_def.inputs[0].name == "shape":
-        return int(np.prod(inputs[0], dtype=np.int64))
+        count = int(np.prod(inputs[0], dtype=np.int64))
+        # So many for each parameter of a distribution.
+        parameters = [
+            a.size for arg, a in zip(node.op_def.inputs, inputs, strict=True) if arg.name in _PARAMETERS
+        ]
+        return count * math.prod(parameters)
     return int(inputs[0].size)
 
 

@@ -538,6 +538,26 @@ def _on_value(name: str) -> Callable[..., Any]:
     return method
 
 
+def _assigner(part: Tensor) -> Callable[..., Any]:
+    """`variable[1:3].assign(value, name=None)`: sets the part of a variable that an indexing reads."""
+    source = part.op.inputs[0].op if part.op.type == "StridedSlice" else part.op
+    if part.op.type != "StridedSlice" or source.type != "ReadVariableOp":
+        raise AttributeError(f"{part!r} is no part of a variable: it can't be assigned to")
+    handle = source.inputs[0]
+    masks = {name: value for name, value in part.op.attrs.items() if name.endswith("_mask")}
+
+    def assign(value: Any, name: str | None = None) -> Any:
+        value = convert_to_tensor(value, part.dtype)
+        written = emit.ResourceStridedSliceAssign(handle, *part.op.inputs[1:4], value, **masks, name=name)
+        with control_dependencies([written]):
+            return emit.ReadVariableOp(handle, dtype=part.dtype)
+
+    return assign
+
+
+# Only parts of variables have the attribute, so that programs can ask which tensors do.
+setattr(Tensor, "assign", property(_assigner))  # noqa: B010 - a property that the class does not declare
+
 # Each use reads the variable anew and then does what the operator of Tensor does.
 for _name in (
     "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv div rdiv mod rmod pow rpow matmul rmatmul"
@@ -871,11 +891,11 @@ def scatter_nd_sub(
 
 
 __all__ = [
-    "Variable", "VariableAggregation", "VariableSynchronization", "all_variables", "assert_variables_initialized",
-    "assign", "assign_add", "assign_sub", "global_variables", "global_variables_initializer",
-    "initialize_all_variables", "initialize_local_variables", "initialize_variables", "is_variable_initialized",
-    "local_variables", "local_variables_initializer", "model_variables", "moving_average_variables",
-    "report_uninitialized_variables", "scatter_add", "scatter_div", "scatter_max", "scatter_min", "scatter_mul",
-    "scatter_nd_add", "scatter_nd_sub", "scatter_nd_update", "scatter_sub", "scatter_update", "trainable_variables",
-    "variables_initializer",
+    "Variable", "VariableAggregation", "VariableSynchronization", "all_variables",
+    "assert_variables_initialized", "assign", "assign_add", "assign_sub", "global_variables",
+    "global_variables_initializer", "initialize_all_variables", "initialize_local_variables",
+    "initialize_variables", "is_variable_initialized", "local_variables", "local_variables_initializer",
+    "model_variables", "moving_average_variables", "report_uninitialized_variables", "scatter_add",
+    "scatter_div", "scatter_max", "scatter_min", "scatter_mul", "scatter_nd_add", "scatter_nd_sub",
+    "scatter_nd_update", "scatter_sub", "scatter_update", "trainable_variables", "variables_initializer",
 ]  # fmt: skip

@@ -35,6 +35,16 @@ DRAWS = (
     "tf.nn.dropout(tf.ones([6, 5, 4]), rate=0.5, noise_shape=[6, 1, 4], seed=16)",
     "tf.nn.dropout(tf.cast(tf.ones([12]), tf.float64), rate=0.5, seed=17)",
     "[tf.random_uniform([3], seed=18), tf.random_normal([4], seed=18), tf.random_uniform([3], seed=18)]",
+    "tf.random_gamma([50], [0.4, 1.0, 2.5, 30.0], seed=35)",
+    "tf.random_gamma([3, 2], [[0.7], [4.0]], beta=[0.5, 2.0], dtype=tf.float64, seed=36)",
+    "tf.random_poisson([0.5, 3.0, 9.9, 10.0, 55.0, 1000.0], [40], seed=37)",
+    "tf.random_poisson([[0.1], [12.0]], [7], dtype=tf.int32, seed=38)",
+    "tf.random.stateless_uniform([4, 3], [1, 2], 2.0, 5.0)",
+    "tf.random.stateless_uniform([9], [1, 2], 3, 90, dtype=tf.int64)",
+    "tf.random.stateless_uniform([9], [3, 4], None, None, dtype=tf.int32)",
+    "tf.random.stateless_normal([5, 5], [3, -4], 1.0, 2.0)",
+    "tf.random.stateless_truncated_normal([99], [5, 6])",
+    "tf.random.stateless_categorical([[0.5, 2.0, -1.0]], 12, [7, 8])",
     "tf.random_uniform(tf.shape(tf.random_normal([2, 4], seed=19)), seed=20)",
 )
 # Initializers of variables of these shapes.

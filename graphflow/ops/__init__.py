@@ -9,6 +9,7 @@ from graphflow.ops import (
     counting,
     datasets,
     diagonals,
+    distributions,
     draws,
     elementwise,
     embeddings,
@@ -40,15 +41,17 @@ from graphflow.ops import (
     special_functions,
     spectral,
     state,
+    stateless,
     summaries,
     training,
     volumes,
 )
 
 __all__ = [
-    "boxes", "candidates", "color", "control", "convolution", "counting", "datasets", "diagonals", "draws",
-    "elementwise", "embeddings", "factorizations", "functional", "image", "image_files", "io", "layout",
-    "linalg", "lists", "messages", "nn", "optional", "patches", "quantize", "queues", "random", "reduction",
-    "resize", "rows", "scatter", "segments", "sorting", "source", "sparse", "sparse_math", "sparse_tensor",
-    "special_functions", "spectral", "state", "summaries", "training", "volumes",
+    "boxes", "candidates", "color", "control", "convolution", "counting", "datasets", "diagonals",
+    "distributions", "draws", "elementwise", "embeddings", "factorizations", "functional", "image",
+    "image_files", "io", "layout", "linalg", "lists", "messages", "nn", "optional", "patches", "quantize",
+    "queues", "random", "reduction", "resize", "rows", "scatter", "segments", "sorting", "source", "sparse",
+    "sparse_math", "sparse_tensor", "special_functions", "spectral", "state", "stateless", "summaries",
+    "training", "volumes",
 ]  # fmt: skip

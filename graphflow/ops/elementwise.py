@@ -1852,6 +1852,12 @@ def right_shift(x: Any, y: Any, name: str | None = None) -> Tensor:
     return emit.RightShift(x, y, name=name)
 
 
+@op("PopulationCount", "x:T", "y:uint8", f"T:type{{{INTEGERS}}}", infer=same_as_first, differentiable=False)
+def population_count_op(x: Array) -> Any:
+    """How many bits are set; those of a negative number in its two's complement."""
+    return np.bitwise_count(x.view(x.dtype.str.replace("i", "u")))
+
+
 # ---------------------------------------------------------------------------- selection
 
 

@@ -25,6 +25,7 @@ from graphflow.ops.rules import (
     materialized,
     merged,
     rank_at_least,
+    rank_at_most,
     rank_exactly,
     refuse,
     same_as_first,
@@ -2130,6 +2131,77 @@ def batch_to_space_nd(input: Any, block_shape: Any, crops: Any, name: str | None
     return emit.BatchToSpaceND(input, block_shape, crops, name=name)
 
 
+def _old_block_shape(node: Any, rule: Callable[[Any], TensorShape]) -> TensorShape:
+    sizes = rank_exactly(node, 0, 4, "input").as_tuple()
+    return UNKNOWN if sizes is None else rule(_OfBlocks(node))
+
+
+class _OfBlocks:
+    """A node of the old ops as one of those whose block is an operand."""
+
+    def __init__(self, node: Any) -> None:
+        self.inputs = [node.inputs[0], None, node.inputs[1]]
+        self.inputs[0] = _Ranked(node.inputs[0].shape.with_rank(4))
+        self._node = node
+
+    def constant(self, position: int) -> Array | None:
+        block = self._node.attrs["block_size"]
+        value: Array | None = np.array([block, block]) if position == 1 else self._node.constant(1)
+        return value
+
+
+class _Ranked:
+    """A shape where a rule looks for one."""
+
+    def __init__(self, shape: TensorShape) -> None:
+        self.shape = shape
+
+
+def _square(block_size: int) -> Array:
+    return np.array([block_size, block_size])
+
+
+@op("SpaceToBatch", "input:T; paddings:Tpaddings", "output:T",
+    "T:type; Tpaddings:type{int32|int64}=int32; block_size:int>=2",
+    infer=lambda node: _old_block_shape(node, _space_to_batch_shape))  # fmt: skip
+def space_to_batch_op(input: Array, paddings: Array, *, block_size: int) -> Any:
+    """Square blocks of (padded) images moved into the batch."""
+    return space_to_batch_nd_op.body(input, _square(block_size), paddings)
+
+
+@space_to_batch_op.gradient
+def _space_to_batch_gradient(op: Any, dy: Any) -> list[Any]:
+    return [emit.BatchToSpace(dy, op.inputs[1], block_size=op.attrs["block_size"]), None]
+
+
+@op("BatchToSpace", "input:T; crops:Tidx", "output:T", "T:type; block_size:int>=2; Tidx:type{int32|int64}=int32",
+    infer=lambda node: _old_block_shape(node, _batch_to_space_shape))  # fmt: skip
+def batch_to_space_op(input: Array, crops: Array, *, block_size: int) -> Any:
+    """Square blocks of the batch moved into images, which are then cropped."""
+    return batch_to_space_nd_op.body(input, _square(block_size), crops)
+
+
+@batch_to_space_op.gradient
+def _batch_to_space_gradient(op: Any, dy: Any) -> list[Any]:
+    return [emit.SpaceToBatch(dy, op.inputs[1], block_size=op.attrs["block_size"]), None]
+
+
+def space_to_batch(
+    input: Any, paddings: Any, block_size: int | None = None, name: str | None = None, block_shape: Any = None
+) -> Tensor:
+    """Returns images with square blocks moved into the batch; `block_shape` is another name of `block_size`."""
+    block = _one_of("block_shape", block_shape, "block_size", block_size)
+    return space_to_batch_nd(input, np.array([block, block]), paddings, name=name)
+
+
+def batch_to_space(
+    input: Any, crops: Any, block_size: int | None = None, name: str | None = None, block_shape: Any = None
+) -> Tensor:
+    """Returns images with square blocks of the batch moved into space; see `space_to_batch`."""
+    block = _one_of("block_shape", block_shape, "block_size", block_size)
+    return batch_to_space_nd(input, np.array([block, block]), crops, name=name)
+
+
 # ---------------------------------------------------------------------------- partition and stitch
 
 
@@ -2216,6 +2288,116 @@ def dynamic_stitch(indices: Any, data: Any, name: str | None = None) -> Tensor:
     return emit.DynamicStitch(list(indices), list(data), name=name)
 
 
+parallel_dynamic_stitch_op = op(
+    "ParallelDynamicStitch",
+    "indices:N*int32; data:N*T",
+    "merged:T",
+    "N:int>=1; T:type",
+    infer=_dynamic_stitch_shape,
+)(dynamic_stitch_op.body)
+parallel_dynamic_stitch_op.gradient(_dynamic_stitch_gradient)
+
+
+def _unravel_shape(node: Any) -> TensorShape:
+    indices, dims = rank_at_most(node, 0, 1, "indices"), rank_exactly(node, 1, 1, "dims")
+    return UNKNOWN if indices.rank is None else dims.concatenate(indices)
+
+
+@op("UnravelIndex", "indices:Tidx; dims:Tidx", "output:Tidx", "Tidx:type{int32|int64}=int32", infer=_unravel_shape,
+    differentiable=False)  # fmt: skip
+def unravel_index_op(indices: Array, dims: Array) -> Any:
+    """The coordinates, one row per dimension, of elements of a tensor that is counted through in row-major order."""
+    sizes = tuple(int(size) for size in dims)
+    if math.prod(sizes) == 0:
+        raise refuse("dims cannot contain a dim of zero")
+    if np.any((indices < 0) | (indices >= math.prod(sizes))):
+        raise refuse(f"index is out of bound as with dims {list(sizes)}")
+    return np.array(np.unravel_index(indices, sizes), indices.dtype)
+
+
+def unravel_index(indices: Any, dims: Any, name: str | None = None) -> Tensor:
+    """Returns the coordinates [rank, ...] of elements of a tensor of shape `dims` counted through in order."""
+    return emit.UnravelIndex(indices, dims, name=name)
+
+
+def parallel_stack(values: Any, name: str | None = "parallel_stack") -> Tensor:
+    """Returns a list of tensors of one, fully known shape stacked along a new first axis."""
+    with name_scope(name, "parallel_stack", list(values)):
+        return stack(values)
+
+
+def _inplace_shape(node: Any) -> TensorShape:
+    rank_at_most(node, 1, 1, "i")
+    return same_as_first(node)
+
+
+def _in_place(op_type: str, change: Callable[[Array, Array, Array], None], meaning: str) -> None:
+    def body(x: Array, i: Array, v: Array) -> Any:
+        if i.ndim == 1 and v.shape != (len(i), *x.shape[1:]) or i.ndim == 0 and v.shape != x.shape[1:]:
+            raise refuse(f"v {list(v.shape)} does not fit rows {i.tolist()} of x {list(x.shape)}")
+        result = x.copy()
+        change(result, i % len(x) if len(x) else i, v)
+        return result
+
+    body.__doc__ = meaning
+    op(op_type, "x:T; i:int32; v:T", "y:T", "T:type", infer=_inplace_shape, differentiable=False)(body)
+
+
+def _put_rows(x: Array, i: Array, v: Array) -> None:
+    x[i] = v
+
+
+_in_place("InplaceUpdate", _put_rows, "A tensor with other rows.")
+_in_place("InplaceAdd", np.add.at, "A tensor with something added to some rows.")
+_in_place("InplaceSub", np.subtract.at, "A tensor with something taken from some rows.")
+
+
+def _tensor_slice_shape(node: Any) -> TensorShape:
+    for position, name in ((1, "begin"), (2, "end"), (3, "strides")):
+        rank_exactly(node, position, 1, name)
+    return same_as_first(node)
+
+
+@op("TensorStridedSliceUpdate", "input:T; begin:Index; end:Index; strides:Index; value:T", "output:T",
+    f"T:type; Index:type{{int32|int64}}; {_MASKS}", infer=_tensor_slice_shape)  # fmt: skip
+def tensor_strided_slice_update_op(
+    input: Array, begin: Array, end: Array, strides: Array, value: Array, *, begin_mask: int = 0, end_mask: int = 0,
+    ellipsis_mask: int = 0, new_axis_mask: int = 0, shrink_axis_mask: int = 0,
+) -> Any:  # fmt: skip
+    """The tensor with another value where the strided slice reads."""
+    masks = _mask_table(begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask)
+    result = input.copy()
+    where = _numpy_index(result.shape, begin, end, strides, masks)
+    try:
+        result[where] = value
+    except ValueError:
+        raise refuse(
+            f"value {list(value.shape)} does not fit the slice {list(result[where].shape)}"
+        ) from None
+    return result
+
+
+@tensor_strided_slice_update_op.gradient
+def _tensor_strided_slice_update_gradient(op: Any, dy: Any) -> list[Any]:
+    _, begin, end, strides, value = op.inputs
+    part = emit.StridedSlice(dy, begin, end, strides, **_masks(op))
+    kept = emit.TensorStridedSliceUpdate(dy, begin, end, strides, emit.ZerosLike(part), **_masks(op))
+    sizes = emit.Shape(value)
+    _, axes = emit.BroadcastGradientArgs(emit.Shape(part), sizes)
+    return [kept, None, None, None, emit.Reshape(emit.Sum(part, axes), sizes)]
+
+
+def tensor_strided_slice_update(
+    input: Any, begin: Any, end: Any, strides: Any, value: Any, begin_mask: int = 0, end_mask: int = 0,
+    ellipsis_mask: int = 0, new_axis_mask: int = 0, shrink_axis_mask: int = 0, name: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Returns the tensor with another value where `strided_slice` with these arguments reads."""
+    return emit.TensorStridedSliceUpdate(
+        input, begin, end, strides, value, begin_mask=begin_mask, end_mask=end_mask, ellipsis_mask=ellipsis_mask,
+        new_axis_mask=new_axis_mask, shrink_axis_mask=shrink_axis_mask, name=name,
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------------------- built of the others
 
 
@@ -2277,9 +2459,10 @@ def sequence_mask(
 
 
 __all__ = [
-    "batch_gather", "batch_to_space_nd", "boolean_mask", "broadcast_to", "concat", "depth_to_space",
-    "dynamic_partition", "dynamic_stitch", "expand_dims", "gather", "invert_permutation", "matrix_transpose",
-    "meshgrid", "newaxis", "one_hot", "pad", "reshape", "reverse", "reverse_sequence", "reverse_v2", "roll",
-    "sequence_mask", "slice", "space_to_batch_nd", "space_to_depth", "split", "squeeze", "stack",
-    "strided_slice", "tile", "transpose", "unstack",
+    "batch_gather", "batch_to_space", "batch_to_space_nd", "boolean_mask", "broadcast_to", "concat",
+    "depth_to_space", "dynamic_partition", "dynamic_stitch", "expand_dims", "gather", "invert_permutation",
+    "matrix_transpose", "meshgrid", "newaxis", "one_hot", "pad", "parallel_stack", "reshape", "reverse",
+    "reverse_sequence", "reverse_v2", "roll", "sequence_mask", "slice", "space_to_batch", "space_to_batch_nd",
+    "space_to_depth", "split", "squeeze", "stack", "strided_slice", "tensor_strided_slice_update", "tile",
+    "transpose", "unravel_index", "unstack",
 ]  # fmt: skip

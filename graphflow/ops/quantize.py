@@ -13,7 +13,7 @@ from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr
 from graphflow.opdef import convert_to_tensor, emit, op
 from graphflow.ops.rules import FLOATS, Array, rank_exactly, refuse, undefined_gradient, widened
-from graphflow.shapes import UNKNOWN, TensorShape
+from graphflow.shapes import SCALAR, UNKNOWN, TensorShape
 
 _BITS = "num_bits:int=8; narrow_range:bool=false"
 
@@ -387,6 +387,8 @@ def _quantize_and_dequantize_v4_gradient(op: Any, dy: Any) -> list[Any]:
 
 def _there_and_back_gradient_shape(node: Any) -> list[TensorShape]:
     ends = node.inputs[2].shape.merge_with(node.inputs[3].shape)
+    if node.attrs["axis"] == -1:
+        ends = ends.merge_with(SCALAR)
     return [node.inputs[0].shape.merge_with(node.inputs[1].shape), ends, ends]
 
 

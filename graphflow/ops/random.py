@@ -37,7 +37,7 @@ _ROUNDS = 10
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MASK64 = (1 << 64) - 1
-_SAMPLES_PER_OUTPUT = 256  # TensorFlow's generous reserve: the most rejections a truncated normal may need
+SAMPLES_PER_OUTPUT = 256  # TensorFlow's generous reserve: the most rejections a truncated normal may need
 
 
 def philox(key: tuple[int, int], first: int, count: int) -> Array:
@@ -51,10 +51,10 @@ def philox(key: tuple[int, int], first: int, count: int) -> Array:
     Returns:
       uint32 [count, 4].
     """
-    return _philox_at(key, np.arange(count, dtype=np.uint64), first)
+    return philox_at(key, np.arange(count, dtype=np.uint64), first)
 
 
-def _philox_at(key: tuple[int, int], offsets: Array, first: int) -> Array:
+def philox_at(key: tuple[int, int], offsets: Array, first: int) -> Array:
     """The samples at `first + offsets`; uint32 [..., 4]."""
     low_start = first & _MASK64
     low = offsets + np.uint64(low_start)
@@ -87,14 +87,14 @@ def samples_reserved(op_type: str, inputs: Sequence[Array], outputs: Sequence[Ar
         return (rows - 1 + 3) // 4 if rows > 1 and outputs[0].size > 1 else 0
     if op_type == "Multinomial":
         batch, count = outputs[0].shape
-        return int(batch * ((count + 3) // 4 * 4) * 2 * _SAMPLES_PER_OUTPUT)
-    return int(outputs[0].size) * _SAMPLES_PER_OUTPUT
+        return int(batch * ((count + 3) // 4 * 4) * 2 * SAMPLES_PER_OUTPUT)
+    return int(outputs[0].size) * SAMPLES_PER_OUTPUT
 
 
 # ---------------------------------------------------------------------------- words to numbers
 
 
-def _uniform(words: Array, dtype: Any) -> Array:
+def uniform_of(words: Array, dtype: Any) -> Array:
     """Uniform numbers in [0, 1): the words' bits become the fraction of a number in [1, 2)."""
     if dtype == np.float32:
         return ((words & np.uint32(0x7FFFFF)) | np.uint32(127 << 23)).view(np.float32) - np.float32(1)
@@ -177,9 +177,9 @@ def _sin_cos(x: Array) -> tuple[Array, Array]:
     )
 
 
-def _normal_pairs(words: Array, double: bool) -> Array:
+def normal_pairs(words: Array, double: bool) -> Array:
     """Box and Muller: each pair of uniform numbers gives two normal ones; float32 or float64."""
-    uniform = _uniform(words, np.float64 if double else np.float32)
+    uniform = uniform_of(words, np.float64 if double else np.float32)
     result = np.empty_like(uniform)
     if double:
         angle = 2.0 * np.pi * uniform[..., 1::2]
@@ -199,7 +199,7 @@ def _group_size(dtype: Any) -> int:
     return 2 if dtype == np.float64 else 4
 
 
-def _sizes(shape: Array) -> tuple[int, ...]:
+def sizes_of(shape: Array) -> tuple[int, ...]:
     sizes = tuple(int(size) for size in shape)
     if any(size < 0 for size in sizes):
         raise InvalidArgumentError(None, None, f"Dimension must be >= 0, got shape {list(sizes)}")
@@ -210,7 +210,7 @@ def _filled(
     shape: Array, key: tuple[int, int], counter: int, group: int, make: Callable[[Array], Array]
 ) -> Array:
     """An array of `shape` from consecutive samples, `group` numbers of each."""
-    sizes = _sizes(shape)
+    sizes = sizes_of(shape)
     size = int(np.prod(sizes, dtype=np.int64))
     return make(philox(key, counter, -(-size // group))).reshape(-1)[:size].reshape(sizes)
 
@@ -221,7 +221,7 @@ def _filled(
 
 
 def _uniform_lower(b: Builder, words: Sequence[Expr], dtype: str) -> list[Expr]:
-    """What `_uniform` makes of one sample."""
+    """What `uniform_of` makes of one sample."""
     if dtype == "float64":
         found = []
         for high, low in (words[:2], words[2:]):
@@ -293,7 +293,7 @@ def _shape_op(op_type: str) -> Callable[[Callable[..., Any]], OpDef]:
 def random_uniform_op(shape: Array, *, dtype: DType, key: tuple[int, int], counter: int) -> Array:
     """Uniform numbers in [0, 1)."""
     kind = dtype.numpy
-    return _filled(shape, key, counter, _group_size(kind), lambda words: _uniform(words, kind))
+    return _filled(shape, key, counter, _group_size(kind), lambda words: uniform_of(words, kind))
 
 
 @random_uniform_op.draw
@@ -306,7 +306,7 @@ def random_standard_normal_op(shape: Array, *, dtype: DType, key: tuple[int, int
     """Normal numbers of mean 0 and deviation 1."""
     kind = dtype.numpy
     double = kind == np.float64
-    return _filled(shape, key, counter, _group_size(kind), lambda words: _normal_pairs(words, double)).astype(
+    return _filled(shape, key, counter, _group_size(kind), lambda words: normal_pairs(words, double)).astype(
         kind
     )
 
@@ -333,17 +333,17 @@ def truncated_normal_op(shape: Array, *, dtype: DType, key: tuple[int, int], cou
     kind = dtype.numpy
     double = kind == np.float64
     group = _group_size(kind)
-    sizes = _sizes(shape)
+    sizes = sizes_of(shape)
     size = int(np.prod(sizes, dtype=np.int64))
     groups = -(-size // group)
     result = np.empty((groups, group), np.float64 if double else np.float32)
     # Each group of outputs has a stretch of samples of its own, so rejections in one do not move the others.
-    starts = np.arange(groups, dtype=np.uint64) * np.uint64(group * _SAMPLES_PER_OUTPUT // 4)
+    starts = np.arange(groups, dtype=np.uint64) * np.uint64(group * SAMPLES_PER_OUTPUT // 4)
     pending = np.arange(groups)
     filled = np.zeros(groups, np.int64)
     step = 0
     while len(pending):
-        numbers = _normal_pairs(_philox_at(key, starts[pending] + np.uint64(step), counter), double)
+        numbers = normal_pairs(philox_at(key, starts[pending] + np.uint64(step), counter), double)
         for column in range(numbers.shape[-1]):
             value = numbers[:, column]
             good = (np.abs(value) < 2) & (filled[pending] < group)
@@ -441,7 +441,7 @@ def multinomial_op(
     if not result.size:
         return result
     words = philox(key, counter, -(-batch * count * 2 // 4)).reshape(-1)
-    uniform = _uniform(words, np.float64)[: batch * count].reshape(batch, count)
+    uniform = uniform_of(words, np.float64)[: batch * count].reshape(batch, count)
     wide = logits.astype(np.float64)
     finite = np.isfinite(wide)
     top = np.max(np.where(finite, wide, np.finfo(np.float64).min), axis=1, keepdims=True)
@@ -456,14 +456,14 @@ def multinomial_op(
 # ---------------------------------------------------------------------------- public functions
 
 
-def shape_tensor(shape: Any) -> Tensor:
+def shape_operand(shape: Any) -> Tensor:
     """Returns a shape given as a TensorShape, list (with tensors in it, perhaps) or tensor as an integer vector."""
     if isinstance(shape, list | tuple) and not len(shape):
         return convert_to_tensor(np.zeros(0, np.int32), name="shape")
     return convert_to_tensor(shape, name="shape")
 
 
-def _seeds(seed: int | None, name: str) -> dict[str, int]:
+def seeds_of(seed: int | None, name: str) -> dict[str, int]:
     first, second = get_seed(seed, name)
     return {"seed": first or 0, "seed2": second or 0}
 
@@ -493,14 +493,14 @@ def random_uniform(
             raise ValueError(f"Must specify maxval for integer dtype {dtype!r}")
         maxval = 1
     with name_scope(name, "random_uniform", [shape, minval, maxval]) as scope:
-        sizes = shape_tensor(shape)
+        sizes = shape_operand(shape)
         low = convert_to_tensor(minval, dtype, name="min")
         high = convert_to_tensor(maxval, dtype, name="max")
         result: Tensor
         if dtype.is_integer:
-            result = emit.RandomUniformInt(sizes, low, high, name=scope, **_seeds(seed, scope[:-1]))
+            result = emit.RandomUniformInt(sizes, low, high, name=scope, **seeds_of(seed, scope[:-1]))
             return result
-        numbers = emit.RandomUniform(sizes, dtype=dtype, **_seeds(seed, "RandomUniform"))
+        numbers = emit.RandomUniform(sizes, dtype=dtype, **seeds_of(seed, "RandomUniform"))
         result = emit.AddV2(emit.Mul(numbers, emit.Sub(high, low)), low, name=scope)
         return result
 
@@ -509,10 +509,10 @@ def _scaled(
     default: str, op_type: str, shape: Any, mean: Any, stddev: Any, dtype: Any, seed: int | None, name: Any
 ) -> Tensor:
     with name_scope(name, default, [shape, mean, stddev]) as scope:
-        sizes = shape_tensor(shape)
+        sizes = shape_operand(shape)
         center = convert_to_tensor(mean, dtype, name="mean")
         scale = convert_to_tensor(stddev, dtype, name="stddev")
-        numbers = getattr(emit, op_type)(sizes, dtype=as_dtype(dtype), **_seeds(seed, op_type))
+        numbers = getattr(emit, op_type)(sizes, dtype=as_dtype(dtype), **seeds_of(seed, op_type))
         result: Tensor = emit.AddV2(numbers * scale, center, name=scope)
         return result
 
@@ -535,7 +535,7 @@ def truncated_normal(
 
 def random_shuffle(value: Any, seed: int | None = None, name: str | None = None) -> Tensor:
     """Returns `value` with its rows (first axis) in random order."""
-    shuffled: Tensor = emit.RandomShuffle(value, name=name, **_seeds(seed, name or "RandomShuffle"))
+    shuffled: Tensor = emit.RandomShuffle(value, name=name, **seeds_of(seed, name or "RandomShuffle"))
     return shuffled
 
 
@@ -591,7 +591,7 @@ def categorical(
         logits = convert_to_tensor(logits, name="logits")
         chosen = dtypes.int64 if dtype is None else as_dtype(dtype)
         drawn: Tensor = emit.Multinomial(
-            logits, num_samples, output_dtype=chosen, **_seeds(seed, "Multinomial")
+            logits, num_samples, output_dtype=chosen, **seeds_of(seed, "Multinomial")
         )
         return drawn
 

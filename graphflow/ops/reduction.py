@@ -14,6 +14,7 @@ from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr, is_float
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op
 from graphflow.ops.rules import (
+    FLOATS,
     NUMBERS,
     REALS,
     Array,
@@ -623,6 +624,40 @@ def _cumprod_gradient(op: Any, dy: Any) -> list[Any]:
     return [emit.DivNoNan(total, conjugate(x)), None]
 
 
+@op("CumulativeLogsumexp", "x:T; axis:Tidx", "out:T",
+    f"exclusive:bool=false; reverse:bool=false; T:type{{{FLOATS}}}; Tidx:type{{int32|int64}}=int32",
+    infer=_running_shape)  # fmt: skip
+@widened
+def cumulative_logsumexp_op(x: Array, axis: Array, *, exclusive: bool = False, reverse: bool = False) -> Any:
+    """The logarithms of the sums of the exponentials of all elements up to here along an axis."""
+    with np.errstate(invalid="ignore"):
+        return _accumulate(np.logaddexp, x, axis, exclusive, reverse)
+
+
+@cumulative_logsumexp_op.gradient
+def _cumulative_logsumexp_gradient(op: Any, dy: Any) -> list[Any]:
+    # The cotangents' logarithms are summed, those of either sign by themselves.
+    x, axis = op.inputs
+    least = constant(float(np.finfo(x.dtype.as_numpy_dtype).min), x.dtype)
+    parts = []
+    for signed in (dy, -dy):
+        logs = emit.SelectV2(emit.Greater(signed, constant(0.0, x.dtype)), emit.Log(signed), least)
+        total = emit.CumulativeLogsumexp(
+            logs - op.outputs[0], axis, exclusive=op.attrs["exclusive"], reverse=not op.attrs["reverse"]
+        )
+        parts.append(emit.Exp(total + x))
+    return [parts[0] - parts[1], None]
+
+
+def cumulative_logsumexp(
+    x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None
+) -> Tensor:
+    """Returns log(sum(exp(...))) of all elements up to each along an axis; see `cumsum`."""
+    with name_scope(name, "CumulativeLogsumexp", [x]) as scope:
+        x = convert_to_tensor(x, name="x")
+        return emit.CumulativeLogsumexp(x, axis, exclusive=exclusive, reverse=reverse, name=scope)
+
+
 def cumsum(
     x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None
 ) -> Tensor:
@@ -648,7 +683,7 @@ def cumprod(
 
 
 __all__ = [
-    "arg_max", "arg_min", "argmax", "argmin", "count_nonzero", "cumprod", "cumsum", "reduce_all", "reduce_any",
-    "reduce_euclidean_norm", "reduce_logsumexp", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod",
-    "reduce_std", "reduce_sum", "reduce_variance",
+    "arg_max", "arg_min", "argmax", "argmin", "count_nonzero", "cumprod", "cumsum", "cumulative_logsumexp",
+    "reduce_all", "reduce_any", "reduce_euclidean_norm", "reduce_logsumexp", "reduce_max", "reduce_mean",
+    "reduce_min", "reduce_prod", "reduce_std", "reduce_sum", "reduce_variance",
 ]  # fmt: skip

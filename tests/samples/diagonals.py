@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from tests.samples import Sample, integers, samples, uniform
-from tests.samples.layout import axis
+from tests.samples import Array, Sample, integers, samples, uniform
+from tests.samples.layout import axis, ints
 
 
 @samples("Diag", "MatrixDiag")
@@ -42,3 +43,75 @@ def matrix_band_part() -> Iterator[Sample]:
             [uniform(2, 4, 5), axis(low, np.int64), axis(high, np.int64)], constant=(1, 2), differentiable=(0,),
             name=f"{low}_{high}",
         )  # fmt: skip
+
+
+def number(value: int, dtype: Any = np.int32) -> Array:
+    return np.array(value, dtype)
+
+
+ALIGNMENTS = ("LEFT_RIGHT", "RIGHT_LEFT", "LEFT_LEFT", "RIGHT_RIGHT")
+ZERO = np.array(0, np.float32)
+
+
+def made_of_bands(attrs: dict[str, Any]) -> Iterator[Sample]:
+    options: dict[str, Any] = {"differentiable": (0,), "constant": (1, 2, 3)}
+    yield Sample([uniform(2, 3), ints(0), number(-1), number(-1), ZERO], attrs, **options)
+    yield Sample(
+        [uniform(2, 3), number(1), number(-1), number(-1), ZERO], attrs, differentiable=(0,), name="k fed"
+    )
+    yield Sample([uniform(3), number(-2), number(6), number(3), np.array(7, np.float32)], attrs, **options)
+    yield Sample([uniform(2, 3, 4), ints(-1, 1), number(4), number(4), ZERO], attrs, **options)
+    yield Sample(
+        [uniform(2, 3), ints(1, 2), number(4), number(-1), ZERO], attrs, differentiable=(0,), name="fed"
+    )
+    yield Sample([integers(3), ints(0), number(-1), number(4), number(9)], attrs, differentiable=False)
+
+
+def parts_of_bands(attrs: dict[str, Any]) -> Iterator[Sample]:
+    options: dict[str, Any] = {"differentiable": (0,), "constant": (1,)}
+    for k in (ints(0), number(1), ints(-2, 1), ints(-1, 3), ints(1, 2)):
+        yield Sample([uniform(2, 4, 5), k, ZERO], attrs, **options)
+    yield Sample([uniform(5, 3), ints(-3, -1), ZERO], attrs, differentiable=(0,), name="fed")
+    yield Sample([integers(3, 3), ints(-1, 0), number(9)], attrs, differentiable=False)
+
+
+def bands_put(attrs: dict[str, Any]) -> Iterator[Sample]:
+    options: dict[str, Any] = {"differentiable": (0, 1), "constant": (2,)}
+    yield Sample([uniform(2, 4, 5), uniform(2, 4, seed=8), ints(0)], attrs, **options)
+    yield Sample([uniform(4, 5), uniform(4, 4, seed=8), ints(-1, 2)], attrs, **options)
+    yield Sample(
+        [uniform(5, 3), uniform(2, 3, seed=8), ints(-2, -1)], attrs, differentiable=(0, 1), name="fed"
+    )
+
+
+@samples("MatrixDiagV2")
+def matrix_diag_v2() -> Iterator[Sample]:
+    yield from made_of_bands({})
+
+
+@samples("MatrixDiagV3")
+def matrix_diag_v3() -> Iterator[Sample]:
+    for align in ALIGNMENTS:
+        yield from made_of_bands({"align": align})
+
+
+@samples("MatrixDiagPartV2")
+def matrix_diag_part_v2() -> Iterator[Sample]:
+    yield from parts_of_bands({})
+
+
+@samples("MatrixDiagPartV3")
+def matrix_diag_part_v3() -> Iterator[Sample]:
+    for align in ALIGNMENTS:
+        yield from parts_of_bands({"align": align})
+
+
+@samples("MatrixSetDiagV2")
+def matrix_set_diag_v2() -> Iterator[Sample]:
+    yield from bands_put({})
+
+
+@samples("MatrixSetDiagV3")
+def matrix_set_diag_v3() -> Iterator[Sample]:
+    for align in ALIGNMENTS:
+        yield from bands_put({"align": align})

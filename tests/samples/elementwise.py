@@ -410,6 +410,15 @@ def invert() -> Iterator[Sample]:
     yield from unary(real=False, integer=True, unsigned=True)
 
 
+@samples("PopulationCount")
+def population_count() -> Iterator[Sample]:
+    for dtype in (*INTEGERS, *SMALL_INTEGERS, *UNSIGNED):
+        info = np.iinfo(dtype)
+        yield Sample(
+            [np.array([[0, 1, 77], [info.max, info.min, info.max // 3]], dtype)], differentiable=False
+        )
+
+
 @samples("LeftShift", "RightShift")
 def shifts() -> Iterator[Sample]:
     for dtype in (*INTEGERS, np.uint8, np.uint32):

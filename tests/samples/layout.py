@@ -487,3 +487,66 @@ def dynamic_stitch() -> Iterator[Sample]:
     yield Sample(
         [[ints((0, 1), (3, 2)), axis(4)], [uniform(2, 2, 3), uniform(3)]], differentiable=(2, 3), name="deep"
     )
+
+
+@samples("SpaceToBatch")
+def space_to_batch() -> Iterator[Sample]:
+    yield Sample(
+        [uniform(2, 4, 6, 3), ints((0, 0), (0, 0))], {"block_size": 2}, constant=(1,), differentiable=(0,)
+    )
+    yield Sample(
+        [uniform(1, 3, 4, 1), ints((1, 2), (0, 2))], {"block_size": 3}, constant=(1,), differentiable=(0,)
+    )
+    yield Sample(
+        [uniform(1, 3, 4, 1), ints((1, 2), (0, 2))], {"block_size": 2}, differentiable=(0,), name="fed"
+    )
+
+
+@samples("BatchToSpace")
+def batch_to_space() -> Iterator[Sample]:
+    yield Sample(
+        [uniform(8, 2, 3, 3), ints((0, 0), (0, 0))], {"block_size": 2}, constant=(1,), differentiable=(0,)
+    )
+    yield Sample(
+        [uniform(9, 2, 2, 1), ints((1, 2), (0, 2))], {"block_size": 3}, constant=(1,), differentiable=(0,)
+    )
+
+
+@samples("ParallelDynamicStitch")
+def parallel_dynamic_stitch() -> Iterator[Sample]:
+    yield Sample(
+        [
+            [
+                ints(0, 2),
+                ints(
+                    (1, 3),
+                ),
+            ],
+            [uniform(2, 3), uniform(1, 2, 3)],
+        ],
+        differentiable=(2, 3),
+    )
+
+
+@samples("UnravelIndex")
+def unravel_index() -> Iterator[Sample]:
+    yield Sample([ints(2, 5, 7, 0), ints(3, 3)], differentiable=False)
+    yield Sample([axis(11), ints(2, 3, 4)], differentiable=False, name="scalar")
+    yield Sample([ints(5, dtype=np.int64), ints(9, dtype=np.int64)], differentiable=False)
+
+
+@samples("InplaceUpdate", "InplaceAdd", "InplaceSub")
+def in_place() -> Iterator[Sample]:
+    yield Sample([uniform(4, 3), ints(2, 0), uniform(2, 3, seed=8)], differentiable=False)
+    yield Sample([integers(4), ints(3), integers(1)], differentiable=False)
+
+
+@samples("TensorStridedSliceUpdate")
+def tensor_strided_slice_update() -> Iterator[Sample]:
+    bounds = [ints(1, 0), ints(3, 5), ints(1, 2)]
+    yield Sample([uniform(4, 6), *bounds, uniform(2, 3, seed=8)], constant=(1, 2, 3), differentiable=(0, 4))
+    yield Sample([uniform(4, 6), *bounds, uniform(3, seed=8)], differentiable=(0, 4), name="broadcast")
+    yield Sample(
+        [uniform(4, 6), ints(1), ints(2), ints(1), uniform(6, seed=8)], {"shrink_axis_mask": 1}, constant=(1, 2, 3),
+        differentiable=(0, 4), name="row",
+    )  # fmt: skip

@@ -192,3 +192,16 @@ def row_ids() -> Iterator[Sample]:
     for dtype in INTEGERS:
         yield Sample([np.array([3, 0, 3], dtype)], attrs={"limit": 4}, differentiable=False)
     yield Sample([np.array([], np.int32)], attrs={"limit": 4}, differentiable=False, name="empty")
+
+
+@samples("CumulativeLogsumexp")
+def cumulative_logsumexp() -> Iterator[Sample]:
+    for exclusive in (False, True):
+        for reverse in (False, True):
+            attrs = {"exclusive": exclusive, "reverse": reverse}
+            yield Sample([uniform(3, 5, dtype=np.float64), np.array(1, np.int32)], attrs, constant=(1,), second=False,
+                         differentiable=False if exclusive else (0,))  # fmt: skip
+    yield Sample([uniform(4, 2), np.array(0, np.int64)], differentiable=False)
+    yield Sample(
+        [np.array([1e4, -1e4, 1e4], np.float32), np.array(-1, np.int32)], differentiable=False, name="wide"
+    )
