@@ -74,6 +74,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "nn.",
         "random",
         "sparse",
+        "quantization",
         "spectral",
         "testing",
         "python_io",
