@@ -2387,17 +2387,6 @@ def _tensor_strided_slice_update_gradient(op: Any, dy: Any) -> list[Any]:
     return [kept, None, None, None, emit.Reshape(emit.Sum(part, axes), sizes)]
 
 
-def tensor_strided_slice_update(
-    input: Any, begin: Any, end: Any, strides: Any, value: Any, begin_mask: int = 0, end_mask: int = 0,
-    ellipsis_mask: int = 0, new_axis_mask: int = 0, shrink_axis_mask: int = 0, name: str | None = None,
-) -> Tensor:  # fmt: skip
-    """Returns the tensor with another value where `strided_slice` with these arguments reads."""
-    return emit.TensorStridedSliceUpdate(
-        input, begin, end, strides, value, begin_mask=begin_mask, end_mask=end_mask, ellipsis_mask=ellipsis_mask,
-        new_axis_mask=new_axis_mask, shrink_axis_mask=shrink_axis_mask, name=name,
-    )  # fmt: skip
-
-
 # ---------------------------------------------------------------------------- built of the others
 
 
@@ -2463,6 +2452,6 @@ __all__ = [
     "depth_to_space", "dynamic_partition", "dynamic_stitch", "expand_dims", "gather", "invert_permutation",
     "matrix_transpose", "meshgrid", "newaxis", "one_hot", "pad", "parallel_stack", "reshape", "reverse",
     "reverse_sequence", "reverse_v2", "roll", "sequence_mask", "slice", "space_to_batch", "space_to_batch_nd",
-    "space_to_depth", "split", "squeeze", "stack", "strided_slice", "tensor_strided_slice_update", "tile",
+    "space_to_depth", "split", "squeeze", "stack", "strided_slice", "tile",
     "transpose", "unravel_index", "unstack",
 ]  # fmt: skip
