@@ -39,6 +39,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 # A value is worked out while building only up to this many elements: shapes, axes, permutations.
 _MOST_CONSTANT_ELEMENTS = 4096
 _MOST_SHAPE_DEPTH = 64
+# The least value, and the one above the greatest; or one such per place in the last axis.
+Bounds = tuple[int, int | tuple[int, ...]]
 EFFECTS = ("", "reads", "writes", "random", "host")
 REDUCTIONS = ("sum", "mean", "prod", "max", "min", "any", "all")
 
@@ -251,7 +253,7 @@ class OpDef:
         self.constant_rule: Callable[[Any], Any] | None = None
         self.draw_rule: Callable[..., Any] | None = None
         self.reserve_rule: Callable[[dict[str, Any]], int] | None = None
-        self.bounds_rule: Callable[[Any], dict[int, tuple[int, int]]] | None = None
+        self.bounds_rule: Callable[[Any], dict[int, Bounds]] | None = None
         self.shape_rule: Callable[[Any], TensorShape] | None = None
         self.body_attrs = frozenset(_keyword_only(body))
         self.has_lists = any(arg.is_list for arg in self.inputs)
@@ -328,7 +330,10 @@ class OpDef:
         return rule
 
     def bounds(self, rule: F) -> F:
-        """Attaches `rule(node) -> {input: (low, high)}`: the body refuses elements of it outside [low, high)."""
+        """Attaches `rule(node) -> {input: (low, high)}`: the body refuses elements of it outside [low, high).
+
+        Where the last axis holds index vectors, `high` may be a tuple: one bound for each place in them.
+        """
         self.bounds_rule = rule
         return rule
 

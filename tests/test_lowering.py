@@ -118,7 +118,10 @@ def test_forms_of_nodes(x: Any) -> None:
     assert of(gf.reverse(x, [1])) is Form.WINDOW
     assert of(gf.zeros_like(x)) is of(gf.ones_like(x)) is Form.UNIFORM
     assert of(gf.reshape(gf.fill([gf.shape(x)[0], 2], 3.0), [-1])) is Form.UNIFORM
-    assert of(gf.nn.top_k(x, 3)[0]) is Form.HOST
+    assert of(gf.gather_nd(x, [[1, 2], [0, 3]])) is Form.READ
+    assert of(gf.scatter_nd([[1], [4]], x[:2], [6, 40])) is Form.CALL
+    assert of(gf.nn.top_k(x, 3)[0]) is Form.CALL
+    assert of(gf.unique(x[0])[0]) is Form.HOST
     assert of(gf.cast(x, "complex64")) is Form.HOST
 
 

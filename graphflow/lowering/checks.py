@@ -22,6 +22,22 @@ def order_kernel(dtype: str) -> ir.Kernel:
     return _check("order", dtype, True)
 
 
+@functools.cache
+def component_kernel(dtype: str) -> ir.Kernel:
+    """Returns the kernel that looks at every `step`-th value, from `start` on, as `bounds_kernel` at all of them."""
+    b = Builder("component")
+    values, status = b.buffer("x", dtype), b.buffer("status", "i64")
+    count, low, high = b.int_param("count"), b.int_param("low"), b.int_param("high")
+    start, step = b.int_param("start"), b.int_param("step")
+    outside = b.carry("outside", b.const(0, "i64"), "max")
+    with b.loop("i", 0, count, "serial", [outside]) as i:
+        value = b.cast(b.load(values, b.add(start, b.mul(i, step))), "i64")
+        b.update(outside, b.cast(b.or_(b.lt(value, low), b.ge(value, high)), "i64"))
+    with b.where(b.ne(outside, 0)):
+        b.store(status, 0, 1)
+    return b.kernel()
+
+
 def _check(name: str, dtype: str, in_order: bool) -> ir.Kernel:
     b = Builder(name)
     values, status = b.buffer("x", dtype), b.buffer("status", "i64")

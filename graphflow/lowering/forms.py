@@ -9,10 +9,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphflow.loops import ir
 from graphflow.loops.build import Builder
 from graphflow.lowering.reads import read_of
-from graphflow.opdef import OpDef
+from graphflow.opdef import Bounds, OpDef
 from graphflow.program import FEED, SPECIALIZED, VARIABLE, Node, Program, Value, value_context
 from graphflow.records import dataclass
 
@@ -117,17 +119,25 @@ def _in_bounds(node: Node) -> bool:
     """Whether the constant operands are such as the body takes: what it refuses, it has to refuse in the run."""
     for position, (low, high) in bounds_of(node).items():
         constant = node.inputs[position].constant
-        if constant is not None and constant.size and not low <= constant.min() <= constant.max() < high:
+        if constant is None or not constant.size:
+            continue
+        if isinstance(high, tuple):
+            if np.any((constant < low) | (constant >= np.array(high, np.int64))):
+                return False
+        elif not low <= constant.min() <= constant.max() < high:
             return False
     return True
 
 
-def bounds_of(node: Node) -> dict[int, tuple[int, int]]:
-    """For each operand that must lie within bounds: the least value and the one above the greatest."""
+def bounds_of(node: Node) -> dict[int, Bounds]:
+    """For each operand that must lie within bounds: the least value and the one above the greatest.
+
+    Of vectors of numbers in the last axis the latter may be one for each place.
+    """
     rule = node.op_def.bounds_rule
     if rule is None:
         return {}
-    bounds: dict[int, tuple[int, int]] = rule(value_context(node.op_def, node.inputs, node.attrs))
+    bounds: dict[int, Bounds] = rule(value_context(node.op_def, node.inputs, node.attrs))
     return bounds
 
 

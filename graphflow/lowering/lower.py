@@ -17,7 +17,7 @@ from graphflow.loops import ir
 from graphflow.loops.library import ACCUMULATOR, Attention, Call, Epilogue, EpilogueOperand, Gemm
 from graphflow.lowering.attention import attention_of
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
-from graphflow.lowering.checks import bounds_kernel, order_kernel
+from graphflow.lowering.checks import bounds_kernel, component_kernel, order_kernel
 from graphflow.lowering.epilogues import held_in, over_of, renamed_in
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
@@ -91,7 +91,7 @@ class _Lowering(NativeRegions):
         self.parts: dict[Value, _Part] = {}
         self.skipped: set[Node] = set()  # views whose work a library call does
         self.turned: dict[Value, tuple[Value, Strides]] = {}  # results that are stored in another's order
-        self.checked: set[tuple[Value, bool, int, int]] = set()
+        self.checked: set[tuple[Value, bool, int, int | tuple[int, ...]]] = set()
         self.nested: dict[Node, Nested] = {}
         self.loop: Region | None = None
         self.targets: dict[Value, Slot] = {}  # where results are wanted
@@ -916,6 +916,11 @@ class _Lowering(NativeRegions):
                 args.append(argument)
             elif isinstance(argument, np.ndarray):
                 args.append(read(self.builder.constant(argument, node.name)))
+            elif any(argument is other for other in node.outputs[1:]):
+                assert isinstance(argument, Value)
+                self.slots[argument] = self.new_buffer(argument)
+                args.append(write(self.slots[argument]))
+                size += bytes_of(argument)
             elif argument is made:
                 args.append(update(target) if nest.copied is not None else write(target))
                 size += min(target.nbytes, most)
@@ -973,9 +978,26 @@ class _Lowering(NativeRegions):
                 continue
             self.checked.add(what)
             source = self.still(value, node)
+            dtype, count = ir.dtype_name(value.dtype.name), math.prod(value.sizes or ())
+            if isinstance(high, tuple):
+                for place, above in enumerate(high):
+                    status = self.builder.check([source], _blame(node, value), name=node.name, origin=node)
+                    args: list[Arg] = [
+                        read(source),
+                        write(status),
+                        count // len(high),
+                        low,
+                        above,
+                        place,
+                        len(high),
+                    ]
+                    self.builder.launch(
+                        component_kernel(dtype), args, parallel=False, name=f"{node.name}/check", origin=node,
+                        bytes=bytes_of(value),
+                    )  # fmt: skip
+                continue
             status = self.builder.check([source], _blame(node, value), name=node.name, origin=node)
-            kernel = (order_kernel if in_order else bounds_kernel)(ir.dtype_name(value.dtype.name))
-            count = math.prod(value.sizes or ())
+            kernel = (order_kernel if in_order else bounds_kernel)(dtype)
             self.builder.launch(
                 kernel, [read(source), write(status), count, low, high], parallel=True, name=f"{node.name}/check",
                 origin=node, bytes=bytes_of(value),

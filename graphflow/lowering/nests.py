@@ -350,6 +350,122 @@ def _scattered(op: str) -> Rule:
     return rule
 
 
+def _add_slices(
+    node: Node, indices: Value, slices: Value, op: str, start_from: Any, copied: Value | None
+) -> Nest | None:
+    """`result[indices[i]] = op(result[indices[i]], slices[i])`, one after the other: threads share the columns.
+
+    The last axis of `indices` holds index vectors; those that name nothing are left out, a check reports them.
+    """
+    made = node.outputs[0]
+    sizes, depth = value_sizes(made), (indices.sizes or (0,))[-1]
+    if made.dtype.name in ("float16", "bfloat16", "bool") or not 0 < depth <= len(sizes):
+        return None
+    count, width = _product(value_sizes(indices)[:-1]), _product(sizes[depth:])
+    w = _Writer("add_slices")
+    b = w.b
+    index, source = w.operand("indices", indices), w.operand("slices", slices)
+    target = w.buffer("y", made.dtype.name, made)
+    columns, last, whole = w.size(width), w.size(count), w.size(_product(sizes[:depth]))
+    limits = [w.size(size) for size in sizes[:depth]]
+    turn = 64
+    one = not width.dynamic and width.value <= turn  # then there is nothing to share among threads
+
+    def columns_of(first: ir.Expr, size: ir.Expr) -> None:
+        if start_from is not None:
+            with b.loop("s", 0, whole) as s:
+                base = b.let("base", b.add(b.mul(s, columns), first))
+                with b.loop("j", 0, size, "vector") as j:
+                    b.store(target, b.add(base, j), b.const(start_from, target.dtype))
+        with b.loop("i", 0, last) as i:
+            row: ir.Expr = b.const(0, "i64")
+            inside: ir.Expr = b.const(True, "i1")
+            for place, limit in enumerate(limits):
+                at = b.add(b.mul(i, b.const(depth, "i64")), place)
+                part = b.let("part", b.cast(b.load(index, at), "i64"))
+                inside = b.and_(inside, b.and_(b.ge(part, 0), b.lt(part, limit)))
+                row = part if place == 0 else b.add(b.mul(row, limit), part)
+            with b.where(inside):
+                base = b.let("base", b.add(b.mul(row, columns), first))
+                begin = b.let("from", b.add(b.mul(i, columns), first))
+                with b.loop("j", 0, size, "vector") as j:
+                    value, where = b.load(source, b.add(begin, j)), b.add(base, j)
+                    b.store(
+                        target, where, value if op == "set" else b.apply(op, b.load(target, where), value)
+                    )
+
+    flops = float(count.value * width.value)
+    if one:
+        columns_of(b.const(0, "i64"), columns)
+        return w.nest(False, flops, copied)
+    turns = b.floordiv(b.add(columns, turn - 1), b.const(turn, "i64"))
+    with b.loop("block", 0, turns, "parallel") as block:
+        first = b.let("first", b.mul(block, b.const(turn, "i64")))
+        columns_of(first, b.let("size", b.min(b.const(turn, "i64"), b.sub(columns, first))))
+    return w.nest(True, flops, copied)
+
+
+def scatter_nd(node: Node, body: Body | None) -> Nest | None:
+    """`ScatterNd(indices, updates, shape)`."""
+    indices, updates, _ = node.inputs
+    return _add_slices(node, indices, updates, "add", 0, None)
+
+
+def _scattered_slices(op: str) -> Rule:
+    """`TensorScatter...(tensor, indices, updates)`, and the same of a variable."""
+
+    def rule(node: Node, body: Body | None) -> Nest | None:
+        state, indices, updates = node.inputs
+        return _add_slices(node, indices, updates, op, None, state)
+
+    return rule
+
+
+# -- the greatest of rows ---------------------------------------------------------------------------------------
+
+_MOST_KEPT = 64  # more are found sooner by sorting
+
+
+def top_k(node: Node, body: Body | None) -> Nest | None:
+    """`TopK(input, k=)` and `TopKV2(input, k)`: each element is put among the greatest so far, which stay in order."""
+    x, (values, places) = node.inputs[0], node.outputs
+    kept, sizes = (values.sizes or (0,))[-1], value_sizes(x)
+    if x.dtype.name in ("float16", "bfloat16") or not 0 < kept <= _MOST_KEPT:
+        return None
+    w = _Writer("top_k")
+    b = w.b
+    source, best, where = w.operand("x", x), w.operand("y", values), w.operand("i", places)
+    count, most = w.size(sizes[-1]), w.size(value_sizes(values)[-1])
+    one = b.const(1, "i64")
+
+    def greater(a: ir.Expr, c: ir.Expr) -> ir.Expr:
+        found = b.gt(a, c)
+        # As in a sort, NaN is above all numbers.
+        return b.or_(found, b.and_(b.isnan(a), b.not_(b.isnan(c)))) if ir.is_float(a.dtype) else found
+
+    with b.loop("r", 0, w.size(_product(sizes[:-1])), "parallel") as r:
+        row, base = b.let("row", b.mul(r, count)), b.let("base", b.mul(r, most))
+        with b.loop("n", 0, count) as n:
+            value = b.let("v", b.load(source, b.add(row, n)))
+
+            def above(place: ir.Expr, value: ir.Expr = value, n: ir.Expr = n) -> ir.Expr:
+                """Whether the value comes before what stands at a place, which may be nothing yet."""
+                return b.or_(b.ge(place, n), greater(value, b.load(best, b.add(base, place))))
+
+            with b.where(above(b.sub(most, one))), b.loop("c", 0, most) as c:
+                place = b.let("p", b.sub(b.sub(most, one), c))
+                before = b.let("q", b.max(b.sub(place, one), 0))
+                moves = b.let("m", b.and_(b.gt(place, 0), above(before)))
+                comes = b.let("e", above(place))
+                with b.where(b.and_(comes, moves)):
+                    b.store(best, b.add(base, place), b.load(best, b.add(base, before)))
+                    b.store(where, b.add(base, place), b.load(where, b.add(base, before)))
+                with b.where(b.and_(comes, b.not_(moves))):
+                    b.store(best, b.add(base, place), value)
+                    b.store(where, b.add(base, place), b.cast(n, where.dtype))
+    return w.nest(True, float(_product(sizes).value * 4))
+
+
 # -- random numbers ---------------------------------------------------------------------------------------------------
 
 # Words per node that the session hands out: the key, and the lower and upper half of the counter.
@@ -467,6 +583,13 @@ NESTS: dict[str, Rule] = {
     "scatter_max": _scattered("max"),
     "scatter_min": _scattered("min"),
     "scatter_update": _scattered("set"),
+    "nd_scatter": scatter_nd,
+    "nd_add": _scattered_slices("add"),
+    "nd_sub": _scattered_slices("sub"),
+    "nd_max": _scattered_slices("max"),
+    "nd_min": _scattered_slices("min"),
+    "nd_update": _scattered_slices("set"),
+    "top_k": top_k,
     "random": random,
 }
 # The operand whose elements a nest may compute as it goes along, instead of reading them from memory.

@@ -108,6 +108,31 @@ def _gather(node: Node, operands: Operands) -> Expr:
     return operands.gathered(params, from_params, b.mul(index, operands.size(across[axis])))
 
 
+def _takes_vectors(node: Node) -> bool:
+    params, indices = node.inputs[0].sizes, node.inputs[1].sizes
+    return params is not None and indices is not None and 0 < (indices or (0,))[-1] <= len(params)
+
+
+def _gather_nd(node: Node, operands: Operands) -> Expr:
+    """`GatherNd(params, indices)` and `ResourceGatherNd(state, indices)`."""
+    params, indices = node.inputs[:2]
+    depth = (indices.sizes or ())[-1]
+    sizes, across, along = value_sizes(params), operands.strides(params), operands.strides(indices)
+    lead, rest = along[:-1], across[depth:]
+    from_indices = (*lead, *(Size(0),) * len(rest))
+    b = operands.b
+    place: Expr | None = None
+    for axis in range(depth):
+        step = b.mul(b.const(axis, "i64"), operands.size(along[-1]))
+        index = b.cast(operands.gathered(indices, from_indices, step), "i64")
+        # As for a gather: a wrong index is reported elsewhere.
+        index = b.max(b.min(index, b.sub(operands.size(sizes[axis]), 1)), 0)
+        part = b.mul(index, operands.size(across[axis]))
+        place = part if place is None else b.add(place, part)
+    assert place is not None
+    return operands.gathered(params, (*(Size(0),) * len(lead), *rest), place)
+
+
 def _takes_range(node: Node) -> bool:
     return node.inputs[0].dtype.is_integer and all(_is_scalar(value) for value in node.inputs)
 
@@ -123,6 +148,7 @@ READS: dict[str, Read] = {
     "fill": Read(lambda node: _is_scalar(node.inputs[1]), _fill),
     "one_hot": Read(lambda node: _is_scalar(node.inputs[2]) and _is_scalar(node.inputs[3]), _one_hot),
     "range": Read(_takes_range, _range),
+    "gather_nd": Read(_takes_vectors, _gather_nd),
     "gather": Read(lambda node: _gather_axis(node) is not None, _gather),
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.errors import ShapeError
 from graphflow.graph import IndexedSlices, Tensor, name_scope
-from graphflow.opdef import constant, convert_to_tensor, emit, op
+from graphflow.opdef import Bounds, OpDef, constant, convert_to_tensor, emit, op
 from graphflow.ops.rules import (
     NUMBERS,
     Array,
@@ -53,6 +53,7 @@ def _nd_index(shape: Sizes, indices: Array) -> tuple[Array, ...]:
 @op(
     "GatherNd", "params:Tparams; indices:Tindices", "output:Tparams",
     "Tparams:type; Tindices:type{int16|int32|int64}; bad_indices_policy:string=", infer=_gather_nd_shape,
+    lowering="gather_nd",
 )  # fmt: skip
 def gather_nd_op(params: Array, indices: Array) -> Any:
     """The elements or slices of `params` whose leading indices are the rows of `indices`."""
@@ -60,6 +61,21 @@ def gather_nd_op(params: Array, indices: Array) -> Any:
     if not parts:
         return np.broadcast_to(params, indices.shape[:-1] + params.shape)
     return params[parts]
+
+
+def vector_bounds(position: int, shape: Callable[[Any], TensorShape]) -> Callable[[Any], dict[int, Bounds]]:
+    """A rule of bounds: the index vectors at `position` lie in a shape."""
+
+    def rule(node: Any) -> dict[int, Bounds]:
+        depth, sizes = node.inputs[position].shape.as_list()[-1], shape(node).as_tuple()
+        if sizes is None or depth is None or None in sizes[:depth] or not 0 < depth <= len(sizes):
+            return {}
+        return {position: (0, tuple(int(size or 0) for size in sizes[:depth]))}
+
+    return rule
+
+
+gather_nd_op.bounds(vector_bounds(1, lambda node: node.inputs[0].shape))
 
 
 @gather_nd_op.gradient
@@ -133,13 +149,16 @@ def _check_scatter(
 @op(
     "ScatterNd", "indices:Tindices; updates:T; shape:Tindices", "output:T",
     "T:type; Tindices:type{int16|int32|int64}; bad_indices_policy:string=", infer=_scatter_nd_shape,
-    lowering="scatter_nd",
+    lowering="nd_scatter",
 )  # fmt: skip
 def scatter_nd_op(indices: Array, updates: Array, shape: Array) -> Any:
     """Zeros of a shape with the updates added at the places that the rows of `indices` name."""
     blank = b"" if updates.dtype == object else 0
     result = np.full(tuple(int(size) for size in shape), blank, updates.dtype)
     return _scattered(np.add.at, result, indices, updates)
+
+
+scatter_nd_op.bounds(vector_bounds(0, lambda node: node.constant_shape(2)))
 
 
 def _scattered(apply: Callable[..., Any], target: Array, indices: Array, updates: Array) -> Array:
@@ -181,11 +200,18 @@ def _tensor_scatter_shape(node: Any) -> TensorShape:
 def tensor_scatter(op_type: str) -> Declaration:
     """Declares an op that changes a copy of a tensor at given places."""
     wide = "int16|int32|int64|uint16" if op_type == "TensorScatterUpdate" else "int32|int64"
-    return op(
+
+    def declare(body: Callable[..., Any]) -> OpDef:
+        definition = declared(body)
+        definition.bounds(vector_bounds(1, lambda node: node.inputs[0].shape))
+        return definition
+
+    declared = op(
         op_type, "tensor:T; indices:Tindices; updates:T", "output:T",
         f"T:type; Tindices:type{{{wide}}}; bad_indices_policy:string=", infer=_tensor_scatter_shape,
-        lowering="tensor_scatter",
+        lowering=op_type.replace("TensorScatter", "nd_").lower(),
     )  # fmt: skip
+    return declare
 
 
 def _set_at(target: Array, where: Any, updates: Array) -> None:

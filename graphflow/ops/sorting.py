@@ -198,7 +198,8 @@ def _top_k(x: Array, k: int) -> tuple[Array, Array]:
 
 
 @op("TopK", "input:T", "values:T; indices:int32", f"k:int>=0; sorted:bool=true; T:type{{{REALS}}}",
-    infer=lambda node: _top_k_shapes(rank_at_least(node, 0, 1, "the input"), node.attrs["k"]))  # fmt: skip
+    infer=lambda node: _top_k_shapes(rank_at_least(node, 0, 1, "the input"), node.attrs["k"]),
+    lowering="top_k")  # fmt: skip
 def top_k_op(input: Array, *, k: int) -> tuple[Array, Array]:
     """The k largest elements along the last axis and where they stand."""
     return _top_k(input, k)
@@ -215,7 +216,7 @@ def _top_k_v2_shape(node: Any) -> list[TensorShape]:
 @op("TopKV2", "input:T; k:Tk", "values:T; indices:index_type",
     f"sorted:bool=true; T:type{{{REALS}}}; Tk:type{{int16|int32|int64}}=int32; "
     "index_type:type{int16|int32|int64}=int32",
-    infer=_top_k_v2_shape)  # fmt: skip
+    infer=_top_k_v2_shape, lowering="top_k")  # fmt: skip
 def top_k_v2_op(input: Array, k: Array, *, index_type: DType = dtypes.int32) -> tuple[Array, Array]:
     """The k largest elements along the last axis and where they stand."""
     values, indices = _top_k(input, int(k))

@@ -17,6 +17,7 @@ from graphflow.graph import IndexedSlices, Tensor
 from graphflow.opdef import OpDef, emit, op
 from graphflow.ops.layout import strided_slice_op
 from graphflow.ops.rules import NUMBERS, Array, rank_exactly, scalar
+from graphflow.ops.scatter import vector_bounds
 from graphflow.shapes import UNKNOWN, TensorShape
 
 _ROW_ATTRS = "dtype:type; Tindices:type{int32|int64}"
@@ -258,10 +259,14 @@ def _gathered_nd(node: Any) -> TensorShape:
 
 
 @op("ResourceGatherNd", "resource:resource; indices:Tindices", "output:dtype",
-    "dtype:type; Tindices:type{int32|int64}", infer=_gathered_nd, effects="reads", reads=(0,))  # fmt: skip
+    "dtype:type; Tindices:type{int32|int64}", infer=_gathered_nd, effects="reads", reads=(0,),
+    lowering="gather_nd")  # fmt: skip
 def resource_gather_nd(state: Array, indices: Array) -> Array:
     """Slices of a variable at index vectors."""
     return state[_index_vectors(state, indices)]
+
+
+resource_gather_nd.bounds(vector_bounds(1, lambda node: node.inputs[0].handle_shape))
 
 
 @resource_gather_nd.gradient
@@ -398,9 +403,12 @@ def _scatter_nd_op(name: str, meaning: str, write: Callable[[Array, Any, Array],
         return result
 
     body.__doc__ = meaning
-    return op(name, "ref:resource; indices:Tindices; updates:T", "",
-              "T:type; Tindices:type{int32|int64}; use_locking:bool=true; bad_indices_policy:string=",
-              infer=_scattered_nd, effects="writes", updates=(0,), differentiable=False)(body)  # fmt: skip
+    definition = op(name, "ref:resource; indices:Tindices; updates:T", "",
+                    "T:type; Tindices:type{int32|int64}; use_locking:bool=true; bad_indices_policy:string=",
+                    infer=_scattered_nd, effects="writes", updates=(0,), differentiable=False,
+                    lowering=name.replace("ResourceScatterNd", "nd_").lower())(body)  # fmt: skip
+    definition.bounds(vector_bounds(1, lambda node: node.inputs[0].handle_shape))
+    return definition
 
 
 resource_scatter_nd_update = _scatter_nd_op(

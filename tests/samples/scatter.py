@@ -57,3 +57,28 @@ def tensor_scatter_extremes() -> Iterator[Sample]:
 def non_aliasing_add() -> Iterator[Sample]:
     yield Sample([uniform(3, 4), ints((0, 1), (2, 2), (0, 1)), uniform(3)], differentiable=(0, 2))
     yield Sample([integers(4), ints((1,), (1,)), integers(2)], differentiable=False)
+
+
+@samples("GatherNd")
+def wide_gather_nd() -> Iterator[Sample]:
+    places = integers(50, 2, low=0, high=7)
+    yield Sample(
+        [uniform(7, 8, 130), places],
+        differentiable=False,
+        shapes={0: (None, 8, 130), 1: (None, 2)},
+        name="wide",
+    )
+
+
+@samples("ScatterNd")
+def wide_scatter_nd() -> Iterator[Sample]:
+    places = integers(50, 2, low=0, high=7)
+    yield Sample([places, uniform(50, 130), ints(7, 8, 130)], constant=(2,), differentiable=False,
+                 shapes={0: (None, 2), 1: (None, 130)}, rtol=1e-5, atol=1e-5, name="wide")  # fmt: skip
+
+
+@samples("TensorScatterUpdate", "TensorScatterAdd", "TensorScatterMax")
+def wide_tensor_scatter() -> Iterator[Sample]:
+    places = integers(50, 2, low=0, high=7)
+    yield Sample([uniform(7, 8, 130), places, uniform(50, 130, seed=8)], differentiable=False, rtol=1e-5, atol=1e-5,
+                 shapes={0: (None, 8, 130), 1: (None, 2)}, name="wide")  # fmt: skip
