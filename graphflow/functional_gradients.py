@@ -220,6 +220,16 @@ class _BranchGradient(_GradientGraph):
         super().__init__(name, get_default_graph(), operation, function, first)
         self.index = index
         self.wanted: dict[Tensor, Tensor] = {}  # tensors of the branch to inputs here
+        self.unused: set[Tensor] = set()  # inputs for what only other branches give out
+
+    def no_gradient(self, index: int) -> Tensor:
+        """What to return for an argument on which the branch does not depend."""
+        argument = self.function.inputs[index]
+        if argument in getattr(self.forward, "unused", ()):
+            # Where this branch runs, the argument is no value, and so nobody reads its gradient.
+            fake: Tensor = emit.FakeParam(dtype=argument.dtype, shape=argument.shape)
+            return fake
+        return _zeros_for(self.operation.inputs[self.first + index])
 
     def saved(self, tensor: Tensor) -> Tensor:
         """An argument for what the forward operation will give out."""
@@ -286,7 +296,7 @@ def _branches_gradient(operation: Operation, *dys: Any, wanted: Sequence[bool]) 
     for graph, grads in zip(graphs, returned, strict=True):
         with graph.as_default():
             outputs.append(
-                [_zeros_for(operation.inputs[first + xs[k]]) if grads[k] is None else grads[k] for k in kept]
+                [graph.no_gradient(xs[k]) if grads[k] is None else grads[k] for k in kept]
             )
     saved = _extend_branches(operation, graphs)
     # All gradients take the same arguments: what the branches give out, then the captures.
@@ -297,8 +307,10 @@ def _branches_gradient(operation: Operation, *dys: Any, wanted: Sequence[bool]) 
         arguments: list[Tensor] = []
         for other in graphs:
             for tensor, argument in other.wanted.items():
-                own = other is graph
-                arguments.append(argument if own else graph.add_input(tensor.dtype, tensor.shape, "unused"))
+                if other is not graph:
+                    argument = graph.add_input(tensor.dtype, tensor.shape, "unused")
+                    graph.unused.add(argument)
+                arguments.append(argument)
         graph.inputs = [*arguments, *graph.captures.values()]
     captured = matched_captures(graphs)
     made_functions = [finished(graph, mine) for graph, mine in zip(graphs, outputs, strict=True)]
