@@ -215,8 +215,9 @@ def cond(
 def _chosen(choice: Tensor, bodies: Sequence[_Body], names: Sequence[str], op_type: str, scope: str) -> Any:
     """Adds the operation that runs one of several bodies; returns what users see of its outputs."""
     _check_alike(bodies, names)
+    results = [[body.graph.capture(tensor) for tensor in body.tensors] for body in bodies]
     captured = matched_captures([body.graph for body in bodies])
-    functions = [finished(body.graph, body.tensors) for body in bodies]
+    functions = [finished(body.graph, outputs) for body, outputs in zip(bodies, results, strict=True)]
     shapes = [
         alike(list(same)) for same in zip(*([t.shape for t in f.outputs] for f in functions), strict=True)
     ]
@@ -698,6 +699,7 @@ class _Snapshot:
             graph._version += 1
         for inner, inputs, captures, controls in self.inputs:
             inner.inputs, inner.captures, inner.control_captures = inputs, captures, controls
+            inner._stands_for.clear()
         for live, saved in self.tables:
             live.clear()
             live.update(saved)

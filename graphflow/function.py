@@ -64,6 +64,7 @@ class FuncGraph(Graph):
         self.outer_graph: Graph = outer_graph
         self.inputs: list[Tensor] = []
         self.captures: dict[Tensor, Tensor] = {}
+        self._stands_for: dict[Tensor, Tensor] = {}  # tensors of any graph around, to what they are here
         self.control_captures: list[Operation] = []
         self.registries = outer_graph.registries
         self.user_line = _line()
@@ -137,7 +138,7 @@ class FuncGraph(Graph):
         """
         if tensor.graph is self:
             return tensor
-        found = self.captures.get(tensor)
+        found = self._stands_for.get(tensor)
         if found is not None:
             return found
         if not self.accepts(tensor.graph):
@@ -147,14 +148,19 @@ class FuncGraph(Graph):
         # From the outside in, so that each graph captures from the one around it.
         chain: list[FuncGraph] = []
         graph: Graph | None = self
+        here = tensor
         while isinstance(graph, FuncGraph) and graph is not tensor.graph:
+            known = graph._stands_for.get(tensor)
+            if known is not None:
+                here = known
+                break
             chain.append(graph)
             if graph.accepts_own(tensor.graph):
                 break
             graph = graph.outer_graph
         for inner in reversed(chain):
-            tensor = inner.capture_one(tensor, name)
-        return tensor
+            here = inner._stands_for[tensor] = inner.capture_one(here, name)
+        return here
 
     def capture_one(self, tensor: Tensor, name: str | None) -> Tensor:
         """Returns the input that stands for a tensor of the graph around this one; adds it if there is none yet."""

@@ -295,9 +295,7 @@ def _branches_gradient(operation: Operation, *dys: Any, wanted: Sequence[bool]) 
     outputs = []
     for graph, grads in zip(graphs, returned, strict=True):
         with graph.as_default():
-            outputs.append(
-                [graph.no_gradient(xs[k]) if grads[k] is None else grads[k] for k in kept]
-            )
+            outputs.append([graph.no_gradient(xs[k]) if grads[k] is None else grads[k] for k in kept])
     saved = _extend_branches(operation, graphs)
     # All gradients take the same arguments: what the branches give out, then the captures.
     extra: list[Tensor] = []

@@ -289,6 +289,15 @@ def variable_is_initialized_op(*, variable: str, context: Any) -> Any:
     return np.asarray(context.is_initialized(variable))
 
 
+@op("GraphflowVariableOrZeros", "", "value:dtype", "dtype:type; shape:shape; variable:string", infer=_declared,
+    effects="host", differentiable=False)  # fmt: skip
+def variable_or_zeros_op(*, dtype: DType, shape: TensorShape, variable: str, context: Any) -> Any:
+    """The state of a variable before the run; zeros where it has none, which a program has asked about."""
+    if context.is_initialized(variable):
+        return context.read(variable)
+    return np.zeros(shape.as_list(), dtype.numpy)
+
+
 FEED: OpDef = feed_op
 VARIABLE: OpDef = variable_op
 
@@ -1044,7 +1053,7 @@ class _Freezer:
         inner: list[_Nested] = []
         for function, part in zip(functions, names, strict=True):
             inner.append((yield _freeze_function(frame, operation, function, operation.inputs[1:], part)))
-        nested = _Together(self, frame, operation, operation.inputs[1:], inner)
+        nested = _Together(self, frame, operation, operation.inputs[1:], inner, _asked_about(chosen))
         written = [name for name in nested.names if any(name in made.states.commits for made in inner)]
         programs = tuple(made.program(nested.names, written) for made in inner)
         effects = any(map(has_effects, programs))
@@ -1115,6 +1124,7 @@ class _Freezer:
         return writes, controls
 
 
+_MOST_LOOKED_AT = 64  # nodes behind a choice
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
 _LOOPS = frozenset({"While", "StatelessWhile"})
@@ -1153,6 +1163,7 @@ class _Together:
         operation: Operation,
         arguments: Sequence[Tensor],
         inner: Sequence[_Nested],
+        asked: frozenset[str] = frozenset(),
     ) -> None:
         self.names = tuple(dict.fromkeys(name for made in inner for name in made.states.versions))
         writes = frame.writes_before(operation)
@@ -1166,11 +1177,32 @@ class _Together:
                     value if value is not None else freezer.states.start(name, kind.dtype, kind.shape)
                 ]
             written = any(name in made.states.commits for made in inner)
-            states.append(freezer.states.versions[name][-1 if written else writes.get(name, 0)])
+            state = freezer.states.versions[name][-1 if written else writes.get(name, 0)]
+            if name in asked and state.node.op_def is VARIABLE and first.shape.is_fully_defined():
+                attrs = {"dtype": first.dtype, "shape": first.shape, "variable": name}
+                made_or_zeros = get_op("GraphflowVariableOrZeros")
+                state = freezer.builder.node(made_or_zeros, (), attrs, origin=operation, name=name).outputs[0]
+            states.append(state)
             for made in inner:
                 if name not in made.states.versions:
                     made.states.versions[name] = [made.states.start(name, first.dtype, first.shape)]
         self.inputs = (*(frame.values[t] for t in arguments if not t.is_variable), *states)
+
+
+def _asked_about(choice: Value) -> frozenset[str]:
+    """The variables whose being initialized a choice depends on: where they are not, a branch sets or avoids them."""
+    found: set[str] = set()
+    seen: set[Node] = set()
+    stack = [choice.node]
+    while stack and len(seen) < _MOST_LOOKED_AT:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.type == "GraphflowVariableIsInitialized":
+            found.add(node.attrs["variable"])
+        stack.extend(value.node for value in node.inputs)
+    return frozenset(found)
 
 
 def _function_frame(

@@ -9,6 +9,7 @@ import pytest
 
 import graphflow as gf
 from graphflow import reference
+from graphflow.compiler import compile_graph
 from graphflow.program import freeze, verify
 from graphflow.session import SessionState
 from graphflow.text import parse_program, program_text
@@ -126,3 +127,142 @@ def test_a_tensor_of_a_body_stays_inside() -> None:
         gf.Session().run(inner[0])
     with pytest.raises(ValueError, match="inside the body of a branch"):
         inner[0] + 1.0
+
+
+def test_a_branch_sets_what_is_not_initialized() -> None:
+    v = gf.Variable([1.0, 2.0])
+    ready = gf.is_variable_initialized(v)
+    value = gf.cond(ready, v.read_value, lambda: gf.zeros([2]) - 1.0)
+    start = gf.cond(ready, gf.no_op, lambda: gf.group(v.assign([1.0, 2.0])))
+    with gf.Session() as session:
+        np.testing.assert_array_equal(session.run(value), [-1, -1])
+        session.run(start)
+        np.testing.assert_array_equal(session.run(value), [1, 2])
+        session.run(v.assign([5.0, 6.0]))
+        session.run(start)
+        np.testing.assert_array_equal(session.run(value), [5, 6])
+
+
+def test_known_branches_are_put_in_place_and_tiny_ones_selected() -> None:
+    x, p = gf.placeholder(gf.float32, [3]), gf.placeholder(gf.bool, [])
+    known = gf.cond(gf.constant(2) > 1, lambda: gf.exp(x), lambda: x)
+    tiny = gf.cond(p, lambda: x * 2, lambda: x - 1)
+    dear = gf.cond(p, lambda: gf.exp(x), lambda: x)
+    kinds = []
+    for fetch in (known, tiny, dear):
+        executable = compile_graph([fetch], [x, p])
+        kinds.append([node.type for node in executable.program.nodes])
+    assert "GraphflowCase" not in kinds[0] + kinds[1] and "Exp" in kinds[0] and "SelectV2" in kinds[1]
+    assert "GraphflowCase" in kinds[2]
+    array = np.array([1, np.nan, -2])
+    np.testing.assert_array_equal(both(tiny, {x: array, p: False}), array - 1)
+    np.testing.assert_array_equal(both(tiny, {x: array, p: True}), array * 2)
+    np.testing.assert_allclose(both(known, {x: array}), np.exp(array.astype(np.float32)), rtol=1e-6)
+
+
+def test_errors_in_bodies_name_the_line() -> None:
+    n = gf.placeholder(gf.int32, [])
+    i = gf.while_loop(lambda i: i < 5, lambda i: i + 10 // n, [0])
+    with gf.Session() as session, pytest.raises(gf.errors.InvalidArgumentError) as caught:
+        session.run(i, {n: 0})
+    assert "while/body/" in str(caught.value) and "test_control_flow.py" in str(caught.value)
+
+
+def test_runs_of_loops_are_traced_and_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_VERIFY", "1")
+    x = gf.placeholder(gf.float32, [3])
+    said: list[int] = []
+    v = gf.Variable(0.0)
+
+    def body(i: Any, y: Any) -> Any:
+        note = gf.py_func(lambda k: (said.append(int(k)), k)[1], [i], gf.int32)
+        with gf.control_dependencies([v.assign_add(gf.to_float(note))]):
+            return i + 1, y + gf.random_uniform([3], seed=3)
+
+    _, y = gf.while_loop(lambda i, y: i < 3, body, [0, x])
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        first = session.run(y, {x: np.zeros(3)})
+        assert said == [0, 1, 2] and session.run(v) == 3
+        metadata = gf.RunMetadata()
+        second = session.run(
+            y,
+            {x: np.zeros(3)},
+            options=gf.RunOptions(trace_level=gf.RunOptions.FULL_TRACE),
+            run_metadata=metadata,
+        )
+        assert said == [0, 1, 2] * 2 and not np.array_equal(first, second)
+        assert metadata.step_stats.dev_stats
+
+
+def test_structures_and_composites_go_through() -> None:
+    x = gf.placeholder(gf.float32, [2])
+    sparse = gf.SparseTensor([[0, 1]], [2.0], [2, 2])
+    state = {"a": x, "s": sparse, "t": (gf.TensorArray(gf.float32, 3), [x])}
+
+    def body(i: Any, s: Any) -> Any:
+        doubled = gf.SparseTensor(s["s"].indices, s["s"].values * 2.0, s["s"].dense_shape)
+        return i + 1, {
+            "a": s["a"] + 1.0,
+            "s": doubled,
+            "t": (s["t"][0].write(i, s["a"]), [s["t"][1][0] * 2.0]),
+        }
+
+    _, result = gf.while_loop(lambda i, s: i < 3, body, [0, state])
+    assert list(result) == ["a", "s", "t"] and isinstance(result["s"], gf.SparseTensor)
+    a, values, rows, b = both(
+        [result["a"], result["s"].values, result["t"][0].stack(), result["t"][1][0]], {x: [1, 2]}
+    )
+    np.testing.assert_array_equal(a, [4, 5])
+    np.testing.assert_array_equal(values, [16])
+    np.testing.assert_array_equal(rows, [[1, 2], [2, 3], [3, 4]])
+    np.testing.assert_array_equal(b, [8, 16])
+
+
+def test_a_branch_that_only_returns_an_assignment_from_outside_is_warned_of() -> None:
+    v = gf.Variable(1.0)
+    outside = v.assign(2.0)
+    with pytest.warns(RuntimeWarning, match="only returns what was made outside"):
+        gf.cond(gf.placeholder(gf.bool, []), lambda: outside, lambda: gf.constant(0.0))
+    # Values from outside are no reason to say anything.
+    x = gf.placeholder(gf.float32, [])
+    assert both(gf.cond(x > 0, lambda: x, lambda: v), {x: -3.0}) == 1
+
+
+def test_functions_round_trip_through_files() -> None:
+    x = gf.placeholder(gf.float32, [3], name="x")
+    v = gf.Variable(2.0, name="v")
+    y = gf.while_loop(
+        lambda i, y: i < 3, lambda i, y: (i + 1, gf.cond(i > 0, lambda: y * v, lambda: y)), [0, x]
+    )[1]
+    proto = gf.get_default_graph().as_graph_def()
+    assert {f.signature.name.rpartition("_")[0] for f in proto.library.function} == {
+        "while_cond", "while_body", "cond_true", "cond_false",
+    }  # fmt: skip
+    with gf.Graph().as_default() as graph:
+        gf.import_graph_def(proto, name="")
+        with gf.Session() as session:
+            session.run(graph.get_operation_by_name("v/Assign"))
+            np.testing.assert_array_equal(session.run(y.name, {"x:0": [1, 2, 3]}), [4, 8, 12])
+
+
+def test_refusals() -> None:
+    x = gf.placeholder(gf.float32, [2])
+    with pytest.raises(TypeError, match="must not be a Python bool"):
+        gf.cond(True, lambda: 1, lambda: 2)
+    with pytest.raises(TypeError, match="must have the same type: float32, int32"):
+        gf.cond(x[0] > 0, lambda: 1.0, lambda: 2)
+    with pytest.raises(ValueError, match="Incompatible return values"):
+        gf.cond(x[0] > 0, lambda: (1.0, 2.0), lambda: (1.0,), strict=True)
+    with pytest.raises(ValueError, match="must have a return value"):
+        gf.cond(x[0] > 0, lambda: None, lambda: 1.0)
+    with pytest.raises(TypeError, match="enters the loop as int32, and is float32 after one turn"):
+        gf.while_loop(lambda i: i < 3, lambda i: gf.to_float(i), [0])
+    with pytest.raises(ValueError, match="is not an invariant for the loop"):
+        gf.while_loop(
+            lambda y: True, lambda y: gf.concat([y, y], 0), [x], shape_invariants=[gf.TensorShape([2])]
+        )
+    with pytest.raises(ValueError, match="must not be empty"):
+        gf.while_loop(lambda: True, lambda: (), [])
+    with pytest.raises(ValueError, match="contiguous range"):
+        gf.switch_case(gf.constant(0), {1: lambda: 1, 3: lambda: 2})

@@ -7,6 +7,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from graphflow.optimizer_passes.branches import place_branches
 from graphflow.optimizer_passes.dense_lists import dense_lists
 from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
@@ -33,6 +34,7 @@ OPEN: tuple[Pass, ...] = (
     Pass("prune", prune, "first: what nobody needs costs nobody time"),
     Pass("fold_constants", fold_constants, "before algebra: rules look for constants"),
     Pass("simplify", simplify, "on folded operands: identities show only then"),
+    Pass("place_branches", place_branches, "predicates are folded; what is put in place meets the rest"),
     Pass("explicit_sizes", explicit_sizes, "before the feeds are searched for what decides sizes"),
     Pass("sparse_rows", sparse_rows, "before sizes are fixed, which it keeps from being unknown"),
     Pass("stack_products", stack_products, "after algebra: products have taken their transposes in"),
