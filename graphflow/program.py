@@ -373,6 +373,10 @@ def nested_programs(node: Node) -> list[tuple[str, Program]]:
     return []
 
 
+MOST_NESTED = 32
+"""Passes that go into nested programs go no deeper."""
+
+
 def with_programs(op_def: OpDef, attrs: dict[str, Any], programs: Sequence[Program]) -> dict[str, Any]:
     """Returns the attributes of a node with other programs in the places that `nested_programs` names."""
     if op_def in WHILES:

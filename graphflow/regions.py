@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from graphflow.records import dataclass, field
 
-__all__ = ["GUESSED_TURNS", "Mark", "MarkKind", "Region", "Term", "Tree", "region_tree", "regions_of"]
+__all__ = ["GUESSED_TURNS", "Mark", "MarkKind", "Region", "Term", "Tree", "region_tree"]
 
 MarkKind = Literal["enter", "turn", "leave", "again", "last", "left", "case", "go", "otherwise", "join"]
 
@@ -37,14 +37,12 @@ class Region:
       name: what it stands for.
       origin: as that of a launch.
       most: a loop's greatest number of turns, None if only the run knows it.
-      exact: whether the loop has as many, unless a check fails.
     """
 
     kind: Literal["loop", "choice"]
     name: str = ""
     origin: Any = None
     most: int | None = None
-    exact: bool = False
 
     @property
     def turns(self) -> int:
@@ -134,14 +132,3 @@ def region_tree(steps: Sequence[Any]) -> tuple[list[Tree], dict[Region, Tree]]:
     if now is not top:
         raise ValueError(f'region "{now.region.name if now.region else ""}" has no end')
     return inner, places
-
-
-def regions_of(steps: Sequence[Any]) -> list[tuple[Region, ...]]:
-    """The loops that repeat each step, the outermost first."""
-    inner, _ = region_tree(steps)
-    return [
-        tuple(
-            reversed([t.region for t in tree.upwards() if t.region is not None and t.region.kind == "loop"])
-        )
-        for tree in inner
-    ]

@@ -358,3 +358,39 @@ def test_a_recurrent_cell_and_its_gradient_are_native(monkeypatch: pytest.Monkey
         if length > 1:
             monkeypatch.setattr(Jit, "_load", lambda *_: pytest.fail("compiles"))
         native(fetches, feeds, [numbers(length, 2, 3), *weights])
+
+
+@pytest.mark.parametrize("cell", ["BasicLSTMCell", "GRUCell"])
+def test_recurrent_networks_train_natively_whatever_the_batch(cell: str) -> None:
+    x = gf.placeholder(gf.float32, [None, None, 5])
+    make = getattr(gf.nn.rnn_cell, cell)
+    with gf.variable_scope("net", initializer=gf.random_uniform_initializer(-0.3, 0.3, seed=3)):
+        outputs, _ = gf.nn.dynamic_rnn(make(6), x, dtype=gf.float32, time_major=True)
+    with gf.variable_scope("net", reuse=True):
+        unrolled, _ = gf.nn.static_rnn(make(6), [x[t] for t in range(4)], dtype=gf.float32)
+    losses = [
+        gf.reduce_sum(gf.square(outputs)),
+        gf.add_n([gf.reduce_sum(gf.square(out)) for out in unrolled]),
+    ]
+    variables = gf.trainable_variables()
+    gradients = [gf.gradients(loss, variables) for loss in losses]
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        feeds = {x: numbers(4, 3, 5)}
+        plan = session.plan([losses[0], gradients[0]], feeds)
+        assert [step.name for step in plan.steps if isinstance(step, HostStep)] == []
+        for ours, theirs in zip(*session.run(gradients, feeds), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_branches_in_branches_however_deep() -> None:
+    x = gf.placeholder(gf.float32, [])
+
+    def nest(depth: int) -> Any:
+        if not depth:
+            return x * 2.0
+        return gf.cond(x > depth, lambda: nest(depth - 1), lambda: x + depth)
+
+    y = nest(40)
+    with gf.Session() as session:
+        assert [float(session.run(y, {x: value})) for value in (100.0, 20.5, -1.0)] == [200.0, 60.5, 39.0]

@@ -94,6 +94,7 @@ class _Lowering(NativeRegions):
         self.checked: set[tuple[Value, bool, int, int | tuple[int, ...]]] = set()
         self.nested: dict[Node, Nested] = {}
         self.loop: Region | None = None
+        self.depth = 0  # in how many regions this lies
         self.targets: dict[Value, Slot] = {}  # where results are wanted
         self.rows: dict[Value, Node] = {}  # results that are made where they are wanted, in a row of others
         self.set_already: set[Node] = set()  # what sets rows that are made where they lie

@@ -28,6 +28,8 @@ from graphflow.turns import Limit
 
 __all__ = ["Finish", "NativeRegions", "Nested"]
 
+_DEEPEST = 8  # regions within regions; what is nested deeper runs from the host
+
 Finish = Callable[[Program], Program]
 
 
@@ -57,6 +59,7 @@ class NativeRegions:
     forms: dict[Node, Form]
     fusion: Fusion
     loop: Region | None
+    depth: int
     nested: dict[Node, Nested]
     targets: dict[Value, Slot]
     turned: dict[Value, Any]
@@ -95,6 +98,8 @@ class NativeRegions:
     def nests_natively(self, node: Node) -> bool:
         """Whether a node is a branch or a loop that can run in the plan; remembers how."""
         found: Nested | None = None
+        if self.depth >= _DEEPEST:
+            return False
         if node.op_def in WHILES and not node.controls:
             found = self.while_of(node)
         elif node.op_def in CASES and not node.controls:
@@ -127,6 +132,7 @@ class NativeRegions:
         if self.finish is not None and not finished:
             program = self.finish(program)
         part = type(self)(program, self.backend, "", self.finish, self.builder)
+        part.depth = self.depth + 1
         part.prepare()
         for node in program.nodes:
             form = part.forms[node]

@@ -17,9 +17,11 @@ from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.opdef import get_op
 from graphflow.optimizer_passes.fold_constants import fold_constants
+from graphflow.optimizer_passes.loop_shapes import loop_shapes
 from graphflow.program import (
     CASES,
     FEED,
+    MOST_NESTED,
     NESTED,
     SPECIALIZED,
     WHILES,
@@ -127,7 +129,13 @@ class _Kind:
     def said(self, value: Value) -> None:
         """Notes what an operand says of the elements' shape."""
         constant = value.constant
-        if constant is None:
+        if constant is None and value.node.type == "Shape":
+            dims = value.node.inputs[
+                0
+            ].shape.as_tuple()  # that of another value, which is as large as an element
+            if dims is not None:
+                self.root().shapes.append(dims)
+        elif constant is None:
             self.root().fits = False
         elif constant.ndim == 1:
             self.root().shapes.append(tuple(None if d < 0 else int(d) for d in constant))
@@ -166,6 +174,7 @@ class _Lists:
 
     def __init__(self, program: Program, counts: Counter[str]) -> None:
         self.counts = counts
+        self.depth = 0
         self.kinds: dict[Value, _Kind] = {}
         self.look(program)
         for value in (*program.feeds, *program.roots):  # whoever gives or takes lists knows no tensors
@@ -181,12 +190,15 @@ class _Lists:
 
     # -- which lists belong together --------------------------------------------------------------------
 
-    def look(self, program: Program) -> None:
+    def look(self, program: Program, depth: int = 0) -> None:
         """Notes what the nodes of a program say of its lists."""
         for node in program.nodes:
             lists = [value for value in (*node.inputs, *node.outputs) if value.dtype is dtypes.variant]
-            for _, nested in nested_programs(node):
-                self.look(nested)
+            for _, nested in nested_programs(node) if depth < MOST_NESTED else ():
+                self.look(nested, depth + 1)
+            if depth >= MOST_NESTED:  # nobody looks into what is nested here
+                for value in lists:
+                    self.kind(value).root().fits = False
             if lists:
                 self.note(node, lists)
 
@@ -265,7 +277,13 @@ class _Lists:
 
     def changed(self, program: Program) -> Program:
         """The program with tensors in place of lists."""
-        return rebuild(program, self.replace) if self.dense else program
+        if not self.dense or self.depth > MOST_NESTED:
+            return program
+        self.depth += 1
+        try:
+            return rebuild(program, self.replace)
+        finally:
+            self.depth -= 1
 
     def replace(
         self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
@@ -388,4 +406,4 @@ def dense_lists(program: Program, counts: Counter[str]) -> Program:
         if changed is program:
             return program
         # Of what was stacked the sizes are known now, and so of lists that are made of it.
-        program = fold_constants(changed, Counter())
+        program = loop_shapes(fold_constants(changed, Counter()), Counter())

@@ -18,6 +18,7 @@ from graphflow import dtypes
 from graphflow.opdef import get_op
 from graphflow.program import (
     FEED,
+    MOST_NESTED,
     NESTED,
     SPECIALIZED,
     WHILES,
@@ -42,15 +43,15 @@ _ADDS = ("Add", "AddV2", "AddN")
 _FEWEST_TURNS = 2
 
 
-def loop_sums(program: Program, counts: Counter[str]) -> Program:
+def loop_sums(program: Program, counts: Counter[str], depth: int = 0) -> Program:
     """Takes sums out of loops whose number of turns is known."""
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:
-        if node.op_def not in NESTED:
+        if node.op_def not in NESTED or depth >= MOST_NESTED:
             return None
-        programs = [loop_sums(nested, counts) for _, nested in nested_programs(node)]
+        programs = [loop_sums(nested, counts, depth + 1) for _, nested in nested_programs(node)]
         changed = any(new is not old for new, (_, old) in zip(programs, nested_programs(node), strict=True))
         attrs = with_programs(node.op_def, node.attrs, programs) if changed else node.attrs
         if node.op_def in WHILES and not controls:
@@ -99,6 +100,7 @@ class _Loop:
         self.attrs = attrs
         self.users = self.body.users()
         self.new = _New()
+        self.stacks: dict[Value, list[_Stack]] = {}  # what has been added
 
     def changed(self) -> list[Value] | None:
         """The outputs of the loop without the sums, which follow it; None where it has none that pays."""
@@ -119,7 +121,8 @@ class _Loop:
             return None
         self.inside = ProgramBuilder(body.nodes[-1].serial + 1)
         stacks: dict[int, list[tuple[Node, list[_Stack]]]] = {}
-        for i, terms in sums:
+        # Products first: they may have an order that others can share.
+        for i, terms in sorted(sums, key=lambda found: all(term.type != "MatMul" for term in found[1])):
             stacks[i] = [(term, self.stacked(_operands(term))) for term in terms]
         fetches = [body.feeds[i] if i in stacks else value for i, value in enumerate(body.fetches)]
         feeds = (*body.feeds, *self.new.feeds)
@@ -178,7 +181,7 @@ class _Loop:
 
     def found(self, value: Value) -> list[_Stack]:
         """Where all turns' values of an operand stand anyway."""
-        body, stacks = self.body, []
+        body, stacks = self.body, list(self.stacks.get(value, ()))
         made = value.node
         fixed = invariants(self.node)
         if made.type == "GraphflowRow" and made.inputs[0] in body.feeds:
@@ -250,7 +253,9 @@ class _Loop:
         self.new.feeds.append(feed)
         self.new.starts.append(zeros)
         self.new.fetches.append(self.inside.emit("GraphflowRowSet", feed, index, value))
-        return _Stack(even, None, number)
+        stack = _Stack(even, None, number)
+        self.stacks.setdefault(value, []).append(stack)
+        return stack
 
     def feed(self, like: Value, number: int) -> Value:
         """A feed for a loop variable that is added."""

@@ -12,6 +12,7 @@ from graphflow.optimizer_passes.dense_lists import dense_lists
 from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
 from graphflow.optimizer_passes.fold_constants import fold_constants
+from graphflow.optimizer_passes.loop_shapes import loop_shapes
 from graphflow.optimizer_passes.loop_sums import loop_sums
 from graphflow.optimizer_passes.manager import Pass
 from graphflow.optimizer_passes.merge_common import merge_common
@@ -55,6 +56,7 @@ SPECIALIZED: tuple[Pass, ...] = (
         "the sizes of this set of feeds are known now, and what was waiting for them",
     ),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
+    Pass("loop_shapes", loop_shapes, "sizes are fixed now; before what asks for those of loop variables"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
     Pass("sized_lists", sized_lists, "the numbers of turns are known; before what asks for lengths"),
     Pass(

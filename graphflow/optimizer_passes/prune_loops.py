@@ -12,6 +12,7 @@ import numpy as np
 
 from graphflow import config
 from graphflow.program import (
+    MOST_NESTED,
     NESTED,
     WHILES,
     Node,
@@ -30,7 +31,7 @@ __all__ = ["prune_loops"]
 _SMALL = 64  # elements of a constant that a loop may have a copy of
 
 
-def prune_loops(program: Program, counts: Counter[str]) -> Program:
+def prune_loops(program: Program, counts: Counter[str], depth: int = 0) -> Program:
     """Takes such variables out of all loops of a program."""
     changed: list[Node] = []
     users = program.users()
@@ -39,10 +40,10 @@ def prune_loops(program: Program, counts: Counter[str]) -> Program:
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:
-        if node.op_def not in NESTED:
+        if node.op_def not in NESTED or depth >= MOST_NESTED:
             return None
         attrs = node.attrs
-        programs = [prune_loops(nested, counts) for _, nested in nested_programs(node)]
+        programs = [prune_loops(nested, counts, depth + 1) for _, nested in nested_programs(node)]
         if any(new is not old for new, (_, old) in zip(programs, nested_programs(node), strict=True)):
             attrs = with_programs(node.op_def, attrs, programs)
         # Two runs that are held against each other have to get the same of what acts only once.
@@ -73,7 +74,7 @@ def prune_loops(program: Program, counts: Counter[str]) -> Program:
 
     result = rebuild(program, replace)
     # What a loop no longer takes, one before it need not give.
-    return prune_loops(result, counts) if changed else result
+    return prune_loops(result, counts, depth) if changed and depth < MOST_NESTED else result
 
 
 def _with_constants(cond: Program, body: Program, inputs: Sequence[Value]) -> tuple[Program, Program]:
