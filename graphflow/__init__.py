@@ -111,6 +111,9 @@ from graphflow.ops.factorizations import (
     matrix_square_root as matrix_square_root, matrix_triangular_solve as matrix_triangular_solve, qr as qr,
     self_adjoint_eig as self_adjoint_eig, self_adjoint_eigvals as self_adjoint_eigvals, svd as svd,
 )
+from graphflow.ops.files import (
+    matching_files as matching_files, read_file as read_file, write_file as write_file,
+)
 from graphflow.ops.layout import (
     batch_gather as batch_gather, batch_to_space as batch_to_space, batch_to_space_nd as batch_to_space_nd,
     boolean_mask as boolean_mask, broadcast_to as broadcast_to, concat as concat,
@@ -142,6 +145,14 @@ from graphflow.ops.quantize import (
     fake_quant_with_min_max_vars_per_channel as fake_quant_with_min_max_vars_per_channel,
     fake_quant_with_min_max_vars_per_channel_gradient as fake_quant_with_min_max_vars_per_channel_gradient,
 )
+from graphflow.ops.parsing import (
+    decode_compressed as decode_compressed, decode_csv as decode_csv,
+    decode_json_example as decode_json_example, decode_raw as decode_raw,
+    FixedLenFeature as FixedLenFeature, FixedLenSequenceFeature as FixedLenSequenceFeature,
+    parse_example as parse_example, parse_single_example as parse_single_example,
+    parse_single_sequence_example as parse_single_sequence_example, parse_tensor as parse_tensor,
+    serialize_tensor as serialize_tensor, SparseFeature as SparseFeature, VarLenFeature as VarLenFeature,
+)
 from graphflow.ops.queues import (
     FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,
     QueueBase as QueueBase, RandomShuffleQueue as RandomShuffleQueue,
@@ -149,6 +160,11 @@ from graphflow.ops.queues import (
 from graphflow.ops.random import (
     multinomial as multinomial, random_crop as random_crop, random_normal as random_normal,
     random_shuffle as random_shuffle, random_uniform as random_uniform, truncated_normal as truncated_normal,
+)
+from graphflow.ops.readers import (
+    FixedLengthRecordReader as FixedLengthRecordReader, IdentityReader as IdentityReader,
+    ReaderBase as ReaderBase, TextLineReader as TextLineReader, TFRecordReader as TFRecordReader,
+    WholeFileReader as WholeFileReader,
 )
 from graphflow.ops.reduction import (
     arg_max as arg_max, arg_min as arg_min, argmax as argmax, argmin as argmin,
@@ -210,6 +226,15 @@ from graphflow.ops.special_functions import (
 from graphflow.ops.spectral import (
     fft as fft, fft2d as fft2d, fft3d as fft3d, ifft as ifft, ifft2d as ifft2d, ifft3d as ifft3d,
 )
+from graphflow.ops.strings import (
+    as_string as as_string, decode_base64 as decode_base64, encode_base64 as encode_base64,
+    reduce_join as reduce_join, regex_replace as regex_replace, string_join as string_join,
+    string_split as string_split, string_strip as string_strip,
+    string_to_hash_bucket as string_to_hash_bucket,
+    string_to_hash_bucket_fast as string_to_hash_bucket_fast,
+    string_to_hash_bucket_strong as string_to_hash_bucket_strong, string_to_number as string_to_number,
+    substr as substr,
+)
 from graphflow.shapes import Dimension as Dimension, TensorShape as TensorShape
 from graphflow.tensor_array import TensorArray as TensorArray
 from graphflow.variable_scope import (
@@ -219,7 +244,7 @@ from graphflow.variable_scope import (
 )
 from graphflow.variables import (
     all_variables as all_variables, assert_variables_initialized as assert_variables_initialized,
-    assign as assign, assign_add as assign_add, assign_sub as assign_sub,
+    assign as assign, assign_add as assign_add, assign_sub as assign_sub, count_up_to as count_up_to,
     global_variables as global_variables, global_variables_initializer as global_variables_initializer,
     initialize_all_variables as initialize_all_variables,
     initialize_local_variables as initialize_local_variables, initialize_variables as initialize_variables,
@@ -272,17 +297,20 @@ unpack = unstack
 
 if TYPE_CHECKING:
     from graphflow import (
-        bitwise as bitwise, data as data, debugging as debugging, dtypes as dtypes, image as image,
-        initializers as initializers, keras as keras, layers as layers, linalg as linalg,
-        logging as logging, losses as losses, manip as manip, math as math, metrics as metrics,
-        nest as nest, nn as nn, python_io as python_io, quantization as quantization,
-        random as random, saved_model as saved_model, signal as signal, sparse as sparse,
-        spectral as spectral, summary as summary, train as train,
+        bitwise as bitwise, data as data, debugging as debugging, dtypes as dtypes, gfile as gfile,
+        image as image, initializers as initializers, io as io, keras as keras, layers as layers,
+        linalg as linalg, logging as logging, lookup as lookup, losses as losses, manip as manip,
+        math as math, metrics as metrics, nest as nest, nn as nn, python_io as python_io,
+        quantization as quantization, random as random, saved_model as saved_model, signal as signal,
+        sparse as sparse, spectral as spectral, strings as strings, summary as summary, train as train,
         visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
     from graphflow.data.structure import (
         SparseTensorSpec as SparseTensorSpec, TensorSpec as TensorSpec,
+    )
+    from graphflow.lookup import (
+        initialize_all_tables as initialize_all_tables, tables_initializer as tables_initializer,
     )
     from graphflow.profiling import profile as profile
     from graphflow.serialization.graph_def import write_graph as write_graph
@@ -313,10 +341,10 @@ if TYPE_CHECKING:
 
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
-    "bitwise", "data", "debugging", "dtypes", "errors", "image", "initializers", "keras", "layers",
-    "linalg", "logging", "losses", "manip", "math", "metrics", "nest", "nn", "python_io", "quantization",
-    "random",
-    "saved_model", "signal", "sparse", "spectral", "summary", "train", "visualize",
+    "bitwise", "data", "debugging", "dtypes", "errors", "gfile", "image", "initializers", "io", "keras",
+    "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
+    "python_io", "quantization", "random", "saved_model", "signal", "sparse", "spectral", "strings",
+    "summary", "train", "visualize",
 )
 _PROTO = "graphflow.serialization.proto"
 _LATER = {
@@ -333,6 +361,7 @@ _LATER = {
     ),
     **dict.fromkeys(("Event", "LogMessage", "SessionLog"), f"{_PROTO}.event_pb2"),
     "GraphDef": f"{_PROTO}.graph_pb2",
+    **dict.fromkeys(("initialize_all_tables", "tables_initializer"), "graphflow.lookup"),
     **dict.fromkeys(("HistogramProto", "Summary", "SummaryMetadata"), f"{_PROTO}.summary_pb2"),
     "InteractiveSession": "graphflow.session",
     "MetaGraphDef": f"{_PROTO}.meta_graph_pb2",

@@ -14,8 +14,8 @@ that other runs need, not even that of the variables. Closing the session wakes 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -68,6 +68,7 @@ class Resource:
         self.name = ""
         self.changed = threading.Condition()
         self.ended = False
+        self._taken = False
 
     def release(self) -> None:
         """Frees what is held outside of memory, such as files; called once, when the session ends."""
@@ -104,6 +105,22 @@ class Resource:
         run.between_steps()
         left = run.seconds_left()
         self.changed.wait(_LONGEST_SLEEP if left is None else min(max(left, 0.0), _LONGEST_SLEEP))
+
+    @contextmanager
+    def alone(self, run: Run, what: str = "The operation") -> Iterator[None]:
+        """Inside, no other thread is in such a block of this resource; who waits here stands aside."""
+        while True:
+            self.wait(run, lambda: not self._taken, what)
+            with self.changed:
+                if not self._taken:
+                    self._taken = True
+                    break
+        try:
+            yield
+        finally:
+            with self.changed:
+                self._taken = False
+                self.changed.notify_all()
 
     def handle(self) -> Array:
         """Returns the scalar array that stands for the resource in a run."""

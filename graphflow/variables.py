@@ -422,6 +422,16 @@ class Variable:
         delta = convert_to_tensor(delta, dtype=self._dtype)
         return self._written(emit.AssignSubVariableOp(self._handle, delta, name=name), read_value)
 
+    def count_up_to(self, limit: int, name: str | None = None) -> Tensor:
+        """Returns the value, which is one more after each run; running it at the limit raises OutOfRangeError.
+
+        Args:
+          limit: where the count ends.
+          name: a name.
+        """
+        counted: Tensor = emit.ResourceCountUpTo(self._handle, limit=limit, T=self._dtype, name=name)
+        return counted
+
     def _scatter(self, op_type: str, sparse_delta: Any, name: str | None) -> Tensor:
         if not isinstance(sparse_delta, IndexedSlices):
             raise TypeError(
@@ -814,6 +824,12 @@ def assign_sub(ref: Any, value: Any, use_locking: bool | None = None, name: str 
     """Subtracts from a variable when run; returns a tensor of the new value."""
     written: Tensor = _variable_of(ref).assign_sub(value, name=name)
     return written
+
+
+def count_up_to(ref: Any, limit: int, name: str | None = None) -> Tensor:
+    """Returns the value of a variable, which is one more after each run; see `Variable.count_up_to`."""
+    counted: Tensor = _variable_of(ref).count_up_to(limit, name)
+    return counted
 
 
 def _scatter(op_type: str, ref: Any, indices: Any, updates: Any, name: str | None) -> Tensor:

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "graphflow"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "config", "namespace", "records", "checksum"),
     ("behavior", "nest"),
-    ("dtypes", "shapes", "resources", "tfrecord"),
+    ("dtypes", "shapes", "resources", "tfrecord", "gfile"),
     ("tensor_list",),
     ("loops.ir",),
     ("loops.build",),  # the only part of the machine column that ops may see
@@ -47,6 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("compiler",),
     ("serialization.",),
     ("fetches", "timeline"),
+    ("summary.",),
     ("session",),
     ("profiling",),
     ("logging",),
@@ -78,7 +79,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "spectral",
         "testing",
         "python_io",
-        "summary.",
+        "io.",
+        "lookup",
+        "strings",
     ),
     ("show", "serving."),
     ("__init__",),

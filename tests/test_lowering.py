@@ -1143,6 +1143,20 @@ def test_cheap_values_between_kernels_are_computed_again() -> None:
     assert not stored & {"mul", "mul_1"}  # multiples of y
 
 
+def test_what_is_computed_again_of_a_product_finds_it_in_memory() -> None:
+    x = gf.placeholder(gf.float32, [16, 2])
+    weights, offset = gf.Variable([[1.0], [2.0]]), gf.Variable([0.5])
+    loss = gf.reduce_mean(gf.square(gf.matmul(x, weights) + offset - 1.0))
+    step = gf.train.GradientDescentOptimizer(0.1).minimize(loss)
+    fed = np.linspace(-1, 1, 32, dtype=np.float32).reshape(16, 2)
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        value, _ = session.run([loss, step], {x: fed})
+        error = fed @ [[1.0], [2.0]] - 0.5
+        np.testing.assert_allclose(value, np.mean(error**2), rtol=1e-5)
+        np.testing.assert_allclose(session.run(offset), [0.5 - 0.2 * error.mean()], rtol=1e-5)
+
+
 def test_products_of_rows_and_columns_are_computed_again() -> None:
     x, gamma = gf.placeholder(gf.float32, [70, 80]), gf.placeholder(gf.float32, [80])
     rows = gf.rsqrt(gf.reduce_sum(gf.square(x), 1, keepdims=True))

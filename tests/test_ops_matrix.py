@@ -32,6 +32,14 @@ QUEUE_OPS = (
     "QueueDequeueUpToV2", "QueueDequeueV2", "QueueEnqueueManyV2", "QueueEnqueueV2", "QueueIsClosedV2", "QueueSizeV2",
     "RandomShuffleQueueV2",
 )  # fmt: skip
+READER_OPS = (
+    "FixedLengthRecordReaderV2", "IdentityReaderV2", "ReaderNumRecordsProducedV2", "ReaderNumWorkUnitsCompletedV2",
+    "ReaderReadUpToV2", "ReaderReadV2", "ReaderResetV2", "TFRecordReaderV2", "TextLineReaderV2", "WholeFileReaderV2",
+)  # fmt: skip
+TABLE_OPS = (
+    "HashTableV2", "InitializeTableFromTextFileV2", "InitializeTableV2", "LookupTableExportV2", "LookupTableFindV2",
+    "LookupTableImportV2", "LookupTableInsertV2", "LookupTableRemoveV2", "LookupTableSizeV2", "MutableHashTableV2",
+)  # fmt: skip
 
 # What has no meaning outside a run of its own kind is tested where it lives.
 NOT_IN_THE_MATRIX = {
@@ -72,6 +80,8 @@ NOT_IN_THE_MATRIX = {
     "GraphflowVariableOrZeros": "likewise: tests/test_control_flow.py",
     "GraphflowVariableIsInitialized": "it asks the session: tests/test_variables.py",
     **dict.fromkeys(QUEUE_OPS, "queues live in a session: tests/test_queues.py"),
+    **dict.fromkeys(READER_OPS, "likewise readers: tests/test_readers.py"),
+    **dict.fromkeys(TABLE_OPS, "likewise tables: tests/test_lookup.py"),
 }
 CASES = [
     pytest.param(op_type, sample, id=f"{op_type}-{i}-{sample.name}" if sample.name else f"{op_type}-{i}")

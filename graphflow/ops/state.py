@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from graphflow.dtypes import DType
-from graphflow.errors import DTypeError, InvalidArgumentError, ShapeError
+from graphflow.errors import DTypeError, InvalidArgumentError, OutOfRangeError, ShapeError
 from graphflow.graph import IndexedSlices, Tensor
 from graphflow.opdef import OpDef, emit, op
 from graphflow.ops.layout import strided_slice_op
 from graphflow.ops.rules import NUMBERS, Array, rank_exactly, scalar
 from graphflow.ops.scatter import vector_bounds
-from graphflow.shapes import UNKNOWN, TensorShape
+from graphflow.shapes import SCALAR, UNKNOWN, TensorShape
 
 _ROW_ATTRS = "dtype:type; Tindices:type{int32|int64}"
 _NUMBER_ROW_ATTRS = f"dtype:type{{{NUMBERS}}}; Tindices:type{{int32|int64}}"
@@ -454,6 +454,22 @@ def resource_strided_slice_assign(
     result = np.array(state)
     result.reshape(-1)[places] = value
     return result
+
+
+def _counted(node: Any) -> TensorShape:
+    _check_dtype(node, "T")
+    if node.inputs[0].handle_shape.rank not in (None, 0):
+        raise ShapeError(f"a counter must be a scalar, the variable has shape {node.inputs[0].handle_shape}")
+    return SCALAR
+
+
+@op("ResourceCountUpTo", "resource:resource", "output:T", "limit:int; T:type{int32|int64}",
+    infer=_counted, effects="writes", updates=(0,), differentiable=False)  # fmt: skip
+def resource_count_up_to(state: Array, *, limit: int) -> tuple[Array, Array]:
+    """The value of a variable, which is one more afterwards; fails once it has reached the limit."""
+    if state >= limit:
+        raise OutOfRangeError(None, None, f"Reached limit of {limit}")
+    return np.asarray(state + 1, state.dtype), state
 
 
 __all__: list[str] = []

@@ -19,6 +19,7 @@ from graphflow.serialization.graph_import import (
 from graphflow.serialization.proto import (
     graph_pb2,
     meta_graph_pb2,
+    queue_runner_pb2,
     saver_pb2,
     variable_pb2,
 )
@@ -38,7 +39,7 @@ VARIABLE_COLLECTIONS = frozenset(
     }
 )  # fmt: skip
 # What these hold describes control flow and input threads in a way that means nothing to graphflow.
-_UNREAD_COLLECTIONS = frozenset({GraphKeys.COND_CONTEXT, GraphKeys.WHILE_CONTEXT, GraphKeys.QUEUE_RUNNERS})
+_UNREAD_COLLECTIONS = frozenset({GraphKeys.COND_CONTEXT, GraphKeys.WHILE_CONTEXT})
 
 
 # ---------------------------------------------------------------------------------------------------- export
@@ -210,6 +211,20 @@ def read_meta_graph_file(filename: str | os.PathLike[str]) -> meta_graph_pb2.Met
     return message
 
 
+# How the items of collections are read that hold neither tensors nor variables.
+_readers: dict[str, Callable[[bytes, str | None], Any]] = {}
+
+
+def register_collection(key: str, read: Callable[[bytes, str | None], Any]) -> None:
+    """Says how items of a collection are read; they are written by their `to_proto`.
+
+    Args:
+      key: the collection.
+      read: from (a message's bytes, the scope that its names are in here) to the item.
+    """
+    _readers[key] = read
+
+
 def _collection_from_proto(
     graph: Graph,
     key: str,
@@ -239,6 +254,12 @@ def _collection_from_proto(
                     continue
                 variables[definition.variable_name] = variable
             values.append(variable)
+    elif kind == "bytes_list" and key in _readers:
+        for data in proto.bytes_list.value:
+            try:
+                values.append(_readers[key](data, scope))
+            except (KeyError, ValueError) as error:
+                _log.warning("collection %r: %s", key, error)
     elif kind == "bytes_list" and key == GraphKeys.SAVERS:
         values = [as_message(data, saver_pb2.SaverDef, "a saver") for data in proto.bytes_list.value]
     elif kind == "any_list":
@@ -324,4 +345,17 @@ def saver_def(
 def as_saver_def(value: Any) -> saver_pb2.SaverDef:
     """Returns a SaverDef of graphflow for one of graphflow or TensorFlow."""
     message: saver_pb2.SaverDef = as_message(value, saver_pb2.SaverDef, "saver_def")
+    return message
+
+
+def queue_runner_def(**fields: Any) -> queue_runner_pb2.QueueRunnerDef:
+    """Returns a QueueRunnerDef with these fields."""
+    return queue_runner_pb2.QueueRunnerDef(**fields)
+
+
+def as_queue_runner_def(value: Any) -> queue_runner_pb2.QueueRunnerDef:
+    """Returns a QueueRunnerDef of graphflow for one of graphflow or TensorFlow, or its bytes."""
+    message: queue_runner_pb2.QueueRunnerDef = as_message(
+        value, queue_runner_pb2.QueueRunnerDef, "a queue runner"
+    )
     return message

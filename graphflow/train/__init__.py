@@ -6,6 +6,7 @@ from graphflow.namespace import lazy
 from graphflow.train.adadelta import AdadeltaOptimizer
 from graphflow.train.adagrad import AdagradDAOptimizer, AdagradOptimizer
 from graphflow.train.adam import AdamOptimizer
+from graphflow.train.coordinator import Coordinator, LooperThread
 from graphflow.train.ftrl import FtrlOptimizer
 from graphflow.train.gradient_descent import GradientDescentOptimizer
 from graphflow.train.learning_rate_decay import (
@@ -41,15 +42,31 @@ _SAVER_NAMES = (
     "update_checkpoint_state", "write_graph",
 )  # fmt: skip
 
-# What stands elsewhere, and loads protobuf too.
-_LATER = {"SummaryWriter": "graphflow.summary.writer", "summary_iterator": "graphflow.summary.writer"}
+# Likewise queues and what they are filled with.
+_LATER = {
+    **dict.fromkeys(("SummaryWriter", "summary_iterator"), "graphflow.summary.writer"),
+    **dict.fromkeys(
+        ("BytesList", "Feature", "FeatureList", "FeatureLists", "Features", "FloatList", "Int64List"),
+        "graphflow.serialization.proto.feature_pb2",
+    ),
+    **dict.fromkeys(("Example", "SequenceExample"), "graphflow.serialization.proto.example_pb2"),
+    "QueueRunnerDef": "graphflow.serialization.proto.queue_runner_pb2",
+    **dict.fromkeys(("QueueRunner", "add_queue_runner", "start_queue_runners"), "graphflow.train.queue_runner"),
+    **dict.fromkeys(
+        ("batch", "batch_join", "input_producer", "limit_epochs", "match_filenames_once", "maybe_batch",
+         "maybe_batch_join", "maybe_shuffle_batch", "maybe_shuffle_batch_join", "range_input_producer",
+         "shuffle_batch", "shuffle_batch_join", "slice_input_producer", "string_input_producer"),
+        "graphflow.train.input",
+    ),
+}  # fmt: skip
 
 __getattr__, __dir__ = lazy(
     __name__, attributes=dict.fromkeys(_SAVER_NAMES, "graphflow.train.saver") | _LATER
 )
 
 __all__ = [
-    "AdadeltaOptimizer", "AdagradDAOptimizer", "AdagradOptimizer", "AdamOptimizer", "ExponentialMovingAverage",
+    "AdadeltaOptimizer", "AdagradDAOptimizer", "AdagradOptimizer", "AdamOptimizer", "Coordinator",
+    "ExponentialMovingAverage", "LooperThread",
     "FtrlOptimizer", "GradientDescentOptimizer", "MomentumOptimizer", "Optimizer", "ProximalAdagradOptimizer",
     "ProximalGradientDescentOptimizer", "RMSPropOptimizer", "assert_global_step", "cosine_decay",
     "cosine_decay_restarts", "create_global_step", "exponential_decay", "get_global_step",

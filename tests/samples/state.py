@@ -35,6 +35,12 @@ def assign_samples() -> Iterator[Sample]:
     yield Sample([integers(5), integers(5, seed=8)])
 
 
+@samples("ResourceCountUpTo")
+def count_samples() -> Iterator[Sample]:
+    yield Sample([np.array(3)], {"limit": 4, "T": dtypes.int64})
+    yield Sample([np.array(-1, np.int32)], {"limit": 0, "T": dtypes.int32})
+
+
 @samples("ResourceGather")
 def gather_samples() -> Iterator[Sample]:
     yield Sample([uniform(5, 2), integers(3, 2, low=0, high=5)], {"dtype": dtypes.float32})

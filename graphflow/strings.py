@@ -1,0 +1,25 @@
+"""`gf.strings`: texts.
+
+A table: each name stands once where it is defined, and is only passed on here.
+"""
+
+# ruff: noqa: I001
+# fmt: off
+
+from graphflow.namespace import lazy
+from graphflow.ops.control import string_format as format
+from graphflow.ops.strings import (
+    as_string as as_string, reduce_join as reduce_join, regex_full_match as regex_full_match,
+    regex_replace as regex_replace, string_join as join, string_length as length, string_lower as lower,
+    string_split_v2 as split, string_strip as strip, string_to_hash_bucket as to_hash_bucket,
+    string_to_hash_bucket_fast as to_hash_bucket_fast,
+    string_to_hash_bucket_strong as to_hash_bucket_strong, string_to_number as to_number,
+    string_upper as upper, substr as substr,
+)
+
+__getattr__, __dir__ = lazy(__name__)
+
+__all__ = [
+    "as_string", "format", "join", "length", "lower", "reduce_join", "regex_full_match", "regex_replace", "split",
+    "strip", "substr", "to_hash_bucket", "to_hash_bucket_fast", "to_hash_bucket_strong", "to_number", "upper",
+]

@@ -1,0 +1,155 @@
+"""Examples of training, lines of values and texts, as programs read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow import errors
+
+
+def example(number: int) -> bytes:
+    return gf.train.Example(
+        features=gf.train.Features(
+            feature={
+                "image": gf.train.Feature(bytes_list=gf.train.BytesList(value=[bytes([number] * 4)])),
+                "label": gf.train.Feature(int64_list=gf.train.Int64List(value=[number])),
+                "weights": gf.train.Feature(float_list=gf.train.FloatList(value=[0.5] * number)),
+                "at": gf.train.Feature(int64_list=gf.train.Int64List(value=[5, 2])),
+                "values": gf.train.Feature(float_list=gf.train.FloatList(value=[1.0, 2.0])),
+            }
+        )
+    ).SerializeToString()
+
+
+def test_a_pipeline_from_files_of_examples(tmp_path: Path) -> None:
+    path = str(tmp_path / "data.tfrecords")
+    with gf.python_io.TFRecordWriter(path) as writer:
+        for number in range(6):
+            writer.write(example(number))
+    queue = gf.train.string_input_producer([path], num_epochs=1, shuffle=False)
+    _, serialized = gf.TFRecordReader().read(queue)
+    features = gf.parse_single_example(
+        serialized,
+        {"image": gf.FixedLenFeature([], gf.string), "label": gf.FixedLenFeature([], gf.int64)},
+    )
+    image = gf.cast(gf.reshape(gf.decode_raw(features["image"], gf.uint8), [2, 2]), gf.float32)
+    images, labels = gf.train.batch([image, gf.cast(features["label"], gf.int32)], batch_size=3)
+    assert images.shape == (3, 2, 2)
+    sums = gf.reduce_sum(images, axis=[1, 2])
+    with gf.Session() as session:
+        session.run(gf.local_variables_initializer())
+        coordinator = gf.train.Coordinator()
+        threads = gf.train.start_queue_runners(session, coordinator)
+        assert [part.tolist() for part in session.run([sums, labels])] == [[0, 4, 8], [0, 1, 2]]
+        assert [part.tolist() for part in session.run([sums, labels])] == [[12, 16, 20], [3, 4, 5]]
+        with pytest.raises(errors.OutOfRangeError):
+            session.run(labels)
+        coordinator.request_stop()
+        coordinator.join(threads)
+
+
+def test_every_kind_of_feature() -> None:
+    batch = gf.parse_example(
+        [example(2), example(1)],
+        {
+            "label": gf.FixedLenFeature([1], gf.int64),
+            "absent": gf.FixedLenFeature([2], gf.float32, default_value=[1.0, 2.0]),
+            "weights": gf.VarLenFeature(gf.float32),
+            "padded": gf.FixedLenSequenceFeature([], gf.float32, allow_missing=True, default_value=-1.0),
+            "joined": gf.SparseFeature("at", "values", gf.float32, 10),
+        },
+    )
+    with gf.Session() as session:
+        got = session.run(batch)
+    assert got["label"].tolist() == [[2], [1]]
+    assert got["absent"].tolist() == [[1, 2], [1, 2]]
+    assert got["weights"].indices.tolist() == [[0, 0], [0, 1], [1, 0]]
+    assert got["weights"].dense_shape.tolist() == [2, 2]
+    assert got["padded"].shape == (2, 0)
+    assert got["joined"].indices.tolist() == [[0, 2], [0, 5], [1, 2], [1, 5]]
+    assert got["joined"].values.tolist() == [2, 1, 2, 1]
+    assert got["joined"].dense_shape.tolist() == [2, 10]
+
+
+def test_sequence_examples() -> None:
+    made = gf.train.SequenceExample()
+    made.context.feature["length"].int64_list.value.append(3)
+    for step in range(3):
+        made.feature_lists.feature_list["steps"].feature.add().float_list.value.extend([step, -step])
+        made.feature_lists.feature_list["words"].feature.add().bytes_list.value.extend([b"w"] * step)
+    context, lists = gf.parse_single_sequence_example(
+        made.SerializeToString(),
+        {"length": gf.FixedLenFeature([], gf.int64)},
+        {
+            "steps": gf.FixedLenSequenceFeature([2], gf.float32),
+            "words": gf.VarLenFeature(gf.string),
+            "absent": gf.FixedLenSequenceFeature([], gf.int64, allow_missing=True),
+        },
+    )
+    with gf.Session() as session:
+        of_context, of_lists = session.run([context, lists])
+    assert of_context == {"length": 3}
+    assert of_lists["steps"].tolist() == [[0, 0], [1, -1], [2, -2]]
+    assert of_lists["words"].indices.tolist() == [[1, 0], [2, 0], [2, 1]]
+    assert of_lists["absent"].shape == (0,)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    text = gf.placeholder(gf.string)
+    one = gf.reshape(text, [])
+    fixed = {"label": gf.FixedLenFeature([2], gf.int64)}
+    cases: list[tuple[Any, bytes, str]] = [
+        (gf.parse_single_example(one, fixed)["label"], example(1), "Values size: 1 but output shape"),
+        (gf.parse_single_example(one, fixed)["label"], b"\xff\xff", "Could not parse example"),
+        (
+            gf.parse_single_example(one, {"no": gf.FixedLenFeature([], gf.string)})["no"],
+            example(1),
+            "Feature: no .* is required but could not be found",
+        ),
+        (
+            gf.parse_single_example(one, {"label": gf.FixedLenFeature([], gf.string)})["label"],
+            example(1),
+            "Data types don't match. Expected type: string, got int64",
+        ),
+        (gf.decode_raw(text, gf.int32), b"12345", "not a multiple of 4"),
+        (gf.decode_csv(text, [[0], [0]])[0], b"1", "Expect 2 fields but have 1"),
+        (gf.decode_csv(text, [[0]])[0], b"x", "not a valid int32: x"),
+        (gf.decode_csv(text, [gf.constant([], gf.float32)])[0], b"", "required but missing"),
+        (gf.string_to_number(text), b"12x", "could not correctly convert string: 12x"),
+        (gf.substr(text, 5, 1), b"abc", "pos 5 out of range"),
+        (gf.regex_replace(text, gf.constant("("), "x"), b"abc", "Invalid pattern"),
+        (gf.decode_base64(text), b"a*b", "base64"),
+        (gf.parse_tensor(one, gf.float32), b"\xff\xff", "TensorProto"),
+        (gf.decode_json_example(text), b"{", "JSON"),
+    ]
+    with gf.Session() as session:
+        for tensor, value, message in cases:
+            with pytest.raises(errors.InvalidArgumentError, match=message):
+                session.run(tensor, {text: value})
+    with pytest.raises(ValueError, match="Missing features"):
+        gf.parse_example(["x"], {})
+    with pytest.raises(ValueError, match="allow_missing"):
+        gf.parse_example(["x"], {"a": gf.FixedLenSequenceFeature([], gf.int64)})
+
+
+def test_texts() -> None:
+    words = gf.constant(["a b", "c"])
+    with gf.Session() as session:
+        split = session.run(gf.string_split(words))
+        assert split.values.tolist() == [b"a", b"b", b"c"]
+        assert split.dense_shape.tolist() == [2, 2]
+        assert session.run(gf.strings.split(["x--y"], sep="--")).values.tolist() == [b"x", b"y"]
+        assert session.run(gf.reduce_join([["a", "b"], ["c", "d"]])) == b"abcd"
+        assert session.run(gf.reduce_join([["a", "b"], ["c", "d"]], [0, 1])) == b"acbd"
+        assert session.run(gf.strings.join(["a", words], "-")).tolist() == [b"a-a b", b"a-c"]
+        assert session.run(gf.as_string(3.14159, precision=2)) == b"3.14"
+        assert session.run(gf.strings.length(words)).tolist() == [3, 1]
+        assert session.run(gf.regex_replace("abcabc", "b(.)", r"\1b", replace_global=False)) == b"acbabc"
+        shown = gf.parse_tensor(gf.serialize_tensor([[1, 2]]), gf.int32)
+        assert session.run(shown).tolist() == [[1, 2]]
+        np.testing.assert_array_equal(session.run(gf.string_to_number(["1", "2.5"])), np.float32([1, 2.5]))
