@@ -134,6 +134,14 @@ from graphflow.ops.linalg import (
     sparse_matmul as sparse_matmul, tensordot as tensordot, trace as trace,
 )
 from graphflow.ops.messages import set_messages as _set_messages
+from graphflow.ops.parsing import (
+    decode_compressed as decode_compressed, decode_csv as decode_csv,
+    decode_json_example as decode_json_example, decode_raw as decode_raw, FixedLenFeature as FixedLenFeature,
+    FixedLenSequenceFeature as FixedLenSequenceFeature, parse_example as parse_example,
+    parse_single_example as parse_single_example,
+    parse_single_sequence_example as parse_single_sequence_example, parse_tensor as parse_tensor,
+    serialize_tensor as serialize_tensor, SparseFeature as SparseFeature, VarLenFeature as VarLenFeature,
+)
 from graphflow.ops.patches import (
     extract_image_patches as extract_image_patches, extract_volume_patches as extract_volume_patches,
 )
@@ -144,14 +152,6 @@ from graphflow.ops.quantize import (
     fake_quant_with_min_max_vars_gradient as fake_quant_with_min_max_vars_gradient,
     fake_quant_with_min_max_vars_per_channel as fake_quant_with_min_max_vars_per_channel,
     fake_quant_with_min_max_vars_per_channel_gradient as fake_quant_with_min_max_vars_per_channel_gradient,
-)
-from graphflow.ops.parsing import (
-    decode_compressed as decode_compressed, decode_csv as decode_csv,
-    decode_json_example as decode_json_example, decode_raw as decode_raw,
-    FixedLenFeature as FixedLenFeature, FixedLenSequenceFeature as FixedLenSequenceFeature,
-    parse_example as parse_example, parse_single_example as parse_single_example,
-    parse_single_sequence_example as parse_single_sequence_example, parse_tensor as parse_tensor,
-    serialize_tensor as serialize_tensor, SparseFeature as SparseFeature, VarLenFeature as VarLenFeature,
 )
 from graphflow.ops.queues import (
     FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,
@@ -230,8 +230,7 @@ from graphflow.ops.strings import (
     as_string as as_string, decode_base64 as decode_base64, encode_base64 as encode_base64,
     reduce_join as reduce_join, regex_replace as regex_replace, string_join as string_join,
     string_split as string_split, string_strip as string_strip,
-    string_to_hash_bucket as string_to_hash_bucket,
-    string_to_hash_bucket_fast as string_to_hash_bucket_fast,
+    string_to_hash_bucket as string_to_hash_bucket, string_to_hash_bucket_fast as string_to_hash_bucket_fast,
     string_to_hash_bucket_strong as string_to_hash_bucket_strong, string_to_number as string_to_number,
     substr as substr,
 )
@@ -301,8 +300,9 @@ if TYPE_CHECKING:
         image as image, initializers as initializers, io as io, keras as keras, layers as layers,
         linalg as linalg, logging as logging, lookup as lookup, losses as losses, manip as manip,
         math as math, metrics as metrics, nest as nest, nn as nn, python_io as python_io,
-        quantization as quantization, random as random, saved_model as saved_model, signal as signal,
-        sparse as sparse, spectral as spectral, strings as strings, summary as summary, train as train,
+        quantization as quantization, random as random, saved_model as saved_model, sets as sets,
+        signal as signal, sparse as sparse, spectral as spectral, strings as strings,
+        summary as summary, train as train,
         visualize as visualize,
     )
     from graphflow.compiler import CompileOptions as CompileOptions
@@ -343,8 +343,8 @@ if TYPE_CHECKING:
 NAMESPACES = (
     "bitwise", "data", "debugging", "dtypes", "errors", "gfile", "image", "initializers", "io", "keras",
     "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
-    "python_io", "quantization", "random", "saved_model", "signal", "sparse", "spectral", "strings",
-    "summary", "train", "visualize",
+    "python_io", "quantization", "random", "saved_model", "sets", "signal", "sparse", "spectral",
+    "strings", "summary", "train", "visualize",
 )
 _PROTO = "graphflow.serialization.proto"
 _LATER = {

@@ -76,6 +76,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "random",
         "sparse",
         "quantization",
+        "sets",
         "spectral",
         "testing",
         "python_io",

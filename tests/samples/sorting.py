@@ -98,16 +98,18 @@ def edit_distance() -> Iterator[Sample]:
 @samples("TopKV2")
 def top_k_of_rows() -> Iterator[Sample]:
     rows = integers(4, 90, low=0, high=12, dtype=np.float32)
-    rows[1, 5:9] = np.nan
     rows[2, ::3] = -np.inf
+    odd = rows.copy()
+    odd[1, 5:9] = np.nan
     for k in (1, 7, 64):
-        yield Sample(
-            [rows, np.array(k, np.int32)],
-            constant=(1,),
-            differentiable=False,
-            shapes={0: (None, 90)},
-            name="rows",
-        )
+        for values, name in ((rows, "rows"), (odd, "NaN")):
+            yield Sample(
+                [values, np.array(k, np.int32)],
+                constant=(1,),
+                differentiable=False,
+                shapes={0: (None, 90)},
+                name=name,
+            )
     yield Sample(
         [np.full((2, 5), -np.inf, np.float32), np.array(3, np.int32)], constant=(1,), differentiable=False
     )
