@@ -12,7 +12,6 @@ verify        on demand: every run twice, compiled and with the bodies    side_b
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -27,15 +26,16 @@ from graphflow.errors import ResourceExhaustedError
 from graphflow.graph import Operation, Tensor, without_collector
 from graphflow.loops.ir import Kernel
 from graphflow.loops.text import kernel_text
-from graphflow.lowering.lower import lower
+from graphflow.lowering.lower import lower, lower_open
 from graphflow.lowering.measure import materialized, temporary_bytes
 from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
 from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization
-from graphflow.plan import Plan, TraceEvent
+from graphflow.plan import Plan, PlanTemplate, TraceEvent
 from graphflow.program import Program, freeze, specialize
 from graphflow.records import dataclass, field
 from graphflow.side_by_side import SideBySide
+from graphflow.symbolic import Sizes
 from graphflow.text import program_text
 from graphflow.variable_store import VariableStore
 
@@ -43,6 +43,7 @@ Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[int, ...], ...]
 
 _MOST_CONTENTS = 32  # so many different ones a slice is compiled for
+_MOST_TEMPLATES = 16  # of so many, the last used are tried for new sizes
 
 __all__ = ["BoundPlan", "CompileOptions", "Executable", "compile_graph"]
 
@@ -114,6 +115,7 @@ class Executable:
       reads: the variables that must have a value before a run.
       writes: the variables that a run sets.
       contents: the elements of feeds that a plan is made for, besides their sizes.
+      without_template: what went wrong with symbolic sizes, where plain ones do: every plan is made by itself then.
     """
 
     def __init__(self, frozen: Program, options: CompileOptions, name: str = "") -> None:
@@ -132,6 +134,8 @@ class Executable:
             variable for variable, value in self.program.variables.items() if value.sizes is None
         ]
         self._bound: dict[Any, BoundPlan] = {}
+        self._templates: dict[Any, list[_Template]] = {}
+        self.without_template: Exception | None = None
         self._lock = threading.Lock()
         self._many_contents = False
         if "program" in _stages():
@@ -179,15 +183,119 @@ class Executable:
         variables: dict[str, tuple[int, ...]],
         contents: tuple[bytes | None, ...],
     ) -> BoundPlan:
+        """Plans: by a template that holds for these sizes, or anew, leaving a template for others."""
+        if not self._has_templates():
+            return self._planned(feed_shapes, variables, contents)
+        templates = self._templates.setdefault((tuple(variables.items()), contents), [])
+        for template in templates:
+            plan = template.plan(feed_shapes)
+            if plan is not None:
+                templates.remove(template)
+                templates.insert(0, template)
+                _refuse_what_does_not_fit(plan)
+                return BoundPlan(plan, template.reports)
+        pattern = self._pattern(feed_shapes)
+        if not pattern.values or self.without_template is not None:
+            return self._planned(feed_shapes, variables, contents)
+        try:
+            template = self._template(pattern, feed_shapes, variables, contents)
+            plan = template.plan(feed_shapes)
+            assert plan is not None
+        except Exception as error:
+            # What is wrong with the sizes themselves is said of plain numbers.
+            bound = self._planned(feed_shapes, variables, contents)
+            self.without_template = error
+            return bound
+        templates.insert(0, template)
+        del templates[_MOST_TEMPLATES:]
+        _refuse_what_does_not_fit(plan)
+        return BoundPlan(plan, template.reports)
+
+    def _has_templates(self) -> bool:
+        """Whether plans may be made for other sizes than those at hand: not where somebody wants to look at them."""
+        return self.options.memory_budget is None and not config.verify() and not _stages()
+
+    def _pattern(self, feed_shapes: Shapes) -> _Pattern:
+        """Which sizes of the feeds are open, and what else they must be.
+
+        Sizes that are equal now count as one and the same, and 0 and 1, which mean something, as no open ones.
+        """
+        values: list[int] = []
+        shapes: list[tuple[int, ...]] = []
+        for feed, shape in zip(self.program.feeds, feed_shapes, strict=True):
+            static = feed.static_shape.as_tuple()
+            numbers = []
+            for axis, size in enumerate(shape):
+                if size < 2 or (static is not None and static[axis] is not None):
+                    numbers.append(~size)
+                    continue
+                if size not in values:
+                    values.append(size)
+                numbers.append(values.index(size))
+            shapes.append(tuple(numbers))
+        return _Pattern(tuple(values), tuple(shapes))
+
+    def _template(
+        self,
+        pattern: _Pattern,
+        feed_shapes: Shapes,
+        variables: dict[str, tuple[int, ...]],
+        contents: tuple[bytes | None, ...],
+    ) -> _Template:
+        """Plans with the open sizes as symbols."""
+        sizes = Sizes()
+        symbols = [sizes.symbol(value, 1) for value in pattern.values]
+        shapes: Any = tuple(
+            tuple([~number if number < 0 else symbols[number] for number in shape])
+            for shape in pattern.shapes
+        )
+        program, reports = self._specialized(shapes, feed_shapes, variables, contents)
+
+        def finish(nested: Program) -> Program:
+            sizes.by_form = False
+            try:
+                return self._finish(nested)
+            finally:
+                sizes.by_form = True
+
+        sizes.by_form = True
+        backend = load(self.options.device, self.options.threads)
+        plans = lower_open(program, backend, self.name, finish)
+        sizes.close()
+        return _Template(pattern, sizes, plans, reports)
+
+    def _specialized(
+        self,
+        shapes: Any,
+        feed_shapes: Shapes,
+        variables: dict[str, tuple[int, ...]],
+        contents: tuple[bytes | None, ...],
+    ) -> tuple[Program, list[PassReport]]:
+        """Fixes the sizes, to plain numbers or symbols, and runs the passes that want them so."""
         options = self.options
-        reports: list[PassReport] = []
         known = {
             content.node: content.array(feed_shapes[content.feed], found)
             for content, found in zip(self.contents, contents, strict=False)
             if found is not None
         }
-        program = specialize(self.program, feed_shapes, variables, known)
+        reports: list[PassReport] = []
+        program = specialize(self.program, shapes, variables, known)
         program = run_passes(program, SPECIALIZED, options.disabled_passes, options.enabled_passes, reports)
+        return program, reports
+
+    def _finish(self, program: Program) -> Program:
+        """Runs the passes that want sizes fixed on a nested program."""
+        return run_passes(program, SPECIALIZED, self.options.disabled_passes, self.options.enabled_passes)
+
+    def _planned(
+        self,
+        feed_shapes: Shapes,
+        variables: dict[str, tuple[int, ...]],
+        contents: tuple[bytes | None, ...],
+    ) -> BoundPlan:
+        """Plans for these sizes alone."""
+        options = self.options
+        program, reports = self._specialized(feed_shapes, feed_shapes, variables, contents)
         backend = load(options.device, options.threads)
         if options.memory_budget is not None:
             last = rematerialization(
@@ -196,10 +304,7 @@ class Executable:
                 lambda shown: materialized(shown, backend),
             )
             program = run_passes(program, (last,), options.disabled_passes, frozenset(), reports)
-        finish = functools.partial(
-            run_passes, passes=SPECIALIZED, disabled=options.disabled_passes, enabled=options.enabled_passes
-        )
-        plan = lower(program, backend, self.name, finish)
+        plan = lower(program, backend, self.name, self._finish)
         _refuse_what_does_not_fit(plan)
         stages = _stages()
         if "program" in stages:
@@ -220,6 +325,43 @@ class Executable:
             bound.run = SideBySide(plan, program, wanted, rest, backend).run
             bound.direct = lambda keys: None
         return bound
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """Open sizes, and the feeds' shapes as numbers of these, or the complements of fixed sizes."""
+
+    values: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(slots=True)
+class _Template:
+    """Plans for all feeds of one pattern whose sizes let the same be decided."""
+
+    pattern: _Pattern
+    sizes: Sizes
+    plans: PlanTemplate
+    reports: list[PassReport]
+
+    def plan(self, feed_shapes: Shapes) -> Plan | None:
+        """Returns the plan for feeds of these shapes, or None if they do not fit."""
+        values: list[int | None] = [None] * len(self.pattern.values)
+        for shape, numbers in zip(feed_shapes, self.pattern.shapes, strict=True):
+            if len(shape) != len(numbers):
+                return None
+            for size, number in zip(shape, numbers, strict=True):
+                if number < 0:
+                    if size != ~number:
+                        return None
+                elif size < 1:
+                    return None
+                elif values[number] is None:
+                    values[number] = size
+                elif values[number] != size:
+                    return None
+        evaluation = self.sizes.at(values)  # type: ignore[arg-type]
+        return None if evaluation is None else self.plans.plan(evaluation)
 
 
 def _stages() -> frozenset[str]:

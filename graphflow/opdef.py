@@ -387,6 +387,23 @@ class OpDef:
         Returns:
           One array per value that the body returns: the new values of `updates` first, then the outputs.
         """
+        values = self.run_body(inputs, attrs, **extra)
+        if not values:
+            return values
+        wanted = [None] * len(self.updates) + self.output_dtypes(attrs)
+        if len(values) != len(wanted):
+            raise RuntimeError(
+                f"the body of {self.name} returned {len(values)} values, {len(wanted)} were declared"
+            )
+        for i, dtype in enumerate(wanted):
+            if dtype is None:
+                values[i] = np.asarray(values[i], np.asarray(inputs[self.updates[i]]).dtype)
+            elif dtype.is_numpy_compatible:
+                values[i] = np.asarray(values[i], dtype.numpy)
+        return values
+
+    def run_body(self, inputs: Sequence[Array], attrs: dict[str, Any], **extra: Any) -> list[Any]:
+        """Runs the NumPy body as it is; see `run`, which sees to it that dtypes and numbers of outputs are right."""
         chosen = {name: value for name, value in (attrs | extra).items() if name in self.body_attrs}
         result = self.body(*self.nest(inputs, attrs), **chosen)
         values: list[Any] = []
@@ -399,16 +416,6 @@ class OpDef:
             values.extend(result)
         else:
             values.append(result)
-        wanted = [None] * len(self.updates) + self.output_dtypes(attrs)
-        if len(values) != len(wanted):
-            raise RuntimeError(
-                f"the body of {self.name} returned {len(values)} values, {len(wanted)} were declared"
-            )
-        for i, dtype in enumerate(wanted):
-            if dtype is None:
-                values[i] = np.asarray(values[i], np.asarray(inputs[self.updates[i]]).dtype)
-            elif dtype.is_numpy_compatible:
-                values[i] = np.asarray(values[i], dtype.numpy)
         return values
 
     def __repr__(self) -> str:

@@ -42,6 +42,7 @@ from graphflow.loops.ir import Buffer, IntParam, Kernel
 from graphflow.memory import ALIGNMENT, Layout, Request, align, aligned_empty, plan_arena
 from graphflow.records import dataclass, field
 from graphflow.regions import Mark, MarkKind, Region, Term, Tree, region_tree
+from graphflow.symbolic import Derived, Evaluation, Sizes, Symbolic
 from graphflow.variable_store import Storage, VariableSpec, VariableStore
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Loop",
     "Plan",
     "PlanBuilder",
+    "PlanTemplate",
     "Ref",
     "Refusal",
     "Runtime",
@@ -173,7 +175,8 @@ class Count:
     step: int = 1
 
 
-Arg: TypeAlias = Ref | Count | int | np.generic
+# Wherever a plan is told a number, it may be a symbolic one: `PlanTemplate` makes the plan for its values.
+Arg: TypeAlias = Ref | Count | int | Symbolic | np.generic
 
 
 # ------------------------------------------------------------------------------------------------------ steps
@@ -232,7 +235,8 @@ class Launch:
 class HostStep:
     """A Python callable on NumPy arrays; returns one array, or a sequence when it has not exactly one output.
 
-    with_store: the callable gets the run's `VariableStore` as first argument.
+    with_store: the callable gets the run's `VariableStore` as first argument. with_sizes: `function` makes the callable
+    for a plan's open sizes.
     """
 
     function: Callable[..., Any]
@@ -241,18 +245,23 @@ class HostStep:
     name: str = ""
     origin: Any = None
     with_store: bool = False
+    with_sizes: bool = False
     frees: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Refusal:
-    """What a run raises if a launch has set the word of `status`: what `blame` raises for the values of `inputs`."""
+    """What a run raises if a launch has set the word of `status`: what `blame` raises for the values of `inputs`.
+
+    with_sizes: `blame` makes the callable for a plan's open sizes.
+    """
 
     status: Slot
     inputs: tuple[Slot, ...]
     blame: Callable[..., Any]
     name: str = ""
     origin: Any = None
+    with_sizes: bool = False
 
 
 Step: TypeAlias = Launch | HostStep | Mark
@@ -370,7 +379,8 @@ class Runtime(Protocol):
 
 @dataclass(slots=True)
 class _Home:
-    """Where a root slot's memory is. `to`: output number, variable or feed slot; `offset`: in the arena."""
+    """Where a root slot's memory is. `number`: of the output, the variable, constant or feed slot, the request for a
+    part of the arena, the status word."""
 
     place: Literal["arena", "output", "slot", "constant", "status"]
     number: int = 0
@@ -402,6 +412,7 @@ class PlanBuilder:
         self._slots: list[Slot] = []
         self._feeds: list[Slot] = []
         self._constants: dict[int, Array] = {}
+        self._derived: dict[int, Derived] = {}  # constants that open sizes decide
         self._variables: dict[Hashable, Slot] = {}
         self._variable_reads: dict[Hashable, bool] = {}
         self._logical: dict[Hashable, tuple[Shape | None, Storage | None]] = {}
@@ -420,7 +431,7 @@ class PlanBuilder:
     # slots
 
     def _slot(self, kind: SlotKind, name: str, shape: Shape | None, dtype: Any, **more: Any) -> Slot:
-        dims = None if shape is None else tuple(int(n) for n in shape)
+        dims = None if shape is None else tuple([n if type(n) is Symbolic else int(n) for n in shape])
         slot = Slot(len(self._slots), kind, name, dims, np.dtype(dtype), **more)
         self._slots.append(slot)
         return slot
@@ -432,7 +443,14 @@ class PlanBuilder:
         return slot
 
     def constant(self, value: Any, name: str = "") -> Slot:
-        """A value that never changes; copied to memory of its own unless it is read-only and aligned."""
+        """A value that never changes; copied to memory of its own unless it is read-only and aligned.
+
+        `value`: an array, or a `Derived`, which is there in each plan as its sizes decide.
+        """
+        if type(value) is Derived:
+            slot = self._slot("constant", name, value.shape, value.hint.dtype)
+            self._derived[slot.index] = value
+            return slot
         array = source = np.asarray(value)
         frozen = source.flags.c_contiguous and not source.flags.writeable and type(source) is np.ndarray
         if not frozen or source.__array_interface__["data"][0] % ALIGNMENT:
@@ -583,7 +601,7 @@ class PlanBuilder:
         step = Launch(kernel, tuple(args), name, origin, parallel, flops, size, tuple(inplace), layout)
         for arg in args:
             if not isinstance(arg, Ref):
-                if isinstance(arg, bool) or not isinstance(arg, (int, np.generic, Count)):
+                if isinstance(arg, bool) or not isinstance(arg, (int, Symbolic, np.generic, Count)):
                     raise TypeError(f'launch "{name}": {arg!r} is no Ref, int or NumPy scalar')
                 if isinstance(arg, Count) and arg.loop not in self._open:
                     raise ValueError(f'launch "{name}": not in the loop "{arg.loop.name}"')
@@ -608,16 +626,25 @@ class PlanBuilder:
         name: str = "",
         origin: Any = None,
         with_store: bool = False,
+        with_sizes: bool = False,
     ) -> list[Slot]:
         """Adds a Python call; `outputs`: (shape or None, dtype) of what it returns. Returns their slots."""
         if self._open:
             raise ValueError(f'host step "{name}": in the region "{self._open[-1].name}"')
         made = [self._slot("dynamic", name, shape, dtype) for shape, dtype in outputs]
-        self._steps.append(HostStep(function, tuple(inputs), tuple(made), name, origin, with_store))
+        self._steps.append(
+            HostStep(function, tuple(inputs), tuple(made), name, origin, with_store, with_sizes)
+        )
         return made
 
     def check(
-        self, inputs: Sequence[Slot], blame: Callable[..., Any], *, name: str = "", origin: Any = None
+        self,
+        inputs: Sequence[Slot],
+        blame: Callable[..., Any],
+        *,
+        name: str = "",
+        origin: Any = None,
+        with_sizes: bool = False,
     ) -> Slot:
         """A word (i64) for one launch to set where one of `inputs` is not as it must be.
 
@@ -626,7 +653,7 @@ class PlanBuilder:
         if any(slot.terms for slot in inputs):
             raise ValueError(f'check "{name}": an operand moves')
         status = self._slot("status", name, (1,), np.int64)
-        self._refusals.append(Refusal(status, tuple(inputs), blame, name, origin))
+        self._refusals.append(Refusal(status, tuple(inputs), blame, name, origin, with_sizes))
         return status
 
     def assign(self, variable: Slot, value: Slot) -> None:
@@ -651,8 +678,12 @@ class PlanBuilder:
     # building
 
     def build(self) -> Plan:
-        """Decides what runs when and where everything lives, and compiles the kernels."""
-        return _Build(self).plan()
+        """Decides what runs when and where everything lives, and compiles the kernels; all sizes are plain numbers."""
+        return self.template().plan()
+
+    def template(self) -> PlanTemplate:
+        """Decides and compiles as `build` does, all but what depends on the values of symbolic numbers."""
+        return _Build(self).template()
 
     def _part(self, steps: Sequence[int], made: Sequence[Slot]) -> Plan:
         """A plan of some of the steps that hands out what they make."""
@@ -662,11 +693,11 @@ class PlanBuilder:
         part._fetches = list(made)
         part._aligned = True
         touched = {ref.slot.root for step in part._steps for ref in _refs(step)}
-        part._constants = {s.index: self._constants[s.index] for s in touched if s.kind == "constant"}
+        part._constants = {s.index: self._constants[s.index] for s in touched if s.index in self._constants}
         part._variables = {s.key: self._variables[s.key] for s in touched if s.kind == "variable"}
         part._variable_reads = dict.fromkeys(part._variables, True)
         part._logical = self._logical
-        return _Build(part, whole=False).plan()
+        return _Build(part, whole=False).template().plan()
 
     def _signature(
         self, steps: Sequence[int], made: Sequence[Slot], addresses: Mapping[int, int]
@@ -784,6 +815,18 @@ def _native(slot: Slot) -> bool:
     return slot.shape is not None and not slot.dtype.hasobject
 
 
+def _is_open(step: Launch) -> bool:
+    """Whether a launch depends on symbolic numbers."""
+    for arg in step.args:
+        if isinstance(arg, Ref):
+            slot = arg.slot
+            if type(arg.offset) is Symbolic or type(slot.nbytes) is Symbolic or type(slot.offset) is Symbolic:
+                return True
+        elif type(arg) is Symbolic:
+            return True
+    return False
+
+
 def _refs(step: Step) -> list[Ref]:
     return [arg for arg in step.args if isinstance(arg, Ref)] if isinstance(step, Launch) else []
 
@@ -804,9 +847,6 @@ class _Build:
         self.outputs: list[_Output] = []
         self.output_slots: list[Slot] = []  # one per array made before the run
         self.commits: list[tuple[Hashable, Slot]] = []
-        self.status_words: list[
-            tuple[int, int]
-        ] = []  # words of the table that hold the address of a check's word
         self.head: list[Step] = []
         self.tail: list[Step] = []
 
@@ -820,7 +860,7 @@ class _Build:
         args = (Ref(target, "w"), Ref(source, "r"), source.nbytes)
         return Launch(COPY, args, f"copy {source.name}", origin, True, 0.0, 2 * source.nbytes)
 
-    def plan(self) -> Plan:
+    def template(self) -> PlanTemplate:
         self.own = self.builder._steps
         if self.whole:
             self.hoist()
@@ -829,9 +869,8 @@ class _Build:
         self.place_assigns(pinned)
         steps = self.steps = [*self.head, *self.own, *self.tail]
         self.lives()
-        merged = self.merge_in_place()
-        layout = self.place_arena(merged)
-        return self.assemble(steps, layout)
+        self.place_arena(self.merge_in_place())
+        return PlanTemplate(self, steps)
 
     # What need not run every time.
 
@@ -877,16 +916,17 @@ class _Build:
         read = {ref.slot.root.index for ref in refs if ref.access != "w"}
         written = {ref.slot.root for ref in refs if ref.access != "r"}
         taken = sum({ref.slot.root: ref.slot.nbytes for ref in refs if ref.access == "r"}.values())
-        # Not so: operands that are checked in the run, such as would not fit, and what a region decides about.
+        # Not so: operands that are checked in the run, such as would not fit, what a region decides about, and what is
+        # another thing for other sizes.
         movable = (
             movable
             and read.isdisjoint(looked_at)
             and all(slot.kind == "buffer" for slot in written)
+            and not _is_open(step)
             and sum(slot.nbytes for slot in written) <= _KEPT_GROWTH * taken + _KEPT_BYTES
         )
-        return Use(
-            frozenset(read), frozenset(slot.index for slot in written), movable, max(100.0, step.nanoseconds)
-        )
+        cost = max(100.0, step.nanoseconds) if movable else 100.0
+        return Use(frozenset(read), frozenset(slot.index for slot in written), movable, cost)
 
     def part(self, group: Group, addresses: Mapping[int, int]) -> None:
         made = tuple(self.slots[index] for index in group.kept)
@@ -1092,133 +1132,104 @@ class _Build:
         self.last = last
         return into
 
-    def place_arena(self, merged: dict[int, int]) -> Layout:
-        wanted: list[int] = []
-        requests: list[Request] = []
+    def place_arena(self, merged: dict[int, int]) -> None:
+        """Notes how much of the arena is wanted when; where it lies depends on the sizes."""
+        self.requests: list[Request] = []
         for index, life in self.life.items():
             slot = self.slots[index]
             if slot.kind == "buffer" and index not in self.homes and index not in merged:
-                wanted.append(index)
-                requests.append(Request(slot.nbytes, life.first, self.last[index]))
-        layout = plan_arena(requests)
-        for index, offset in zip(wanted, layout.offsets, strict=True):
-            self.homes[index] = _Home("arena", offset)
+                self.homes[index] = _Home("arena", len(self.requests))
+                self.requests.append(Request(slot.nbytes, life.first, self.last[index]))
         for index, base in merged.items():
             self.homes[index] = self.homes[base]
-        return layout
-
-    # Table
 
     def home(self, slot: Slot) -> _Home:
         root = slot.root
         if root.kind == "constant":
             return _Home("constant", root.index)
         if root.kind == "status":
-            return _Home("status", self.words[root.index])
+            return _Home("status", root.index)
         if root.kind in ("feed", "variable", "dynamic"):
             return _Home("slot", root.index)
         return self.homes[root.index]
 
-    def assemble(self, steps: list[Step], layout: Layout) -> Plan:
-        records = [step for step in steps if not isinstance(step, HostStep)]
-        launches = tuple(step for step in records if isinstance(step, Launch))
-        kernels = iter(self.builder.runtime.addresses([step.kernel for step in launches]))
-        ordered, shared = self.segments(steps)
-        looks = self.looks(steps)
-        barriers = self.barriers(steps, shared)
-        # The words of a run: the records, the arguments of launches, what marks say, each thread's own arguments and
-        # counters where there are loops, and at the end the words of the checks, which threads of one run share.
-        table = _Table(self, RECORD_WORDS * len(records))
-        first_word = []
-        for step in records:
-            first_word.append(table.end)
-            if isinstance(step, Launch):
-                for arg in step.args:
-                    table.argument(arg)
-        threads = _Threads(records, first_word, self.builder.runtime.threads) if self.places else None
-        if threads is not None:
-            for number, step in enumerate(records):
-                if isinstance(step, Mark):
-                    first_word[number] = table.end
-                    threads.mark(table, step, number)
-            threads.place(table)
-        status = table.end
-        for number, step in enumerate(records):
-            code = next(kernels) if isinstance(step, Launch) else _steering(step, self.places)
-            after = int(barriers[number])
-            if number in looks:
-                after = (status + looks[number]) * 8
-                table.relative.append(RECORD_WORDS * number + 3)
-            table.relative.append(RECORD_WORDS * number + 1)
-            at = first_word[number] * 8
-            table.records += (code, at, int(isinstance(step, Launch) and shared[number]), after)
-        table.words += [0] * self.word_count
-        return Plan(self, ordered, launches, tuple(records), layout, table.finished(status), table)
 
-    def segments(self, steps: list[Step]) -> tuple[list[Segment | HostStep], list[bool]]:
-        """Runs of launches become one segment each. Also says which launches, and marks, are shared among threads."""
-        threads = self.builder.runtime.threads
-        parallel: list[bool] = []
-        ordered: list[Segment | HostStep] = []
+class PlanTemplate:
+    """What the plans of one program for different sizes have in common: all but the values of symbolic numbers.
+
+    Kernels are compiled, steps are in order, and it is decided which memory is whose. `plan` evaluates what is left:
+    places in the arena, the numbers in the table, what is worth sharing among threads, and where these wait.
+    """
+
+    def __init__(self, build: _Build, steps: Sequence[Step]) -> None:
+        self.build = build
+        self.runtime = build.builder.runtime
+        self.steps = list(steps)
+        self.records = tuple(step for step in steps if not isinstance(step, HostStep))
+        self.launches = tuple(step for step in self.records if isinstance(step, Launch))
+        self.slots = tuple(build.slots)
+        self.outline = self._outline(steps)
+        self.looks = self._looks(steps)
+        self.table = self._laid_out()
+        self.touched = [_touched(build, step) for step in steps]
+
+    def plan(self, at: Evaluation | None = None) -> Plan:
+        """Returns the plan for the sizes of an evaluation; without one there is no symbolic number."""
+        return Plan(self, _FIXED if at is None else at)
+
+    # What does not depend on sizes.
+
+    def _outline(self, steps: Sequence[Step]) -> list[tuple[int, int, bool] | HostStep]:
+        """Runs of records, as first, count and whether a host step follows, and the host steps between them."""
+        build = self.build
         last_use: dict[int, int] = {}
+        native_use: dict[int, int] = {}
         for at, step in enumerate(steps):
             if isinstance(step, HostStep):
                 for slot in (*step.inputs, *step.outputs):
                     last_use[slot.root.index] = at
-        keep = {slot.root.index for slot in self.builder._fetches}
-        keep |= {output.number for output in self.outputs if output.kind == "value"}
-        keep |= {value.root.index for _, value in self.commits}
-        keep |= {slot.root.index for refusal in self.builder._refusals for slot in refusal.inputs}
-        group: list[Launch | Mark] = []
-        weights: list[int] = []
-
-        def close(park: bool) -> None:
-            if not group:
-                return
-            worth = total = 0.0
-            endless = False
-            shared = []
-            for step, weight in zip(group, weights, strict=True):
-                if isinstance(step, Mark):
-                    endless |= step.region.kind == "loop" and step.region.most is None
-                    shared.append(True)
-                    continue
-                shared.append(threads > 1 and step.parallel and step.nanoseconds >= _PARALLEL_LAUNCH_NS)
-                total += weight * step.nanoseconds
-                worth += weight * step.nanoseconds * shared[-1]
-            team = worth >= _TEAM_NS and threads > 1
-            release = total >= _RELEASE_NS or endless
-            ordered.append(Segment(len(parallel), len(group), team, release, park))
-            parallel.extend(share and team for share in shared)
-            group.clear()
-            weights.clear()
-
-        native_use: dict[int, int] = {}
-        for at, step in enumerate(steps):
-            if isinstance(step, Launch):
-                for arg in step.args:
-                    if isinstance(arg, Ref) and arg.slot.kind == "dynamic":
-                        native_use[arg.slot.root.index] = at
+            for ref in _refs(step):
+                if ref.slot.kind == "dynamic":
+                    native_use[ref.slot.root.index] = at
+        keep = {slot.root.index for slot in build.builder._fetches}
+        keep |= {output.number for output in build.outputs if output.kind == "value"}
+        keep |= {value.root.index for _, value in build.commits}
+        keep |= {slot.root.index for refusal in build.builder._refusals for slot in refusal.inputs}
         dying: dict[int, list[int]] = {}
         for index, at in last_use.items():
-            if self.slots[index].kind == "dynamic" and index not in keep and native_use.get(index, -1) <= at:
+            if build.slots[index].kind == "dynamic" and index not in keep and native_use.get(index, -1) <= at:
                 dying.setdefault(at, []).append(index)
+        outline: list[tuple[int, int, bool] | HostStep] = []
+        first = count = 0
+        # Of each record that is a launch: bytes, operations, whether it may be shared, and how often it is done.
+        self.weights: list[tuple[Any, Any, bool, int] | None] = []
+        self.endless: set[int] = set()  # the marks of loops of which nobody knows how often they turn
         for at, step in enumerate(steps):
-            if not isinstance(step, HostStep):
-                group.append(step)
-                weights.append(math.prod(region.turns for region in _loops(self.inner[at])))
+            if isinstance(step, HostStep):
+                if count:
+                    outline.append((first, count, True))
+                    first, count = first + count, 0
+                outline.append(replace(step, frees=tuple(dying.get(at, ()))))
                 continue
-            close(park=True)
-            ordered.append(replace(step, frees=tuple(dying.get(at, ()))))
-        close(park=False)
-        return ordered, parallel
+            count += 1
+            if isinstance(step, Mark):
+                if step.region.kind == "loop" and step.region.most is None:
+                    self.endless.add(len(self.weights))
+                self.weights.append(None)
+                continue
+            turns = math.prod(region.turns for region in _loops(build.inner[at]))
+            self.weights.append((step.bytes, step.flops, step.parallel, turns))
+        if count:
+            outline.append((first, count, False))
+        return outline
 
-    def looks(self, steps: list[Step]) -> dict[int, int]:
+    def _looks(self, steps: Sequence[Step]) -> dict[int, int]:
         """After which launches the threads look at the word of the checks so far, and leave off if it is set.
 
         That is before the next launch that writes a variable, at each mark, and so at the end of each turn of a loop.
         Later checks have another word: while one thread looks, another may be ahead.
         """
+        build = self.build
         self.words: dict[int, int] = {}
         self.word_count = 0
         looks: dict[int, int] = {}
@@ -1234,7 +1245,7 @@ class _Build:
             if waiting and (
                 isinstance(step, Mark)
                 or any(
-                    ref.access != "r" and ref.slot.kind != "status" and self.home(ref.slot).place == "slot"
+                    ref.access != "r" and ref.slot.kind != "status" and build.home(ref.slot).place == "slot"
                     for ref in refs
                 )
             ):
@@ -1248,26 +1259,90 @@ class _Build:
         self.word_count += waiting
         return looks
 
-    def barriers(self, steps: list[Step], shared: list[bool]) -> list[bool]:
+    def _laid_out(self) -> _Table:
+        """The words of a run: the records, the arguments of launches, what marks say, each thread's own arguments and
+        counters where there are loops, and at the end the words of the checks, which threads of one run share."""
+        records, places = self.records, self.build.places
+        kernels = iter(self.runtime.addresses([step.kernel for step in self.launches]))
+        table = _Table(self, RECORD_WORDS * len(records))
+        first_word = []
+        for step in records:
+            first_word.append(table.end)
+            if isinstance(step, Launch):
+                for arg in step.args:
+                    table.argument(arg)
+        threads = _Threads(records, first_word, self.runtime.threads) if places else None
+        if threads is not None:
+            for number, step in enumerate(records):
+                if isinstance(step, Mark):
+                    first_word[number] = table.end
+                    threads.mark(table, step, number)
+            threads.place(table)
+        status = table.end
+        for number, step in enumerate(records):
+            code = next(kernels) if isinstance(step, Launch) else _steering(step, places)
+            after = 0
+            if number in self.looks:
+                after = (status + self.looks[number]) * 8
+                table.relative.append(RECORD_WORDS * number + 3)
+            table.relative.append(RECORD_WORDS * number + 1)
+            table.records += (code, first_word[number] * 8, 0, after)
+        table.words += [0] * self.word_count
+        table.finish(status)
+        return table
+
+    # What does.
+
+    def segments(self, at: Evaluation) -> tuple[list[Segment | HostStep], list[bool]]:
+        """The steps, and which launches, and marks, are shared among threads."""
+        threads = self.runtime.threads
+        parallel: list[bool] = []
+        ordered: list[Segment | HostStep] = []
+        for step in self.outline:
+            if isinstance(step, HostStep):
+                ordered.append(replace(step, function=step.function(at)) if step.with_sizes else step)
+                continue
+            first, count, park = step
+            worth = total = 0.0
+            shared = []
+            for weight in self.weights[first : first + count]:
+                if weight is None:
+                    shared.append(True)
+                    continue
+                size, flops, may, turns = weight
+                cost = max(at(size) / _BYTES_PER_NS, at(flops) / _FLOPS_PER_NS)
+                shared.append(threads > 1 and may and cost >= _PARALLEL_LAUNCH_NS)
+                total += turns * cost
+                worth += turns * cost * shared[-1]
+            team = worth >= _TEAM_NS and threads > 1
+            endless = any(first <= number < first + count for number in self.endless)
+            ordered.append(Segment(first, count, team, total >= _RELEASE_NS or endless, park))
+            parallel.extend(share and team for share in shared)
+        return ordered, parallel
+
+    def barriers(self, at: Evaluation, layout: Layout, shared: list[bool]) -> list[bool]:
         """Where all threads must wait: before a launch that touches what another thread may still touch."""
         if not any(shared):
             return [False] * len(shared)
-        return _Barriers(self, steps, shared).after
+        return _Barriers(self, at, layout, shared).after
 
 
 class _Table:
-    """The words that a plan's runs begin with, while they are laid out; numbered from the first record on."""
+    """The words that a plan's runs begin with, numbered from the first record on: those that all plans of a template
+    share, and where the others go."""
 
-    def __init__(self, build: _Build, base: int) -> None:
-        self.build = build
+    def __init__(self, template: PlanTemplate, base: int) -> None:
+        self.template = template
         self.base = base
         self.records: list[int] = []
-        self.words: list[int] = []
-        self.arena: list[int] = []  # words that count from the arena's address
+        self.words: list[Any] = []
+        self.arena: list[tuple[int, int, Any]] = []  # words that are addresses there: which request, how many bytes in
+        self.derived: list[tuple[int, int, Any]] = []  # words that are addresses in a constant that sizes decide
         self.relative: list[int] = []  # words that count from the table's address
-        self.patches: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        self.patches: dict[tuple[str, int], list[tuple[int, Any]]] = {}
         self.scalars: dict[bytes, int] = {}
         self.scalar_words: list[tuple[int, int]] = []
+        self.status_words: list[tuple[int, int]] = []  # words that hold the address of a check's word
 
     @property
     def end(self) -> int:
@@ -1287,21 +1362,20 @@ class _Table:
         """Adds an argument of a launch."""
         at = self.end
         if isinstance(arg, Ref):
-            build = self.build
+            build = self.template.build
             home, skip = build.home(arg.slot), arg.slot.offset + arg.offset
-            if home.place == "constant":
-                address = build.constants[home.number].__array_interface__["data"][0]
-                self.words.append(address + skip)
+            self.words.append(0)
+            if home.place == "constant" and home.number in build.constants:
+                self.words[-1] = build.constants[home.number].__array_interface__["data"][0] + skip
+            elif home.place == "constant":
+                self.derived.append((at, home.number, skip))
             elif home.place == "arena":
-                self.arena.append(at)
-                self.words.append(home.number + skip)
+                self.arena.append((at, home.number, skip))
             elif home.place == "status":
                 self.relative.append(at)
-                build.status_words.append((at, home.number))
-                self.words.append(0)
+                self.status_words.append((at, self.template.words[home.number]))
             else:
                 self.patches.setdefault((home.place, home.number), []).append((at, skip))
-                self.words.append(0)
         elif isinstance(arg, Count):
             self.words.append(arg.start)
         elif isinstance(arg, np.generic):
@@ -1310,20 +1384,51 @@ class _Table:
             self.scalar_words.append((at, place))
             self.words.append(0)
         else:
-            self.words.append(int(arg))
+            self.words.append(arg)
 
-    def finished(self, status: int) -> Array:
-        """The words as an array; `status`: where the words of the checks begin."""
+    def finish(self, status: int) -> None:
+        """Puts the words into arrays; `status`: where the words of the checks begin."""
         self.pool = aligned_empty(max(1, 16 * len(self.scalars)))
         for bits, place in self.scalars.items():
             self.pool[place : place + len(bits)] = np.frombuffer(bits, np.uint8)
-        template = np.array(self.records + self.words, np.int64)
+        self.numbers = [(self.base + at, n) for at, n in enumerate(self.words) if type(n) is Symbolic]
+        plain = [0 if type(n) is Symbolic else n for n in self.words]
+        self.fixed = np.array(self.records + plain, np.int64)
         address = self.pool.__array_interface__["data"][0]
         for at, place in self.scalar_words:
-            template[at] = address + place
-        for at, number in self.build.status_words:
-            template[at] = 8 * (status + number)
-        return template
+            self.fixed[at] = address + place
+        for at, number in self.status_words:
+            self.fixed[at] = 8 * (status + number)
+        self.arena_words = np.array([at for at, _, _ in self.arena], np.int64)
+        self.relative_words = np.array(self.relative, np.int64)
+        self.fixed_patches: dict[tuple[str, int], Array] = {}
+        self.open_patches: dict[tuple[str, int], list[tuple[int, Any]]] = {}
+        for key, rows in self.patches.items():
+            if any(type(skip) is Symbolic for _, skip in rows):
+                self.open_patches[key] = rows
+            else:
+                self.fixed_patches[key] = np.array(rows, np.int64).reshape(-1, 2)
+
+    def at(self, sizes: Evaluation, layout: Layout, constants: Mapping[int, Array]) -> Array:
+        """The words for certain sizes, places in the arena and constants."""
+        words = self.fixed.copy()
+        for at, number in self.numbers:
+            words[at] = sizes(number)
+        offsets = layout.offsets
+        for at, request, skip in self.arena:
+            words[at] = offsets[request] + sizes(skip)
+        for at, index, skip in self.derived:
+            words[at] = constants[index].__array_interface__["data"][0] + sizes(skip)
+        return words
+
+    def patches_at(self, sizes: Evaluation) -> dict[tuple[str, int], Array]:
+        """Which words take the address of what, for certain sizes."""
+        if not self.open_patches:
+            return self.fixed_patches
+        found = dict(self.fixed_patches)
+        for key, rows in self.open_patches.items():
+            found[key] = np.array([(at, sizes(skip)) for at, skip in rows], np.int64)
+        return found
 
 
 class _Threads:
@@ -1488,14 +1593,17 @@ class _Access(NamedTuple):
 
 
 class _Barriers:
-    """One run of `_Build.barriers`: after which records threads wait for each other.
+    """One run of `PlanTemplate.barriers`: after which records threads wait for each other.
 
     Each way through the regions is gone, and each loop twice: what is still open after a turn is so in the next one.
     """
 
-    def __init__(self, build: _Build, steps: list[Step], shared: list[bool]) -> None:
-        self.build = build
-        self.steps = steps
+    def __init__(self, template: PlanTemplate, at: Evaluation, layout: Layout, shared: list[bool]) -> None:
+        self.template = template
+        self.build = template.build
+        self.at = at
+        self.layout = layout
+        steps = self.steps = template.steps
         self.shared = shared
         self.after = [False] * len(shared)
         # Of each step: how many records come before it.
@@ -1545,24 +1653,18 @@ class _Barriers:
         begins = [*cases, *tree.marks.get("otherwise", ())]
         ends: dict[_Access, None] = {}
         # What decides is looked at before the first branch: there is no other place that all of them come by.
-        opened = self.touch(begins[0], opened, [ref for at in cases for ref in self.looked_at(at)])
+        opened = self.touch(begins[0], opened, [one for at in cases for one in self.template.touched[at]])
         for begin, stop in zip(begins, [*begins[1:], join], strict=True):
             ends |= self.walk(begin + 1, stop, opened)
         if "otherwise" not in tree.marks:
             ends |= opened
         return join, ends
 
-    def looked_at(self, at: int) -> list[Ref]:
-        step = self.steps[at]
-        if isinstance(step, Mark):
-            return [] if step.slot is None else [Ref(step.slot)]
-        return _refs(step)
-
     def touch(
-        self, at: int, opened: dict[_Access, None], refs: Sequence[Ref] | None = None
+        self, at: int, opened: dict[_Access, None], touched: Sequence[_Touched] | None = None
     ) -> dict[_Access, None]:
         number = self.number[at]
-        mine = self.accesses(self.looked_at(at) if refs is None else refs, self.shared[number])
+        mine = self.accesses(self.template.touched[at] if touched is None else touched, self.shared[number])
         if not mine:
             return opened
         if number and (
@@ -1574,30 +1676,51 @@ class _Barriers:
             opened = {}
         return {**opened, **dict.fromkeys(mine)}
 
-    def accesses(self, refs: Sequence[Ref], shared: bool) -> list[_Access]:
-        build = self.build
+    def accesses(self, touched: Sequence[_Touched], shared: bool) -> list[_Access]:
+        sizes, offsets = self.at, self.layout.offsets
         mine = []
-        for ref in refs:
-            slot = ref.slot
-            if slot.root.kind in ("constant", "status") or slot.root.index in build.lasting:
-                continue
-            home = build.home(slot)
-            start, nbytes = (0, slot.root.nbytes) if slot.terms else (slot.offset, slot.nbytes)
-            start += home.number if home.place == "arena" else 0
-            memory = (home.place, 0 if home.place == "arena" else home.number)
-            apart = all(not term.step or abs(term.step) >= slot.nbytes for term in slot.terms)
-            share = (
-                (ref.share, ref.offset, slot.offset, slot.nbytes, slot.terms)
-                if slot.terms
-                else (ref.share, ref.offset)
-            )
-            mine.append(
-                _Access(
-                    memory, start, start + nbytes, ref.access != "r", shared,
-                    None if ref.share is None or not apart else share,
-                )
-            )  # fmt: skip
+        for place, number, start, nbytes, writes, share in touched:
+            first = sizes(start)
+            if place == "arena":
+                first, number = first + offsets[number], 0
+            mine.append(_Access((place, number), first, first + sizes(nbytes), writes, shared, share))
         return mine
+
+
+class _Touched(NamedTuple):
+    """What a step touches, as far as that does not depend on sizes: where it lies, and as symbolic numbers its first
+    byte there and how many they are; whether it writes, and how threads share it."""
+
+    place: str
+    number: int
+    start: Any
+    nbytes: Any
+    writes: bool
+    share: Hashable
+
+
+def _touched(build: _Build, step: Step) -> list[_Touched]:
+    """What a step touches that others may touch in the same run."""
+    found = []
+    refs = [Ref(step.slot)] if isinstance(step, Mark) and step.slot is not None else _refs(step)
+    for ref in refs:
+        slot = ref.slot
+        if slot.root.kind in ("constant", "status") or slot.root.index in build.lasting:
+            continue
+        home = build.home(slot)
+        start, nbytes = (0, slot.root.nbytes) if slot.terms else (slot.offset, slot.nbytes)
+        apart = all(not term.step or abs(term.step) >= slot.nbytes for term in slot.terms)
+        share = (
+            (ref.share, ref.offset, slot.offset, slot.nbytes, slot.terms)
+            if slot.terms
+            else (ref.share, ref.offset)
+        )
+        known = None if ref.share is None or not apart else share
+        found.append(_Touched(home.place, home.number, start, nbytes, ref.access != "r", known))
+    return found
+
+
+_FIXED = Sizes().evaluation(())
 
 
 def _allows(step: Launch, new: Slot, old: Slot) -> bool:
@@ -1664,32 +1787,41 @@ class Plan:
     """An immutable program over numbered slots; see `PlanBuilder`. Any number of threads may run it at
     once."""
 
-    def __init__(
-        self,
-        build: _Build,
-        steps: list[Segment | HostStep],
-        launches: tuple[Launch, ...],
-        records: tuple[Launch | Mark, ...],
-        layout: Layout,
-        template: Array,
-        table: _Table,
-    ) -> None:
+    def __init__(self, template: PlanTemplate, at: Evaluation) -> None:
+        build = template.build
         builder = build.builder
         self.name = builder.name
+        self._template = template
+        self._at = at
+        self._present: dict[int, Slot] = {}  # slots with the sizes that are theirs in this plan
+        steps, shared = template.segments(at)
         self.steps = tuple(steps)
-        self.launches = launches
-        self.records = records
-        self.layout = layout
-        self.slots = tuple(build.slots)
-        self.feeds = tuple(builder._feeds)
+        self.layout = plan_arena([Request(at(size), first, last) for size, first, last in build.requests])
+        self.constants = dict(build.constants)
+        for index, derived in builder._derived.items():
+            array = aligned_empty(derived.shape, derived.hint.dtype)
+            array[...] = derived.make(at)
+            array.flags.writeable = False
+            self.constants[index] = array
+        table = template.table
+        words = self._words = table.at(at, self.layout, self.constants)
+        records = words[: RECORD_WORDS * len(shared)].reshape(-1, RECORD_WORDS)
+        records[:, 2] = [
+            share and isinstance(record, Launch)
+            for share, record in zip(shared, template.records, strict=True)
+        ]
+        for number, barrier in enumerate(template.barriers(at, self.layout, shared)):
+            if barrier and number not in template.looks:
+                records[number, 3] = 1
+        self._patches = table.patches_at(at)
+        self.feeds = tuple(map(self._slot, builder._feeds))
         self.outputs = tuple(build.outputs)
-        self.constants = build.constants
         written = set(builder._assigns)
         direct = {key for key, _ in build.commits}
         self.variables = tuple(
             VariableSpec(
                 key=key,
-                shape=builder._logical[key][0],
+                shape=at.shape(builder._logical[key][0]),
                 dtype=slot.dtype,
                 reads=builder._variable_reads[key],
                 writes=slot.index in written,
@@ -1698,34 +1830,28 @@ class Plan:
             for key, slot in builder._variables.items()
             if (builder._variable_reads[key] or key not in direct) and key not in build.unused
         )  # fmt: skip
-        self._variable_slots = tuple(builder._variables[spec.key] for spec in self.variables)
+        self._variable_slots = tuple(self._slot(builder._variables[spec.key]) for spec in self.variables)
         self.kept = tuple(build.kept)
         self.done = tuple(build.done)
         self._written = tuple(spec for spec in self.variables if spec.writes and spec.key not in direct)
         self._commits = tuple((key, slot.index) for key, slot in build.commits)
         self._runtime = builder.runtime
-        self._template = template
-        self._scalars = table.pool
-        self._arena_words = np.array(table.arena, np.int64)
-        self._table_words = np.array(table.relative, np.int64)
-        self._patches = {key: np.array(rows, np.int64).reshape(-1, 2) for key, rows in table.patches.items()}
-        self._refusals = tuple((refusal, build.words[refusal.status.index]) for refusal in builder._refusals)
-        self._unset = bytes(8 * build.word_count)  # what the words of the checks are when all is well
-        self._output_specs = tuple((slot.shape or (), slot.dtype) for slot in build.output_slots)
+        self._refusals = tuple(
+            (
+                replace(refusal, blame=refusal.blame(at)) if refusal.with_sizes else refusal,
+                template.words[refusal.status.index],
+            )
+            for refusal in builder._refusals
+        )
+        self._unset = bytes(8 * template.word_count)  # what the words of the checks are when all is well
+        output_slots = [self._slot(slot) for slot in build.output_slots]
+        self._output_specs = tuple((slot.shape or (), slot.dtype) for slot in output_slots)
         least = 0 if builder._aligned else _ALIGNED_OUTPUT
         self._makers = tuple(
             (np.empty if slot.nbytes < least else aligned_empty, slot.shape or (), slot.dtype)
-            for slot in build.output_slots
+            for slot in output_slots
         )
         self._native = len(steps) <= 1 and not any(isinstance(step, HostStep) for step in steps)
-        inner, _ = region_tree(records)
-        self._launch_numbers: dict[int, int] = {}
-        turns: list[int] = []
-        for number, (record, tree) in enumerate(zip(records, inner, strict=True)):
-            if isinstance(record, Launch):
-                self._launch_numbers[number] = len(turns)
-                turns.append(math.prod(1 if loop.most is None else loop.most for loop in _loops(tree)))
-        self._turns = tuple(turns)
         self._plain = (
             self._native and all(output.kind == "array" for output in self.outputs) and not self._commits
         )
@@ -1736,7 +1862,7 @@ class Plan:
         self._host_slots = {
             step: (
                 tuple(slot.index for slot in step.inputs),
-                tuple((slot.index, slot, slot.index not in self._views) for slot in step.outputs),
+                tuple((slot.index, self._slot(slot), slot.index not in self._views) for slot in step.outputs),
             )
             for step in steps
             if isinstance(step, HostStep)
@@ -1752,6 +1878,65 @@ class Plan:
         held = not any(isinstance(step, Segment) and (step.release or step.team) for step in steps)
         self._short = small and held and self._plain and not (self._stateful or self._unset)
 
+    def _slot(self, slot: Slot) -> Slot:
+        """A slot as it is in this plan."""
+        parent = slot.parent
+        present = self._present.get(slot.index)
+        if present is None:
+            root = None if parent is None else self._slot(parent)
+            present = slot
+            if root is not parent or Symbolic in map(type, (slot.offset, *(slot.shape or ()))):
+                shape, offset = self._at.shape(slot.shape), self._at(slot.offset)
+                present = replace(slot, shape=shape, parent=root, offset=offset)
+            self._present[slot.index] = present
+        return present
+
+    @functools.cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """The slots, by number."""
+        return tuple(map(self._slot, self._template.slots))
+
+    @functools.cached_property
+    def records(self) -> tuple[Launch | Mark, ...]:
+        """The launches, and the marks of regions, in order."""
+        return tuple(
+            [self._launch(r) if isinstance(r, Launch) else r for r in self._template.records]
+        )
+
+    @functools.cached_property
+    def launches(self) -> tuple[Launch, ...]:
+        """The launches in order."""
+        return tuple([record for record in self.records if isinstance(record, Launch)])
+
+    @functools.cached_property
+    def _launch_numbers(self) -> dict[int, int]:
+        """Of each record that is a launch, which one."""
+        launches = (number for number, one in enumerate(self._template.records) if isinstance(one, Launch))
+        return {number: at for at, number in enumerate(launches)}
+
+    @functools.cached_property
+    def _turns(self) -> tuple[int, ...]:
+        """How often each launch is done, as far as that is known."""
+        inner, _ = region_tree(self._template.records)
+        return tuple(
+            [
+                math.prod(1 if loop.most is None else loop.most for loop in _loops(inner[number]))
+                for number in self._launch_numbers
+            ]
+        )
+
+    def _launch(self, launch: Launch) -> Launch:
+        at = self._at
+
+        def present(arg: Arg) -> Arg:
+            if isinstance(arg, Ref):
+                return replace(arg, slot=self._slot(arg.slot), offset=at(arg.offset))
+            return at(arg) if type(arg) is Symbolic else arg
+
+        args = tuple(map(present, launch.args))
+        inplace = tuple((self._slot(new), self._slot(old)) for new, old in launch.inplace)
+        return replace(launch, args=args, bytes=at(launch.bytes), flops=at(launch.flops), inplace=inplace)
+
     def _host_values(self, build: _Build) -> None:
         """What must be in `values` for host steps, fetches and commits: by where its memory is."""
         wanted: dict[int, Slot] = {}
@@ -1759,23 +1944,24 @@ class Plan:
             if isinstance(step, HostStep):
                 wanted.update((slot.index, slot) for slot in step.inputs)
         for _, index in self._commits:
-            wanted[index] = self.slots[index]
+            wanted[index] = build.slots[index]
         for refusal, _ in self._refusals:
             wanted.update((slot.index, slot) for slot in refusal.inputs)
         for output in self.outputs:
             if output.kind == "value":
-                wanted[output.number] = self.slots[output.number]
+                wanted[output.number] = build.slots[output.number]
         self._arena_values: list[tuple[Slot, int]] = []
         self._output_values: list[tuple[Slot, int]] = []
         self._views: dict[int, list[Slot]] = {}
         for slot in wanted.values():
             home = build.home(slot)
+            present = self._slot(slot)
             if home.place == "arena":
-                self._arena_values.append((slot, home.number))
+                self._arena_values.append((present, self.layout.offsets[home.number]))
             elif home.place == "output":
-                self._output_values.append((slot, home.number))
+                self._output_values.append((present, home.number))
             elif slot.index != home.number:
-                self._views.setdefault(home.number, []).append(slot)
+                self._views.setdefault(home.number, []).append(present)
         self._fed_values = tuple(
             (position, slot)
             for position, slot in enumerate(self.feeds)
@@ -1783,7 +1969,7 @@ class Plan:
         )
         transient = [slot.index for _, slot in self._fed_values]
         transient += [slot.index for slot, _ in self._output_values]
-        for slot in self.slots:
+        for slot in build.slots:
             if slot.kind == "dynamic" or (slot.kind == "feed" and slot.parent is not None):
                 transient.append(slot.index)
         self._transient = tuple(transient)
@@ -2095,11 +2281,12 @@ class Plan:
     def _workspace(self, traced: bool = False) -> Workspace:
         runtime = self._runtime
         runtime.watch(self)
-        table = aligned_empty(max(1, len(self._template)), np.int64)
-        table[: len(self._template)] = self._template
-        table[self._table_words] += table.__array_interface__["data"][0]
+        size = len(self._words)
+        table = aligned_empty(max(1, size), np.int64)
+        table[:size] = self._words
+        table[self._template.table.relative_words] += table.__array_interface__["data"][0]
         arena = aligned_empty(self.layout.peak)
-        table[self._arena_words] += arena.__array_interface__["data"][0]
+        table[self._template.table.arena_words] += arena.__array_interface__["data"][0]
         segments: list[SegmentCall | None] = []
         calls: list[tuple[Callable[[], None] | None, HostStep | None]] = []
         for step in self.steps:
@@ -2117,11 +2304,13 @@ class Plan:
             for number, (shape, dtype) in enumerate(self._output_specs)
         ]
         binders = {
-            slot.index: runtime.entry(table, [self._check(slot, "slot", slot.index, False)], [], None)
-            for slot in self.slots
+            slot.index: runtime.entry(
+                table, [self._check(self._slot(slot), "slot", slot.index, False)], [], None
+            )
+            for slot in self._template.slots
             if slot.kind == "dynamic" and slot.parent is None and ("slot", slot.index) in self._patches
         }
-        values: list[Any] = [None] * len(self.slots)
+        values: list[Any] = [None] * len(self._template.slots)
         for slot, offset in self._arena_values:
             values[slot.index] = _view(arena[offset:], slot)
         for index, array in self.constants.items():
@@ -2129,7 +2318,7 @@ class Plan:
             if index in self._views:
                 self._set_views(values, index, array)
         entry = runtime.entry(table, feeds, outputs, only)
-        status = table[len(self._template) - len(self._unset) // 8 : len(self._template)]
+        status = table[size - len(self._unset) // 8 : size]
         workspace = Workspace(table, arena, values, entry, only, segments, calls, binders, status)
         workspace.owners.add(id(_owner(arena)))
         return workspace
@@ -2179,7 +2368,7 @@ class Plan:
         outputs = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._output_specs)
         constants = sum(array.nbytes for array in self.constants.values())
         kept = sum(slot.nbytes for kept in self.kept for slot in kept.slots)
-        return align(self.layout.peak) + outputs + constants + kept + self._template.nbytes
+        return align(self.layout.peak) + outputs + constants + kept + self._words.nbytes
 
     @functools.cached_property
     def costs(self) -> tuple[Cost, ...]:
@@ -2234,14 +2423,14 @@ class Plan:
         for step in self.steps:
             if isinstance(step, HostStep):
                 args = ", ".join(f"%{slot.index}" for slot in step.inputs)
-                made = ", ".join(map(repr, step.outputs))
+                made = ", ".join(repr(self._slot(slot)) for slot in step.outputs)
                 lines.append(f"host {step.name}({args}) -> {made}")
                 continue
             lines.append(f"segment{' team' if step.team else ''}{' nogil' if step.release else ''}")
             depth = 0
             for number in range(step.first, step.first + step.count):
                 record = self.records[number]
-                shared, barrier = self._template[
+                shared, barrier = self._words[
                     RECORD_WORDS * number + 2 : RECORD_WORDS * number + 4
                 ].tolist()
                 if isinstance(record, Mark):

@@ -26,6 +26,7 @@ from graphflow.graph import Operation, Tensor
 from graphflow.opdef import InferContext, OpDef, describe, get_op, op, run_infer
 from graphflow.records import dataclass, field
 from graphflow.shapes import UNKNOWN, TensorShape
+from graphflow.symbolic import Derived, Evaluation
 
 if TYPE_CHECKING:
     import networkx
@@ -111,8 +112,25 @@ class Value:
 
     @property
     def constant(self) -> np.ndarray[Any, Any] | None:
-        """The value of a Const, else None."""
-        return self.node.attrs["value"] if self.node.op_def.name == "Const" else None
+        """The value of a Const, else None.
+
+        Of one that open sizes decide: the symbolic elements, or the present ones, which they must stay then.
+        """
+        if self.node.op_def.name != "Const":
+            return None
+        value = self.node.attrs["value"]
+        return value.known if type(value) is Derived else value
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether this is a Const's."""
+        return self.node.op_def.name == "Const"
+
+    @property
+    def derived(self) -> Derived | None:
+        """The value of a Const that open sizes decide, else None."""
+        value = self.node.attrs.get("value") if self.node.op_def.name == "Const" else None
+        return value if type(value) is Derived else None
 
     def __repr__(self) -> str:
         return f"<Value {self.node.name}:{self.index} {self.type}>"
@@ -185,8 +203,21 @@ class Node:
         """The op type."""
         return self.op_def.name
 
+    def at(self, sizes: Evaluation) -> Node:
+        """Returns the node with its sizes as they are for certain open sizes."""
+        types = tuple(
+            [TensorType(kind.dtype, _shape_at(kind.shape, sizes), kind.static_shape) for kind in self.types]
+        )
+        return Node(
+            self.op_def, self.inputs, self.attrs, self.controls, types, self.origin, self.name, self.serial
+        )
+
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.op_def.name}>"
+
+
+def _shape_at(shape: TensorShape, sizes: Evaluation) -> TensorShape:
+    return TensorShape(sizes.shape(shape.as_tuple()))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,7 +556,22 @@ def _frozen(value: Any) -> Any:
         return tuple(_frozen(item) for item in value)
     if isinstance(value, float):
         return ("float", value.hex())
+    if isinstance(value, Derived):
+        return ("derived", value.key)
     return (type(value).__name__, value)
+
+
+def node_key(
+    op_def: OpDef, inputs: Sequence[Value], attrs: dict[str, Any], controls: Sequence[Node]
+) -> Any:
+    """Returns what makes a node equal to another; None where an attribute can't be hashed: it is like no other."""
+    try:
+        parts = tuple((k, _frozen(v)) for k, v in sorted(attrs.items()))
+        key = (op_def.name, tuple((v.node.serial, v.index) for v in inputs), parts, tuple(controls))
+        hash(key)
+        return key
+    except TypeError:
+        return None
 
 
 class ProgramBuilder:
@@ -563,14 +609,10 @@ class ProgramBuilder:
             attrs, types = _fitted(op_def, inputs, attrs)
         # Effects are never shared, except looking at a feed or at a variable's state.
         if not op_def.stateful or op_def is FEED or op_def is VARIABLE or op_def.effects == "writes":
-            try:
-                parts = tuple((k, _frozen(v)) for k, v in sorted(attrs.items()))
-                key = (op_def.name, tuple((v.node.serial, v.index) for v in inputs), parts, controls)
-                found = self._interned.get(key)
-                if found is not None:
-                    return found
-            except TypeError:
-                key = None  # an attribute that can't be hashed: leave the node on its own
+            key = node_key(op_def, inputs, attrs, controls)
+            found = None if key is None else self._interned.get(key)
+            if found is not None:
+                return found
         if types is None:
             types = infer_types(op_def, inputs, attrs)
         node = Node(
@@ -629,11 +671,14 @@ class ProgramBuilder:
 
     def constant(self, value: Any, specialized: bool = False) -> Value:
         """Returns a Const with this array; `specialized` says that it holds for these feed sizes only."""
-        array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
-        if array.flags.writeable:
-            array = array.copy()
-            array.flags.writeable = False
-        attrs: dict[str, Any] = {"dtype": dtypes.as_dtype(array.dtype), "value": array}
+        if type(value) is Derived:
+            attrs: dict[str, Any] = {"dtype": dtypes.as_dtype(value.hint.dtype), "value": value}
+        else:
+            array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
+            if array.flags.writeable:
+                array = array.copy()
+                array.flags.writeable = False
+            attrs = {"dtype": dtypes.as_dtype(array.dtype), "value": array}
         if specialized:
             attrs[SPECIALIZED] = True
         return self.node(get_op("Const"), (), attrs).outputs[0]
@@ -681,7 +726,7 @@ def _shape_of(value: Any) -> TensorShape:
 
 def _static_constant_of(view: Any) -> np.ndarray[Any, Any] | None:
     value: Value = view.value
-    return None if value.node.attrs.get(SPECIALIZED) else value.constant
+    return None if SPECIALIZED in value.node.attrs else value.constant
 
 
 def _static_shape_of(view: Any) -> TensorShape:
@@ -701,7 +746,7 @@ def _as_shape(
     if constant is not None:
         if constant.ndim != 1:
             return UNKNOWN
-        return TensorShape([None if d < 0 else int(d) for d in constant])
+        return TensorShape([None if d < 0 else d for d in constant])
     rule = value.node.op_def.shape_rule
     if rule is not None:
         node = value.node

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphflow.errors import ShapeError
+from graphflow.symbolic import Symbolic
 
 
 class Dimension:
@@ -17,7 +20,7 @@ class Dimension:
         if isinstance(value, Dimension):
             value = value._value
         if value is not None:
-            value = int(value)
+            value = value if type(value) is Symbolic else int(value)
             if value < 0:
                 raise ValueError(f"Dimension {value} must be >= 0")
         self._value: int | None = value
@@ -52,7 +55,7 @@ class Dimension:
 
     def __eq__(self, other: object) -> Any:
         value = other._value if isinstance(other, Dimension) else other
-        if value is not None and not isinstance(value, int):
+        if value is not None and not isinstance(value, int | Symbolic):
             return NotImplemented
         if self._value is None or value is None:
             return None
@@ -131,7 +134,7 @@ def _as_size(value: Any) -> int | None:
         return None
     if isinstance(value, Dimension):
         return value.value
-    size = int(value)
+    size = value if type(value) is Symbolic else int(value)
     if size == -1:
         return None
     if size < 0:
@@ -345,6 +348,12 @@ def as_shape(value: Any) -> TensorShape:
     return value if isinstance(value, TensorShape) else TensorShape(value)
 
 
+def size_array(sizes: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    """Returns sizes as an array of a dtype; as one of objects where some are symbolic."""
+    symbolic = any(type(size) is Symbolic for size in (sizes if isinstance(sizes, list | tuple) else (sizes,)))
+    return np.array(sizes, object if symbolic else dtype)
+
+
 def broadcast_shapes(*shapes: TensorShape) -> TensorShape:
     """Returns the shape that NumPy's broadcasting gives, as far as it is known.
 
@@ -358,11 +367,12 @@ def broadcast_shapes(*shapes: TensorShape) -> TensorShape:
     result: list[int | None] = []
     for axis in range(rank):
         sizes = [d[axis - rank + len(d)] for d in dims if axis - rank + len(d) >= 0]
-        known = {s for s in sizes if s is not None and s != 1}
-        if len(known) > 1:
+        # A symbolic size beside others like it, or ones, is what comes out, be it one or not.
+        known = [s for s in sizes if s is not None and (type(s) is Symbolic or s != 1)]
+        if any(s != known[0] for s in known[1:]):
             raise ShapeError(f"shapes {' and '.join(map(str, shapes))} cannot be broadcast together")
         if known:
-            result.append(known.pop())
+            result.append(next((s for s in known if type(s) is not Symbolic), known[0]))
         else:
             # An unknown size next to ones stays unknown; only ones give one.
             result.append(None if None in sizes else 1)
@@ -372,4 +382,4 @@ def broadcast_shapes(*shapes: TensorShape) -> TensorShape:
 def broadcast_sizes(shapes: Iterable[Sequence[int]]) -> tuple[int, ...]:
     """Returns the sizes that broadcasting known sizes gives."""
     merged = broadcast_shapes(*(TensorShape(shape) for shape in shapes)).as_tuple() or ()
-    return tuple(int(size) for size in merged if size is not None)
+    return tuple(size for size in merged if size is not None)

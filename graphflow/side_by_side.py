@@ -172,7 +172,7 @@ class SideBySide:
             value
             for node in self.program.nodes
             for value in node.outputs
-            if node.op_def is not FEED and node.op_def is not VARIABLE and value.constant is None
+            if node.op_def is not FEED and node.op_def is not VARIABLE and not value.is_constant
         ]
         self.nodes(feeds, before, everything, "")
         kept = materialized(self.program, self.backend)

@@ -88,7 +88,7 @@ def _layout(draw: st.DrawFn, builder: ProgramBuilder, x: Value, dims: Dims) -> V
         return builder.emit(kind, x, _ints(builder, draw(st.integers(0, rank))))
     if kind == "Reshape":
         return builder.emit(
-            kind, x, _ints(builder, [-1, *([d for d in dims[1:]] if draw(st.booleans()) else [])])
+            kind, x, _ints(builder, [-1, *(dims[1:] if draw(st.booleans()) and None not in dims[1:] else [])])
         )
     return builder.emit(
         kind, x, _ints(builder, [2, *[draw(st.integers(1, 3)) if d is None else d for d in dims]])

@@ -69,7 +69,7 @@ def form_of(node: Node, calls: Callable[[Node], bool]) -> Form:
         return Form.HOST
     if op_def.view:
         # A shape that only the run knows may be wrong: the NumPy body looks.
-        return Form.ALIAS if all(value.constant is not None for value in node.inputs[1:]) else Form.HOST
+        return Form.ALIAS if all(value.is_constant for value in node.inputs[1:]) else Form.HOST
     if uniform_number(node) is not None:
         return Form.UNIFORM
     if op_def.scalar is not None:
@@ -84,7 +84,7 @@ def form_of(node: Node, calls: Callable[[Node], bool]) -> Form:
         if axes is None or (op_def.reduction == "mean" and not kind.is_floating):
             return Form.HOST
         return Form.REDUCE
-    if op_def.index is not None and all(value.constant is not None for value in index_constants(node)):
+    if op_def.index is not None and all(value.is_constant for value in index_constants(node)):
         return Form.WINDOW if _reads_runs(node) else Form.READ if _of_one_size(node) else Form.HOST
     if read_of(node) is not None:
         return Form.READ
@@ -107,7 +107,7 @@ def lasting_values(program: Program, forms: Mapping[Node, Form]) -> set[Value]:
             stays = False
         else:
             stays = all(value in lasting for value in node.inputs)
-        lasting.update(value for value in node.outputs if stays or value.constant is not None)
+        lasting.update(value for value in node.outputs if stays or value.is_constant)
     return lasting
 
 
@@ -161,11 +161,8 @@ def uniform_number(node: Node) -> Number | None:
     if len(node.outputs) != 1:
         return None
     if node.op_def.lowering == "fill":
-        constant = node.inputs[1].constant
-        fixed = constant is not None and SPECIALIZED not in node.inputs[1].node.attrs
-        return (
-            constant.reshape(-1)[0].item() if fixed and constant is not None and constant.size == 1 else None
-        )
+        constant = None if SPECIALIZED in node.inputs[1].node.attrs else node.inputs[1].constant
+        return None if constant is None or constant.size != 1 else constant.reshape(-1)[0].item()
     if node.op_def.scalar is None:
         return None
     tried = scalar_of(node)
@@ -214,13 +211,8 @@ def is_cheap(node: Node) -> bool:
 
 
 def _single_integer(value: Value) -> int | None:
-    constant = value.constant
-    if (
-        constant is None
-        or constant.size != 1
-        or constant.dtype.kind not in "iu"
-        or SPECIALIZED in value.node.attrs
-    ):
+    constant = None if SPECIALIZED in value.node.attrs else value.constant
+    if constant is None or constant.size != 1 or constant.dtype.kind not in "iu":
         return None
     return int(constant.reshape(-1)[0])
 

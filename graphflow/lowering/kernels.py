@@ -29,6 +29,7 @@ from graphflow.lowering.sizes import Size, SizeOf, row_major, value_sizes
 from graphflow.lowering.windows import mapped, view_of
 from graphflow.program import SPECIALIZED, Value
 from graphflow.records import dataclass, field
+from graphflow.symbolic import ceil_div, greatest, least
 
 FLAT_TURN = 4096  # elements that one turn of a flat parallel loop does
 _FLOPS_PER_ELEMENT = 8  # of a body that takes no longer than the elements' way through memory
@@ -150,8 +151,8 @@ class _Leaves:
         known = self.fusion.numbers.get(value.node)
         if known is not None:
             return self.b.const(known, value.dtype.name)
-        constant = value.constant
-        if constant is None or constant.size != 1 or SPECIALIZED in value.node.attrs:
+        constant = None if SPECIALIZED in value.node.attrs else value.constant
+        if constant is None or constant.size != 1:
             return None
         return self.b.const(constant.reshape(-1)[0].item(), value.dtype.name)
 
@@ -389,7 +390,7 @@ class _Analysis:
     def flops(self, points: int) -> float:
         """A rough number of operations."""
         weights = sum(12 if e.name in DEAR else 1 for e in self.order if isinstance(e, ir.Op))
-        return float(points * (weights + len(self.folds) + len(self.across)))
+        return points * float(weights + len(self.folds) + len(self.across))
 
 
 # -- loops ------------------------------------------------------------------------------------------------------------
@@ -653,8 +654,8 @@ def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
     points = math.prod(axis.extent.value for axis in axes)
     count = axes[0].extent.value
     flat = len(axes) == 1
-    turn = FLAT_TURN if flat else points // max(count, 1)
-    few = count < 8 and not axes[0].extent.dynamic
+    turn = FLAT_TURN if flat else points // greatest(count, 1)
+    few = not axes[0].extent.dynamic and count < 8
     splits = flat or (few and len(axes) == 2 and axes[1].extent.value >= 4 * FLAT_TURN)
     share = _share_of(body, -(-count // FLAT_TURN) if flat else count, turn)
     loads = {n: kernel.operand(n, share) for n in names if body.leaves[n].value is not None}
@@ -683,8 +684,9 @@ def _elements(body: Body, analysis: _Analysis, name: str) -> Lowered:
             b.store(stores[i], place(at, Size(0)), value, _streams(body.results[i], at, axes))
 
     # Open sizes always get the parallel form, so that a new size needs no new code.
-    work = max(points, analysis.flops(points) / _FLOPS_PER_ELEMENT)
-    parallel = work > FLAT_TURN or any(axis.extent.dynamic for axis in axes)
+    parallel = any(axis.extent.dynamic for axis in axes) or (
+        max(points, analysis.flops(points) / _FLOPS_PER_ELEMENT) > FLAT_TURN
+    )
     if splits:
         last = kernel.size(axes[-1].extent)
         if not parallel and flat:
@@ -776,7 +778,7 @@ class _Folded:
         wanted = set(self.names if leaves is None else leaves)
         chosen = set(range(len(self.body.results)) if results is None else results)
         turns = self.outer[0].extent.value if self.outer else 1
-        share = _share_of(self.body, turns, self.points // max(1, turns))
+        share = _share_of(self.body, turns, self.points // greatest(1, turns))
         self.loads = {
             n: self.kernel.operand(n, share)
             for n in self.names
@@ -816,7 +818,7 @@ def _rows(body: Body, analysis: _Analysis, name: str) -> Lowered:
     f = _Folded(body, analysis, name)
     f.buffers()
     row, inplace = _row(f, _no_columns)
-    parallel = bool(f.outer) and (f.points > FLAT_TURN or f.is_open)
+    parallel = bool(f.outer) and (f.is_open or f.points > FLAT_TURN)
     _nest_outer(f, parallel, row)
     return Lowered(f.b.kernel(), f.kernel.arguments, parallel, inplace, [], analysis.flops(f.points))
 
@@ -1101,10 +1103,10 @@ def _rows_and_columns(body: Body, name: str) -> list[Lowered]:
     b = f.b
     cut = f.outer[0] if f.outer else _Axis(Size(1), [Size(0)] * len(f.strides))
     # Of many rows more shares, as long as these are little to combine: each sum is the shorter and the more exact.
-    most = max(COLUMN_SHARES, min(MOST_SHARES, rows // MOST_SHARES, _SMALL_SUMS // width.value))
-    shares = max(1, min(most, cut.extent.value, rows // COLUMN_SHARES))
-    step = -(-cut.extent.value // shares)
-    shares = -(-cut.extent.value // step)
+    most = greatest(COLUMN_SHARES, least(MOST_SHARES, rows // MOST_SHARES, _SMALL_SUMS // width.value))
+    shares = greatest(1, least(most, cut.extent.value, rows // COLUMN_SHARES))
+    step = ceil_div(cut.extent.value, shares)
+    shares = ceil_div(cut.extent.value, step)
     open_ = cut.extent.dynamic
     partials = [
         f.kernel.partial(f"p{i}", i, _sum_dtype(fold.dtype)) for i, fold in enumerate(analysis.across)
@@ -1250,7 +1252,7 @@ def _columns(body: Body, analysis: _Analysis, name: str) -> Lowered:
     columns = f.outer[-1] if f.outer else _Axis(Size(1), [Size(0)] * len(f.strides))
     above = f.outer[:-1]
     width = f.kernel.size(columns.extent)
-    parallel = f.points > FLAT_TURN or f.is_open
+    parallel = f.is_open or f.points > FLAT_TURN
 
     def lanes(at: list[tuple[_Axis, ir.Expr]], start: ir.Expr, stop: ir.Expr) -> None:
         with b.loop("j", start, stop, "vector") as j:
@@ -1333,10 +1335,10 @@ def _in_shares(body: Body, analysis: _Analysis, name: str) -> list[Lowered]:
     kept_count = f.turns
     # The longest run of turns is cut: the outermost folded axis.
     length = f.inner[0].extent
-    per_turn = max(1, f.points // max(1, length.value))
-    shares = max(1, min(MOST_SHARES, length.value * per_turn // SHARE, length.value))
-    step = -(-length.value // shares)
-    shares = -(-length.value // step)
+    per_turn = greatest(1, f.points // greatest(1, length.value))
+    shares = greatest(1, least(MOST_SHARES, length.value * per_turn // SHARE, length.value))
+    step = ceil_div(length.value, shares)
+    shares = ceil_div(length.value, step)
     dynamic = length.dynamic
     partials = [f.kernel.partial(f"p{i}", i, fold.dtype) for i, fold in enumerate(analysis.folds)]
     outer_results = [i for i, r in enumerate(body.results) if not r.inner]

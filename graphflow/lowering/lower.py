@@ -37,11 +37,12 @@ from graphflow.lowering.strided import (
     with_result_at,
 )
 from graphflow.lowering.windows import view_of
-from graphflow.plan import COPY, Arg, Plan, PlanBuilder, Ref, Slot, read, update, write
+from graphflow.plan import COPY, Arg, Plan, PlanBuilder, PlanTemplate, Ref, Slot, read, update, write
 from graphflow.program import NESTED, VARIABLE, Node, Program, Value
 from graphflow.records import dataclass
 from graphflow.reference import run_node
 from graphflow.regions import Region
+from graphflow.symbolic import Evaluation, Symbolic, greatest
 from graphflow.variable_store import Panels
 
 _MOST_EPILOGUE_OPERANDS = 12
@@ -49,15 +50,22 @@ _NO_STATE: Any = None  # bodies without effects ask nothing of the session
 
 
 def lower(program: Program, backend: Backend, name: str = "", finish: Finish | None = None) -> Plan:
-    """Returns the plan of a specialized program on a back end.
+    """Returns the plan of a specialized program, all sizes plain numbers, on a back end; see `lower_open`."""
+    return lower_open(program, backend, name, finish).plan()
+
+
+def lower_open(
+    program: Program, backend: Backend, name: str = "", finish: Finish | None = None
+) -> PlanTemplate:
+    """Returns what makes the plans of a specialized program, whose sizes may be symbolic, on a back end.
 
     Args:
       program: the program.
-      backend: where the plan runs.
-      name: what to call it.
+      backend: where the plans run.
+      name: what to call them.
       finish: the passes for a nested program whose sizes are known only in the run.
     """
-    return _Lowering(program, backend, name, finish).plan()
+    return _Lowering(program, backend, name, finish).template()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,7 @@ class _Lowering(NativeRegions):
         self.set_already: set[Node] = set()  # what sets rows that are made where they lie
         self.steady: set[Value] = set()  # what a loop around leaves as it is
 
-    def plan(self) -> Plan:
+    def template(self) -> PlanTemplate:
         program, builder = self.program, self.builder
         for value in program.feeds:
             sizes = value.sizes
@@ -115,7 +123,7 @@ class _Lowering(NativeRegions):
             builder.assign(slot, self.slot(value))
         for value in program.fetches:
             builder.fetch(self.slot(value))
-        return builder.build()
+        return builder.template()
 
     def prepare(self) -> None:
         """Decides which steps there are to be; adds none yet."""
@@ -182,8 +190,8 @@ class _Lowering(NativeRegions):
                 slot = self.builder.variable(
                     name, value.sizes, value.dtype.numpy, name, storage=panels, stored_shape=shape
                 )
-            elif value.constant is not None and native(value):
-                slot = self.builder.constant(value.constant, node.name)
+            elif value.is_constant and native(value):
+                slot = self.builder.constant(value.derived or value.constant, node.name)
             elif value.constant is not None:
                 constant = value.constant
                 (slot,) = self.builder.host(
@@ -462,11 +470,11 @@ class _Lowering(NativeRegions):
         found = {
             value
             for value in results
-            if bytes_of(value) >= STREAM_ALL
-            or (
-                bytes_of(value) >= STREAM_FROM
-                and value in self.fetched
-                and members.issuperset(self.uses.get(value, ()))
+            if bytes_of(value)
+            >= (
+                STREAM_FROM
+                if value in self.fetched and members.issuperset(self.uses.get(value, ()))
+                else STREAM_ALL
             )
         }
         found -= {value for _, value in self.program.commits}
@@ -564,7 +572,7 @@ class _Lowering(NativeRegions):
         named = {**sizes, "parts": self.builder.threads}
         for workspace in code.workspaces:
             bound[workspace.name] = self.builder.scratch(
-                max(64, workspace.bytes.evaluate(named)), workspace.name
+                greatest(64, workspace.bytes.evaluate(named)), workspace.name
             )
         written: set[str] = set()
         changes = set(results) | {workspace.name for workspace in code.workspaces}
@@ -601,7 +609,7 @@ class _Lowering(NativeRegions):
                 parallel=launch.parallel,
                 name=node.name,
                 origin=node,
-                flops=float(call.flops(sizes)) if last else 0.0,
+                flops=1.0 * call.flops(sizes) if last else 0.0,
                 inplace=pairs if last else (),
             )
 
@@ -627,8 +635,8 @@ class _Lowering(NativeRegions):
         key = (pack.key, value, repr((offset, given)))
         slot = self.packs.get(key)
         if slot is None:
-            slot = self.packs[key] = self.builder.scratch(max(64, pack.bytes.evaluate(sizes)), pack.name)
-            steady = self.loop is not None and (value in self.steady or value.constant is not None)
+            slot = self.packs[key] = self.builder.scratch(greatest(64, pack.bytes.evaluate(sizes)), pack.name)
+            steady = self.loop is not None and (value in self.steady or value.is_constant)
             with self.builder.before(self.loop) if steady and self.loop else contextlib.nullcontext():
                 self.launch_pack(pack, slot, value, offset, sizes, node)
         return slot
@@ -780,12 +788,12 @@ class _Lowering(NativeRegions):
             return
         for node in group.nodes:
             self.check(node)
-        body = body_of(group, self.fusion, results, self.streamed(group, results))
         if call is not None:
-            found = self.epilogue(group, call, body)
+            found = self.epilogue(group, call, body_of(group, self.fusion, results))
             assert found is not None
             self.library_call(found[0], found[1], found[2], self.call_nodes[call].sizes, call, found[3])
             return
+        body = body_of(group, self.fusion, results, self.streamed(group, results))
         body.results = [
             dataclasses.replace(result, strides=self.parts[result.value].strides)
             if result.value in self.parts
@@ -913,7 +921,7 @@ class _Lowering(NativeRegions):
         # Rows by ids: of a table no more is touched than there are rows.
         most = made.dtype.size * math.prod(rows.sizes or ()) if rows is not None else target.nbytes
         for argument in nest.arguments:
-            if isinstance(argument, int):
+            if isinstance(argument, int | Symbolic):
                 args.append(argument)
             elif isinstance(argument, np.ndarray):
                 args.append(read(self.builder.constant(argument, node.name)))
@@ -951,18 +959,23 @@ class _Lowering(NativeRegions):
         self.draws: dict[Node, tuple[Slot, int]] = {}
         if not nodes:
             return
-        counts = [math.prod(node.outputs[0].sizes or ()) for node in nodes]
 
-        def reserve(state: Any) -> np.ndarray[Any, Any]:
-            words = []
-            for node, count in zip(nodes, counts, strict=True):
-                key, counter = state.reserve(node, count)
-                words.append(seed_words(key, counter))
-            return np.array(words, np.uint64)
+        def at(sizes: Evaluation) -> Callable[..., Any]:
+            present = [node.at(sizes) for node in nodes]
+            counts = [math.prod(node.outputs[0].sizes or ()) for node in present]
+
+            def reserve(state: Any) -> np.ndarray[Any, Any]:
+                words = []
+                for node, count in zip(present, counts, strict=True):
+                    key, counter = state.reserve(node, count)
+                    words.append(seed_words(key, counter))
+                return np.array(words, np.uint64)
+
+            return reserve
 
         shape = (len(nodes), SEED_WORDS)
         (slot,) = self.builder.host(
-            reserve, [], [(shape, np.uint64)], name="random counters", origin=nodes[0], with_store=True
+            at, [], [(shape, np.uint64)], name="random counters", origin=nodes[0], with_store=True, with_sizes=True
         )
         for number, node in enumerate(nodes):
             self.draws[node] = slot, number * SEED_WORDS * 8
@@ -975,14 +988,14 @@ class _Lowering(NativeRegions):
                 base = base.node.inputs[0]
             in_order = node.op_def.lowering == "sorted"
             what = (base, in_order, low, high)
-            if value.constant is not None or what in self.checked:
+            if value.is_constant or what in self.checked:
                 continue
             self.checked.add(what)
             source = self.still(value, node)
             dtype, count = ir.dtype_name(value.dtype.name), math.prod(value.sizes or ())
             if isinstance(high, tuple):
                 for place, above in enumerate(high):
-                    status = self.builder.check([source], _blame(node, value), name=node.name, origin=node)
+                    status = self.blamed(source, node, value)
                     args: list[Arg] = [
                         read(source),
                         write(status),
@@ -997,12 +1010,18 @@ class _Lowering(NativeRegions):
                         bytes=bytes_of(value),
                     )  # fmt: skip
                 continue
-            status = self.builder.check([source], _blame(node, value), name=node.name, origin=node)
+            status = self.blamed(source, node, value)
             kernel = (order_kernel if in_order else bounds_kernel)(dtype)
             self.builder.launch(
                 kernel, [read(source), write(status), count, low, high], parallel=True, name=f"{node.name}/check",
                 origin=node, bytes=bytes_of(value),
             )  # fmt: skip
+
+    def blamed(self, source: Slot, node: Node, value: Value) -> Slot:
+        """The word for a check of an operand."""
+        return self.builder.check(
+            [source], _blame(node, value), name=node.name, origin=node, with_sizes=True
+        )
 
     def move(self, node: Node) -> None:
         """Adds the kernels that put a result together from blocks."""
@@ -1034,62 +1053,84 @@ class _Lowering(NativeRegions):
 
     def host(self, node: Node) -> None:
         """Adds the NumPy body as a host step; constants are bound to it."""
-        bound: list[np.ndarray[Any, Any] | None] = [value.constant for value in node.inputs]
-        open_inputs = [self.slot(value) for value in node.inputs if value.constant is None]
+        bound: list[np.ndarray[Any, Any] | None] = [
+            None if value.derived is not None else value.constant for value in node.inputs
+        ]
+        open_inputs = [
+            self.slot(value) for value, known in zip(node.inputs, bound, strict=True) if known is None
+        ]
         outputs = [(value.sizes, value.dtype.numpy) for value in node.outputs]
         needs_store = (
             node.op_def.effects == "random" or "context" in node.op_def.body_attrs or node.op_def in NESTED
         )
         function = _host_function(node, bound, needs_store, self.runner(node))
         made = self.builder.host(
-            function, open_inputs, outputs, name=node.name, origin=node, with_store=needs_store
+            function, open_inputs, outputs, name=node.name, origin=node, with_store=needs_store, with_sizes=True
         )
         for value, slot in zip(node.outputs, made, strict=True):
             self.slots[value] = slot
 
-    def runner(self, node: Node) -> Callable[[list[Any], Any], list[Any]]:
+    def runner(self, node: Node) -> Runner:
         """What runs a node on arrays and the session's state: its body, or plans of its nested programs."""
         if node.op_def not in NESTED:
-            return functools.partial(run_node, node)
+            # How many numbers a draw makes is a matter of the node's sizes.
+            draws = node.op_def.effects == "random"
+            return lambda sizes: functools.partial(run_node, node.at(sizes) if draws else node)
+        if any(type(size) is Symbolic for value in node.inputs for size in value.sizes or ()):
+            raise NotImplementedError(f"{node.name} plans its programs in the run, for fixed sizes")
         backend, finish = self.backend, self.finish
 
         def make(program: Program, name: str) -> Plan:
             return lower(program if finish is None else finish(program), backend, name, finish)
 
-        return host_runner(node, make)
+        run = host_runner(node, make)
+        return lambda sizes: run
+
+
+Runner = Callable[[Evaluation], Callable[[list[Any], Any], list[Any]]]
+"""For sizes, a function of the arrays that a node takes and the session's state."""
 
 
 def _host_function(
     node: Node,
     bound: Sequence[np.ndarray[Any, Any] | None],
     needs_store: bool,
-    run: Callable[[list[np.ndarray[Any, Any]], Any], list[np.ndarray[Any, Any]]],
+    runner: Runner,
 ) -> Callable[..., Any]:
     single = len(node.outputs) == 1
 
-    def call(*arrays: Any) -> Any:
-        given = iter(arrays)
-        state: Any = next(given) if needs_store else _NO_STATE
-        inputs = [next(given) if constant is None else constant for constant in bound]
-        results = run(inputs, state)
-        return results[0] if single else results
+    def at(sizes: Evaluation) -> Callable[..., Any]:
+        run = runner(sizes)
 
-    return call
+        def call(*arrays: Any) -> Any:
+            given = iter(arrays)
+            state: Any = next(given) if needs_store else _NO_STATE
+            inputs = [next(given) if constant is None else constant for constant in bound]
+            results = run(inputs, state)
+            return results[0] if single else results
+
+        return call
+
+    return at
 
 
 def _blame(node: Node, value: Value) -> Callable[..., Any]:
-    """A function of one operand's value that raises what the node's body raises; nothing else's elements matter."""
+    """For sizes, a function of one operand's value that raises what the node's body raises; nothing else's elements
+    matter."""
 
-    def blame(array: np.ndarray[Any, Any]) -> None:
-        inputs = []
-        for other in node.inputs:
-            blank = other.constant
-            if blank is None:
-                blank = np.broadcast_to(np.zeros((), other.dtype.numpy), other.sizes or ())
-            inputs.append(array if other is value else blank)
-        run_node(node, inputs, _NO_STATE)
+    def at(sizes: Evaluation) -> Callable[..., Any]:
+        def blame(array: np.ndarray[Any, Any]) -> None:
+            inputs = []
+            for other in node.inputs:
+                blank = other.derived.make(sizes) if other.derived is not None else other.constant
+                if blank is None:
+                    blank = np.broadcast_to(np.zeros((), other.dtype.numpy), sizes.all(other.sizes or ()))
+                inputs.append(array if other is value else blank)
+            run_node(node, inputs, _NO_STATE)
 
-    return blame
+        return blame
+
+    return at
 
 
 def _factor(found: CallNode) -> Hashable:

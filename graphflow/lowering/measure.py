@@ -16,7 +16,7 @@ __all__ = ["materialized", "temporary_bytes", "uncompiled"]
 def materialized(program: Program, backend: Backend) -> list[Value]:
     """Returns the values that steps leave in memory of their own, in the program's order."""
     lowering = _Lowering(program, uncompiled(backend), "")
-    lowering.plan()
+    lowering.template()
     made = {value for value, slot in lowering.slots.items() if slot.kind in ("buffer", "dynamic")}
     return [value for node in program.nodes for value in node.outputs if value in made]
 

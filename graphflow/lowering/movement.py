@@ -97,7 +97,7 @@ def tile(node: Node) -> list[Block] | None:
     out_of: list[Size] = []
     into: list[Size] = []
     for size, stride, target, count in zip(sizes, own, strides, multiples.reshape(-1).tolist(), strict=True):
-        extents += [Size(int(count), not fixed), size]
+        extents += [Size(count, not fixed), size]
         out_of += [Size(0), stride]
         into += [size.times(target), target]
     return [Block(source, tuple(extents), tuple(out_of), tuple(into), Size(0))]
@@ -170,7 +170,7 @@ def block_kernel(block: Block, dtype: str) -> Move:
     axes = _merged(block)
     points = math.prod(extent.value for extent, _, _ in axes)
     # Open sizes always get the parallel form, so that a new size needs no new code.
-    parallel = points > FLAT_TURN or any(extent.dynamic for extent, _, _ in axes)
+    parallel = any(extent.dynamic for extent, _, _ in axes) or points > FLAT_TURN
     variables: list[ir.Expr] = []
 
     def index(offset: Size, which: int) -> ir.Expr:

@@ -103,7 +103,7 @@ def _running(node: Node, op: str) -> Nest | None:
     source, target = w.operand("x", x), w.operand("y", node.outputs[0])
     dtype = ir.dtype_name(x.dtype.name)
     points = outer.value * length.value * inner.value
-    parallel = points > _PARALLEL_FROM or any(size.dynamic for size in sizes)
+    parallel = any(size.dynamic for size in sizes) or points > _PARALLEL_FROM
     count, columns = w.size(length), w.size(inner)
 
     def walk(place: ir.Expr) -> None:
@@ -127,7 +127,7 @@ def _running(node: Node, op: str) -> Nest | None:
         else:
             with b.loop("j", 0, columns, "vector") as j:
                 walk(b.add(base, j))
-    return w.nest(parallel, float(points))
+    return w.nest(parallel, 1.0 * points)
 
 
 def cumsum(node: Node, body: Body | None) -> Nest | None:
@@ -309,7 +309,7 @@ def _add_rows(
 
     if one:
         rows_of(b.const(0, "i64"), columns)
-        return w.nest(False, float(count.value * width.value), copied)
+        return w.nest(False, 1.0 * count.value * width.value, copied)
     turns = b.floordiv(b.add(columns, turn - 1), b.const(turn, "i64"))
     with b.loop("block", 0, turns, "parallel") as block:
         first = b.let("first", b.mul(block, b.const(turn, "i64")))
@@ -317,7 +317,7 @@ def _add_rows(
         if not even:
             size = b.let("size", b.min(size, b.sub(columns, first)))
         rows_of(first, size)
-    return w.nest(True, float(count.value * width.value), copied)
+    return w.nest(True, 1.0 * count.value * width.value, copied)
 
 
 # What an empty segment holds: for extremes the least and greatest finite numbers, as TensorFlow.
@@ -394,7 +394,7 @@ def _add_slices(
                         target, where, value if op == "set" else b.apply(op, b.load(target, where), value)
                     )
 
-    flops = float(count.value * width.value)
+    flops = 1.0 * count.value * width.value
     if one:
         columns_of(b.const(0, "i64"), columns)
         return w.nest(False, flops, copied)

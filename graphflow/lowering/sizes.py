@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 from graphflow.loops import ir
 from graphflow.program import Value
 from graphflow.records import dataclass
+from graphflow.symbolic import Symbolic
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,13 @@ def value_sizes(value: Value) -> tuple[Size, ...]:
     static = value.static_shape.as_tuple()
     sizes = value.sizes
     assert sizes is not None
-    return tuple(Size(size, static is None or static[axis] is None) for axis, size in enumerate(sizes))
+    return tuple(
+        [
+            # What holds for all feeds is a plain number, even where it came about as a symbolic one.
+            Size(size, True) if static is None or static[axis] is None else Size(operator.index(size))
+            for axis, size in enumerate(sizes)
+        ]
+    )
 
 
 def affine(
@@ -57,7 +66,12 @@ def affine(
     offset, moves = found
     inside = not fixed or any(size.dynamic for size in (*sizes[1:], *strides))
     everywhere = inside or any(size.dynamic for size in sizes)
-    return Size(int(offset), everywhere), tuple(Size(int(s), inside and abs(s) > 1) for s in moves)
+    return Size(_plain(offset), everywhere), tuple(Size(_plain(s), inside and abs(s) > 1) for s in moves)
+
+
+def _plain(number: Any) -> int:
+    """A NumPy number as Python's; a symbolic one as it is."""
+    return number if type(number) is Symbolic else int(number)  # type: ignore[return-value]
 
 
 def reshaped(

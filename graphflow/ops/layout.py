@@ -376,7 +376,7 @@ def _broadcast_to_gradient(op: Any, dy: Any) -> list[Any]:
 def _broadcast_to_index(sizes: Sizes, strides: Sizes, shape: Array) -> IndexMap:
     lead = len(shape) - len(sizes)
     inner = (
-        0 if size == 1 and int(target) != 1 else stride
+        0 if size == 1 and target != 1 else stride
         for size, stride, target in zip(sizes, strides, shape[lead:], strict=True)
     )
     return 0, (*([0] * lead), *inner)

@@ -29,7 +29,7 @@ from graphflow.ops.rules import (
     shape_input,
 )
 from graphflow.ops.sparse_tensor import SparseTensor
-from graphflow.shapes import TensorShape, as_shape, broadcast_shapes
+from graphflow.shapes import TensorShape, as_shape, broadcast_shapes, size_array
 from graphflow.tensor_list import zeros_like as zeros_array_like
 
 # Zeros and ones of up to this many elements are constants, as in TensorFlow; above, a Fill.
@@ -543,7 +543,7 @@ def shape_op(input: Array, *, out_type: DType = dtypes.int32) -> Any:
 @shape_op.constant
 def _shape_value(node: Any) -> Array | None:
     shape = node.inputs[0].shape
-    return np.array(shape.as_list(), node.attrs["out_type"].numpy) if shape.is_fully_defined() else None
+    return size_array(shape.as_list(), node.attrs["out_type"].numpy) if shape.is_fully_defined() else None
 
 
 @shape_op.value_as_shape
@@ -602,7 +602,7 @@ def size_op(input: Array, *, out_type: DType = dtypes.int32) -> Any:
 @size_op.constant
 def _size_value(node: Any) -> Array | None:
     count = node.inputs[0].shape.num_elements()
-    return None if count is None else np.array(count, node.attrs["out_type"].numpy)
+    return None if count is None else size_array(count, node.attrs["out_type"].numpy)
 
 
 def size(input: Any, name: str | None = None, out_type: Any = dtypes.int32) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -18,12 +19,14 @@ from graphflow.program import (
     Replacement,
     Value,
     infer_types,
+    node_key,
     rebuild,
     static_context,
     unchanged,
     value_context,
 )
 from graphflow.reference import run_node
+from graphflow.symbolic import Derived, Evaluation, Symbolic, now
 
 Array = np.ndarray[Any, Any]
 
@@ -45,9 +48,8 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
         if known is not None:
             counts[node.type] += 1
             return [known]
-        constants = [value.constant for value in inputs]
-        arrays = [array for array in constants if array is not None]
-        if len(arrays) < len(constants):
+        arrays = [array for value in inputs if (array := _present(value)) is not None]
+        if len(arrays) < len(inputs):
             return None
         given = sum(array.nbytes for array in arrays)
         made = 0
@@ -72,9 +74,69 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
         except Exception:
             return None  # what fails has to fail in the run, where the error can say so
         counts[node.type] += 1
+        if any(value.derived is not None for value in inputs):
+            return [builder.constant(made, True) for made in _derived(node, inputs, results)]
         return [builder.constant(np.asarray(result), mark) for result in results]
 
     return rebuild(program, replace)
+
+
+def _present(value: Value) -> Array | None:
+    """The value of a constant for the present sizes."""
+    return value.constant if value.derived is None else value.derived.hint
+
+
+# Bodies that move integers about, or calculate with them, and do so with symbolic ones in arrays of objects as well.
+_OF_NUMBERS = frozenset(
+    "Add AddV2 Cast ConcatV2 ExpandDims FloorDiv FloorMod GatherV2 Identity Maximum Minimum Mul Pack Prod Reshape Slice "
+    "Squeeze StridedSlice Sub Sum Unpack".split()
+)
+# Bodies that go another way to the same whole numbers.
+_SPELLED: dict[str, Any] = {"Cast": lambda x: x, "FloorDiv": np.floor_divide, "FloorMod": np.mod}
+_MOST_NUMBERS = 64
+
+
+def _derived(node: Node, inputs: Sequence[Value], results: Sequence[Any]) -> list[Derived]:
+    """What a pure node makes of operands that open sizes decide; `results` is what it makes of the present ones."""
+    sizes = next(value.derived.sizes for value in inputs if value.derived is not None)
+    sources = [value.derived or value.constant for value in inputs]
+    numbers = _numbers(node, inputs, results)
+
+    def make(at: Evaluation) -> list[Any]:
+        return run_node(node, [s.make(at) if isinstance(s, Derived) else s for s in sources], _NoState())
+
+    key = node_key(node.op_def, inputs, node.attrs, ())
+    made = []
+    for index, result in enumerate(results):
+        array = np.asarray(result)
+        known = None if numbers is None else numbers[index]
+        made.append(
+            Derived(sizes, array, lambda at, index=index: np.asarray(make(at)[index]), known, (key, index))
+        )
+    return made
+
+
+def _numbers(node: Node, inputs: Sequence[Value], results: Sequence[Any]) -> list[Array] | None:
+    """The symbolic elements of what a node makes, if its body can be run on such."""
+    if node.type not in _OF_NUMBERS or any(np.asarray(r).dtype.kind not in "iu" for r in results):
+        return None
+    operands = []
+    for value in inputs:
+        operand = value.constant if value.derived is None else value.derived.numbers
+        if operand is None or operand.size > _MOST_NUMBERS:
+            return None
+        operands.append(operand)
+    try:
+        spelled = _SPELLED.get(node.type)
+        made = node.op_def.run_body(operands, node.attrs) if spelled is None else [spelled(*operands)]
+    except Exception:
+        return None  # not with objects; then only all together, as they are
+    found = [np.asarray(array, object) for array in made]
+    for array, result in zip(found, results, strict=True):
+        wanted = np.asarray(result)
+        if array.shape != wanted.shape or [now(n) for n in array.reshape(-1)] != wanted.reshape(-1).tolist():
+            return None
+    return found
 
 
 def _known(builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
@@ -85,8 +147,14 @@ def _known(builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...]) -> Va
     value = rule(value_context(node.op_def, inputs, node.attrs))
     if value is None:
         return None
+    dtype = node.outputs[0].dtype.numpy
+    objects = np.asarray(value)
+    if objects.dtype == object:
+        symbolic = next((n for n in objects.reshape(-1) if type(n) is Symbolic), None)
+        if symbolic is not None:
+            return builder.constant(Derived.of(symbolic.sizes, objects, dtype), True)
     holds_always = rule(static_context(node.op_def, inputs, node.attrs)) is not None
-    return builder.constant(np.asarray(value, node.outputs[0].dtype.numpy), not holds_always)
+    return builder.constant(objects.astype(dtype, copy=False), not holds_always)
 
 
 class _NoState:

@@ -117,7 +117,7 @@ def _cheap(node: Node) -> bool:
 
 def _there(value: Value) -> bool:
     """Whether a value is in memory all the time."""
-    return value.constant is not None or value.node.op_def in (FEED, VARIABLE)
+    return value.is_constant or value.node.op_def in (FEED, VARIABLE)
 
 
 def _base(value: Value) -> Value:

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphflow.optimizer_passes.rewrite import RuleSet
 from graphflow.program import SPECIALIZED, Node, Program, ProgramBuilder, Value
+from graphflow.symbolic import Symbolic
 
 rules = RuleSet()
 
@@ -26,7 +27,7 @@ def _uniform(value: Value) -> Any:
         return 0
     if value.node.type == "OnesLike":
         return 1
-    array = value.constant
+    array = None if value.derived is not None else value.constant
     if array is None or array.size != 1 or array.dtype.kind not in "fiu":
         return None
     return array.reshape(-1)[0].item()
@@ -63,7 +64,7 @@ def drop_reshape(b: ProgramBuilder, node: Node) -> Value | None:
     x, shape = node.inputs
     return (
         x
-        if shape.constant is not None and x.shape.is_fully_defined() and x.shape == node.outputs[0].shape
+        if shape.is_constant and x.shape.is_fully_defined() and x.shape == node.outputs[0].shape
         else None
     )
 
@@ -77,7 +78,7 @@ def merge_reshapes(b: ProgramBuilder, node: Node) -> Value | None:
     if (
         inner.type != "Reshape"
         or wanted is None
-        or inner.inputs[1].constant is None
+        or not inner.inputs[1].is_constant
         or (np.asarray(wanted) < 0).any()
     ):
         return None
@@ -198,7 +199,7 @@ def drop_empty_fold(b: ProgramBuilder, node: Node) -> Value | None:
         return x
     if (
         dims is None
-        or any(dims[int(axis)] != 1 for axis in axes.reshape(-1))
+        or any(type(dims[int(axis)]) is Symbolic or dims[int(axis)] != 1 for axis in axes.reshape(-1))
         or not result.shape.is_fully_defined()
     ):
         return None
