@@ -42,7 +42,7 @@ from graphflow.loops.ir import Buffer, IntParam, Kernel
 from graphflow.memory import ALIGNMENT, Layout, Request, align, aligned_empty, plan_arena
 from graphflow.records import dataclass, field
 from graphflow.regions import Mark, MarkKind, Region, Term, Tree, region_tree
-from graphflow.symbolic import Derived, Evaluation, Sizes, Symbolic
+from graphflow.symbolic import Derived, Evaluation, Sizes, Symbolic, is_symbolic
 from graphflow.variable_store import Storage, VariableSpec, VariableStore
 
 __all__ = [
@@ -431,7 +431,7 @@ class PlanBuilder:
     # slots
 
     def _slot(self, kind: SlotKind, name: str, shape: Shape | None, dtype: Any, **more: Any) -> Slot:
-        dims = None if shape is None else tuple([n if type(n) is Symbolic else int(n) for n in shape])
+        dims = None if shape is None else tuple([n if is_symbolic(n) else int(n) for n in shape])
         slot = Slot(len(self._slots), kind, name, dims, np.dtype(dtype), **more)
         self._slots.append(slot)
         return slot
@@ -727,7 +727,7 @@ class PlanBuilder:
                 (number(arg.slot), arg.access, arg.offset, arg.share)
                 if isinstance(arg, Ref)
                 else arg
-                if isinstance(arg, int | Count)
+                if isinstance(arg, int | Count | Symbolic)
                 else (arg.dtype, arg.tobytes())
                 for arg in step.args
             )
@@ -820,7 +820,7 @@ def _is_open(step: Launch) -> bool:
     for arg in step.args:
         if isinstance(arg, Ref):
             slot = arg.slot
-            if type(arg.offset) is Symbolic or type(slot.nbytes) is Symbolic or type(slot.offset) is Symbolic:
+            if is_symbolic(arg.offset) or is_symbolic(slot.nbytes) or is_symbolic(slot.offset):
                 return True
         elif type(arg) is Symbolic:
             return True
@@ -1336,8 +1336,12 @@ class _Table:
         self.base = base
         self.records: list[int] = []
         self.words: list[Any] = []
-        self.arena: list[tuple[int, int, Any]] = []  # words that are addresses there: which request, how many bytes in
-        self.derived: list[tuple[int, int, Any]] = []  # words that are addresses in a constant that sizes decide
+        self.arena: list[
+            tuple[int, int, Any]
+        ] = []  # words that are addresses there: which request, how many bytes in
+        self.derived: list[
+            tuple[int, int, Any]
+        ] = []  # words that are addresses in a constant that sizes decide
         self.relative: list[int] = []  # words that count from the table's address
         self.patches: dict[tuple[str, int], list[tuple[int, Any]]] = {}
         self.scalars: dict[bytes, int] = {}
@@ -1899,9 +1903,7 @@ class Plan:
     @functools.cached_property
     def records(self) -> tuple[Launch | Mark, ...]:
         """The launches, and the marks of regions, in order."""
-        return tuple(
-            [self._launch(r) if isinstance(r, Launch) else r for r in self._template.records]
-        )
+        return tuple([self._launch(r) if isinstance(r, Launch) else r for r in self._template.records])
 
     @functools.cached_property
     def launches(self) -> tuple[Launch, ...]:
@@ -2430,9 +2432,7 @@ class Plan:
             depth = 0
             for number in range(step.first, step.first + step.count):
                 record = self.records[number]
-                shared, barrier = self._words[
-                    RECORD_WORDS * number + 2 : RECORD_WORDS * number + 4
-                ].tolist()
+                shared, barrier = self._words[RECORD_WORDS * number + 2 : RECORD_WORDS * number + 4].tolist()
                 if isinstance(record, Mark):
                     depth -= record.kind in ("last", "left", "case", "otherwise", "join") and depth > 0
                     shown = _show_mark(record)

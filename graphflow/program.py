@@ -561,9 +561,7 @@ def _frozen(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-def node_key(
-    op_def: OpDef, inputs: Sequence[Value], attrs: dict[str, Any], controls: Sequence[Node]
-) -> Any:
+def node_key(op_def: OpDef, inputs: Sequence[Value], attrs: dict[str, Any], controls: Sequence[Node]) -> Any:
     """Returns what makes a node equal to another; None where an attribute can't be hashed: it is like no other."""
     try:
         parts = tuple((k, _frozen(v)) for k, v in sorted(attrs.items()))

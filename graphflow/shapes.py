@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.errors import ShapeError
-from graphflow.symbolic import Symbolic
+from graphflow.symbolic import Symbolic, is_symbolic
 
 
 class Dimension:
@@ -134,7 +134,7 @@ def _as_size(value: Any) -> int | None:
         return None
     if isinstance(value, Dimension):
         return value.value
-    size = value if type(value) is Symbolic else int(value)
+    size: int = value if is_symbolic(value) else int(value)
     if size == -1:
         return None
     if size < 0:
@@ -350,7 +350,9 @@ def as_shape(value: Any) -> TensorShape:
 
 def size_array(sizes: Any, dtype: Any) -> np.ndarray[Any, Any]:
     """Returns sizes as an array of a dtype; as one of objects where some are symbolic."""
-    symbolic = any(type(size) is Symbolic for size in (sizes if isinstance(sizes, list | tuple) else (sizes,)))
+    symbolic = any(
+        type(size) is Symbolic for size in (sizes if isinstance(sizes, list | tuple) else (sizes,))
+    )
     return np.array(sizes, object if symbolic else dtype)
 
 
@@ -368,11 +370,11 @@ def broadcast_shapes(*shapes: TensorShape) -> TensorShape:
     for axis in range(rank):
         sizes = [d[axis - rank + len(d)] for d in dims if axis - rank + len(d) >= 0]
         # A symbolic size beside others like it, or ones, is what comes out, be it one or not.
-        known = [s for s in sizes if s is not None and (type(s) is Symbolic or s != 1)]
+        known = [s for s in sizes if s is not None and (is_symbolic(s) or s != 1)]
         if any(s != known[0] for s in known[1:]):
             raise ShapeError(f"shapes {' and '.join(map(str, shapes))} cannot be broadcast together")
         if known:
-            result.append(next((s for s in known if type(s) is not Symbolic), known[0]))
+            result.append(next((s for s in known if not is_symbolic(s)), known[0]))
         else:
             # An unknown size next to ones stays unknown; only ones give one.
             result.append(None if None in sizes else 1)

@@ -9,8 +9,8 @@ very same decisions would be made: what was made for the first holds for them, i
 Nothing gets past this by accident: a Symbolic is no int, so that whatever needs one asks `__index__`, which notes that
 the size must stay what it is.
 
-Formulas are sums of products of atoms (the open sizes, and operations that no sum can spell) in one normal form, so that
-equal ones are the same object, and most questions about a single size come down to bounds on it.
+Formulas are sums of products of atoms (the open sizes, and operations that no sum can spell) in one normal form, so
+that equal ones are the same object, and most questions about a single size come down to bounds on it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,17 @@ import numpy as np
 
 from graphflow.records import dataclass
 
-__all__ = ["Derived", "Evaluation", "Sizes", "Symbolic", "ceil_div", "greatest", "least", "now"]
+__all__ = [
+    "Derived",
+    "Evaluation",
+    "Sizes",
+    "Symbolic",
+    "ceil_div",
+    "greatest",
+    "is_symbolic",
+    "least",
+    "now",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -72,6 +82,11 @@ def ceil_div(a: Any, b: Any) -> Any:
     if type(symbolic) is not Symbolic:
         return -(-a // b)
     return symbolic.sizes.operation("ceil", lambda x, y: -(-x // y), a, b, 1 if _low(a) >= 1 else 0)
+
+
+def is_symbolic(number: Any) -> bool:
+    """Whether a number is a symbolic one; type checkers take it for an int."""
+    return type(number) is Symbolic
 
 
 @dataclass(slots=True)
@@ -227,7 +242,11 @@ class Sizes:
                 atom.excluded = {*(atom.excluded or ()), int(at)}
             return True
         # factor * size + rest < 0, or the contrary: above or below a threshold, which may itself belong to either.
-        at = -rest // factor if isinstance(rest, int) and isinstance(factor, int) else math.floor(-rest / factor)
+        at = (
+            -rest // factor
+            if isinstance(rest, int) and isinstance(factor, int)
+            else math.floor(-rest / factor)
+        )
         whole = factor * at + rest == 0
         below = (factor > 0) == answer
         inside = (question == _AT_MOST) == answer  # whether the threshold itself belongs to the answer
@@ -371,7 +390,7 @@ class Symbolic:
         elif kind is int or kind is float:
             key = (name, kind, other)
         elif isinstance(other, np.generic | bool):
-            return self._remembered(name, int(other) if kind is bool else other.item(), make)
+            return self._remembered(name, other.item() if isinstance(other, np.generic) else int(other), make)
         else:
             return NotImplemented
         found = self._made.get(key)
@@ -526,7 +545,7 @@ class Symbolic:
         return self._ask(other, _AT_MOST, True)
 
     def __bool__(self) -> bool:
-        return self != 0
+        return bool(self != 0)
 
     def __hash__(self) -> int:
         # By the formula, whatever the sizes are: what dictionaries share by it is equal for all.

@@ -42,7 +42,7 @@ from graphflow.program import NESTED, VARIABLE, Node, Program, Value
 from graphflow.records import dataclass
 from graphflow.reference import run_node
 from graphflow.regions import Region
-from graphflow.symbolic import Evaluation, Symbolic, greatest
+from graphflow.symbolic import Evaluation, Symbolic, greatest, is_symbolic
 from graphflow.variable_store import Panels
 
 _MOST_EPILOGUE_OPERANDS = 12
@@ -975,7 +975,13 @@ class _Lowering(NativeRegions):
 
         shape = (len(nodes), SEED_WORDS)
         (slot,) = self.builder.host(
-            at, [], [(shape, np.uint64)], name="random counters", origin=nodes[0], with_store=True, with_sizes=True
+            at,
+            [],
+            [(shape, np.uint64)],
+            name="random counters",
+            origin=nodes[0],
+            with_store=True,
+            with_sizes=True,
         )
         for number, node in enumerate(nodes):
             self.draws[node] = slot, number * SEED_WORDS * 8
@@ -1065,7 +1071,13 @@ class _Lowering(NativeRegions):
         )
         function = _host_function(node, bound, needs_store, self.runner(node))
         made = self.builder.host(
-            function, open_inputs, outputs, name=node.name, origin=node, with_store=needs_store, with_sizes=True
+            function,
+            open_inputs,
+            outputs,
+            name=node.name,
+            origin=node,
+            with_store=needs_store,
+            with_sizes=True,
         )
         for value, slot in zip(node.outputs, made, strict=True):
             self.slots[value] = slot
@@ -1076,7 +1088,7 @@ class _Lowering(NativeRegions):
             # How many numbers a draw makes is a matter of the node's sizes.
             draws = node.op_def.effects == "random"
             return lambda sizes: functools.partial(run_node, node.at(sizes) if draws else node)
-        if any(type(size) is Symbolic for value in node.inputs for size in value.sizes or ()):
+        if any(is_symbolic(size) for value in node.inputs for size in value.sizes or ()):
             raise NotImplementedError(f"{node.name} plans its programs in the run, for fixed sizes")
         backend, finish = self.backend, self.finish
 

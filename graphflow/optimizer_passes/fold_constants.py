@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -88,8 +89,8 @@ def _present(value: Value) -> Array | None:
 
 # Bodies that move integers about, or calculate with them, and do so with symbolic ones in arrays of objects as well.
 _OF_NUMBERS = frozenset(
-    "Add AddV2 Cast ConcatV2 ExpandDims FloorDiv FloorMod GatherV2 Identity Maximum Minimum Mul Pack Prod Reshape Slice "
-    "Squeeze StridedSlice Sub Sum Unpack".split()
+    "Add AddV2 Cast ConcatV2 ExpandDims FloorDiv FloorMod GatherV2 Identity Maximum Minimum Mul Pack Prod Reshape "
+    "Slice Squeeze StridedSlice Sub Sum Unpack".split()
 )
 # Bodies that go another way to the same whole numbers.
 _SPELLED: dict[str, Any] = {"Cast": lambda x: x, "FloorDiv": np.floor_divide, "FloorMod": np.mod}
@@ -99,20 +100,21 @@ _MOST_NUMBERS = 64
 def _derived(node: Node, inputs: Sequence[Value], results: Sequence[Any]) -> list[Derived]:
     """What a pure node makes of operands that open sizes decide; `results` is what it makes of the present ones."""
     sizes = next(value.derived.sizes for value in inputs if value.derived is not None)
-    sources = [value.derived or value.constant for value in inputs]
+    sources: list[Any] = [value.derived or value.constant for value in inputs]
     numbers = _numbers(node, inputs, results)
 
     def make(at: Evaluation) -> list[Any]:
         return run_node(node, [s.make(at) if isinstance(s, Derived) else s for s in sources], _NoState())
+
+    def part(index: int, at: Evaluation) -> Array:
+        return np.asarray(make(at)[index])
 
     key = node_key(node.op_def, inputs, node.attrs, ())
     made = []
     for index, result in enumerate(results):
         array = np.asarray(result)
         known = None if numbers is None else numbers[index]
-        made.append(
-            Derived(sizes, array, lambda at, index=index: np.asarray(make(at)[index]), known, (key, index))
-        )
+        made.append(Derived(sizes, array, functools.partial(part, index), known, (key, index)))
     return made
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphflow.optimizer_passes.rewrite import RuleSet
 from graphflow.program import SPECIALIZED, Node, Program, ProgramBuilder, Value
-from graphflow.symbolic import Symbolic
+from graphflow.symbolic import is_symbolic
 
 rules = RuleSet()
 
@@ -63,9 +63,7 @@ def drop_reshape(b: ProgramBuilder, node: Node) -> Value | None:
     """A reshape to the shape a value has is that value; a shape that only the run knows has to be looked at."""
     x, shape = node.inputs
     return (
-        x
-        if shape.is_constant and x.shape.is_fully_defined() and x.shape == node.outputs[0].shape
-        else None
+        x if shape.is_constant and x.shape.is_fully_defined() and x.shape == node.outputs[0].shape else None
     )
 
 
@@ -199,7 +197,7 @@ def drop_empty_fold(b: ProgramBuilder, node: Node) -> Value | None:
         return x
     if (
         dims is None
-        or any(type(dims[int(axis)]) is Symbolic or dims[int(axis)] != 1 for axis in axes.reshape(-1))
+        or any(is_symbolic(dims[int(axis)]) or dims[int(axis)] != 1 for axis in axes.reshape(-1))
         or not result.shape.is_fully_defined()
     ):
         return None
