@@ -1312,8 +1312,9 @@ class PlanTemplate:
                 size, flops, may, turns = weight
                 cost = max(at(size) / _BYTES_PER_NS, at(flops) / _FLOPS_PER_NS)
                 shared.append(threads > 1 and may and cost >= _PARALLEL_LAUNCH_NS)
-                total += turns * cost
-                worth += turns * cost * shared[-1]
+                cost *= at(turns)
+                total += cost
+                worth += cost * shared[-1]
             team = worth >= _TEAM_NS and threads > 1
             endless = any(first <= number < first + count for number in self.endless)
             ordered.append(Segment(first, count, team, total >= _RELEASE_NS or endless, park))
@@ -1889,9 +1890,13 @@ class Plan:
         if present is None:
             root = None if parent is None else self._slot(parent)
             present = slot
-            if root is not parent or Symbolic in map(type, (slot.offset, *(slot.shape or ()))):
-                shape, offset = self._at.shape(slot.shape), self._at(slot.offset)
-                present = replace(slot, shape=shape, parent=root, offset=offset)
+            numbers = (slot.offset, *(slot.shape or ()), *(n for term in slot.terms for n in term[1:]))
+            if root is not parent or Symbolic in map(type, numbers):
+                at = self._at
+                terms = tuple([Term(loop, at(step), at(swing)) for loop, step, swing in slot.terms])
+                present = replace(
+                    slot, shape=at.shape(slot.shape), parent=root, offset=at(slot.offset), terms=terms
+                )
             self._present[slot.index] = present
         return present
 
@@ -1922,7 +1927,7 @@ class Plan:
         inner, _ = region_tree(self._template.records)
         return tuple(
             [
-                math.prod(1 if loop.most is None else loop.most for loop in _loops(inner[number]))
+                math.prod(1 if loop.most is None else self._at(loop.most) for loop in _loops(inner[number]))
                 for number in self._launch_numbers
             ]
         )

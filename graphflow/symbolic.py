@@ -39,7 +39,8 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 
 Terms = tuple[tuple[tuple[int, ...], Any], ...]
-"""A sum: (numbers of atoms, factor) each, in ascending order."""
+"""A sum: (numbers of atoms, factor) each, in ascending order. Factors of whole numbers are whole, or fractions where
+the whole is known to be divisible."""
 
 _LESS, _AT_MOST, _EQUAL = range(3)
 _QUESTIONS: tuple[Callable[[Any, Any], bool], ...] = (operator.lt, operator.le, operator.eq)
@@ -94,7 +95,7 @@ class _Atom:
     """Something that sums are made of: an open size, or what `compute` makes of other numbers.
 
     low, high: the values that it may have, as far as questions have been about it alone. excluded: some inside that
-    it may not have. quotient: the number and the plain divisor, where it is a whole quotient of such.
+    it may not have. quotient, remainder: the number and the plain divisor, where it is such a one.
     """
 
     compute: Callable[[Evaluation], Any] | None
@@ -102,6 +103,7 @@ class _Atom:
     high: float = math.inf
     excluded: set[int] | None = None
     quotient: tuple[Symbolic, int] | None = None
+    remainder: tuple[Symbolic, int] | None = None
 
 
 class Sizes:
@@ -119,6 +121,7 @@ class Sizes:
         self._operations: dict[Any, Symbolic] = {}
         self._answers: dict[tuple[Terms, int], bool] = {}
         self._guards: dict[tuple[Terms, int], tuple[Symbolic, bool]] = {}
+        self._divisible: set[tuple[Terms, int]] = set()
         self._arrays: dict[Hashable, tuple[Array, Callable[[Evaluation], Array]]] = {}
         self._closed = False
         self.by_form = False
@@ -173,8 +176,9 @@ class Sizes:
             if low is None and _low(a) >= 0 and _low(b) >= 0:
                 low = 0
             atom.low = -math.inf if low is None else low
-            if name == "//" and type(b) is int and b > 0 and type(a) is Symbolic:
-                atom.quotient = a, b
+            if type(b) is int and b > 0 and type(a) is Symbolic:
+                atom.quotient = (a, b) if name == "//" else None
+                atom.remainder = (a, b) if name == "%" else None
         return found
 
     # Questions.
@@ -204,6 +208,10 @@ class Sizes:
         self._note(difference, question, answer)
         return answer
 
+    def divides(self, number: Symbolic, divisor: Any) -> bool:
+        """Whether it is known that a number can be divided."""
+        return type(divisor) is int and _reduced(number, divisor) in self._divisible
+
     def _note(self, difference: Any, question: int, answer: bool) -> None:
         if type(difference) is Symbolic and not self._bound(difference, question, answer):
             self._guards[difference.terms, question] = difference, answer
@@ -228,6 +236,8 @@ class Sizes:
         if len(atoms) != 1 or len(constant) > 1 or (constant and constant[0][0] != ()):
             return False
         atom = self._atoms[atoms[0]]
+        if question == _EQUAL and answer and not constant and atom.remainder is not None:
+            self._divisible.add(_reduced(*atom.remainder))
         if atom.compute is not None and (atom.quotient is None or question == _EQUAL):
             return False
         rest = constant[0][1] if constant else 0
@@ -333,7 +343,7 @@ class Evaluation:
                 for atom in atoms:
                     factor = factor * self._atom(atom)
                 total += factor
-            found = self._known[id(number)] = total
+            found = self._known[id(number)] = _whole(total)
         return found
 
     def _atom(self, number: int) -> Any:
@@ -351,6 +361,22 @@ class Evaluation:
     def shape(self, shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
         """Returns the sizes of a shape; None for None."""
         return None if shape is None else self.all(shape)
+
+
+def _reduced(number: Symbolic, divisor: int) -> tuple[Terms, int]:
+    """A number and a divisor without what divides both: the one divides if the other does."""
+    factors = [factor for _, factor in number.terms]
+    if any(factor.__class__ is not int for factor in factors):
+        return number.terms, divisor
+    common = math.gcd(divisor, *factors)
+    return tuple([(atoms, factor // common) for atoms, factor in number.terms]), divisor // common
+
+
+def _whole(number: Any) -> Any:
+    """A number that is no fraction, if it is none, as a plain one."""
+    if number.__class__ is int or number.__class__ is float or number.denominator != 1:
+        return number
+    return int(number)
 
 
 def _key(number: Any) -> Any:
@@ -401,18 +427,18 @@ class Symbolic:
     def _sum(self, other: Any) -> Any:
         terms = dict(self.terms)
         for atoms, factor in other.terms if other.__class__ is Symbolic else (((), other),):
-            terms[atoms] = terms.get(atoms, 0) + factor
+            terms[atoms] = _whole(terms.get(atoms, 0) + factor)
         return self.sizes.sum(terms, self.hint + now(other))
 
     def _product(self, other: Any) -> Any:
         if other.__class__ is not Symbolic:
-            terms = {atoms: factor * other for atoms, factor in self.terms}
+            terms = {atoms: _whole(factor * other) for atoms, factor in self.terms}
         else:
             terms = {}
             for mine, factor in self.terms:
                 for theirs, times in other.terms:
                     atoms = tuple(sorted(mine + theirs)) if mine and theirs else mine or theirs
-                    terms[atoms] = terms.get(atoms, 0) + factor * times
+                    terms[atoms] = _whole(terms.get(atoms, 0) + factor * times)
         return self.sizes.sum(terms, self.hint * now(other))
 
     def _exact(self, other: Any) -> Any:
@@ -431,7 +457,7 @@ class Symbolic:
                 if atom not in left:
                     return None
                 left.remove(atom)
-            if by.__class__ is not int or factor.__class__ is not int or factor % by:
+            if by.__class__ is float or factor.__class__ is float or factor % by:
                 return None
             terms[tuple(left)] = factor // by
         # Nothing is divided by zero: that is asked, and noted.
@@ -439,10 +465,17 @@ class Symbolic:
 
     def _quotient(self, other: Any) -> Any:
         exact = self._exact(other)
+        if exact is None and self.sizes.divides(self, other):
+            from fractions import Fraction  # takes longer to load than most plans to make, and few need it
+
+            terms = {atoms: _whole(Fraction(factor, other)) for atoms, factor in self.terms}
+            exact = self.sizes.sum(terms, self.hint // other)
         return self.sizes.operation("//", operator.floordiv, self, other) if exact is None else exact
 
     def _rest(self, other: Any) -> Any:
-        return self.sizes.operation("%", operator.mod, self, other) if self._exact(other) is None else 0
+        if self._exact(other) is not None or self.sizes.divides(self, other):
+            return 0
+        return self.sizes.operation("%", operator.mod, self, other)
 
     def _ratio(self, other: Any) -> Any:
         if other.__class__ is Symbolic or not other:

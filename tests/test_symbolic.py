@@ -93,6 +93,17 @@ def test_questions_about_quotients_become_bounds():
     assert "s1" not in sizes.describe()
 
 
+def test_what_is_known_to_divide_divides_to_one_form():
+    sizes = Sizes()
+    n = sizes.symbol(36, 1)
+    assert n // 9 * 9 is not n
+    assert n * 8 % 72 == 0
+    assert n * 8 // 72 * 9 is n and n * 8 // 72 * 3 + n is n * 8 // 72 * 12
+    assert sizes.at([37]) is None
+    at = sizes.at([18])
+    assert at is not None and at(n * 8 // 72) == 2 and type(at(n * 8 // 72)) is int
+
+
 def test_by_form_a_size_equals_no_number_that_it_need_not_be():
     sizes = Sizes()
     n = sizes.symbol(8, 1)
