@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "graphflow"
 # longest entry that fits a module counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "config", "namespace", "records", "checksum"),
-    ("behavior", "nest"),
+    ("symbolic", "behavior", "nest"),
     ("dtypes", "shapes", "resources", "tfrecord", "gfile"),
     ("tensor_list",),
     ("loops.ir",),
