@@ -954,6 +954,11 @@ def copies(plan: Plan) -> int:
     )
 
 
+def test_a_value_that_is_concatenated_with_itself_lies_in_one_piece() -> None:
+    x = gf.placeholder(gf.float32, [2, None, 40])
+    check_run([gf.concat([gf.tanh(x)] * 2, 1)], [x], [numbers(2, 30, 40)], 1e-5)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 7, 33])
 @pytest.mark.parametrize("widths", [(3, 5), (16, 16, 1), (70, 7, 64)], ids=str)
 def test_parts_of_a_concatenation_are_made_there(rows: int, widths: tuple[int, ...]) -> None:

@@ -704,6 +704,7 @@ class _Lowering(NativeRegions):
                 elif (
                     group is not None and group.axes is None and group not in absorbed
                     and group.space == value.sizes and self.uses.get(value) == [node]
+                    and sum(value is other for other in node.inputs) == 1  # the next copy would read it as a whole
                 ):  # fmt: skip
                     self.parts[value] = _Part(node.outputs[0], block.offset, block.into)
 
