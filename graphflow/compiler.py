@@ -2,11 +2,12 @@
 
 freeze        cut out what the fetches need, make state explicit          program.py
 open passes   rewrite it, the feeds' sizes left open                      optimizer_passes/
-specialize    fix the sizes                                               program.py
+specialize    fix the sizes, open ones to symbols                         program.py
 size passes   rewrite it again                                            optimizer_passes/
 fuse          which nodes share a kernel                                  lowering/fuse.py
 lower         kernels, library calls and host steps over slots            lowering/
-build         places in memory, machine code, the plan                    plan.py, backends/
+build         machine code, what plans for all these sizes share          plan.py, backends/
+plan          places in memory, numbers: for sizes that pass the guards   plan.py
 verify        on demand: every run twice, compiled and with the bodies    side_by_side.py
 """
 
