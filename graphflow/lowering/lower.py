@@ -1026,9 +1026,7 @@ class _Lowering(NativeRegions):
 
     def blamed(self, source: Slot, node: Node, value: Value) -> Slot:
         """The word for a check of an operand."""
-        return self.builder.check(
-            [source], _blame(node, value), name=node.name, origin=node, with_sizes=True
-        )
+        return self.builder.check([source], _blame(node, value), name=node.name, origin=node, with_sizes=True)
 
     def move(self, node: Node) -> None:
         """Adds the kernels that put a result together from blocks."""

@@ -463,7 +463,7 @@ def top_k(node: Node, body: Body | None) -> Nest | None:
                 with b.where(b.and_(comes, b.not_(moves))):
                     b.store(best, b.add(base, place), value)
                     b.store(where, b.add(base, place), b.cast(n, where.dtype))
-    return w.nest(True, float(_product(sizes).value * 4))
+    return w.nest(True, 4.0 * _product(sizes).value)
 
 
 # -- random numbers ---------------------------------------------------------------------------------------------------
