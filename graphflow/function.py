@@ -200,6 +200,20 @@ class FuncGraph(Graph):
         with super().control_dependencies(inside) as controller:
             yield controller
 
+    @contextlib.contextmanager
+    def colocate_with(self, op: Any, ignore_existing: bool = False) -> Iterator[None]:
+        """As in any graph; what is outside has its place already."""
+        element = op._as_graph_element() if hasattr(op, "_as_graph_element") else op
+        if (
+            isinstance(element, Tensor | Operation)
+            and element.graph is not self
+            and self.accepts(element.graph)
+        ):
+            yield
+            return
+        with super().colocate_with(op, ignore_existing):
+            yield
+
     def wait_for(self, operation: Operation) -> None:
         """Notes that the body has to wait for an operation of a graph around it."""
         graph: Graph | None = self

@@ -266,3 +266,48 @@ def test_refusals() -> None:
         gf.while_loop(lambda: True, lambda: (), [])
     with pytest.raises(ValueError, match="contiguous range"):
         gf.switch_case(gf.constant(0), {1: lambda: 1, 3: lambda: 2})
+
+
+def test_optimizers_and_their_slots_in_bodies() -> None:
+    w = gf.get_variable("w", [3], initializer=gf.ones_initializer())
+    descent = gf.train.GradientDescentOptimizer(0.1)
+
+    def body(i: Any) -> Any:
+        with gf.control_dependencies([descent.minimize(gf.reduce_sum(gf.square(w)))]):
+            return i + 1
+
+    steps = gf.while_loop(lambda i: i < 3, body, [0])
+    adam, p = gf.train.AdamOptimizer(0.1), gf.placeholder(gf.bool, [])
+    maybe = gf.cond(p, lambda: gf.group(adam.minimize(gf.reduce_sum(gf.square(w)))), gf.no_op)
+    names = [v.op.name for v in gf.global_variables()]
+    assert names == ["w", "beta1_power", "beta2_power", "w/Adam", "w/Adam_1"]
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        session.run(steps)
+        np.testing.assert_allclose(session.run(w), [0.8**3] * 3, rtol=1e-6)
+        session.run(maybe, {p: False})
+        np.testing.assert_allclose(session.run(w), [0.8**3] * 3, rtol=1e-6)
+        session.run(maybe, {p: True})
+        np.testing.assert_allclose(session.run(w), [0.8**3 - 0.1] * 3, rtol=1e-4)
+
+
+def test_custom_gradients_in_bodies() -> None:
+    x = gf.placeholder(gf.float32, [3])
+
+    @gf.custom_gradient
+    def sine(y: Any) -> Any:
+        return gf.sin(y), lambda dy: dy * 100.0
+
+    y = gf.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, sine(y)), [0, x])[1]
+    np.testing.assert_array_equal(both(gf.gradients(y, x)[0], {x: [0.1, 0.2, 0.3]}), [1e4] * 3)
+
+
+def test_one_loop_for_all_lengths() -> None:
+    x = gf.placeholder(gf.float32, [None, None, 4])
+    k = gf.get_variable("k", [8, 4], initializer=gf.constant_initializer(0.1))
+    start = gf.zeros([gf.shape(x)[1], 4])
+    out = gf.scan(lambda h, row: gf.tanh(gf.matmul(gf.concat([row, h], 1), k)), x, start)
+    loss = gf.reduce_sum(out)
+    grad = gf.gradients(loss, k)[0]
+    for turns, batch in ((5, 2), (7, 2), (7, 3)):
+        both([loss, grad], {x: np.ones((turns, batch, 4))})

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphflow import dtypes
 from graphflow.dtypes import DType
+from graphflow.function import FuncGraph
 from graphflow.gradients import gradients
 from graphflow.graph import (
     Graph,
@@ -17,6 +18,7 @@ from graphflow.graph import (
     colocate_with,
     control_dependencies,
     get_default_graph,
+    graph_of,
     name_scope,
 )
 from graphflow.opdef import convert_to_tensor, convert_to_tensor_or_indexed_slices, emit
@@ -231,7 +233,7 @@ class Optimizer:
             raise ValueError(
                 f"No gradients provided for any variable: {[str(variable) for _, variable in pairs]}."
             )
-        graph: Graph = chosen[0][1].graph
+        graph = graph_of([chosen[0][1]])  # in the body of a branch or a loop, that
         with graph.as_default():
             with control_dependencies(None):
                 self._create_slots([variable for _, variable in chosen])
@@ -336,7 +338,10 @@ class Optimizer:
         return variable
 
     def _get_non_slot_variable(self, name: str, graph: Graph | None = None) -> Variable | None:
-        return self._non_slot_dict.get((name, graph or get_default_graph()))
+        graph = graph or get_default_graph()
+        # Variables are in the graph that is no function's body.
+        home = graph.outermost if isinstance(graph, FuncGraph) else graph
+        return self._non_slot_dict.get((name, home))
 
     def _non_slot_variables(self) -> Iterable[Variable]:
         return self._non_slot_dict.values()
