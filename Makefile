@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 INSTALL := $(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt
 
-.PHONY: demo test lint format bench protos clean help
+.PHONY: demo test lint format bench referee protos clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make test    lint, types, layers and every test"
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   race graphflow against its peers (results in benchmarks/results/)"
+	@echo "make referee every op, its gradient and random graphs against TensorFlow (results in benchmarks/results/)"
 	@echo "make protos  generate the protobuf modules from proto/"
 	@echo "make clean   remove what the other targets made"
 
@@ -74,6 +75,9 @@ bench: $(VENV)/.test $(VENV_BENCH)/.ready
 	$(BIN)/python -m benchmarks peak
 	$(BIN)/python -m benchmarks roofline
 	$(BIN)/python -m benchmarks scaling
+
+referee: $(VENV)/.test $(VENV_TF)/.ready
+	GRAPHFLOW_TF_PYTHON="$${GRAPHFLOW_TF_PYTHON:-$(CURDIR)/$(VENV_TF)/bin/python}" $(BIN)/python -m tests.referee_report
 
 protos: $(BIN)/python
 	$(BIN)/python proto/generate.py

@@ -568,6 +568,8 @@ def run_infer(context: InferContext) -> list[TensorShape]:
         raise
     except ValueError as error:  # of a size or a number
         raise ShapeError(str(error)) from error
+    except ArithmeticError as error:  # of sizes and attributes that no rule has thought of
+        raise ShapeError(f"its sizes and attributes cannot be calculated with: {error}") from error
     shapes = [result] if isinstance(result, TensorShape) else list(result)
     for shape in shapes:
         dims = shape.as_tuple()

@@ -2029,12 +2029,18 @@ def depth_to_space(input: Any, block_size: int, name: str | None = None, data_fo
     return emit.DepthToSpace(input, block_size=block_size, data_format=data_format, name=name)
 
 
+def _check_blocks(block: Array) -> None:
+    if (block < 1).any():
+        raise ShapeError(f"block sizes must be positive, got {block.tolist()}")
+
+
 def _space_to_batch_shape(node: Any) -> TensorShape:
     sizes, block, paddings = node.inputs[0].shape.as_tuple(), node.constant(1), node.constant(2)
     if sizes is None:
         return UNKNOWN
     if block is None or paddings is None:
         return TensorShape([None] * len(sizes))
+    _check_blocks(block)
     result = list(sizes)
     result[0] = None if sizes[0] is None else sizes[0] * int(np.prod(block))
     for i, b in enumerate(block.tolist()):
@@ -2083,6 +2089,7 @@ def _batch_to_space_shape(node: Any) -> TensorShape:
         return UNKNOWN
     if block is None or crops is None:
         return TensorShape([None] * len(sizes))
+    _check_blocks(block)
     result = list(sizes)
     if sizes[0] is not None:
         if sizes[0] % int(np.prod(block)):

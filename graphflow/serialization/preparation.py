@@ -194,26 +194,32 @@ class _Library:
                 if named.name in self.functions
             ]
 
-        stack = called(nodes)
-        while stack:
-            name = stack[-1]
-            if name in sizes:
-                stack.pop()
-                continue
-            inner = called(self.functions[name].node_def)
-            missing = [other for other in inner if other not in sizes]
-            if not missing:
-                sizes[name] = len(self.functions[name].node_def) + sum(sizes[other] for other in inner)
-                opened.pop(name, None)
-                stack.pop()
-                continue
-            opened[name] = None
-            for other in missing:
-                if other in opened:
-                    raise ValueError(f"the function {other!r} calls itself")
-            stack.extend(missing)
-        if len(nodes) + sum(sizes[name] for name in called(nodes)) > _MOST_NODES:
-            raise ValueError(f"the functions of the graph unfold to more than {_MOST_NODES} nodes")
+        total = 0
+        for node in nodes:
+            stack = called([node])
+            roots = list(stack)
+            while stack:
+                name = stack[-1]
+                if name in sizes:
+                    stack.pop()
+                    continue
+                inner = called(self.functions[name].node_def)
+                missing = [other for other in inner if other not in sizes]
+                if not missing:
+                    sizes[name] = len(self.functions[name].node_def) + sum(sizes[other] for other in inner)
+                    opened.pop(name, None)
+                    stack.pop()
+                    continue
+                opened[name] = None
+                for other in missing:
+                    if other in opened:
+                        raise ValueError(f"node {node.name!r}: the function {other!r} calls itself")
+                stack.extend(missing)
+            total += 1 + sum(sizes[name] for name in roots)
+            if total > _MOST_NODES:
+                raise ValueError(
+                    f"node {node.name!r}: the functions of the graph unfold to more than {_MOST_NODES} nodes"
+                )
 
 
 def _counted(arg: op_def_pb2.OpDef.ArgDef, attrs: _Attrs) -> tuple[list[int], bool]:
