@@ -568,7 +568,7 @@ def run_infer(context: InferContext) -> list[TensorShape]:
         raise
     except ValueError as error:  # of a size or a number
         raise ShapeError(str(error)) from error
-    except ArithmeticError as error:  # of sizes and attributes that no rule has thought of
+    except (ArithmeticError, LookupError) as error:  # of sizes and attributes that no rule has thought of
         raise ShapeError(f"its sizes and attributes cannot be calculated with: {error}") from error
     shapes = [result] if isinstance(result, TensorShape) else list(result)
     for shape in shapes:

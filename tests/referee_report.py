@@ -35,6 +35,7 @@ from tests.test_ops_matrix import NOT_IN_THE_MATRIX
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 BATCH = 400
+CRASH = "it crashes:"
 
 # Where one refuses and the other does not, and why that stays so.
 OTHER_REFUSALS: list[tuple[str, str]] = []
@@ -73,9 +74,13 @@ def ours(graph: Graph, runs: Sequence[Sequence[str]]) -> tuple[str, list[list[An
     try:
         with gf.Graph().as_default() as own, gf.Session(graph=own) as session:
             gf.import_graph_def(definition, name="")
-            return "", [[None if v is None else np.asarray(v) for v in session.run(list(names))] for names in runs]
+            return "", [
+                [None if v is None else np.asarray(v) for v in session.run(list(names))] for names in runs
+            ]
     except (ValueError, gf.errors.OpError) as error:
         return str(error) or type(error).__name__, []
+    except Exception as error:  # no way to refuse anything: it is told as a difference
+        return f"{CRASH} {type(error).__name__}: {error}", []
 
 
 def asked(referee: Referee, cases: dict[str, Case]) -> Iterator[tuple[str, Verdict]]:
@@ -95,7 +100,9 @@ def reason_of(listed: Sequence[Any], op_type: str, sample: Sample, count: int) -
 
 def compare_values(referee: Referee, table: dict[str, Row], only: str) -> None:
     built = {n: judged.Built(*case) for n, case in judged.CASES.items() if only in case[0]}
-    cases = {n: Case(b.graph, b.runs(), shapes=[t.name for t in b.operation.outputs]) for n, b in built.items()}
+    cases = {
+        n: Case(b.graph, b.runs(), shapes=[t.name for t in b.operation.outputs]) for n, b in built.items()
+    }
     for name, verdict in asked(referee, cases):
         op_type, sample = judged.CASES[name]
         made, row = built[name], table[op_type]
@@ -106,10 +113,16 @@ def compare_values(referee: Referee, table: dict[str, Row], only: str) -> None:
         error, mine = ours(made.graph, made.runs())
         problems: list[str] = []
         if reason is None and (verdict.error or error):
-            problems = [] if verdict.error and error else [f"{name}: ours: {error or 'no error'}; TensorFlow: {verdict.message or 'no error'}"]
+            problems = (
+                []
+                if verdict.error and error
+                else [f"{name}: ours: {error or 'no error'}; TensorFlow: {verdict.message or 'no error'}"]
+            )
         elif reason is None:
             skip = judged.not_compared(judged.DIFFERENT, op_type, sample, count)
-            values = [[*run[2], *(run[1] if made.operation.outputs else [])] for run in (mine, verdict.values)]
+            values = [
+                [*run[2], *(run[1] if made.operation.outputs else [])] for run in (mine, verdict.values)
+            ]
             problems = judged.problems_of(name, sample, values[0], values[1], skip)
         row.note("values", name, reason, problems)
 
@@ -130,7 +143,9 @@ def compare_gradients(referee: Referee, table: dict[str, Row], only: str, known:
         error, mine = ours(graph, [names])
         problems = []
         if reason is None and (verdict.error or error):
-            problems = [f"{name}, gradient: ours: {error or 'no error'}; TensorFlow: {verdict.message or 'no error'}"]
+            problems = [
+                f"{name}, gradient: ours: {error or 'no error'}; TensorFlow: {verdict.message or 'no error'}"
+            ]
         elif reason is None:
             skip = judged.not_compared(judged.DIFFERENT_GRADIENTS, op_type, sample, len(names))
             problems = judged.problems_of(f"{name}, gradient", sample, mine[0], verdict.values[0], skip)
@@ -156,8 +171,8 @@ def spoiled(sample: Sample) -> Iterator[tuple[str, Sample]]:
 
 def compare_refusals(referee: Referee, table: dict[str, Row], only: str) -> None:
     """Whether both refuse a spoiled sample, or both make the same of it."""
-    built: dict[str, tuple[str, Sample, judged.Built]] = {}
-    refused: dict[str, tuple[str, str]] = {}
+    built: dict[str, tuple[str, Sample, Graph, list[list[str]]]] = {}
+    refused: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for op_type, sample in judged.CASES.values():
         seen[op_type] += 1
@@ -166,24 +181,30 @@ def compare_refusals(referee: Referee, table: dict[str, Row], only: str) -> None
         for what, worse in spoiled(sample):
             name = f"{op_type}, {what}"
             try:
-                built[name] = op_type, worse, judged.Built(op_type, worse)
+                # As constants, so that what can be refused is refused while the graph is read.
+                made = judged.Built(op_type, worse)
+                graph = made.graph
             except (ValueError, TypeError) as error:
-                # It is refused here while it is built; TensorFlow has to be asked with a graph that hides the values.
-                refused[name] = op_type, str(error)
-    for name, verdict in asked(referee, {n: Case(b.graph, b.runs()) for n, (_, _, b) in built.items()}):
-        op_type, sample, made = built[name]
-        error, mine = ours(made.graph, made.runs())
+                refused[name] = str(error)
+                try:
+                    graph = judged.open_graph(op_type, worse, ranks_known=False)
+                except (ValueError, TypeError):
+                    continue  # it has no form that TensorFlow could be asked about
+            outputs = [t.name for t in graph.get_operation_by_name("tested").outputs]
+            built[name] = op_type, worse, graph, [outputs]
+    for name, verdict in asked(referee, {n: Case(graph, runs) for n, (_, _, graph, runs) in built.items()}):
+        op_type, sample, graph, runs = built[name]
+        error, mine = (refused[name], []) if name in refused else ours(graph, runs)
         reason = "TensorFlow has no kernel for it on a CPU" if verdict.lacks_kernel else None
         for pattern, why in OTHER_REFUSALS:
-            if re.search(pattern, name):
+            if reason is None and re.search(pattern, name):
                 reason = why
         problems = []
-        if reason is None and bool(verdict.error) != bool(error):
+        if reason is None and (bool(verdict.error) != bool(error) or error.startswith(CRASH)):
             problems = [f"{name}: ours: {error or 'no error'}; TensorFlow: {verdict.message or 'no error'}"]
         elif reason is None and not error:
-            count = len(made.operation.outputs)
-            skip = judged.not_compared(judged.DIFFERENT, op_type, sample, count)
-            problems = judged.problems_of(name, sample, mine[1], verdict.values[1], skip)
+            skip = judged.not_compared(judged.DIFFERENT, op_type, sample, len(runs[0]))
+            problems = judged.problems_of(name, sample, mine[0], verdict.values[0], skip)
         table[op_type].note("refusals", name, reason, problems)
 
 
@@ -193,7 +214,11 @@ def random_graphs(count: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
                "tests/test_random_graphs_against_tensorflow.py"]  # fmt: skip
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=RESULTS.parent.parent)
-    return {"graphs": count, "equal": done.returncode == 0, "said": "" if done.returncode == 0 else done.stdout[-3000:]}
+    return {
+        "graphs": count,
+        "equal": done.returncode == 0,
+        "said": "" if done.returncode == 0 else done.stdout[-3000:],
+    }
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -262,7 +287,11 @@ def report_of(table: dict[str, Row], random: dict[str, Any], version: str) -> di
         "differing": [line for _, row in sorted(table.items()) for line in row.differing],
         "not compared": not_compared(table),
         "ops": {
-            op_type: {"tried": dict(row.tried), "equal": dict(row.equal), "apart": dict(sorted(row.apart.items()))}
+            op_type: {
+                "tried": dict(row.tried),
+                "equal": dict(row.equal),
+                "apart": dict(sorted(row.apart.items())),
+            }
             for op_type, row in sorted(table.items())
         },
     }
@@ -271,7 +300,9 @@ def report_of(table: dict[str, Row], random: dict[str, Any], version: str) -> di
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--graphs", type=int, default=2000, help="how many random graphs")
-    parser.add_argument("--only", default="", help="a word that the op types have to have in them; writes no files")
+    parser.add_argument(
+        "--only", default="", help="a word that the op types have to have in them; writes no files"
+    )
     arguments = parser.parse_args()
     interpreter = os.environ["GRAPHFLOW_TF_PYTHON"]
     version = subprocess.run(

@@ -102,3 +102,58 @@ def test_what_has_no_resource_form_is_named() -> None:
     text = GRAPH + f'node {{ name: "odd" op: "ApplyNonsense" input: "w" input: "one" {FLOAT} }}'
     with gf.Graph().as_default(), pytest.raises(ValueError, match=r"ApplyNonsense \(1: odd\)"):
         gf.import_graph_def(text_format.Parse(text, gf.GraphDef()))
+
+
+OLD_QUEUE = """
+node { name: "queue" op: "FIFOQueue" attr { key: "component_types" value { list { type: DT_FLOAT } } } }
+node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }
+node { name: "put" op: "QueueEnqueue" input: "queue" input: "x"
+       attr { key: "Tcomponents" value { list { type: DT_FLOAT } } } }
+node { name: "take" op: "QueueDequeue" input: "queue"
+       attr { key: "component_types" value { list { type: DT_FLOAT } } } }
+node { name: "count" op: "QueueSize" input: "queue" }
+"""
+
+
+def test_queues_that_were_known_by_strings() -> None:
+    with gf.Graph().as_default() as graph, gf.Session() as sess:
+        gf.import_graph_def(text_format.Parse(OLD_QUEUE, gf.GraphDef()), name="")
+        assert graph.get_operation_by_name("queue").type == "FIFOQueueV2"
+        sess.run("put", {"x:0": 1.5})
+        sess.run("put", {"x:0": 2.5})
+        assert sess.run("count:0") == 2
+        assert [sess.run("take:0"), sess.run("take:0")] == [1.5, 2.5]
+
+
+TEMPORARY = f"""
+node {{ name: "one" op: "Const" {FLOAT.replace('"T"', '"dtype"')} attr {{ key: "value" value {{
+        tensor {{ dtype: DT_FLOAT tensor_shape {{ }} float_val: 1 }} }} }} }}
+node {{ name: "sum" op: "TemporaryVariable" {FLOAT.replace('"T"', '"dtype"')}
+        attr {{ key: "shape" value {{ shape {{ }} }} }} }}
+node {{ name: "start" op: "Assign" input: "sum" input: "one" {FLOAT} }}
+node {{ name: "more" op: "AssignAdd" input: "start" input: "one" {FLOAT} }}
+node {{ name: "result" op: "DestroyTemporaryVariable" input: "more" {FLOAT}
+        attr {{ key: "var_name" value {{ s: "sum" }} }} }}
+"""
+
+
+def test_variables_that_live_for_one_run() -> None:
+    with gf.Graph().as_default(), gf.Session() as sess:
+        gf.import_graph_def(text_format.Parse(TEMPORARY, gf.GraphDef()), name="")
+        assert [sess.run("result:0"), sess.run("result:0")] == [2, 2]
+
+
+def test_a_count_with_an_end() -> None:
+    text = GRAPH + 'node { name: "n" op: "VariableV2" attr { key: "dtype" value { type: DT_INT32 } } ' \
+        'attr { key: "shape" value { shape { } } } }'  # fmt: skip
+    text += 'node { name: "up" op: "CountUpTo" input: "n" attr { key: "T" value { type: DT_INT32 } } ' \
+        'attr { key: "limit" value { i: 2 } } }'  # fmt: skip
+    with gf.Graph().as_default(), gf.Session() as sess:
+        gf.import_graph_def(text_format.Parse(text, gf.GraphDef()), name="")
+        with gf.get_default_graph().as_default():
+            from graphflow.opdef import emit
+
+            sess.run(emit.AssignVariableOp(gf.get_default_graph().get_tensor_by_name("n:0"), gf.constant(0)))
+        assert [sess.run("up:0"), sess.run("up:0")] == [0, 1]
+        with pytest.raises(gf.errors.OutOfRangeError):
+            sess.run("up:0")
