@@ -291,6 +291,16 @@ class Variable:
         """The operation that sets the initial value."""
         return self._initializer
 
+    def initialize_with(self, value: Tensor) -> None:
+        """Makes the initializer assign another value; what initializers were grouped before keeps the old one.
+
+        Args:
+          value: a tensor of the variable's graph, of its dtype and shape.
+        """
+        with self._graph.as_default(), control_dependencies(None):
+            self._initializer = emit.AssignVariableOp(self._handle, value)
+        self._initial_value = value
+
     @property
     def initial_value(self) -> Tensor | None:
         """The tensor that the initializer assigns; None where an imported definition names none."""

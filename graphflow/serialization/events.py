@@ -6,8 +6,19 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from graphflow.serialization.proto.config_pb2 import RunMetadata, RunOptions
 from graphflow.serialization.proto.event_pb2 import Event, SessionLog, TaggedRunMetadata
 from graphflow.serialization.proto.summary_pb2 import Summary, SummaryDescription, SummaryMetadata
+
+
+def full_trace_options() -> RunOptions:
+    """Returns options that ask a run for a trace."""
+    return RunOptions(trace_level=RunOptions.FULL_TRACE)
+
+
+def run_metadata() -> RunMetadata:
+    """Returns a message that a run may fill."""
+    return RunMetadata()
 
 
 def summary_metadata(

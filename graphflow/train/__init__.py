@@ -58,6 +58,25 @@ _LATER = {
          "shuffle_batch", "shuffle_batch_join", "slice_input_producer", "string_input_producer"),
         "graphflow.train.input",
     ),
+    **dict.fromkeys(("ClusterSpec", "replica_device_setter"), "graphflow.train.device_setter"),
+    **dict.fromkeys(
+        ("ChiefSessionCreator", "MonitoredSession", "MonitoredTrainingSession", "Scaffold", "SessionCreator",
+         "SingularMonitoredSession", "WorkerSessionCreator"),
+        "graphflow.train.monitored_session",
+    ),
+    **dict.fromkeys(
+        ("CheckpointSaverHook", "CheckpointSaverListener", "FeedFnHook", "FinalOpsHook", "GlobalStepWaiterHook",
+         "LoggingTensorHook", "NanLossDuringTrainingError", "NanTensorHook", "ProfilerHook", "SecondOrStepTimer",
+         "StepCounterHook", "StopAtStepHook", "SummarySaverHook"),
+        "graphflow.train.basic_session_run_hooks",
+    ),
+    **dict.fromkeys(
+        ("SessionRunArgs", "SessionRunContext", "SessionRunHook", "SessionRunValues"),
+        "graphflow.train.session_run_hook",
+    ),
+    "SessionManager": "graphflow.train.session_manager",
+    "Supervisor": "graphflow.train.supervisor",
+    "init_from_checkpoint": "graphflow.train.checkpoint_utils",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy(
