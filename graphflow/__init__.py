@@ -215,6 +215,10 @@ from graphflow.ops.sparse_math import (
     sparse_reduce_sum as sparse_reduce_sum, sparse_reduce_sum_sparse as sparse_reduce_sum_sparse,
     sparse_softmax as sparse_softmax, sparse_tensor_dense_matmul as sparse_tensor_dense_matmul,
 )
+from graphflow.ops.sparse_messages import (
+    deserialize_many_sparse as deserialize_many_sparse, deserialize_sparse as deserialize_sparse,
+    serialize_many_sparse as serialize_many_sparse, serialize_sparse as serialize_sparse,
+)
 from graphflow.ops.sparse_tensor import (
     convert_to_tensor_or_sparse_tensor as convert_to_tensor_or_sparse_tensor, SparseTensor as SparseTensor,
     SparseTensorValue as SparseTensorValue,

@@ -20,6 +20,10 @@ from graphflow.ops.queues import (
     PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue, QueueBase as QueueBase,
     RandomShuffleQueue as RandomShuffleQueue,
 )
+from graphflow.ops.sparse_messages import (
+    deserialize_many_sparse as deserialize_many_sparse, serialize_many_sparse as serialize_many_sparse,
+    serialize_sparse as serialize_sparse,
+)
 from graphflow.ops.strings import decode_base64 as decode_base64, encode_base64 as encode_base64
 from graphflow.tfrecord import (
     tf_record_iterator as tf_record_iterator, TFRecordCompressionType as TFRecordCompressionType,
@@ -41,7 +45,9 @@ __all__ = [
     "FixedLenFeature", "FixedLenSequenceFeature", "PaddingFIFOQueue", "PriorityQueue", "QueueBase",
     "RandomShuffleQueue", "SparseFeature", "TFRecordCompressionType", "TFRecordOptions", "TFRecordWriter",
     "VarLenFeature", "decode_base64", "decode_compressed", "decode_csv", "decode_json_example", "decode_raw",
-    "encode_base64", "gfile", "match_filenames_once", "matching_files", "parse_example", "parse_single_example",
-    "parse_single_sequence_example", "parse_tensor", "read_file", "serialize_tensor", "tf_record_iterator",
+    "deserialize_many_sparse", "encode_base64", "gfile", "match_filenames_once", "matching_files",
+    "parse_example", "parse_single_example",
+    "parse_single_sequence_example", "parse_tensor", "read_file", "serialize_many_sparse", "serialize_sparse",
+    "serialize_tensor", "tf_record_iterator",
     "write_file", "write_graph",
 ]

@@ -56,9 +56,10 @@ from graphflow.ops import (
 
 __all__ = [
     "boxes", "candidates", "color", "control", "convolution", "counting", "datasets", "diagonals",
-    "distributions", "draws", "elementwise", "embeddings", "factorizations", "files", "functional", "hashing",
-    "image", "image_files", "io", "layout", "linalg", "lists", "messages", "nn", "optional", "parsing",
-    "patches", "quantize", "queues", "random", "readers", "reduction", "resize", "rows", "scatter", "segments",
-    "sets", "sorting", "source", "sparse", "sparse_math", "sparse_tensor", "special_functions", "spectral",
-    "state", "stateless", "strings", "summaries", "tables", "training", "volumes",
+    "distributions", "draws", "elementwise", "embeddings", "factorizations", "files", "functional",
+    "hashing", "image", "image_files", "io", "layout", "linalg", "lists", "messages", "nn", "optional",
+    "parsing", "patches", "quantize", "queues", "random", "readers", "reduction", "resize", "rows",
+    "scatter", "segments", "sets", "sorting", "source", "sparse", "sparse_math", "sparse_tensor",
+    "special_functions", "spectral", "state", "stateless", "strings", "summaries", "tables", "training",
+    "volumes",
 ]  # fmt: skip

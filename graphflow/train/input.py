@@ -12,6 +12,11 @@ from graphflow.opdef import constant, convert_to_tensor, emit
 from graphflow.ops.control import Assert
 from graphflow.ops.queues import FIFOQueue, PaddingFIFOQueue, QueueBase, RandomShuffleQueue
 from graphflow.ops.random import random_shuffle
+from graphflow.ops.sparse_messages import (
+    deserialize_many_sparse,
+    serialize_many_sparse,
+    serialize_sparse,
+)
 from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.shapes import TensorShape, as_shape
 from graphflow.summary import operations as summary
@@ -223,8 +228,7 @@ class _Fields:
             if not isinstance(item, SparseTensor):
                 made.append(item)
                 continue
-            op_type = "SerializeManySparse" if enqueue_many else "SerializeSparse"
-            made.append(getattr(emit, op_type)(item.indices, item.values, item.dense_shape))
+            made.append(serialize_many_sparse(item) if enqueue_many else serialize_sparse(item))
         return made
 
     def restored(self, dequeued: Any, enqueue_many: bool) -> Any:
@@ -234,12 +238,9 @@ class _Fields:
             if not isinstance(item, SparseTensor):
                 parts.append(tensor)
                 continue
-            indices, values, shape = emit.DeserializeManySparse(tensor, dtype=item.dtype)
             rank = item.dense_shape.shape.num_elements()
-            rank = None if rank is None else rank if enqueue_many else rank + 1
-            indices.set_shape([None, rank])
-            shape.set_shape([rank])
-            parts.append(SparseTensor(indices, values, shape))
+            alone = None if rank is None else rank - 1 if enqueue_many else rank
+            parts.append(deserialize_many_sparse(tensor, item.dtype, alone))
         if self.keys is not None:
             return dict(zip(self.keys, parts, strict=True))
         return parts if isinstance(self._given, list | tuple) else parts[0]

@@ -26,11 +26,12 @@ Array = np.ndarray[Any, Any]
 Argument = Array | list[Array]
 
 MODULES = (
-    "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random", "state", "control",
-    "io", "training", "segments", "diagonals", "scatter", "sorting", "factorizations", "special", "sparse",
-    "sparse_math", "functional", "counting", "rows", "summaries", "resize", "color", "boxes", "patches",
-    "image_files", "candidates", "volumes", "spectral", "special_functions", "quantize", "distributions",
-    "stateless", "strings", "files", "parsing", "sets",
+    "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random",
+    "state", "control", "io", "training", "segments", "diagonals", "scatter", "sorting",
+    "factorizations", "special", "sparse", "sparse_math", "functional", "counting", "rows",
+    "summaries", "resize", "color", "boxes", "patches", "image_files", "candidates", "volumes",
+    "spectral", "special_functions", "quantize", "distributions", "stateless", "strings", "files",
+    "parsing", "sets",
 )  # fmt: skip
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

@@ -84,6 +84,21 @@ def test_padding_keeping_and_joining() -> None:
         coordinator.join(threads)
 
 
+def test_sparse_tensors_are_batched() -> None:
+    number = gf.train.range_input_producer(4, num_epochs=1, shuffle=False).dequeue()
+    ones = gf.SparseTensor(
+        gf.cast(gf.stack([[0], [number]]), gf.int64), gf.stack([number, 7]), gf.constant([5], gf.int64)
+    )
+    one, _ = gf.train.batch([ones, number], 2)
+    got = run_to_the_end(one)
+    assert [part.indices.tolist() for part in got] == [
+        [[0, 0], [0, 0], [1, 0], [1, 1]],
+        [[0, 0], [0, 2], [1, 0], [1, 3]],
+    ]
+    assert got[1].values.tolist() == [2, 7, 3, 7]
+    assert got[1].dense_shape.tolist() == [2, 5]
+
+
 def test_a_model_trains_on_what_a_queue_brings() -> None:
     x = np.random.uniform(-1, 1, (64, 2)).astype(np.float32)
     wanted_of = x @ np.float32([[3], [-2]]) - 1
