@@ -248,7 +248,14 @@ class SessionState(VariableStore):
 
     def aside(self) -> contextlib.AbstractContextManager[None]:
         """Inside, runs of other threads may have the variables."""
+        self._local.aside = True
         return self.gate.left()
+
+    def was_aside(self) -> bool:
+        """Whether the present thread has stood aside since it was last asked."""
+        found: bool = getattr(self._local, "aside", False)
+        self._local.aside = False
+        return found
 
     def seconds_left(self) -> float | None:
         """How long the present thread's run may still take; None: as long as it likes."""

@@ -168,6 +168,10 @@ class VariableStore:
     def between_steps(self) -> None:
         """Called before each host step of a run: a session's store raises here when the run is to stop."""
 
+    def was_aside(self) -> bool:
+        """Whether runs of others may have written since this was last asked: a session's store knows."""
+        return False
+
     def keys(self) -> list[Hashable]:
         """The keys of the variables that have a value."""
         with self._lock:

@@ -62,6 +62,19 @@ def test_who_waits_stops_nobody_else(waits_for: str) -> None:
         assert session.run(total) == 6.0
 
 
+def test_a_run_that_waited_for_others_is_not_held_against_the_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_VERIFY", "1")
+    queue = gf.FIFOQueue(1, gf.float32, shapes=[[]])
+    total = gf.Variable(1.0)
+    step, others = total.assign_add(queue.dequeue()), total.assign_add(10.0)
+    with gf.Session() as session:
+        session.run(total.initializer)
+        with in_thread(lambda: session.run(step)) as said:
+            session.run(others)
+            session.run(queue.enqueue(5.0))
+        assert said == [16.0]
+
+
 def test_a_variable_that_moves_while_a_step_waits_is_found_again() -> None:
     queue = gf.FIFOQueue(1, gf.float32, shapes=[[]])
     grown = gf.get_variable("grown", initializer=gf.zeros([2]), validate_shape=False)
