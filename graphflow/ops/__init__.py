@@ -42,6 +42,7 @@ from graphflow.ops import (
     source,
     sparse,
     sparse_math,
+    sparse_messages,
     sparse_tensor,
     special_functions,
     spectral,
@@ -59,7 +60,7 @@ __all__ = [
     "distributions", "draws", "elementwise", "embeddings", "factorizations", "files", "functional",
     "hashing", "image", "image_files", "io", "layout", "linalg", "lists", "messages", "nn", "optional",
     "parsing", "patches", "quantize", "queues", "random", "readers", "reduction", "resize", "rows",
-    "scatter", "segments", "sets", "sorting", "source", "sparse", "sparse_math", "sparse_tensor",
-    "special_functions", "spectral", "state", "stateless", "strings", "summaries", "tables", "training",
-    "volumes",
+    "scatter", "segments", "sets", "sorting", "source", "sparse", "sparse_math", "sparse_messages",
+    "sparse_tensor", "special_functions", "spectral", "state", "stateless", "strings", "summaries",
+    "tables", "training", "volumes",
 ]  # fmt: skip
