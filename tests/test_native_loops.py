@@ -241,6 +241,40 @@ def test_what_is_read_back_from_an_array_is_what_was_written() -> None:
     native([made.stack()], [x], [numbers(3)])
 
 
+def test_of_two_writes_to_a_row_in_one_turn_the_later_one_stays() -> None:
+    x = gf.placeholder(gf.float32, [3])
+    made = gf.TensorArray(gf.float32, size=4, element_shape=[3])
+    _, made = gf.while_loop(
+        lambda i, m: i < 4, lambda i, m: (i + 1, m.write(i, x).write(i, x * 2.0)), [0, made]
+    )
+    native([made.stack()], [x], [numbers(3)])
+
+
+def test_rows_kept_before_and_after_a_turn() -> None:
+    x = gf.placeholder(gf.float32, [3])
+    arrays = [gf.TensorArray(gf.float32, size=4, element_shape=[3]) for _ in range(3)]
+
+    def body(i: Any, h: Any, *arrays: Any) -> Any:
+        after = gf.sin(h) + 1.0
+        return (
+            i + 1,
+            after,
+            *(array.write(i, item) for array, item in zip(arrays, (h, after, h), strict=True)),
+        )
+
+    _, h, *arrays = gf.while_loop(lambda i, *_: i < 4, body, [0, x, *arrays])
+    native([h, h + 1.0, *(array.stack() for array in arrays)], [x], [numbers(3)])
+
+
+def test_loops_that_data_ends_set_rows_too() -> None:
+    x, n = gf.placeholder(gf.float32, [3]), gf.placeholder(gf.int32, [])
+    made = gf.TensorArray(gf.float32, size=4, element_shape=[3])
+    goes_on: Callable[..., Any] = lambda i, s, _: gf.logical_and(i < n, gf.reduce_sum(s) < 9.0)  # noqa: E731
+    _, s, made = gf.while_loop(goes_on, lambda i, s, m: (i + 1, s * 1.5, m.write(i, s)), [0, gf.abs(x), made])
+    for turns in (0, 2, 4):
+        native([s, made.stack()], [x, n], [numbers(3), np.array(turns, np.int32)])
+
+
 def test_lists_of_elements_of_several_shapes_stay_with_the_host() -> None:
     x = gf.placeholder(gf.float32, [3])
     made = gf.TensorArray(gf.float32, size=2, infer_shape=False, clear_after_read=False)

@@ -230,6 +230,8 @@ class NativeRegions:
         in_place = {node for node in self.program.nodes if self.keeps_its_place(node)}
         for node in in_place:
             value = node.inputs[1]
+            if node.inputs[0] not in self.program.feeds or node.outputs[0] not in self.roots:
+                continue  # of several rows that a turn sets, a later one may be the same
             if value in self.rows or value in self.roots or value in self.turned:
                 continue
             if self.forms[value.node] in made_by and value.node.op_def not in (LOOP_ROW, SET_LOOP_ROW):
