@@ -70,8 +70,9 @@ def _is_integer(x: Array) -> bool:
     return x.dtype.kind in "iu"
 
 
-def _refuse_zero(y: Array) -> None:
-    if _is_integer(y) and not np.all(y):
+def _refuse_zero(x: Array, y: Array) -> None:
+    """Refuses to divide integers by zero; where there is nothing to divide, any divisor will do."""
+    if _is_integer(y) and not np.all(y) and 0 not in np.broadcast_shapes(np.shape(x), np.shape(y)):
         raise InvalidArgumentError(None, None, "Integer division by zero")
 
 
@@ -177,7 +178,7 @@ def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Any:
 def _truncated_quotient(x: Array, y: Array) -> Any:
     if not _is_integer(x):
         return np.divide(x, y)
-    _refuse_zero(y)
+    _refuse_zero(x, y)
     quotient = np.floor_divide(x, y)
     # NumPy rounds towards minus infinity, C++ (and so TensorFlow) towards zero.
     return (quotient + ((np.remainder(x, y) != 0) & ((x < 0) != (y < 0)))).astype(x.dtype)
@@ -282,7 +283,7 @@ def truncatediv(x: Any, y: Any, name: str | None = None) -> Tensor:
 def floor_div_op(x: Array, y: Array) -> Any:
     """The floor of the quotient."""
     if _is_integer(x):
-        _refuse_zero(y)
+        _refuse_zero(x, y)
         return np.floor_divide(x, y)
     return np.floor(np.divide(x, y))
 
@@ -312,7 +313,7 @@ def floor_div(x: Any, y: Any, name: str | None = None) -> Tensor:
 def floor_mod_op(x: Array, y: Array) -> Any:
     """The remainder with the sign of y."""
     if _is_integer(x):
-        _refuse_zero(y)
+        _refuse_zero(x, y)
         return np.remainder(x, y)
     rest = np.fmod(x, y)
     return np.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
@@ -342,7 +343,7 @@ def mod(x: Any, y: Any, name: str | None = None) -> Tensor:
 @binary("TruncateMod", f"{FLOATS}|int32|int64")
 def truncate_mod_op(x: Array, y: Array) -> Any:
     """The remainder with the sign of x."""
-    _refuse_zero(y)
+    _refuse_zero(x, y)
     return np.fmod(x, y)
 
 
@@ -365,7 +366,7 @@ def truncatemod(x: Any, y: Any, name: str | None = None) -> Tensor:
 @binary("Mod", f"{FLOATS}|int32|int64")
 def mod_op(x: Array, y: Array) -> Any:
     """The remainder with the sign of x, as in C."""
-    _refuse_zero(y)
+    _refuse_zero(x, y)
     return np.fmod(x, y)
 
 
@@ -915,7 +916,7 @@ def rsqrt(x: Any, name: str | None = None) -> Tensor:
 
 def _reciprocal(x: Array) -> Any:
     if _is_integer(x):
-        _refuse_zero(x)
+        _refuse_zero(x, x)
         return _truncated_quotient(np.ones_like(x), x)
     return np.reciprocal(x)
 

@@ -129,14 +129,19 @@ class FunctionLibrary:
         self._open: list[str] = []
 
     def get(
-        self, name: str, graph: Graph, inputs: Sequence[Tensor], shapes: Sequence[TensorShape] | None = None
+        self,
+        name: str,
+        graph: Graph,
+        inputs: Sequence[Tensor | None],
+        shapes: Sequence[TensorShape] | None = None,
     ) -> Function:
         """Returns a function of the file as one of `graph`.
 
         Args:
           name: its name.
           graph: the graph around it.
-          inputs: what it is called with; of handles it is known which variable they belong to.
+          inputs: what it is called with; of handles it is known which variable they belong to. None for what only a
+            call will tell; the others are then tensors that the function captures.
           shapes: what is known of the shapes of its arguments; default: the inputs' shapes, unless it refuses them.
 
         Raises:
@@ -155,13 +160,31 @@ class FunctionLibrary:
                 f" {len(definition.signature.input_arg)}"
             )
         if shapes is None:
-            shapes = [tensor.shape for tensor in inputs]
+            shapes = [UNKNOWN if tensor is None else tensor.shape for tensor in inputs]
             try:
                 return self._get(definition, graph, inputs, shapes)
             except ShapeError:
                 # A branch may not fit the very sizes for which it is not taken.
                 return self._get(definition, graph, inputs, [UNKNOWN] * len(inputs))
         return self._get(definition, graph, inputs, shapes)
+
+    def get_captured(self, name: str, graph: Graph, captured: Sequence[Tensor]) -> Function:
+        """Returns a function that an operation calls with arguments of its own, then with tensors outside.
+
+        Args:
+          name: its name.
+          graph: the graph around it.
+          captured: the tensors outside, which stand for the last of its arguments.
+
+        Raises:
+          ValueError: as of `get`.
+        """
+        definition = self.defs.get(name)
+        own = 0 if definition is None else len(definition.signature.input_arg) - len(captured)
+        if definition is not None and own < 0:
+            raise ValueError(f"it gives {len(captured)} inputs to the function {name!r}, which takes fewer")
+        inputs = [*([None] * own), *captured]
+        return self.get(name, graph, inputs, [UNKNOWN if t is None else t.shape for t in inputs])
 
     def get_loop(
         self,
@@ -216,11 +239,13 @@ class FunctionLibrary:
         self,
         definition: function_pb2.FunctionDef,
         graph: Graph,
-        inputs: Sequence[Tensor],
+        inputs: Sequence[Tensor | None],
         shapes: Sequence[TensorShape],
     ) -> Function:
         name = definition.signature.name
-        handles = tuple(tensor._handle for tensor in inputs)
+        handles = tuple(None if tensor is None else tensor._handle for tensor in inputs)
+        if None in inputs:
+            handles = (*handles, *inputs)
         key = (name, graph, handles, tuple(shape.as_tuple() for shape in shapes))
         if key in self._made:
             return self._made[key]
@@ -239,7 +264,7 @@ class FunctionLibrary:
         self,
         definition: function_pb2.FunctionDef,
         graph: Graph,
-        inputs: Sequence[Tensor],
+        inputs: Sequence[Tensor | None],
         shapes: Sequence[TensorShape],
     ) -> Function:
         signature = definition.signature
@@ -257,12 +282,14 @@ class FunctionLibrary:
             if arg.name in given:
                 raise ValueError(f"it has two arguments called {arg.name!r}")
             dtype = dtype_from_enum(arg.type)
-            if dtype is not tensor.dtype:
+            if tensor is not None and dtype is not tensor.dtype:
                 raise ValueError(f"argument {arg.name!r} is {dtype.name}, it is given {tensor.dtype.name}")
             shape = _shape_of(definition, i)
             if shape.is_compatible_with(shapes[i]):
                 shape = shape.merge_with(shapes[i])
             given[arg.name] = inner.add_input(dtype, shape, arg.name, handle=tensor)
+            if tensor is not None and None in inputs:
+                inner.captures[tensor] = given[arg.name]
         nodes, results = self._flattened(definition)
         made = self._make(inner, nodes, given)
         outputs = []

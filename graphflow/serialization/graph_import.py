@@ -110,6 +110,13 @@ def check_versions(graph_def: graph_pb2.GraphDef) -> None:
         raise ValueError("the graph says that readers of this version must not read it")
 
 
+# What calls functions with its inputs; every other operation that holds functions gives them values of its own.
+_CALLS = frozenset({
+    "If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile", "PartitionedCall",
+    "StatefulPartitionedCall",
+})  # fmt: skip
+
+
 class _Importer:
     """One import: nodes of the file, in an order in which each stands behind its inputs, made one by one."""
 
@@ -294,12 +301,29 @@ class _Importer:
                 attrs["cond"], attrs["body"], self.graph, inputs, attrs["output_shapes"]
             )
             return
+        if definition.name not in _CALLS:
+            for attr, captured in self.captured_by(definition, attrs, inputs).items():
+                attrs[attr] = self.library.get_captured(attrs[attr], self.graph, captured)
+            return
         given = inputs[1:] if definition.inputs[0].name in ("cond", "branch_index") else inputs
         for attr in definition.attrs.values():
             if "func" in attr.kind:
                 names = attrs[attr.name] if attr.kind.startswith("list(") else (attrs[attr.name],)
                 found = tuple(self.library.get(name, self.graph, given) for name in names)
                 attrs[attr.name] = found if attr.kind.startswith("list(") else found[0]
+
+    def captured_by(
+        self, definition: OpDef, attrs: dict[str, Any], inputs: list[Tensor]
+    ) -> dict[str, list[Tensor]]:
+        """Of an operation that calls functions again and again: what each is given besides what changes."""
+        nested = definition.nest(inputs, attrs)
+        lists = {arg.name: value for arg, value in zip(definition.inputs, nested, strict=True)}
+        found = {}
+        for attr in definition.attrs.values():
+            if attr.kind == "func":
+                names = ("other_arguments", f"{attr.name}_other_arguments", f"{attr.name}_other_args")
+                found[attr.name] = next((lists[name] for name in names if name in lists), [])
+        return found
 
     def full_name(self, name: str) -> str:
         full = f"{self.prefix}/{name}" if self.prefix else name

@@ -361,3 +361,18 @@ def test_reference_backend_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> No
         [3, 4],
         [5],
     ]
+
+
+def test_pipelines_survive_a_file() -> None:
+    dataset = Dataset.range(6).map(lambda i: i * 3).filter(lambda i: gf.greater(i, 3)).batch(2)
+    iterator = dataset.make_initializable_iterator()
+    following = gf.identity(iterator.get_next(), name="following")
+    definition = following.graph.as_graph_def()
+    with gf.Graph().as_default() as other:
+        gf.import_graph_def(definition, name="")
+        with gf.Session() as session:
+            session.run(iterator.initializer.name)
+            assert [list(row) for row in drained(session, other.get_tensor_by_name("following:0"))] == [
+                [6, 9],
+                [12, 15],
+            ]

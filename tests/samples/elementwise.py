@@ -272,6 +272,8 @@ def remainder() -> Iterator[Sample]:
     )
     yield Sample([integers(3, 4, dtype=np.int64), np.array(3, np.int64)], differentiable=False, constant=(1,))
     yield Sample([uniform(0, 3), uniform(3)], differentiable=False, name="empty")
+    zero = np.array(0, np.int32)
+    yield Sample([np.zeros(0, np.int32), zero], differentiable=False, name="nothing-by-zero")
     for dtype in HALVES:
         yield Sample([first.astype(dtype), np.array([2, 3], dtype)], differentiable=False)
 
