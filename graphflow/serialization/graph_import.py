@@ -302,8 +302,8 @@ class _Importer:
             )
             return
         if definition.name not in _CALLS:
-            for attr, captured in self.captured_by(definition, attrs, inputs).items():
-                attrs[attr] = self.library.get_captured(attrs[attr], self.graph, captured)
+            for name, captured in self.captured_by(definition, attrs, inputs).items():
+                attrs[name] = self.library.get_captured(attrs[name], self.graph, captured)
             return
         given = inputs[1:] if definition.inputs[0].name in ("cond", "branch_index") else inputs
         for attr in definition.attrs.values():
@@ -318,7 +318,7 @@ class _Importer:
         """Of an operation that calls functions again and again: what each is given besides what changes."""
         nested = definition.nest(inputs, attrs)
         lists = {arg.name: value for arg, value in zip(definition.inputs, nested, strict=True)}
-        found = {}
+        found: dict[str, list[Tensor]] = {}
         for attr in definition.attrs.values():
             if attr.kind == "func":
                 names = ("other_arguments", f"{attr.name}_other_arguments", f"{attr.name}_other_args")
