@@ -243,7 +243,7 @@ class FunctionLibrary:
         shapes: Sequence[TensorShape],
     ) -> Function:
         name = definition.signature.name
-        handles = tuple(None if tensor is None else tensor._handle for tensor in inputs)
+        handles: tuple[Any, ...] = tuple(None if tensor is None else tensor._handle for tensor in inputs)
         if None in inputs:
             handles = (*handles, *inputs)
         key = (name, graph, handles, tuple(shape.as_tuple() for shape in shapes))
