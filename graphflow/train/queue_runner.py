@@ -81,6 +81,8 @@ class QueueRunner:
             return graph.as_graph_element(f"{scope}/{name}" if scope else name)
 
         ref = element(definition.queue_name)
+        if isinstance(ref, Operation):
+            (ref,) = ref.outputs
         made = ref.op.attrs
         self._queue = QueueBase(made.get("component_types", ()), made.get("shapes") or None, None, ref)
         self._enqueue_ops = [element(name) for name in definition.enqueue_op_name]

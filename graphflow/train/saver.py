@@ -27,6 +27,7 @@ from graphflow.serialization import meta_graph
 from graphflow.serialization.graph_def import write_graph
 from graphflow.serialization.tensor_bundle import BundleReader, missing_keys, parse_slice
 from graphflow.shapes import TensorShape
+from graphflow.train import queue_runner as queue_runner  # says how its collection is read from files
 from graphflow.train.checkpoints import (
     CheckpointReader,
     NewCheckpointReader,

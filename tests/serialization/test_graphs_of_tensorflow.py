@@ -81,8 +81,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_means_here_what_it_means_there(name: str, written: dict[str, Written]) -> None:
     case = written[name]
-    if case.has_threads and not hasattr(gf.train, "Coordinator"):
-        pytest.skip("there are no threads that fill queues yet")
     graph = case.load()
     assert not {operation.type for operation in graph.get_operations()} & LEFT_FROM_TF1
     problems: list[str] = []
