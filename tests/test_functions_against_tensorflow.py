@@ -33,6 +33,7 @@ INPUTS = {
     "indices": np.array([[0, 1], [0, 3], [2, 0], [2, 2]], np.int64),
     "values": np.array([1, 2, 3, 4], np.float32),
     "labels": np.array([[1], [2], [3], [4]], np.int64),
+    "steps": rng.normal(size=(6, 2, 4)).astype(np.float32),
     "five": rng.uniform(0, 1, (2, 4, 5, 3, 2)).astype(np.float32),
     "filters": rng.normal(size=(3, 2, 2, 2, 4)).astype(np.float32),
     "matrix": rng.normal(size=(4, 5)).astype(np.float32),
@@ -155,6 +156,11 @@ tf.nn.conv3d_transpose(tf.ones([2, 4, 5, 3, 4]), filters, [2, 8, 10, 6, 2], 2)
 tf.nn.max_pool3d(five, 2, 2, "VALID")
 tf.nn.avg_pool3d(five, [1, 2, 3, 1, 1], [1, 1, 2, 1, 1], "SAME")
 tf.nn.compute_accidental_hits([[1, 2], [3, 4]], tf.constant([3, 9, 1, 3], tf.int64), 2)
+tf.nn.ctc_loss(tf.SparseTensor([[0, 0], [0, 1], [1, 0]], [0, 1, 2], [2, 2]), steps, [6, 4])
+tf.nn.ctc_loss(tf.SparseTensor([[0, 0], [0, 1], [1, 0]], [0, 1, 2], [2, 2]), tf.transpose(steps, [1, 0, 2]), [6, 4], time_major=False)
+tf.gradients(tf.nn.ctc_loss(tf.SparseTensor([[0, 0], [0, 1], [1, 0]], [0, 1, 2], [2, 2]), steps, [6, 4]) * [1.0, 2.0], steps)
+tf.nn.ctc_greedy_decoder(steps, [6, 4])
+tf.nn.ctc_beam_search_decoder(steps, [6, 4], 10, 2)
 tf.nn.embedding_lookup_sparse(matrix, tf.SparseTensor(indices, [3, 1, 0, 3], [3, 4]), None)
 tf.nn.embedding_lookup_sparse(matrix, tf.SparseTensor(indices, [3, 1, 0, 3], [3, 4]), None, combiner="sum")
 tf.nn.embedding_lookup_sparse(matrix, tf.SparseTensor(indices, [3, 1, 0, 3], [3, 4]), None, combiner="sqrtn")

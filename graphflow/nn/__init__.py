@@ -22,6 +22,10 @@ from graphflow.ops.convolution import (
     depthwise_conv2d_native as depthwise_conv2d_native, max_pool as max_pool, pool as pool,
     separable_conv2d as separable_conv2d,
 )
+from graphflow.ops.ctc import (
+    ctc_beam_search_decoder as ctc_beam_search_decoder, ctc_beam_search_decoder_v2 as ctc_beam_search_decoder_v2,
+    ctc_greedy_decoder as ctc_greedy_decoder, ctc_loss as ctc_loss,
+)
 from graphflow.ops.elementwise import (
     elu as elu, leaky_relu as leaky_relu, relu as relu, relu6 as relu6, selu as selu, sigmoid as sigmoid,
     softplus as softplus, softsign as softsign, tanh as tanh,

@@ -7,6 +7,7 @@ from graphflow.ops import (
     control,
     convolution,
     counting,
+    ctc,
     datasets,
     diagonals,
     distributions,
@@ -56,7 +57,7 @@ from graphflow.ops import (
 )
 
 __all__ = [
-    "boxes", "candidates", "color", "control", "convolution", "counting", "datasets", "diagonals",
+    "boxes", "candidates", "color", "control", "convolution", "counting", "ctc", "datasets", "diagonals",
     "distributions", "draws", "elementwise", "embeddings", "factorizations", "files", "functional",
     "hashing", "image", "image_files", "io", "layout", "linalg", "lists", "messages", "nn", "optional",
     "parsing", "patches", "quantize", "queues", "random", "readers", "reduction", "resize", "rows",

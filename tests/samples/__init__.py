@@ -31,7 +31,7 @@ MODULES = (
     "factorizations", "special", "sparse", "sparse_math", "functional", "counting", "rows",
     "summaries", "resize", "color", "boxes", "patches", "image_files", "candidates", "volumes",
     "spectral", "special_functions", "quantize", "distributions", "stateless", "strings", "files",
-    "parsing", "sets", "sparse_messages",
+    "parsing", "sets", "sparse_messages", "ctc",
 )  # fmt: skip
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
