@@ -33,7 +33,7 @@ from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
 from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization
 from graphflow.plan import Plan, PlanTemplate, TraceEvent
-from graphflow.program import Program, freeze, specialize
+from graphflow.program import NESTED, Program, freeze, specialize
 from graphflow.records import dataclass, field
 from graphflow.side_by_side import SideBySide
 from graphflow.symbolic import Sizes
@@ -137,6 +137,7 @@ class Executable:
         self._bound: dict[Any, BoundPlan] = {}
         self._templates: dict[Any, list[_Template]] = {}
         self.without_template: Exception | None = None
+        self._nests = any(node.op_def in NESTED for node in self.program.nodes)
         self._lock = threading.Lock()
         self._many_contents = False
         if "program" in _stages():
@@ -213,7 +214,13 @@ class Executable:
         return BoundPlan(plan, template.reports)
 
     def _has_templates(self) -> bool:
-        """Whether plans may be made for other sizes than those at hand: not where somebody wants to look at them."""
+        """Whether plans may be made for other sizes than those at hand.
+
+        Not where somebody wants to look at them. Nor where there are loops: how often they turn, and what of their
+        variables lies where, is found by plain numbers.
+        """
+        if self._nests:
+            return False
         return self.options.memory_budget is None and not config.verify() and not _stages()
 
     def _pattern(self, feed_shapes: Shapes) -> _Pattern:
