@@ -300,6 +300,7 @@ unpack = unstack
 
 if TYPE_CHECKING:
     from graphflow import (
+        app as app, compat as compat, examples as examples, flags as flags, graph_util as graph_util, test as test,
         bitwise as bitwise, data as data, debugging as debugging, dtypes as dtypes, gfile as gfile,
         image as image, initializers as initializers, io as io, keras as keras, layers as layers,
         linalg as linalg, logging as logging, lookup as lookup, losses as losses, manip as manip,
@@ -309,6 +310,7 @@ if TYPE_CHECKING:
         summary as summary, train as train,
         visualize as visualize,
     )
+    from graphflow.compat.paths import core as core, python as python
     from graphflow.compiler import CompileOptions as CompileOptions
     from graphflow.data.structure import (
         SparseTensorSpec as SparseTensorSpec, TensorSpec as TensorSpec,
@@ -345,6 +347,7 @@ if TYPE_CHECKING:
 
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
+    "app", "compat", "examples", "flags", "graph_util", "test",
     "bitwise", "data", "debugging", "dtypes", "errors", "gfile", "image", "initializers", "io", "keras",
     "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
     "python_io", "quantization", "random", "saved_model", "sets", "signal", "sparse", "spectral",
@@ -372,6 +375,7 @@ _LATER = {
     "NodeDef": f"{_PROTO}.node_def_pb2",
     "Session": "graphflow.session",
     **dict.fromkeys(("SparseTensorSpec", "TensorSpec"), "graphflow.data.structure"),
+    **dict.fromkeys(("core", "python"), "graphflow.compat.paths"),
     "profile": "graphflow.profiling",
     "import_graph_def": "graphflow.serialization.graph_import",
     **dict.fromkeys(("make_ndarray", "make_tensor_proto"), "graphflow.serialization.tensor_proto"),

@@ -143,6 +143,25 @@ def demo(
 
 
 @app.command(context_settings=_PASS_ON)
+def run(
+    context: typer.Context,
+    program: Annotated[Path, typer.Argument(help="A Python program that imports tensorflow.")],
+) -> None:
+    """Run a TensorFlow 1 program unchanged: inside it, `import tensorflow` gives graphflow."""
+    import runpy
+
+    from graphflow.compat import install_as_tensorflow
+
+    if not program.exists():
+        _fail("run", f"there is no {program}")
+    install_as_tensorflow()
+    # As Python itself would start it.
+    sys.argv = [str(program), *context.args]
+    sys.path[0] = str(program.resolve().parent)
+    runpy.run_path(str(program), run_name="__main__")
+
+
+@app.command(context_settings=_PASS_ON)
 def bench(context: typer.Context) -> None:
     """Race graphflow against its peers (in a checkout; `make bench` also installs the peers)."""
     folder = Path(__file__).resolve().parent.parent

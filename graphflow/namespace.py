@@ -52,7 +52,11 @@ class MissingNameError(AttributeError):
     def __str__(self) -> str:
         text = f"module {self.package!r} has no attribute {self.missing!r}"
         found = nearest(self.package, self.missing)
-        return f"{text}; did you mean {found}?" if found else text
+        text = f"{text}; did you mean {found}?" if found else text
+        # Loaded now only: what is known of TensorFlow's names is a table above all others.
+        symbols = importlib.import_module(f"{_ROOT}.compat.symbols")
+        known = symbols.status(f"{self.package.removeprefix(_ROOT)}.{self.missing}".lstrip("."))
+        return f"{text} ({known.sentence})" if known.state in ("planned", "out of scope") else text
 
 
 def nearest(package: str, name: str) -> str | None:

@@ -84,6 +84,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lookup",
         "strings",
     ),
+    ("flags", "graph_util"),
+    ("app",),
+    ("test", "compat.", "examples.", "client_devices"),
     ("show", "serving."),
     ("__init__",),
     ("demo.",),
@@ -103,6 +106,7 @@ MACHINE_SEEN_BY_GRAPH = ("loops.build", "loops.ir")
 # A heavy package comes in through one door only.
 DOORS: dict[str, tuple[str, ...]] = {
     "PIL": ("ops.image_files",),
+    "absl": ("app", "flags"),
     "ctypes": ("backends.cpu.", "backends.gpu."),
     "cuda": ("backends.gpu.",),
     "cupy": ("backends.gpu.",),

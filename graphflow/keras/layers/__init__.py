@@ -35,4 +35,7 @@ from graphflow.keras.layers.pooling import (
 from graphflow.namespace import lazy
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__)
+    # The beginning of a model belongs to models, which are made of layers.
+    __getattr__, __dir__ = lazy(
+        __name__, (), dict.fromkeys(("Input", "InputLayer"), "graphflow.keras.models")
+    )

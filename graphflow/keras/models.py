@@ -1,0 +1,809 @@
+"""`keras.models`: layers joined to models, and their training over sessions."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow import nest
+from graphflow.dtypes import as_dtype, float32
+from graphflow.graph import Tensor, get_default_graph, name_scope
+from graphflow.keras import backend, optimizers
+from graphflow.keras import callbacks as callback_classes
+from graphflow.keras import losses as loss_functions
+from graphflow.keras import metrics as metric_functions
+from graphflow.keras.base_layer import InputSpec, Layer, Node, history_of, unique_object_name
+from graphflow.keras.session import get_session, initialize, phase_feed
+from graphflow.opdef import convert_to_tensor
+from graphflow.ops.elementwise import add_n, cast
+from graphflow.ops.reduction import reduce_mean, reduce_sum
+from graphflow.ops.source import placeholder
+from graphflow.shapes import TensorShape
+from graphflow.train.saver import Saver
+
+Array = np.ndarray[Any, Any]
+
+
+class InputLayer(Layer):
+    """Where a model begins: a placeholder."""
+
+    def __init__(
+        self, input_shape: Any = None, batch_size: int | None = None, dtype: Any = None, input_tensor: Any = None,
+        sparse: bool = False, name: str | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        if sparse:
+            raise NotImplementedError("keras.Input: sparse inputs are not supported")
+        name = name or unique_object_name("input", zero_based=False)
+        batch_input_shape = kwargs.pop("batch_input_shape", None)
+        super().__init__(
+            name=name, dtype=dtype or (input_tensor.dtype if input_tensor is not None else float32), **kwargs
+        )
+        if batch_input_shape is None:
+            batch_input_shape = (batch_size, *(input_shape or ()))
+        if input_tensor is None:
+            with get_default_graph().name_scope(None):
+                input_tensor = placeholder(self.dtype, list(batch_input_shape), name=name)
+        self._batch_input_shape = (
+            tuple(input_tensor.shape.as_list()) if input_tensor.shape.rank is not None else None
+        )
+        self.built = True
+        self._record(input_tensor, input_tensor, ((), {}))
+
+
+def Input(
+    shape: Any = None, batch_size: int | None = None, name: str | None = None, dtype: Any = None, sparse: bool = False,
+    tensor: Any = None, **kwargs: Any,
+) -> Tensor:  # fmt: skip
+    """Returns a placeholder for the beginning of a model.
+
+    Args:
+      shape: the shape of one example.
+      batch_size: the size of batches, if it is always the same.
+      name: a name.
+      dtype: default float32.
+      sparse: must be False.
+      tensor: an existing tensor to use.
+      **kwargs: `batch_shape`: the whole shape.
+    """
+    whole = kwargs.pop("batch_shape", kwargs.pop("batch_input_shape", None))
+    if kwargs:
+        raise ValueError(f"Unrecognized keyword arguments: {', '.join(kwargs)}")
+    if whole is None and shape is None and tensor is None:
+        raise ValueError("Please provide to Input either a `shape` or a `tensor` argument.")
+    arguments = {"batch_input_shape": tuple(whole)} if whole is not None else {}
+    size = None if shape is None else tuple(TensorShape(shape).as_list())
+    layer = InputLayer(size, batch_size, dtype, tensor, sparse, name, **arguments)
+    result: Tensor = layer.output
+    return result
+
+
+def _nodes_before(outputs: Sequence[Tensor]) -> tuple[list[Node], list[Layer]]:
+    """The calls of layers that lead to some tensors, each after those it needs; the layers, farthest first."""
+    order: list[Node] = []
+    done: set[int] = set()
+    met: dict[int, Layer] = {}
+    stack: list[tuple[Any, bool]] = [(x, False) for x in reversed(outputs)]
+    while stack:
+        item, ready = stack.pop()
+        if ready:
+            order.append(item)
+            continue
+        found = history_of(item)
+        if found is None:
+            raise ValueError(
+                f"Output tensors of a Model must be the output of a Keras layer; {item!r} is not. Wrap what made it"
+                " in a Lambda layer."
+            )
+        node = found[0]._nodes[found[1]]
+        if id(node) in done:
+            continue
+        done.add(id(node))
+        met.setdefault(id(node.layer), node.layer)
+        stack.append((node, True))
+        if not isinstance(node.layer, InputLayer):
+            stack += [(x, False) for x in reversed(nest.flatten(node.inputs)) if isinstance(x, Tensor)]
+    depth: dict[int, int] = {}
+    far: dict[int, int] = {}
+    for node in reversed(order):
+        own = depth.setdefault(id(node), 0)
+        far[id(node.layer)] = max(own, far.get(id(node.layer), 0))
+        if isinstance(node.layer, InputLayer):
+            continue
+        for x in nest.flatten(node.inputs):
+            source = history_of(x)
+            if source is not None:
+                before = id(source[0]._nodes[source[1]])
+                depth[before] = max(depth.get(before, 0), own + 1)
+    # Of layers as far from the outputs as one another, the one that was met first comes first.
+    return order, sorted(met.values(), key=lambda layer: -far[id(layer)])
+
+
+class Model(Layer):
+    """Layers joined from inputs to outputs: `Model(inputs, outputs)`; or a class of one's own with `call`.
+
+    Args:
+      inputs: a tensor from `Input`, or a structure of them.
+      outputs: tensors that layers made of these.
+      name: a name.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        names = ("inputs", "outputs", "name")
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        functional = "inputs" in given and "outputs" in given
+        self.stop_training = False
+        self.optimizer: Any = None
+        self._steps: _Steps | None = None
+        self._network: list[Node] | None = None
+        name = given.get("name")
+        super().__init__(name=name, **{k: v for k, v in given.items() if k not in names})
+        if functional:
+            self._join(given["inputs"], given["outputs"])
+
+    def _join(self, inputs: Any, outputs: Any) -> None:
+        self._inputs, self._outputs = inputs, outputs
+        self._network, self._layers_in_order = _nodes_before(nest.flatten(outputs))
+        for x in nest.flatten(inputs):
+            if history_of(x) is None:
+                raise ValueError(f"Input tensors to a Model must come from `keras.Input`; {x!r} does not")
+        reached = {id(x) for node in self._network for x in nest.flatten(node.outputs)}
+        begins = {id(x) for x in nest.flatten(inputs)}
+        loose = [node.layer.name for node in self._network if isinstance(node.layer, InputLayer)
+                 and id(nest.flatten(node.outputs)[0]) not in begins]  # fmt: skip
+        if loose:
+            raise ValueError(
+                f"Graph disconnected: the outputs depend on inputs that the model does not have: {loose}"
+            )
+        unused = [x.name for x in nest.flatten(inputs) if id(x) not in reached]
+        for x in nest.flatten(inputs):
+            if x.name in unused:
+                found = history_of(x)
+                assert found is not None
+                self._layers_in_order.insert(0, found[0])
+        self.built = True
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, those that others need first."""
+        if self._network is not None:
+            return list(self._layers_in_order)
+        return self._sublayers()
+
+    @property
+    def weights(self) -> list[Any]:
+        """The weights of the layers in turn, the trainable ones of each first."""
+        if self._network is None and not isinstance(self, Sequential):
+            return super().weights
+        found = [weight for layer in self.layers for weight in layer.weights]
+        return list({id(weight): weight for weight in found}.values())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """Returns a layer by name or place.
+
+        Raises:
+          ValueError: if there is none.
+        """
+        if index is not None:
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"No such layer: {name}. Layers: {[layer.name for layer in self.layers]}")
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The input tensors."""
+        return nest.flatten(self._inputs) if self._network is not None else []
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The output tensors."""
+        return nest.flatten(self._outputs) if self._network is not None else []
+
+    @property
+    def input(self) -> Any:
+        """The input tensors, as they were given."""
+        return self._inputs if self._network is not None else super().input
+
+    @property
+    def output(self) -> Any:
+        """The output tensors, as they were given."""
+        return self._outputs if self._network is not None else super().output
+
+    def _scope(self, inputs: Any) -> Any:
+        return name_scope(self.name)
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Returns what the layers make of other inputs."""
+        del mask
+        if self._network is None:
+            raise NotImplementedError(
+                "When subclassing the `Model` class, you should implement a `call` method."
+            )
+        values = {id(old): new for old, new in zip(self.inputs, nest.flatten(inputs), strict=True)}
+        for node in self._network:
+            if isinstance(node.layer, InputLayer):
+                continue
+            taken = nest.map_structure(lambda x: values.get(id(x), x), node.inputs)
+            arguments = dict(node.arguments[1])
+            if training is not None and "training" in arguments:
+                arguments["training"] = training
+            made = node.layer(taken, *node.arguments[0], **arguments)
+            values.update(
+                {id(o): n for o, n in zip(nest.flatten(node.outputs), nest.flatten(made), strict=True)}
+            )
+        return nest.map_structure(lambda x: values[id(x)], self._outputs)
+
+    # -- training -----------------------------------------------------------------------------
+
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, loss_weights: Any = None,
+        sample_weight_mode: Any = None, weighted_metrics: Any = None, target_tensors: Any = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Says how the model is to be trained.
+
+        Args:
+          optimizer: a name, one of `keras.optimizers`, or one of `train`.
+          loss: a name or a function of truth and prediction; one per output, by place or name, where there are several.
+          metrics: names or functions, likewise.
+          loss_weights: a number per output.
+          sample_weight_mode: accepted: weights are per example.
+          weighted_metrics: as `metrics`.
+          target_tensors: must be None.
+          **kwargs: accepted.
+        """
+        del sample_weight_mode, kwargs
+        if target_tensors is not None:
+            raise NotImplementedError("Model.compile: target_tensors are not supported: feed them to fit")
+        self.optimizer = optimizers.get(optimizer)
+        self.loss = loss
+        self._metrics_asked = (
+            list(metrics or []) + list(weighted_metrics or []) if not isinstance(metrics, dict) else metrics
+        )
+        self.loss_weights = loss_weights
+        self._steps = None
+
+    def _ready(self, x: Any, y: Any = None) -> _Steps:
+        """What a step needs, built for data of these shapes where the model does not say them itself."""
+        if self._steps is None or (y is not None and not self._steps.has_targets):
+            if self._network is None:
+                given = nest.map_structure(
+                    lambda a: placeholder(
+                        as_dtype(a.dtype if a.dtype != np.float64 else np.float32), [None, *a.shape[1:]]
+                    ),
+                    x,
+                )
+                inputs, outputs = nest.flatten(given), nest.flatten(self(given))
+            else:
+                inputs, outputs = self.inputs, self.outputs
+            self._steps = _Steps(self, inputs, outputs, y)
+        return self._steps
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of the figures that `evaluate` gives."""
+        return self._steps.names if self._steps is not None else ["loss"]
+
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: int = 1,
+        callbacks: Sequence[Any] | None = None, validation_split: float = 0.0, validation_data: Any = None,
+        shuffle: Any = True, class_weight: Mapping[int, float] | None = None, sample_weight: Any = None,
+        initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
+        **kwargs: Any,
+    ) -> callback_classes.History:  # fmt: skip
+        """Trains the model on arrays.
+
+        Args:
+          x: an array, or a list or dict of them by input.
+          y: the truth, likewise.
+          batch_size: default 32.
+          epochs: the number of the last epoch.
+          verbose: 0 says nothing, 1 and 2 a line per epoch.
+          callbacks: what is called meanwhile.
+          validation_split: the share of the examples, at the end, that is kept for validation.
+          validation_data: `(x, y)` or `(x, y, weights)` to validate on after each epoch.
+          shuffle: whether the order is new in every epoch.
+          class_weight: the weight of the examples of each class.
+          sample_weight: the weight of each example.
+          initial_epoch: the number of the first epoch.
+          steps_per_epoch: how many batches make an epoch; default all.
+          validation_steps: likewise for validation.
+          **kwargs: `nb_epoch`, the old name of `epochs`.
+
+        Returns:
+          A History: `history[name]` has the figure of each epoch.
+
+        Raises:
+          RuntimeError: before `compile`.
+          ValueError: if arrays do not fit one another or the model.
+        """
+        epochs = kwargs.pop("nb_epoch", epochs)
+        if kwargs:
+            raise TypeError(f"Unrecognized keyword arguments: {', '.join(kwargs)}")
+        self._check_compiled()
+        xs, ys = _arrays(x, "x"), _arrays(y, "y")
+        weights = _weights(sample_weight, class_weight, ys)
+        if validation_split and validation_data is None:
+            count = len(nest.flatten(xs)[0])
+            cut = int(count * (1.0 - validation_split))
+            validation_data = (_rows(xs, slice(cut, None)), _rows(ys, slice(cut, None)))
+            xs, ys = _rows(xs, slice(0, cut)), _rows(ys, slice(0, cut))
+            weights = None if weights is None else weights[:cut]
+        steps = self._ready(xs, ys)
+        history = callback_classes.History()
+        called = [*(callbacks or ()), history]
+        for callback in called:
+            callback.set_model(self)
+            callback.set_params({"epochs": epochs, "verbose": verbose, "metrics": steps.names})
+        self.history = history
+        self.stop_training = False
+        _each(called, "on_train_begin")
+        for epoch in range(initial_epoch, epochs):
+            began = time.perf_counter()
+            _each(called, "on_epoch_begin", epoch)
+            logs = steps.epoch(
+                xs, ys, weights, batch_size or 32, bool(shuffle), steps_per_epoch, called, self
+            )
+            if validation_data is not None:
+                vx, vy = _arrays(validation_data[0], "x"), _arrays(validation_data[1], "y")
+                vw = validation_data[2] if len(validation_data) > 2 else None
+                found = steps.test(vx, vy, vw, batch_size or 32, validation_steps)
+                logs |= {f"val_{name}": value for name, value in zip(steps.names, found, strict=True)}
+            if verbose:
+                told = " - ".join(f"{name}: {value:.4f}" for name, value in logs.items())
+                sys.stdout.write(
+                    f"Epoch {epoch + 1}/{epochs} - {time.perf_counter() - began:.0f}s - {told}\n"
+                )
+            _each(called, "on_epoch_end", epoch, logs)
+            if self.stop_training:
+                break
+        _each(called, "on_train_end")
+        return history
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int = 1, sample_weight: Any = None,
+        steps: int | None = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """Returns the loss on arrays, or a list of it and the metrics; the arguments are those of `fit`."""
+        del verbose, kwargs
+        self._check_compiled()
+        xs, ys = _arrays(x, "x"), _arrays(y, "y")
+        found = self._ready(xs, ys).test(xs, ys, sample_weight, batch_size or 32, steps)
+        return found[0] if len(found) == 1 else found
+
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Returns the outputs for arrays: one array, or a list of them."""
+        del verbose, kwargs
+        xs = _arrays(x, "x")
+        found = self._ready(xs).predict(xs, batch_size or 32, steps)
+        return found[0] if len(found) == 1 else found
+
+    predict_on_batch = predict
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None
+    ) -> Any:
+        """Takes one step; returns the loss, or a list of it and the metrics."""
+        self._check_compiled()
+        xs, ys = _arrays(x, "x"), _arrays(y, "y")
+        found = self._ready(xs, ys).train(xs, ys, _weights(sample_weight, class_weight, ys))
+        return found[0] if len(found) == 1 else found
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Returns the loss on one batch, or a list of it and the metrics."""
+        xs = _arrays(x, "x")
+        return self.evaluate(xs, y, batch_size=len(nest.flatten(xs)[0]), sample_weight=sample_weight)
+
+    def _check_compiled(self) -> None:
+        if self.optimizer is None:
+            raise RuntimeError(
+                "You must compile your model before training/testing. Use `model.compile(optimizer, loss)`."
+            )
+
+    # -- files and pictures -------------------------------------------------------------------
+
+    def save_weights(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: str | None = None
+    ) -> None:
+        """Writes the weights as a checkpoint of TensorFlow's.
+
+        Raises:
+          ValueError: if HDF5 is asked for.
+        """
+        path = self._checkpoint(filepath, save_format)
+        if not overwrite and os.path.exists(f"{path}.index"):
+            raise FileExistsError(f"{path} exists already")
+        Saver(self._by_name()).save(get_session(), path, write_meta_graph=False, write_state=False)
+
+    def load_weights(self, filepath: str | os.PathLike[str], by_name: bool = False) -> None:
+        """Reads the weights that `save_weights` wrote."""
+        del by_name
+        Saver(self._by_name()).restore(get_session(), self._checkpoint(filepath, None))
+
+    @staticmethod
+    def _checkpoint(filepath: str | os.PathLike[str], save_format: str | None) -> str:
+        path = os.fspath(filepath)
+        if save_format == "h5" or path.endswith((".h5", ".hdf5", ".keras")):
+            raise ValueError(
+                f"{path}: weights are kept as TensorFlow's checkpoints, not as HDF5; choose another name"
+            )
+        return path
+
+    def _by_name(self) -> dict[str, Any]:
+        return {weight.op.name: weight for weight in self.weights}
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Any = None,
+        print_fn: Callable[[str], Any] | None = None,
+    ) -> None:
+        """Prints the layers, the shapes of their outputs and the numbers of their parameters."""
+        del positions
+        width = line_length or 65
+        say = print_fn or (lambda text: sys.stdout.write(f"{text}\n"))
+        say(f'Model: "{self.name}"')
+        say("_" * width)
+        say(f"{'Layer (type)':<29}{'Output Shape':<26}{'Param #':<10}")
+        say("=" * width)
+        for layer in self.layers:
+            shape = (
+                str(layer._nodes[0].outputs.shape)
+                if layer._nodes and isinstance(layer._nodes[0].outputs, Tensor)
+                else "multiple"
+            )
+            count = layer.count_params() if layer.built else 0
+            say(f"{f'{layer.name} ({type(layer).__name__})':<29}{shape:<26}{count:<10}")
+        say("=" * width)
+        total = sum(int(np.prod(w.shape.as_list())) for w in self.weights)
+        trained = sum(int(np.prod(w.shape.as_list())) for w in self.trainable_weights)
+        say(
+            f"Total params: {total:,}\nTrainable params: {trained:,}\nNon-trainable params: {total - trained:,}"
+        )
+        say("_" * width)
+
+
+class Sequential(Model):
+    """Layers one after another; the first says the shape of the input, or the first data do."""
+
+    def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self._stack: list[Layer] = []
+        for layer in layers or ():
+            self.add(layer)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the placeholder."""
+        return list(self._stack)
+
+    def add(self, layer: Layer) -> None:
+        """Adds a layer at the end.
+
+        Raises:
+          TypeError: if it is none.
+        """
+        if not isinstance(layer, Layer):
+            raise TypeError(f"The added layer must be an instance of class Layer. Found: {layer}")
+        self._steps = None
+        if isinstance(layer, InputLayer):
+            self._begin(layer.output)
+            return
+        self._stack.append(layer)
+        if self._network is not None:
+            self._join(self._inputs, layer(self._outputs))
+        elif layer._batch_input_shape is not None and len(self._stack) == 1:
+            kind = layer.dtype or "float32"
+            self._begin(Input(batch_shape=layer._batch_input_shape, dtype=kind, name=f"{layer.name}_input"))
+        elif isinstance(layer, Model) and layer._network is not None and len(self._stack) == 1:
+            shape = layer.inputs[0].shape.as_list()
+            self._begin(Input(batch_shape=shape, dtype=layer.inputs[0].dtype, name=f"{layer.name}_input"))
+
+    def _begin(self, x: Tensor) -> None:
+        y = x
+        for layer in self._stack:
+            y = layer(y)
+        self._join(x, y)
+
+    def pop(self) -> None:
+        """Takes the last layer away.
+
+        Raises:
+          TypeError: if there is none.
+        """
+        if not self._stack:
+            raise TypeError("There are no layers in the model.")
+        self._stack.pop()
+        self._steps = None
+        if self._network is not None:
+            self._join(self._inputs, self._stack[-1]._nodes[-1].outputs if self._stack else self._inputs)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes the weights for inputs of a shape, the batch first."""
+        if self._network is None and input_shape is not None:
+            self._begin(Input(batch_shape=TensorShape(input_shape).as_list()))
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Returns what the layers make of the inputs."""
+        if self._network is not None:
+            return super().call(inputs, training, mask)
+        for layer in self._stack:
+            inputs = layer(inputs)
+        return inputs
+
+    def _ready(self, x: Any, y: Any = None) -> _Steps:
+        if self._network is None:
+            (array,) = nest.flatten(x)
+            kind = np.float32 if array.dtype == np.float64 else array.dtype
+            self._begin(Input(batch_shape=[None, *array.shape[1:]], dtype=as_dtype(kind)))
+        return super()._ready(x, y)
+
+    def predict_classes(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Array:
+        """Returns the likeliest class of each example."""
+        found: Array = self.predict(x, batch_size, verbose)
+        return found.argmax(-1) if found.shape[-1] > 1 else (found > 0.5).astype(np.int32)
+
+    def predict_proba(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Any:
+        """The same as `predict`."""
+        return self.predict(x, batch_size, verbose)
+
+
+# ---------------------------------------------------------------------------- data
+
+
+def _arrays(data: Any, what: str) -> Any:
+    """Data as a structure of arrays with as many examples each.
+
+    Raises:
+      ValueError: for something else.
+    """
+    if data is None:
+        return None
+    if isinstance(data, Tensor) or hasattr(data, "make_one_shot_iterator"):
+        raise ValueError(f"{what}: models are trained on arrays; got {type(data).__name__}")
+    is_structure = isinstance(data, dict | tuple) or (
+        isinstance(data, list) and bool(data) and isinstance(data[0], np.ndarray)
+    )
+    arrays = (
+        {k: np.asarray(v) for k, v in data.items()}
+        if isinstance(data, dict)
+        else ([np.asarray(v) for v in data] if is_structure else np.asarray(data))
+    )
+    # Numbers are vectors of one.
+    arrays = nest.map_structure(lambda a: a[:, None] if a.ndim == 1 else a, arrays)
+    counts = {len(a) for a in nest.flatten(arrays)}
+    if len(counts) > 1:
+        raise ValueError(
+            f"All arrays of {what} should have the same number of samples; they have {sorted(counts)}"
+        )
+    return arrays
+
+
+def _rows(data: Any, rows: Any) -> Any:
+    return None if data is None else nest.map_structure(lambda a: a[rows], data)
+
+
+def _weights(sample_weight: Any, class_weight: Any, y: Any) -> Any:
+    if class_weight is None:
+        return None if sample_weight is None else np.asarray(sample_weight, np.float32)
+    labels = nest.flatten(y)[0]
+    labels = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.reshape(len(labels))
+    own = np.array([class_weight[int(label)] for label in labels], np.float32)
+    return own if sample_weight is None else own * np.asarray(sample_weight, np.float32)
+
+
+def _each(called: Sequence[Any], method: str, *args: Any) -> None:
+    for callback in called:
+        getattr(callback, method)(*args)
+
+
+def _by_output(asked: Any, names: Sequence[str], what: str) -> list[Any]:
+    """One thing for each output, given as one, as a list, or by name."""
+    if isinstance(asked, dict):
+        unknown = set(asked) - set(names)
+        if unknown:
+            raise ValueError(
+                f"Unknown entries in {what} dictionary: {sorted(unknown)}. Outputs: {list(names)}"
+            )
+        return [asked.get(name) for name in names]
+    if isinstance(asked, list | tuple):
+        if len(asked) != len(names):
+            raise ValueError(f"{what}: {len(asked)} entries for {len(names)} outputs")
+        return list(asked)
+    return [asked] * len(names)
+
+
+class _Steps:
+    """The operations of a compiled model: a step of training, of testing, of prediction."""
+
+    def __init__(self, model: Model, inputs: Sequence[Tensor], outputs: Sequence[Tensor], y: Any) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.outputs = list(outputs)
+        self.input_names = [x.op.name for x in inputs]
+        self.output_names = []
+        for output in outputs:
+            found = history_of(output)
+            self.output_names.append(found[0].name if found else output.op.name)
+        self.names = ["loss"]
+        self.has_targets = y is not None
+        self.targets: list[Tensor] = []
+        self.update: Any = None
+        if self.has_targets:
+            self._build_losses(y)
+
+    def _build_losses(self, y: Any) -> None:
+        model, losses = self.model, []
+        asked = _by_output(model.loss, self.output_names, "loss")
+        shares = _by_output(model.loss_weights, self.output_names, "loss_weights")
+        truths = self._ordered(y, self.output_names, "y")
+        several = len(self.outputs) > 1
+        self.figures: list[Tensor] = []
+        names: list[str] = []
+        with name_scope(f"{model.name}_training"):
+            self.weight = placeholder(float32, [None], name="sample_weight")
+            for i, (output, truth) in enumerate(zip(self.outputs, truths, strict=True)):
+                target = placeholder(
+                    as_dtype(np.float32 if truth.dtype == np.float64 else truth.dtype), [None, *truth.shape[1:]],
+                    name=f"{self.output_names[i]}_target",
+                )  # fmt: skip
+                self.targets.append(target)
+                if asked[i] is None:
+                    continue
+                loss = self._weighted(loss_functions.get(asked[i])(target, output))
+                share = shares[i]
+                losses.append(loss if share is None else loss * float(share))
+                if several:
+                    names.append(f"{self.output_names[i]}_loss")
+                    self.figures.append(loss)
+            if not losses and not model.losses:
+                raise ValueError("the model has no loss: give one to `compile`")
+            self.total = add_n([*losses, *(cast(each, float32) for each in model.losses)])
+            metrics = model._metrics_asked
+            per_output = (
+                [metrics] * len(self.outputs)
+                if not isinstance(metrics, dict)
+                else _by_output(metrics, self.output_names, "metrics")
+            )
+            for i, output in enumerate(self.outputs):
+                wanted = per_output[i] or []
+                for metric in wanted if isinstance(wanted, list | tuple) else [wanted]:
+                    name, function = self._metric(metric, asked[i], output, self.targets[i])
+                    names.append(f"{self.output_names[i]}_{name}" if several else name)
+                    self.figures.append(self._weighted(function(self.targets[i], output)))
+        self.names = ["loss", *names]
+
+    def _weighted(self, values: Tensor) -> Tensor:
+        """The mean over examples, weighted."""
+        values = cast(convert_to_tensor(values), float32)
+        if values.shape.rank == 0:
+            return values
+        if values.shape.rank is not None and values.shape.rank > 1:
+            values = reduce_mean(values, axis=list(range(1, values.shape.rank)))
+        return reduce_sum(values * self.weight) / cast(values_size(values), float32)
+
+    @staticmethod
+    def _metric(metric: Any, loss: Any, output: Tensor, target: Tensor) -> tuple[str, Any]:
+        if metric not in ("accuracy", "acc"):
+            function = metric_functions.get(metric)
+            return getattr(function, "__name__", "metric"), function
+        if output.shape.as_list()[-1] == 1 or loss in (
+            "binary_crossentropy",
+            loss_functions.binary_crossentropy,
+        ):
+            return "acc", metric_functions.binary_accuracy
+        rank, own = output.shape.rank, target.shape
+        if own.rank is not None and rank is not None and (own.rank < rank or own.as_list()[-1] == 1):
+            return "acc", metric_functions.sparse_categorical_accuracy
+        return "acc", metric_functions.categorical_accuracy
+
+    def _ordered(self, data: Any, names: Sequence[str], what: str) -> list[Array]:
+        if isinstance(data, dict):
+            missing = [name for name in names if name not in data]
+            if missing:
+                raise ValueError(f"{what}: no array for {missing}; there are {sorted(data)}")
+            return [data[name] for name in names]
+        flat: list[Array] = nest.flatten(data)
+        if len(flat) != len(names):
+            raise ValueError(f"{what}: the model expects {len(names)} arrays, but got {len(flat)}")
+        return flat
+
+    def _feed(self, xs: Any, ys: Any, weights: Any, training: bool) -> dict[Any, Any]:
+        feed: dict[Any, Any] = dict(zip(self.inputs, self._ordered(xs, self.input_names, "x"), strict=True))
+        if ys is not None:
+            truths = self._ordered(ys, self.output_names, "y")
+            feed.update(zip(self.targets, truths, strict=True))
+            count = len(truths[0])
+            feed[self.weight] = np.ones(count, np.float32) if weights is None else weights
+        feed.update(phase_feed(training))
+        return feed
+
+    def _training(self) -> Any:
+        if self.update is None:
+            weights = self.model.trainable_weights
+            if not weights:
+                raise ValueError("the model has no trainable weights")
+            step = self.model.optimizer.minimize(self.total, weights)
+            self.update = [step, *self.model.updates]
+        return self.update
+
+    def train(self, xs: Any, ys: Any, weights: Any) -> list[float]:
+        """Takes a step; returns the figures."""
+        update = self._training()
+        session = get_session()
+        found = session.run([self.total, *self.figures, update], self._feed(xs, ys, weights, True))
+        return [float(value) for value in found[:-1]]
+
+    def epoch(
+        self, xs: Any, ys: Any, weights: Any, batch: int, shuffle: bool, most: int | None, called: Sequence[Any],
+        model: Model,
+    ) -> dict[str, float]:  # fmt: skip
+        """Goes through the examples once; returns the means of the figures."""
+        count = len(nest.flatten(xs)[0])
+        if ys is not None and len(nest.flatten(ys)[0]) != count:
+            raise ValueError(f"x has {count} samples, y {len(nest.flatten(ys)[0])}")
+        order = np.random.permutation(count) if shuffle else None
+        total, seen = np.zeros(len(self.names)), 0
+        for number, rows in enumerate(_batches(count, batch, order, most)):
+            size = len(range(count)[rows]) if isinstance(rows, slice) else len(rows)
+            _each(called, "on_batch_begin", number, {"batch": number, "size": size})
+            found = self.train(_rows(xs, rows), _rows(ys, rows), _rows(weights, rows))
+            total += np.array(found) * size
+            seen += size
+            _each(
+                called,
+                "on_batch_end",
+                number,
+                {"batch": number, "size": size, **dict(zip(self.names, found, strict=True))},
+            )
+            if model.stop_training:
+                break
+        return {name: float(value) for name, value in zip(self.names, total / max(seen, 1), strict=True)}
+
+    def test(self, xs: Any, ys: Any, weights: Any, batch: int, most: int | None) -> list[float]:
+        """Returns the means of the figures over all examples."""
+        count = len(nest.flatten(xs)[0])
+        total, seen = np.zeros(len(self.names)), 0
+        session = get_session()
+        weights = None if weights is None else np.asarray(weights, np.float32)
+        for rows in _batches(count, batch, None, most):
+            size = len(range(count)[rows])
+            feed = self._feed(_rows(xs, rows), _rows(ys, rows), _rows(weights, rows), False)
+            total += np.array(session.run([self.total, *self.figures], feed), float) * size
+            seen += size
+        return [float(value) for value in total / max(seen, 1)]
+
+    def predict(self, xs: Any, batch: int, most: int | None) -> list[Array]:
+        """Returns the outputs for all examples."""
+        count = len(nest.flatten(xs)[0])
+        session = get_session()
+        initialize(session)
+        parts = [
+            session.run(self.outputs, self._feed(_rows(xs, rows), None, None, False))
+            for rows in _batches(count, batch, None, most)
+        ]
+        return [np.concatenate([part[i] for part in parts]) for i in range(len(self.outputs))]
+
+
+def values_size(values: Tensor) -> Tensor:
+    """The number of examples."""
+    from_shape: Tensor = backend.shape(values)[0]
+    return from_shape
+
+
+def _batches(count: int, size: int, order: Any, most: int | None) -> Iterator[Any]:
+    for number, start in enumerate(range(0, count, size)):
+        if most is not None and number >= most:
+            return
+        rows = slice(start, min(start + size, count))
+        yield rows if order is None else order[rows]
+
+
+__all__ = ["Input", "InputLayer", "InputSpec", "Model", "Sequential"]

@@ -1,0 +1,7 @@
+"""`tf.keras.preprocessing`: data made ready for models."""
+
+from graphflow.namespace import lazy
+
+NAMESPACES = ("sequence",)
+
+__getattr__, __dir__ = lazy(__name__, NAMESPACES)
