@@ -6,6 +6,7 @@ then. All else of absl's flags is here under its name.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -97,9 +98,7 @@ def _defining(name: str) -> Callable[..., Any]:
             kwargs["module_name"] = sys.argv[0] if with_module == "__main__" else with_module
         return function(*args, **kwargs)
 
-    define.__name__ = define.__qualname__ = name
-    define.__doc__ = function.__doc__
-    return define
+    return functools.update_wrapper(define, function)
 
 
 _TAKES_MODULE = {name: ("module_name",) for name in ("DEFINE_bool", "DEFINE_boolean", "DEFINE_enum")}
@@ -116,7 +115,7 @@ DEFINE_multi_string = _defining("DEFINE_multi_string")
 DEFINE_string = _defining("DEFINE_string")
 
 _OWN = frozenset(globals())
-_HIDDEN = frozenset({"annotations", "sys"})
+_HIDDEN = frozenset({"annotations", "functools", "sys"})
 
 
 def __getattr__(name: str) -> Any:
