@@ -142,50 +142,6 @@ def test_freezing_a_loop_leaves_no_variable() -> None:
         gf.graph_util.extract_sub_graph(frozen, ["nowhere"])
 
 
-def test_initializers_that_read_a_checkpoint(tmp_path: Path) -> None:
-    with gf.Graph().as_default(), gf.variable_scope("old"):
-        gf.layers.dense(gf.ones([1, 2]), 3)
-        saver = gf.train.Saver()
-        with gf.Session() as session:
-            session.run(gf.global_variables_initializer())
-            kept = session.run(gf.global_variables())
-            saver.save(session, str(tmp_path / "model"))
-    with gf.variable_scope("new"):
-        gf.layers.dense(gf.ones([1, 2]), 3)
-    other = gf.get_variable("bias", [3], initializer=gf.ones_initializer())
-    gf.train.init_from_checkpoint(str(tmp_path), {"old/": "new/", "old/dense/bias": other})
-    with gf.Session() as session:
-        session.run(gf.global_variables_initializer())
-        for mine, saved in zip(session.run(gf.global_variables()), [*kept, kept[1]], strict=True):
-            np.testing.assert_array_equal(mine, saved)
-    wrong = gf.get_variable("wrong", [4])
-    with pytest.raises(ValueError, match=r"Shape of variable wrong:0 \(\(4,\)\) doesn't match"):
-        gf.train.init_from_checkpoint(str(tmp_path), {"old/dense/bias": wrong})
-    with pytest.raises(ValueError, match="Tensor old/none is not found"):
-        gf.train.init_from_checkpoint(str(tmp_path), {"old/none": wrong})
-
-
-def test_variables_go_to_parameter_servers_in_turn() -> None:
-    cluster = gf.train.ClusterSpec({"ps": ["a:1", "b:1"], "worker": ["c:1"]})
-    assert cluster.num_tasks("ps") == 2 and cluster.task_address("worker", 0) == "c:1"
-    with gf.device(gf.train.replica_device_setter(cluster=cluster)):
-        first, second = gf.Variable(1.0), gf.Variable(2.0)
-        total = first + second
-    assert [v.op.device for v in (first, second)] == ["/job:ps/task:0", "/job:ps/task:1"]
-    assert total.op.device == "/job:worker"
-    assert gf.train.replica_device_setter() is None
-
-
-def test_a_scaffold_makes_what_a_session_begins_with() -> None:
-    v = gf.Variable(1.0)
-    scaffold = gf.train.Scaffold().finalize()
-    with gf.Session() as session:
-        assert session.run(scaffold.ready_op).size == 1
-        session.run([scaffold.init_op, scaffold.local_init_op])
-        assert session.run(scaffold.ready_op).size == 0 and session.run(v) == 1.0
-    assert gf.get_default_graph().finalized
-
-
 def test_test_cases() -> None:
     class Case(gf.test.TestCase):
         def runTest(self) -> None:
