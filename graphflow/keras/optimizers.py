@@ -158,7 +158,7 @@ class RMSprop(Optimizer):
             return Variable(zeros, name=f"{weight.op.name}/{what}", trainable=False)
 
         def moved(average: Variable, value: Any) -> Any:
-            return average.assign(average * self._rho + value * (1.0 - self._rho))
+            return average.assign(average.value() * self._rho + value * (1.0 - self._rho))
 
         squares = moved(kept("rms"), square(slope))
         if self._centered:
@@ -166,7 +166,7 @@ class RMSprop(Optimizer):
         change = rate * slope / (sqrt(squares) + self._epsilon)
         if self._momentum:
             speed = kept("momentum")
-            change = speed.assign(speed * self._momentum + change)
+            change = speed.assign(speed.value() * self._momentum + change)
         return weight.assign_sub(change)
 
 
