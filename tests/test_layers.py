@@ -123,7 +123,7 @@ DOORS: dict[str, tuple[str, ...]] = {
 }
 
 # Besides the standard library and the packages behind a door, these may be imported at the top of a module.
-GROUND = {"google_crc32c", "ml_dtypes", "networkx", "numpy"}
+GROUND = {"ml_dtypes", "networkx", "numpy"}
 
 
 @dataclass(frozen=True)

@@ -630,6 +630,8 @@ class _Branches:
         for node in self.order:
             if node.op != "ControlTrigger":
                 continue
+            if not any(self.path.get(c, self.empty) is not self.empty for c in node.controls):
+                continue
             alive = [c for c in node.controls if self.path.get(c, self.empty) is not None]
             node.controls = [self.wait_for(c) if c in self.path else c for c in alive]
             node.become("NoOp", [], [])

@@ -339,7 +339,8 @@ def test_panels_of_matrices_that_lie_apart() -> None:
     call = Gemm(
         dtype="f32", m=20, n=70, k=40, batch=(2, 3), stride_a=512, steps_a=(20 * 512, 48), steps_b=None
     )
-    assert "packed_a" in [w.name for w in emit(call, host_target()).workspaces]
+    # On processors with smaller tiles too few rows share a panel for packing to pay.
+    assert "packed_a" in [w.name for w in emit(call, cross_target("avx512")).workspaces]
     c = np.empty((2, 3, 20, 70), np.float32)
     Runner(call)({"a": store, "b": b, "c": c}, {}, 3)
     a = np.stack([store[:, :, at : at + 40] for at in (0, 48, 96)], axis=1)
