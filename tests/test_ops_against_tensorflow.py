@@ -79,6 +79,7 @@ DIFFERENT = [
         "takes no notice of dilations on a CPU",
         dilated,
     ),
+    Difference("Conv3D", "no dilations on a CPU", dilated),
     Difference("Eig", "finds the values in another order, the vectors with other signs"),
     Difference(
         "DecodeAndCropJpeg DecodeJpeg", "another decoder, a few levels apart", lambda s: "lossy" in s.name
