@@ -128,7 +128,9 @@ def test_tensorflow_gets_the_same_results(monkeypatch: pytest.MonkeyPatch) -> No
     if not interpreter:
         pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow; `make test` makes one")
     monkeypatch.setenv("BENCH_PYTHON", interpreter)
-    names = [workload.name for workload in WORKLOADS if workload.name != "black_scholes"]
+    # The same programs with a larger batch, and one that says nothing new, only take longer.
+    left_out = {"black_scholes", "resnet18_b16", "resnet18_b16_bf16", "transformer_b8", "transformer_b8_bf16"}
+    names = [workload.name for workload in WORKLOADS if workload.name not in left_out]
     results = race.race(
         names, ["graphflow", "tensorflow"], threads=2, rounds=0, seconds=0.0, patience=0.0, say=quiet
     )
