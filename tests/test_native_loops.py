@@ -428,3 +428,21 @@ def test_branches_in_branches_however_deep() -> None:
     y = nest(40)
     with gf.Session() as session:
         assert [float(session.run(y, {x: value})) for value in (100.0, 20.5, -1.0)] == [200.0, 60.5, 39.0]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_rows_are_joined_with_what_a_turn_computes(batch: int) -> None:
+    """A row that lies where the list lies is no part of what it is joined with, even where one copy would do."""
+    numbers = np.random.RandomState(0).randn(5, batch, 4).astype(np.float32)
+    weights = np.random.RandomState(1).randn(7, 3).astype(np.float32)
+    x = gf.placeholder(gf.float32, numbers.shape)
+    _, state = gf.while_loop(
+        lambda t, h: t < 5,
+        lambda t, h: (t + 1, gf.tanh(gf.matmul(gf.concat([gf.gather(x, t), h], 1), weights))),
+        (gf.constant(0), gf.zeros([batch, 3])),
+    )
+    wanted = np.zeros((batch, 3), np.float32)
+    for row in numbers:
+        wanted = np.tanh(np.concatenate([row, wanted], 1) @ weights)
+    with gf.Session() as session:
+        np.testing.assert_allclose(session.run(state, {x: numbers}), wanted, rtol=1e-5, atol=1e-6)

@@ -36,6 +36,7 @@ from graphflow.lowering.strided import (
     with_operands_in_place,
     with_result_at,
 )
+from graphflow.lowering.turns import LOOP_ROWS
 from graphflow.lowering.windows import view_of
 from graphflow.plan import COPY, Arg, Plan, PlanBuilder, PlanTemplate, Ref, Slot, read, update, write
 from graphflow.program import NESTED, VARIABLE, Node, Program, Value
@@ -688,6 +689,7 @@ class _Lowering(NativeRegions):
                 group = self.group_of.get(value.node)
                 if (
                     value in self.parts or value in self.roots or value in self.turned or value in self.rows
+                    or value.node.op_def in NESTED or value.node.op_def in LOOP_ROWS
                     or self.forms[value.node] not in sources or id(group) in streaming
                     or math.prod(extent.value for extent in block.extents) != math.prod(value.sizes or ())
                     or value.dtype is not node.outputs[0].dtype

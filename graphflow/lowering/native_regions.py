@@ -19,7 +19,7 @@ from graphflow.loops.ir import Kernel
 from graphflow.lowering.calls import bytes_of
 from graphflow.lowering.forms import Form, native
 from graphflow.lowering.fuse import Fusion
-from graphflow.lowering.turns import LOOP_ROW, SET_LOOP_ROW, LoopForm, loop_form
+from graphflow.lowering.turns import LOOP_ROW, LOOP_ROWS, SET_LOOP_ROW, LoopForm, loop_form
 from graphflow.plan import COPY, Arg, PlanBuilder, Slot, read, write
 from graphflow.program import CASES, WHILES, Node, Program, Value
 from graphflow.records import dataclass
@@ -182,7 +182,7 @@ class NativeRegions:
 
     def is_row(self, node: Node) -> bool:
         """Whether a node reads or sets the row of its turn."""
-        return node.op_def in (LOOP_ROW, SET_LOOP_ROW)
+        return node.op_def in LOOP_ROWS
 
     # -- steps ------------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class NativeRegions:
                 continue  # of several rows that a turn sets, a later one may be the same
             if value in self.rows or value in self.roots or value in self.turned:
                 continue
-            if self.forms[value.node] in made_by and value.node.op_def not in (LOOP_ROW, SET_LOOP_ROW):
+            if self.forms[value.node] in made_by and value.node.op_def not in LOOP_ROWS:
                 self.rows[value] = node
 
     def keeps_its_place(self, node: Node) -> bool:

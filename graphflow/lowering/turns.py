@@ -48,6 +48,8 @@ def set_loop_row_op(rows: Any, row: Any, *, start: int, step: int) -> Any:
 
 LOOP_ROW = loop_row_op
 SET_LOOP_ROW = set_loop_row_op
+LOOP_ROWS = frozenset({LOOP_ROW, SET_LOOP_ROW})
+"""What reads and sets rows where they lie: whoever takes such a value finds it there."""
 
 
 @dataclass(eq=False, slots=True)
