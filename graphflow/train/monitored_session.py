@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from graphflow import errors, logging
 from graphflow.graph import GraphKeys, get_default_graph
-from graphflow.opdef import emit
 from graphflow.ops.control import group
 from graphflow.serialization.events import run_metadata as new_run_metadata
 from graphflow.session import Session
@@ -202,8 +200,6 @@ def _get_saver_or_default() -> Any:
         )
     if found:
         return found[0]
-    if not global_variables():
-        emit.NoOp()  # a graph without variables has nothing to save, but one may ask
     saver = Saver(sharded=True, allow_empty=True)
     graph.add_to_collection(GraphKeys.SAVERS, saver)
     return saver
@@ -454,7 +450,7 @@ class _Monitored:
                 under.close()
             except Exception:
                 # The first error is the one to be seen.
-                if kind is None and sys.exc_info()[0] is not None:
+                if kind is None:
                     raise
             finally:
                 self._under = None
