@@ -25,6 +25,7 @@ from graphflow.ops.rules import (
     rank_exactly,
     shape_tensor,
     widened,
+    within_int32,
 )  # fmt: skip
 from graphflow.shapes import TensorShape
 
@@ -91,6 +92,7 @@ def _check_attrs(attrs: Any) -> None:
             raise ShapeError(f"{name} in the batch and channel axes must be 1, got {list(values)}")
         if any(values[axis] < 1 for axis in axes):
             raise ShapeError(f"{name} must be positive, got {list(values)}")
+        within_int32(name, values)
     _check_explicit(attrs, channels)
 
 
@@ -546,6 +548,7 @@ def _pool_attrs(node: Any) -> tuple[Sequence[int], Sequence[int]]:
     for name, values in (("ksize", ksize), ("strides", strides)):
         if len(values) != 4 or min(values) < 1:
             raise ShapeError(f"{name} must be 4 positive numbers, got {list(values)}")
+        within_int32(name, values)
     if ksize[0] != 1 or strides[0] != 1:
         raise ShapeError(
             f"pooling over the batch is not supported: ksize {list(ksize)}, strides {list(strides)}"

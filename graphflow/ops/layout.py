@@ -1052,11 +1052,13 @@ def _strided_slice_spec(node: Any, rank: int, first: int) -> _Spec | None:
 
 
 def _strided_slice_shape(node: Any) -> TensorShape:
-    sizes = node.inputs[0].shape.as_tuple()
-    if sizes is None:
-        return UNKNOWN
-    spec = _strided_slice_spec(node, len(sizes), 1)
-    if spec is None:
+    return _part_shape(node, node.inputs[0].shape.as_tuple())
+
+
+def _part_shape(node: Any, sizes: tuple[int | None, ...] | None) -> TensorShape:
+    """The shape of the slice, whose bounds are inputs 1 to 3, of a tensor with such sizes."""
+    spec = None if sizes is None else _strided_slice_spec(node, len(sizes), 1)
+    if sizes is None or spec is None:
         return UNKNOWN
     for axis, size in enumerate(sizes):
         spec.check(axis, size)
@@ -1197,7 +1199,11 @@ def _strided_slice_value(node: Any) -> Array | None:
 
 
 def _strided_slice_grad_shape(node: Any) -> TensorShape:
-    return shape_input(0)(node)
+    shape = shape_input(0)(node)
+    part, given = _part_shape(node, shape.as_tuple()), node.inputs[4].shape
+    if not part.is_compatible_with(given):
+        raise ShapeError(f"dy has shape {given}, the slice of {shape} has {part}")
+    return shape
 
 
 @op(
@@ -1220,7 +1226,12 @@ def strided_slice_grad_op(
     """Zeros of a shape with `dy` where the strided slice would read."""
     masks = _mask_table(begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask)
     result = np.zeros(tuple(int(size) for size in shape), dy.dtype)
-    result[_numpy_index(result.shape, begin, end, strides, masks)] = dy
+    part = result[_numpy_index(result.shape, begin, end, strides, masks)]
+    if part.shape != dy.shape:
+        raise refuse(
+            f"dy has shape {list(dy.shape)}, the slice of {list(result.shape)} has {list(part.shape)}"
+        )
+    part[...] = dy
     return result
 
 

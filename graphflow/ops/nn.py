@@ -1232,6 +1232,9 @@ def fused_batch_norm(
 
 
 def _image_shape(node: Any) -> TensorShape:
+    radius = node.attrs["depth_radius"]
+    if not 0 <= radius < 2**31:
+        raise ShapeError(f"depth_radius must be in [0, 2^31), got {radius}")
     shape = TensorShape([None] * 4)
     for i in range(len(node.inputs)):
         shape = shape.merge_with(rank_exactly(node, i, 4))

@@ -12,7 +12,7 @@ from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor
 from graphflow.opdef import convert_to_tensor, emit, op
-from graphflow.ops.rules import COMPLEX, REALS, Array, rank_exactly, shape_tensor
+from graphflow.ops.rules import COMPLEX, REALS, Array, rank_exactly, shape_tensor, within_int32
 from graphflow.shapes import TensorShape
 
 # More places than these are worked out by the NumPy body, not kept in the program.
@@ -36,6 +36,7 @@ def _lists(attrs: dict[str, Any], rank: int) -> tuple[Sequence[int], Sequence[in
             raise ShapeError(
                 f"{name} must be {rank} positive numbers with 1 first and last, got {list(values)}"
             )
+        within_int32(name, values)
     return windows, strides, rates
 
 

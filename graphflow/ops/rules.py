@@ -204,6 +204,12 @@ def refuse(message: str) -> InvalidArgumentError:
     return InvalidArgumentError(None, None, message)
 
 
+def within_int32(name: str, values: Sequence[int]) -> None:
+    """Refuses an attribute of numbers, such as strides, that are too large to count elements by."""
+    if any(not -(2**31) <= value < 2**31 for value in values):
+        raise ShapeError(f"{name} must fit int32, got {list(values)}")
+
+
 def checked_axis(axis: Any, rank: int) -> int:
     """An axis in [0, rank), for bodies."""
     at = int(axis)

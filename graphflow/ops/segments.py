@@ -102,7 +102,7 @@ def _gather_or_zero(params: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @unsorted_segment_sum_op.bounds
-def _unsorted_segment_sum_bounds(node: Any) -> dict[int, tuple[int, int]]:
+def _unsorted_segment_bounds(node: Any) -> dict[int, tuple[int, int]]:
     count = node.constant(2)
     return {} if count is None else {1: (-(2**63), int(count))}
 
@@ -121,11 +121,17 @@ def unsorted_segment_max_op(data: Array, segment_ids: Array, num_segments: Array
     return _segmented(np.maximum, data, segment_ids, num_segments, _least(data.dtype))
 
 
+unsorted_segment_max_op.bounds(_unsorted_segment_bounds)
+
+
 @unsorted_segment("UnsortedSegmentMin", REALS, "segment_min")
 @widened
 def unsorted_segment_min_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
     """Per segment the least of its rows; the greatest number for an empty one."""
     return _segmented(np.minimum, data, segment_ids, num_segments, _greatest(data.dtype))
+
+
+unsorted_segment_min_op.bounds(_unsorted_segment_bounds)
 
 
 def _unsorted_extreme_gradient(op: Any, dy: Any) -> list[Any]:
@@ -151,6 +157,9 @@ def _unsorted_segment_min_gradient(op: Any, dy: Any) -> list[Any]:
 def unsorted_segment_prod_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
     """Per segment the product of its rows."""
     return _segmented(np.multiply, data, segment_ids, num_segments, 1)
+
+
+unsorted_segment_prod_op.bounds(_unsorted_segment_bounds)
 
 
 @unsorted_segment_prod_op.gradient

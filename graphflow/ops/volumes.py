@@ -12,7 +12,7 @@ from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
 from graphflow.ops.convolution import PoolWindows, lowest, padding_of
-from graphflow.ops.rules import FLOATS, Array, rank_exactly, shape_tensor, widened
+from graphflow.ops.rules import FLOATS, Array, rank_exactly, shape_tensor, widened, within_int32
 from graphflow.shapes import TensorShape
 
 Triple = tuple[int, int, int]
@@ -42,6 +42,7 @@ def _check_steps(attrs: Any) -> None:
             raise ShapeError(
                 f"{name} must be 5 positive numbers, 1 for batch and channels, got {list(values)}"
             )
+        within_int32(name, values)
 
 
 def _along(size: int | None, window: int | None, stride: int, dilation: int, padding: str) -> int | None:
@@ -436,6 +437,7 @@ def _pooled(node: Any, x: TensorShape) -> TensorShape:
         values = attrs[name]
         if len(values) != 5 or min(values) < 1 or values[0] != 1:
             raise ShapeError(f"{name} must be 5 positive numbers, the first of them 1, got {list(values)}")
+        within_int32(name, values)
     sizes = x.with_rank(5).as_list()
     return TensorShape(
         [

@@ -91,6 +91,17 @@ def vector(f: File) -> str:
 
 one("a stride of zero", "strides must be positive", "Conv2D", filtered, **CONV | {"strides": [1, 0, 1, 1]})
 one("a negative stride", "strides must be positive", "Conv2D", filtered, **CONV | {"strides": [1, -1, 1, 1]})
+one(
+    "a stride of 2^62", "strides must fit int32", "Conv2D", filtered, **CONV | {"strides": [1, 1 << 62, 1, 1]}
+)
+one(
+    "a radius of -1",
+    r"depth_radius must be in \[0, 2\^31\)",
+    "LRN",
+    lambda f: [f.image()],
+    **F,
+    depth_radius=-1,
+)
 one("too few strides", "strides must have 4", "Conv2D", filtered, **CONV | {"strides": [1, 1]})
 one("a dilation of zero", "dilations must be positive", "Conv2D", filtered, **CONV, dilations=[1, 0, 1, 1])
 one("a padding of no kind", "padding must be one of", "Conv2D", filtered, **CONV | {"padding": "ODD"})
@@ -103,8 +114,10 @@ one(
     lambda f: [f.image()],
     **WINDOW | {"ksize": [1, 0, 1, 1]},
 )
-one("a window of 10^12", "window of 1099511627776 is larger", "AvgPool", lambda f: [f.image()],
+one("a window of 10^12", "ksize must fit int32", "AvgPool", lambda f: [f.image()],
     **WINDOW | {"ksize": [1, HUGE, 1, 1], "padding": "VALID"})  # fmt: skip
+one("a window of 2^31 - 1", "window of 2147483647 is larger", "AvgPool", lambda f: [f.image()],
+    **WINDOW | {"ksize": [1, 2**31 - 1, 1, 1], "padding": "VALID"})  # fmt: skip
 one("sizes whose product overflows", "cannot reshape 3 elements", "Reshape",
     lambda f: [vector(f), f.ints(1 << 30, 1 << 30, 1 << 30)], **F, Tshape=INT)  # fmt: skip
 one(
@@ -145,6 +158,10 @@ one("a slice from outside", "does not reach from 5", "Slice",
     lambda f: [vector(f), f.ints(5), f.ints(3)], **F, Index=INT)  # fmt: skip
 one("a slice without steps", "must be non-zero", "StridedSlice",
     lambda f: [vector(f), f.ints(0), f.ints(1), f.ints(0)], **F, Index=INT)  # fmt: skip
+one("a gradient that is larger than its slice", r"dy has shape \(3,\), the slice of \(3,\) has \(2,\)",
+    "StridedSliceGrad", lambda f: [f.ints(3), f.ints(0), f.ints(2), f.ints(1), vector(f)], **F, Index=INT)  # fmt: skip
+one("a gradient of too low a rank", "dy has shape", "StridedSliceGrad",
+    lambda f: [f.ints(3, 4), f.ints(0), f.ints(2), f.ints(1), vector(f)], **F, Index=INT)  # fmt: skip
 one("an index outside", r"indices\[0\] = 7 is not in \[0, 3\)", "GatherV2",
     lambda f: [vector(f), f.ints(7), f.const(0, np.int32)], Tparams=gf.float32, Tindices=INT, Taxis=INT)  # fmt: skip
 one("an axis outside", r"axis 4 is outside \[-1, 1\)", "ConcatV2",
@@ -175,6 +192,10 @@ one("10^12 random numbers", "needs .* of memory", "RandomUniform",
 one("10^15 segments", "needs .* of memory", "UnsortedSegmentSum",
     lambda f: [f.const([1.0]), f.ints(0), f.const(1 << 50, np.int64)],
     **F, Tindices=INT, Tnumsegments=LONG)  # fmt: skip
+for kind in ("Sum", "Max", "Min", "Prod"):
+    one(f"a segment outside of {kind}", "segment_ids must be below num_segments = 2", f"UnsortedSegment{kind}",
+        lambda f: [vector(f), f.ints(0, 7, 1), f.const(2, np.int32)],
+        **F, Tindices=INT, Tnumsegments=INT)  # fmt: skip
 one("scattering outside", "does not index into shape", "ScatterNd",
     lambda f: [f.const([[9]], np.int32), f.const([1.0]), f.ints(3)], **F, Tindices=INT)  # fmt: skip
 one("a product of 10^12", "needs .* of memory", "MatMul",
