@@ -6,8 +6,8 @@ specialize    fix the sizes, open ones to symbols                         progra
 size passes   rewrite it again                                            optimizer_passes/
 fuse          which nodes share a kernel                                  lowering/fuse.py
 lower         kernels, library calls and host steps over slots            lowering/
-build         machine code, what plans for all these sizes share          plan.py, backends/
-plan          places in memory, numbers: for sizes that pass the guards   plan.py
+build         machine code, what plans for all these sizes share          plan/, backends/
+plan          places in memory, numbers: for sizes that pass the guards   plan/
 verify        on demand: every run twice, compiled and with the bodies    side_by_side.py
 """
 

@@ -14,7 +14,7 @@ import pytest
 
 import graphflow as gf
 from benchmarks.peers import tf1_programs
-from graphflow import plan as plan_module
+from graphflow.plan import arrangement
 
 RUNS = 100
 # Per workload: runs compared, where a step takes so long that fewer have to do.
@@ -69,8 +69,8 @@ def differing(a: list[np.ndarray], b: list[np.ndarray]) -> list[str]:
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_every_run_gives_the_same_bits(workload: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Also what is too short to be worth a second thread is shared here.
-    monkeypatch.setattr(plan_module, "_PARALLEL_LAUNCH_NS", 0.0)
-    monkeypatch.setattr(plan_module, "_TEAM_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_PARALLEL_LAUNCH_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_TEAM_NS", 0.0)
     wanted: list[np.ndarray] | None = None
     for threads in (1, 2, 3):
         programs = Programs(gf, threads)

@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("optimizer_passes.",),
     ("memory", "hoist", "regions"),
     ("variable_store",),
-    ("plan",),
+    ("plan.",),
     ("backends.",),
     ("lowering.",),
     ("side_by_side",),
@@ -100,7 +100,7 @@ GRAPH_COLUMN = (
     "variable_scope", "tensor_array", "control_flow", "functional_ops", "program", "text", "reference",
     "contents", "optimizer_passes.",
 )  # fmt: skip
-MACHINE_COLUMN = ("loops.", "memory", "regions", "variable_store", "plan", "backends.")
+MACHINE_COLUMN = ("loops.", "memory", "regions", "variable_store", "plan.", "backends.")
 MACHINE_SEEN_BY_GRAPH = ("loops.build", "loops.ir")
 
 # A heavy package comes in through one door only.

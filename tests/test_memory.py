@@ -120,7 +120,7 @@ def test_plans_of_the_benchmarks_come_near_the_lower_bound(workload, monkeypatch
         packed.append((wanted, plan_arena(wanted)))
         return packed[-1][1]
 
-    monkeypatch.setattr("graphflow.plan.plan_arena", pack)
+    monkeypatch.setattr("graphflow.plan.plan.plan_arena", pack)
     plans = []
 
     class Programs(tf1_programs.Programs):

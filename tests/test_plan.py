@@ -7,12 +7,11 @@ import weakref
 import numpy as np
 import pytest
 
-from graphflow import plan as plan_module
 from graphflow.backends.base import device_kind, load
 from graphflow.backends.cpu.backend import CpuBackend
 from graphflow.errors import InvalidArgumentError
 from graphflow.loops.build import Builder
-from graphflow.plan import HostStep, Segment, read, update, write
+from graphflow.plan import HostStep, Segment, arrangement, read, update, write
 from graphflow.variable_store import UninitializedVariableError, VariableShapeError, VariableStore
 from tests.native_kernels import ADD, REVERSE, SCALE
 
@@ -23,8 +22,8 @@ N = 1000
 @pytest.fixture(params=[1, 2, 3])
 def backend(request, monkeypatch):
     """A back end that shares everything among its threads, however small."""
-    monkeypatch.setattr(plan_module, "_PARALLEL_LAUNCH_NS", 0.0)
-    monkeypatch.setattr(plan_module, "_TEAM_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_PARALLEL_LAUNCH_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_TEAM_NS", 0.0)
     return CpuBackend(threads=request.param)
 
 

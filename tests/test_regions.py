@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from graphflow import plan as plan_module
 from graphflow.backends.cpu.backend import CpuBackend
 from graphflow.loops.build import Builder
-from graphflow.plan import COPY, Count, read, update, write
+from graphflow.plan import COPY, Count, arrangement, read, update, write
 from graphflow.variable_store import VariableStore
 from tests.native_kernels import ADD, REVERSE, SCALE
 
@@ -17,8 +16,8 @@ N = 1000
 @pytest.fixture(params=[1, 2, 3])
 def backend(request, monkeypatch):
     """A back end that shares everything among its threads, however small."""
-    monkeypatch.setattr(plan_module, "_PARALLEL_LAUNCH_NS", 0.0)
-    monkeypatch.setattr(plan_module, "_TEAM_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_PARALLEL_LAUNCH_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_TEAM_NS", 0.0)
     return CpuBackend(threads=request.param)
 
 
@@ -341,8 +340,8 @@ def test_what_does_not_fit_into_a_region_is_refused(backend):
 
 
 def test_the_result_does_not_depend_on_the_threads(monkeypatch):
-    monkeypatch.setattr(plan_module, "_PARALLEL_LAUNCH_NS", 0.0)
-    monkeypatch.setattr(plan_module, "_TEAM_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_PARALLEL_LAUNCH_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_TEAM_NS", 0.0)
     outs = []
     for threads in (1, 2, 5):
         b = CpuBackend(threads=threads).builder()

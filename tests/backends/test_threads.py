@@ -11,7 +11,6 @@ import warnings
 import numpy as np
 import pytest
 
-from graphflow import plan as plan_module
 from graphflow.backends.cpu import threads as threads_module
 from graphflow.backends.cpu.backend import CpuBackend
 from graphflow.backends.cpu.driver import HEADER_WORDS, TEAM_BYTES, driver_text
@@ -19,7 +18,7 @@ from graphflow.backends.cpu.jit import emit_object
 from graphflow.backends.cpu.target import cross_target
 from graphflow.backends.cpu.threads import Team, TeamCell, driver, process_jit, team_cell
 from graphflow.memory import aligned_empty
-from graphflow.plan import COPY, read, write
+from graphflow.plan import COPY, arrangement, read, write
 from tests.native_kernels import PARTS, REVERSE
 
 
@@ -173,8 +172,8 @@ def test_copies(size):
 
 
 def crossing_plan(monkeypatch, threads):
-    monkeypatch.setattr(plan_module, "_PARALLEL_LAUNCH_NS", 0.0)
-    monkeypatch.setattr(plan_module, "_TEAM_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_PARALLEL_LAUNCH_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_TEAM_NS", 0.0)
     b = CpuBackend(threads=threads).builder()
     y = b.feed((5000,), np.float32)
     for _ in range(4):
@@ -213,8 +212,8 @@ def test_a_child_of_fork_makes_its_own_team(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_inside_a_host_step(monkeypatch):
     """The child goes on with a workspace bound to its parent's threads: it must do their work itself."""
-    monkeypatch.setattr(plan_module, "_PARALLEL_LAUNCH_NS", 0.0)
-    monkeypatch.setattr(plan_module, "_TEAM_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_PARALLEL_LAUNCH_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_TEAM_NS", 0.0)
     parent = os.getpid()
     children = []
 
@@ -247,8 +246,8 @@ def test_processes_end_quietly(how):
     """At exit the team ends, even if a daemon thread is still running plans."""
     script = f"""
 import numpy as np
-from graphflow import plan as plan_module
-plan_module._PARALLEL_LAUNCH_NS = plan_module._TEAM_NS = 0.0
+from graphflow.plan import arrangement
+arrangement._PARALLEL_LAUNCH_NS = arrangement._TEAM_NS = 0.0
 from graphflow.backends.base import load
 from graphflow.plan import read, write
 from tests.native_kernels import REVERSE

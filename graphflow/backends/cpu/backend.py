@@ -30,7 +30,7 @@ from graphflow.loops.library import Call as LibraryCall
 from graphflow.loops.library import digest as digest_of_call
 from graphflow.loops.text import kernel_text
 from graphflow.loops.verify import verify
-from graphflow.plan import COPY, Check, Entry, Plan, PlanBuilder, Segment, SegmentCall
+from graphflow.plan import COPY, Check, Entry, PlanBuilder, Pooled, Segment, SegmentCall
 
 __all__ = ["CpuBackend"]
 
@@ -41,7 +41,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _PATIENCE = 4000
 
 # Plans with workspaces: after a fork these must bind to threads of the new process.
-_bound: weakref.WeakSet[Plan] = weakref.WeakSet()
+_bound: weakref.WeakSet[Pooled] = weakref.WeakSet()
 
 
 class CpuBackend:
@@ -148,7 +148,7 @@ class CpuBackend:
         assert call is None or isinstance(call, Call)
         return make_direct(table, feeds, output, call, keys)
 
-    def watch(self, plan: Plan) -> None:
+    def watch(self, plan: Pooled) -> None:
         """Remembers a plan whose workspaces a fork would leave without threads."""
         _bound.add(plan)
 
