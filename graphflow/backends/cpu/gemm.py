@@ -823,6 +823,11 @@ class _Writer:
         count = None
         if product.depth is None and product.k.known is not None:
             count = product.known_steps(product.k.known)
+        b_step: int | None = None
+        if product.in_place:
+            b_step = product.b.stride.known
+        elif product.prepacked:
+            b_step = product.width
         found = []
         for height in product.rows.heights:
             offsets: tuple[int, ...] | None = tuple(range(height))
@@ -836,7 +841,7 @@ class _Writer:
                 offsets = None if between is None else tuple(row * between for row in range(height))
                 a_step = 1
             tile = Tile(
-                lanes, vectors, height, offsets, (Nest(count, a_step, None),), store, in_place=product.in_place,
+                lanes, vectors, height, offsets, (Nest(count, a_step, b_step),), store, in_place=product.in_place,
                 pairs=product.pairs, resume=None if block.sums is None else product.width, ahead=not collects,
             )  # fmt: skip
             found.append(

@@ -445,6 +445,11 @@ def tile_kernel(
 _SHORT_SUM = 6
 """Innermost sums of so few turns are written out: the taps of a small filter over few channels."""
 
+_TURNS = 4
+"""Steps of a longer sum in a turn of its loop: what counts and moves addresses is then shared by so many. Where two
+threads share a core, and with it the instructions begun in a cycle, these are a tenth of the loop.
+"""
+
 
 def _write_sums(f: FunctionText, tile: Tile, epilogue: Epilogue) -> list[str]:
     """The products' sums, row by row, `vectors` to a row."""
@@ -492,24 +497,32 @@ def _write_sums(f: FunctionText, tile: Tile, epilogue: Epilogue) -> list[str]:
         a_step: Int = f"%a_step{level}" if loop.a_step is None else loop.a_step
         b_step: Int = f"%b_step{level}" if loop.b_step is None else loop.b_step
         innermost = level == len(tile.nests) - 1
-        turns = 1
-        if innermost and isinstance(count, int):
-            turns = count if count <= _SHORT_SUM else 1
 
-        def body(_: str, carried: list[str]) -> list[str]:
+        def turns(carried: list[str], several: int) -> list[str]:
             a_now, b_now, *now = carried
-            for turn in range(turns):
+            for turn in range(several):
                 a_turn = f.offset(a_now, f.mul(a_step, turn), element)
                 b_turn = f.offset(b_now, f.mul(b_step, turn), element)
                 now = nest(level + 1, a_turn, b_turn, now)
-            a_next = f.offset(a_now, f.mul(a_step, turns), element)
-            b_next = f.offset(b_now, f.mul(b_step, turns), element)
+            a_next = f.offset(a_now, f.mul(a_step, several), element)
+            b_next = f.offset(b_now, f.mul(b_step, several), element)
             return [a_next, b_next, *now]
 
-        if count == turns:
-            return body("", [a, b, *sums])[2:]
-        carried = [("ptr", a), ("ptr", b), *((lanes.type, value) for value in sums)]
-        return f.loop(0, count, body, carried, step=turns)[2:]
+        def repeat(first: Int, last: Int, carried: list[str], several: int) -> list[str]:
+            typed = [("ptr", a), ("ptr", b), *((lanes.type, value) for value in sums)]
+            starts = [(type_text, value) for (type_text, _), value in zip(typed, carried, strict=True)]
+            return f.loop(first, last, lambda _, now: turns(now, several), starts, step=several)
+
+        carried = [a, b, *sums]
+        if not innermost:
+            return repeat(0, count, carried, 1)[2:]
+        if isinstance(count, int):
+            if count <= _SHORT_SUM:
+                return turns(carried, count)[2:]
+            whole = count // _TURNS * _TURNS
+            return turns(repeat(0, whole, carried, _TURNS), count - whole)[2:]
+        rest = f.mul(f.div(count, _TURNS), _TURNS)
+        return repeat(rest, count, repeat(0, rest, carried, _TURNS), 1)[2:]
 
     first = ["zeroinitializer"] * (tile.rows * tile.vectors)
     if tile.resume is not None:
