@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from graphflow.program import Node, Program, Value
+from graphflow.program import WHILES, Node, Program, Value
 
 __all__ = [
+    "Bounds",
     "Even",
     "Limit",
     "evens",
@@ -20,6 +21,7 @@ __all__ = [
     "is_zero",
     "known_turns",
     "limits_of",
+    "most_turns",
     "turns_of",
 ]
 
@@ -151,6 +153,10 @@ def turns_of(limit: Limit) -> int | None:
     value = integer(limit.value)
     if value is None:
         return None
+    return _turns_until(limit, value)
+
+
+def _turns_until(limit: Limit, value: int) -> int:
     start, step = limit.even
     distance = (value - start) * (1 if step > 0 else -1) + limit.inclusive
     return max(0, -(-distance // abs(step)))
@@ -165,6 +171,93 @@ def known_turns(
     if rest or not turns or None in turns:
         return None
     return min(number for number in turns if number is not None)
+
+
+class Bounds:
+    """The greatest values of numbers that only the run knows.
+
+    Args:
+      known: those of a program's feeds.
+    """
+
+    def __init__(self, known: Mapping[Value, int]) -> None:
+        self.known = dict(known)
+
+    def of(self, value: Value) -> int | None:
+        """The greatest value of an integer scalar, or None."""
+        number = integer(value)
+        if number is not None or value in self.known:
+            return self.known.get(value) if number is None else number
+        node = value.node
+        if value.sizes != () or not value.dtype.is_integer:
+            return None
+        if node.type == "Identity" or (node.type == "Cast" and node.inputs[0].dtype.is_integer):
+            return self.of(node.inputs[0])
+        if node.type == "Minimum":
+            ends = [end for end in map(self.of, node.inputs) if end is not None]
+            return min(ends) if ends else None
+        if node.type == "Maximum":
+            ends = [end for end in map(self.of, node.inputs) if end is not None]
+            return max(ends) if len(ends) == 2 else None
+        if node.type in ("Add", "AddV2", "Sub"):
+            a, b = node.inputs
+            other = integer(b)
+            if other is None and node.type != "Sub":
+                a, other = b, integer(a)
+            end = None if other is None else self.of(a)
+            return None if end is None or other is None else end - other if node.type == "Sub" else end + other
+        if node.op_def in WHILES:
+            return self.after(node, value.index)
+        return None
+
+    def after(self, node: Node, i: int) -> int | None:
+        """The greatest value of a loop variable after the loop."""
+        body = node.attrs["body"]
+        if body.fetches[i] is body.feeds[i]:
+            return self.of(node.inputs[i])
+        counted = inductions(node.inputs, body)
+        even = counted.get(i)
+        if even is None:
+            return None
+        if even.step < 0:
+            return even.start
+        most, _ = most_turns(node.inputs, node.attrs["cond"], body, counted, self)
+        return None if most is None else even.start + even.step * most
+
+    def inside(self, node: Node, turns: int | None) -> Bounds:
+        """Those of the feeds of a loop's programs; `turns`: the greatest number of turns."""
+        cond, body = node.attrs["cond"], node.attrs["body"]
+        counted = inductions(node.inputs, body)
+        found: dict[Value, int] = {}
+        for i, value in enumerate(node.inputs):
+            end = self.of(value) if body.fetches[i] is body.feeds[i] else None
+            if i in counted and (counted[i].step < 0 or turns is not None):
+                end = counted[i].start + max(0, counted[i].step) * max(0, (turns or 1) - 1)
+            if end is not None:
+                found[body.feeds[i]] = found[cond.feeds[i]] = end
+        return Bounds(found)
+
+    def of_branch(self, node: Node, branch: Program) -> Bounds:
+        """Those of the feeds of a branch."""
+        pairs = zip(branch.feeds, node.inputs[1:], strict=True)
+        return Bounds({feed: end for feed, value in pairs if (end := self.of(value)) is not None})
+
+
+def most_turns(
+    inputs: Sequence[Value], cond: Program, body: Program, counted: Mapping[int, Even], bounds: Bounds
+) -> tuple[int | None, bool]:
+    """The greatest number of turns of a loop, as far as it is known before the run, and whether there are as many."""
+    limits, rest = limits_of(inputs, cond, body, counted)
+    found, exact = [], not rest and bool(limits)
+    for limit in limits:
+        turns = turns_of(limit)
+        if turns is None:
+            exact = False
+            end = bounds.of(limit.value) if limit.even.step > 0 else None
+            turns = None if end is None else _turns_until(limit, end)
+        if turns is not None:
+            found.append(turns)
+    return (min(found) if found else None), exact
 
 
 def is_zero(value: Value) -> bool:

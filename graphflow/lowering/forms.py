@@ -160,6 +160,8 @@ def uniform_number(node: Node) -> Number | None:
     """Returns the number that all elements of a node's one result are, if it is known."""
     if len(node.outputs) != 1:
         return None
+    if node.op_def.lowering == "anything":
+        return 0
     if node.op_def.lowering == "fill":
         constant = None if SPECIALIZED in node.inputs[1].node.attrs else node.inputs[1].constant
         return None if constant is None or constant.size != 1 else constant.reshape(-1)[0].item()

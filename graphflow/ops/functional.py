@@ -167,7 +167,8 @@ stateful_partitioned_call_op = _declare(
 )
 
 
-@op("FakeParam", "", "output:dtype", "dtype:type; shape:shape", infer=attr_shape, differentiable=False)
+@op("FakeParam", "", "output:dtype", "dtype:type; shape:shape", infer=attr_shape, lowering="anything",
+    differentiable=False)  # fmt: skip
 def fake_param_op(*, dtype: DType, shape: TensorShape) -> Array:
     """A value that stands where a branch has none to give; nobody may look at its elements."""
     if dtype is dtypes.variant:

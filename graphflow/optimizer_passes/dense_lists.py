@@ -50,6 +50,7 @@ _SAME: dict[str, tuple[tuple[int, ...], bool]] = {
     "TensorListElementShape": ((0,), False),
     "TensorListReserve": ((), True),
     "TensorListFromTensor": ((), True),
+    "FakeParam": ((), True),
     "Identity": ((0,), True),
     "ZerosLike": ((0,), True),
 }
@@ -331,6 +332,11 @@ def _zeros(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) 
     return b.node(get_op("Fill"), operands, attrs, (), (kind.type,), node.origin, node.name).outputs[0]
 
 
+def _anything(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    attrs = {"dtype": kind.dtype, "shape": kind.type.shape}
+    return b.node(node.op_def, (), attrs, (), (kind.type,), node.origin, node.name).outputs[0]
+
+
 def _itself(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
     return inputs[0]
 
@@ -386,6 +392,7 @@ _RULES: dict[str, _Rule] = {
     "TensorListReserve": _zeros,
     "ZerosLike": _zeros,
     "TensorListFromTensor": _itself,
+    "FakeParam": _anything,
     "TensorListStack": _itself,
     "Identity": _itself,
     "TensorListGetItem": _row,

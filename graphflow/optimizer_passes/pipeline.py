@@ -59,6 +59,7 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass("loop_shapes", loop_shapes, "sizes are fixed now; before what asks for those of loop variables"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
     Pass("sized_lists", sized_lists, "the numbers of turns are known; before what asks for lengths"),
+    Pass("prune_loops_of_lengths", prune_loops, "the lengths of lists are numbers now, of which few are needed"),
     Pass(
         "dense_lists", dense_lists, "lengths and elements' sizes are known now; before what looks for tensors"
     ),

@@ -1,14 +1,16 @@
-"""Lists that grow and shrink by one element per turn of loops with known numbers of turns become lists of known length.
+"""Lists that grow and shrink by one element at a time become lists of fixed size with their length beside them.
 
 That is how the gradient of a loop finds the values of the loop's turns: each turn appends one, and each turn of the
-loop that goes back takes the last one off. With the length known at every point, appending sets an element and taking
-off reads one, and the list itself stays as long as it ever was.
+loop that goes back takes the last one off. Where it is known how long a list can get, it is made so long at once.
+Its length is a number then, which goes through loops and branches with the list: appending sets the element at that
+number, taking off reads the one before. Where the turns are known, or their number, that number is known for each turn
+(`graphflow.turns`), and needs no memory.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.opdef import get_op
 from graphflow.program import (
+    CASES,
     FEED,
+    MOST_NESTED,
     NESTED,
     WHILES,
     Node,
@@ -29,128 +33,228 @@ from graphflow.program import (
     rebuild,
     with_programs,
 )
+from graphflow.records import dataclass
 from graphflow.shapes import SCALAR
-from graphflow.turns import Even, inductions, known_turns
+from graphflow.turns import Bounds, inductions, integer, most_turns
 
 __all__ = ["sized_lists"]
 
-_COUNTER = TensorType(dtypes.int32, SCALAR, SCALAR)
+_MOST_LOOPS = 6  # loops within loops whose lists are looked at: each is walked twice
+_LENGTH = TensorType(dtypes.int32, SCALAR, SCALAR)
+# By op: by how much the list it gives is longer than the one it takes.
+_CHANGES = {
+    "TensorListPushBack": 1, "TensorListPopBack": -1, "Identity": 0, "ZerosLike": 0, "AddN": 0, "AddV2": 0, "Add": 0,
+}  # fmt: skip
 
 
 def sized_lists(program: Program, counts: Counter[str]) -> Program:
     """Returns the program with such lists made long enough at once."""
-    if not any(node.type == "EmptyTensorList" for node in program.nodes):
+    if not _makes_lists(program):
         return program
     found = _Lengths(program)
-    return rebuild(program, _Change(found, counts).outside) if found.most else program
+    return _Change(found, counts).changed(program) if found.any() else program
+
+
+def _makes_lists(program: Program, depth: int = 0) -> bool:
+    return any(
+        node.type == "EmptyTensorList"
+        or (depth < MOST_NESTED and any(_makes_lists(inner, depth + 1) for _, inner in nested_programs(node)))
+        for node in program.nodes
+    )
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """Lists of which one is made of another. `most`: how long they ever get; `starts`: whether one begins empty."""
+
+    fits: bool = True
+    starts: bool = False
+    most: int = 0
+    least_room: int | None = None  # what those who made them said they may hold
+    parent: _Group | None = None
+
+    def root(self) -> _Group:
+        group = self
+        while group.parent is not None:
+            group = group.parent
+        return group
+
+    def join(self, other: _Group) -> None:
+        a, b = self.root(), other.root()
+        if a is b:
+            return
+        b.parent = a
+        a.fits &= b.fits
+        a.starts |= b.starts
+        a.most = max(a.most, b.most)
+        rooms = [room for room in (a.least_room, b.least_room) if room is not None]
+        a.least_room = min(rooms) if rooms else None
+
+    def good(self) -> bool:
+        group = self.root()
+        room = group.least_room
+        return group.fits and group.starts and group.most > 0 and (room is None or group.most <= room)
 
 
 class _Lengths:
-    """How long the lists of a program are at each point.
-
-    Attributes:
-      length: of each list: outside of loops a number, inside one that grows with the turns.
-      origin: of each list, the node that makes the first one of its kind.
-      most: of each such node, how long its lists ever get.
-    """
+    """How long the lists of a program get, and which belong together."""
 
     def __init__(self, program: Program) -> None:
-        self.length: dict[Value, Even] = {}
-        self.origin: dict[Value, Node] = {}
-        self.most: dict[Node, int] = {}
-        self.wrong: set[Node] = set()
-        for node in program.nodes:
-            self.outside(node)
+        self.groups: dict[Value, _Group] = {}
+        self.most: dict[Value, int] = {}  # of each list, how long it is at most
+        for value in program.feeds:
+            if value.dtype is dtypes.variant:
+                self.spoil(value)
+        self.walk(program, Bounds({}), 0)
         for value in program.roots:
-            self.spoil(value)
-        self.most = {node: most for node, most in self.most.items() if most > 0 and node not in self.wrong}
+            if value.dtype is dtypes.variant:
+                self.spoil(value)
+
+    def any(self) -> bool:
+        """Whether there is anything to change."""
+        return any(group.good() for group in self.groups.values())
+
+    def good(self, value: Value) -> bool:
+        """Whether a value is a list that is to change."""
+        group = self.groups.get(value)
+        return group is not None and group.good()
+
+    def group(self, value: Value) -> _Group:
+        found = self.groups.get(value)
+        if found is None:
+            found = self.groups[value] = _Group()
+        return found
 
     def spoil(self, *values: Value) -> None:
         """Leaves the lists alone that some values belong to."""
-        self.wrong.update(self.origin[value] for value in values if value in self.origin)
+        for value in values:
+            self.group(value).root().fits = False
 
-    def note(self, value: Value, like: Value, length: Even, ends: Sequence[int]) -> None:
-        """Notes the length of a list, and how long it gets."""
-        node = self.origin[value] = self.origin[like]
-        self.length[value] = length
-        if min(ends) < 0:
-            self.wrong.add(node)
-        self.most[node] = max(self.most[node], *ends)
+    def note(self, value: Value, most: int) -> None:
+        """Notes how long a list is at most."""
+        self.most[value] = max(most, self.most.get(value, 0))
+        group = self.group(value).root()
+        group.most = max(group.most, most)
 
-    def step(self, node: Node, most: int) -> bool:
-        """Follows a list through an operation that stands where there are so many turns; whether it could."""
-        source = node.inputs[0]
-        change = {"TensorListPushBack": 1, "TensorListPopBack": -1, "Identity": 0}.get(node.type)
-        if change is None or node.controls or any(value in self.origin for value in node.inputs[1:]):
-            return False
-        before = self.length[source]
-        after = Even(before.start + change, before.step)
-        self.note(node.outputs[0], source, after, [after.start, after.start + after.step * max(0, most - 1)])
-        return True
+    def walk(self, program: Program, bounds: Bounds, depth: int) -> None:
+        """Follows the lists of a program whose feeds are known."""
+        for node in program.nodes:
+            taken = [value for value in node.inputs if value.dtype is dtypes.variant]
+            made = [value for value in node.outputs if value.dtype is dtypes.variant]
+            if node.op_def in WHILES and depth < MOST_NESTED:
+                self.loop(node, bounds, depth)
+            elif node.op_def in CASES and depth < MOST_NESTED:
+                self.choice(node, bounds, depth)
+            elif not taken and not made or node.op_def is FEED:
+                continue
+            elif node.type in ("EmptyTensorList", "FakeParam") and not node.controls:
+                self.note(made[0], 0)
+                if node.type == "EmptyTensorList":
+                    group = self.group(made[0]).root()
+                    group.starts = True
+                    room = integer(node.inputs[1])
+                    if room is None:
+                        group.fits = False
+                    elif room >= 0:
+                        group.least_room = room if group.least_room is None else min(room, group.least_room)
+            elif node.type == "TensorListLength" and not node.controls:
+                continue
+            else:
+                self.step(node, taken, made)
 
-    def outside(self, node: Node) -> None:
-        """Follows lists through a node that is in no loop."""
-        lists = [value for value in node.inputs if value in self.origin]
-        if node.type == "EmptyTensorList" and not node.controls:
-            made = node.outputs[0]
-            self.origin[made], self.length[made], self.most[node] = node, Even(0, 0), 0
-        elif node.op_def in WHILES and lists:
-            self.through(node)
-        elif lists and node.type != "TensorListLength" and not self.step(node, 1):
-            self.spoil(*lists)
-
-    def through(self, node: Node) -> None:
-        """Follows lists through a loop."""
-        cond, body = node.attrs["cond"], node.attrs["body"]
-        places = [i for i, value in enumerate(node.inputs) if value in self.origin]
-        lists = [node.inputs[i] for i in places]
-        turns = known_turns(node.inputs, cond, body, inductions(node.inputs, body))
-        if (
-            node.controls
-            or turns is None
-            or any(cond.feeds[i] in n.inputs for n in cond.nodes for i in places)
-        ):
-            self.spoil(*lists)
+    def step(self, node: Node, taken: Sequence[Value], made: Sequence[Value]) -> None:
+        change = _CHANGES.get(node.type)
+        several = 1 if change else len(taken)
+        if change is None or node.controls or len(made) != 1 or len(taken) != several:
+            self.spoil(*taken, *made)
             return
-        # How much longer a turn makes each list, from a first walk that starts at nothing.
-        steps = {}
-        for i in places:
-            delta = _delta(body.fetches[i], body.feeds[i])
+        for value in taken:
+            self.group(value).join(self.group(made[0]))
+        self.note(made[0], max(self.most.get(value, 0) for value in taken) + change)
+
+    def pair(self, a: Value, b: Value) -> None:
+        """Notes that two values are one list in and out of a nested program."""
+        if a.dtype is not dtypes.variant and b.dtype is not dtypes.variant:
+            return
+        if a.dtype is not b.dtype:
+            self.spoil(a, b)
+        self.group(a).join(self.group(b))
+
+    def loop(self, node: Node, bounds: Bounds, depth: int) -> None:
+        cond, body = node.attrs["cond"], node.attrs["body"]
+        lists = [i for i, value in enumerate(node.inputs) if value.dtype is dtypes.variant]
+        turns, exact = most_turns(node.inputs, cond, body, inductions(node.inputs, body), bounds)
+        inside = bounds.inside(node, turns)
+        for i in lists:
+            for other in (body.feeds[i], cond.feeds[i], body.fetches[i], node.outputs[i]):
+                self.pair(node.inputs[i], other)
+            if node.controls:
+                self.spoil(node.inputs[i])
+        # By how much a turn makes them longer, from a first walk that starts with empty ones.
+        for i in lists:
+            self.most[body.feeds[i]] = self.most[cond.feeds[i]] = 0
+        if depth >= _MOST_LOOPS:
+            self.spoil(*(node.inputs[i] for i in lists))
+            lists = []
+        if not lists:
+            self.walk(body, inside, depth + 1)
+            self.walk(cond, inside, depth + 1)
+            return
+        shadow = _Shadow(self)
+        shadow.walk(body, inside, depth + 1)
+        by_group: dict[_Group, tuple[int, int]] = {}
+        for i in lists:
+            root = self.group(node.inputs[i]).root()
+            start, growth = by_group.get(root, (0, -1))
+            start = max(start, self.most.get(node.inputs[i], 0))
+            delta = shadow.most.get(body.fetches[i])
             if delta is None:
-                self.spoil(*lists)
-                return
-            steps[i] = delta
-        for i in places:
-            given = node.inputs[i]
-            start = self.length[given].start
-            ends = [start, start + steps[i] * turns]
-            self.note(body.feeds[i], given, Even(start, steps[i]), ends)
-            self.note(node.outputs[i], given, Even(ends[1], 0), ends)
-        for inner in body.nodes:
-            taken = [value for value in inner.inputs if value in self.origin]
-            if not taken or inner.op_def is FEED:
-                continue
-            if inner.type == "TensorListLength":
-                continue
-            if inner.op_def in NESTED or not self.step(inner, turns):
-                self.spoil(*taken)
-        for i, value in enumerate(body.fetches):
-            if value in self.origin and (
-                i not in steps or self.origin[value] is not self.origin[node.inputs[i]]
-            ):
-                self.spoil(value, *lists)
+                self.spoil(node.inputs[i])
+                delta = 0
+            by_group[root] = start, max(growth, delta)
+        for i in lists:
+            root = self.group(node.inputs[i]).root()
+            start, growth = by_group[root]
+            if growth > 0 and turns is None:
+                self.spoil(node.inputs[i])
+                last = end = start
+            elif growth > 0:
+                assert turns is not None
+                last, end = start + growth * max(0, turns - 1), start + growth * turns
+            else:
+                last = start
+                end = start + growth * turns if exact and turns is not None else start
+            for feed in (body.feeds[i], cond.feeds[i]):
+                self.most[feed] = last
+            self.note(node.outputs[i], max(0, end))
+        self.walk(body, inside, depth + 1)
+        self.walk(cond, inside, depth + 1)
+
+    def choice(self, node: Node, bounds: Bounds, depth: int) -> None:
+        for branch in node.attrs["branches"]:
+            for feed, value in zip(branch.feeds, node.inputs[1:], strict=True):
+                self.pair(value, feed)
+                if value.dtype is dtypes.variant:
+                    self.most[feed] = self.most.get(value, 0)
+                    if node.controls:
+                        self.spoil(value)
+            self.walk(branch, bounds.of_branch(node, branch), depth + 1)
+            for value, made in zip(node.outputs, branch.fetches, strict=True):
+                self.pair(value, made)
+                if value.dtype is dtypes.variant:
+                    self.note(value, self.most.get(made, 0))
 
 
-def _delta(value: Value, feed: Value) -> int | None:
-    """How many elements more a list has than the one it was made of."""
-    change = 0
-    while value is not feed:
-        step = {"TensorListPushBack": 1, "TensorListPopBack": -1, "Identity": 0}.get(value.node.type)
-        if step is None:
-            return None
-        change += step
-        value = value.node.inputs[0]
-    return change
+class _Shadow(_Lengths):
+    """A walk whose lengths count from empty lists, and are forgotten. Which lists belong together stays."""
+
+    def __init__(self, of: _Lengths) -> None:
+        self.groups = of.groups
+        self.most = dict(of.most)
+
+    def note(self, value: Value, most: int) -> None:
+        """Notes how long a list is at most; it may be shorter than in the beginning."""
+        self.most[value] = max(most, self.most.get(value, most))
 
 
 class _Change:
@@ -159,77 +263,85 @@ class _Change:
     def __init__(self, found: _Lengths, counts: Counter[str]) -> None:
         self.found = found
         self.counts = counts
+        self.lengths: dict[Value, Value] = {}  # of lists as they were: their lengths in the new program
 
-    def known(self, value: Value) -> bool:
-        """Whether a value is a list whose length is known."""
-        origin = self.found.origin.get(value)
-        return origin is not None and origin in self.found.most
+    def changed(self, program: Program) -> Program:
+        """The program with lists made long enough at once."""
+        return rebuild(program, self.replace)
 
-    def outside(
+    def replace(
         self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:
-        """What takes the place of a node that is in no loop."""
-        if node in self.found.most:
-            attrs = {**node.attrs}
-            count = builder.constant(np.array(self.found.most[node], np.int32), True)
-            self.counts["lists"] += 1
-            return builder.node(get_op("TensorListReserve"), (inputs[0], count), attrs)
-        if node.op_def in WHILES and any(map(self.known, node.inputs)):
-            return self.loop(builder, node, inputs)
-        return self.plain(builder, node, inputs, None)
-
-    def plain(
-        self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], turn: Value | None
-    ) -> Replacement:
-        """What an operation becomes; `turn`: the number of the turn, in a loop."""
-        if not node.inputs or not self.known(node.inputs[0]):
+        """What takes the place of a node."""
+        good, lengths = self.found.good, self.lengths
+        if node.op_def in NESTED:
+            return self.nested(builder, node, inputs, controls)
+        taken = next((value for value in node.inputs if good(value)), None)
+        made = next((value for value in node.outputs if good(value)), None)
+        if node.op_def is FEED or (taken is None and made is None):
             return None
-        length = self.found.length[node.inputs[0]]
+        if taken is None:
+            assert made is not None
+            lengths[made] = builder.constant(np.array(0, np.int32))
+            if node.type == "FakeParam":
+                return None
+            count = builder.constant(np.array(self.found.groups[made].root().most, np.int32), True)
+            self.counts["lists"] += 1
+            return builder.node(get_op("TensorListReserve"), (inputs[0], count), {**node.attrs})
+        length = lengths[taken]
+        one = builder.constant(np.array(1, np.int32))
+        kind = {"element_dtype": node.attrs.get("element_dtype")}
         if node.type == "TensorListPushBack":
-            attrs = {"element_dtype": node.attrs["element_dtype"]}
-            index = _number(builder, length, turn)
-            return [builder.emit("TensorListSetItem", inputs[0], index, inputs[1], **attrs)]
+            lengths[node.outputs[0]] = builder.emit("AddV2", length, one)
+            return [builder.emit("TensorListSetItem", inputs[0], length, inputs[1], **kind)]
         if node.type == "TensorListPopBack":
-            attrs = {"element_dtype": node.attrs["element_dtype"]}
-            index = _number(builder, Even(length.start - 1, length.step), turn)
-            item = builder.emit("TensorListGetItem", inputs[0], index, inputs[1], **attrs)
-            return [inputs[0], item]
+            last = lengths[node.outputs[0]] = builder.emit("Sub", length, one)
+            return [inputs[0], builder.emit("TensorListGetItem", inputs[0], last, inputs[1], **kind)]
         if node.type == "TensorListLength":
-            return [_number(builder, length, turn)]
+            return [length]
+        assert made is not None
+        lengths[made] = length
         return None
 
-    def loop(self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...]) -> Replacement:
-        """A loop that counts its turns, and sets and reads elements by that."""
-        cond, body = (program for _, program in nested_programs(node))
-        inside = ProgramBuilder(body.nodes[-1].serial + 1)
-        attrs: dict[str, Any] = {"dtype": dtypes.int32, "shape": SCALAR, "feed": "turn of lists"}
-        turn = inside.node(FEED, (), attrs, (), (_COUNTER,), node.origin, node.name).outputs[0]
-        following = inside.emit("AddV2", turn, inside.constant(np.array(1, np.int32)))
+    def nested(
+        self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        """A loop or a branch through which the lengths of its lists go, too."""
+        given = node.inputs[1:] if node.op_def in CASES else node.inputs
+        places = [i for i, value in enumerate(given) if self.found.good(value)]
+        results = [i for i, value in enumerate(node.outputs) if self.found.good(value)]
+        programs = [
+            self.inside(program, places, results if node.op_def in CASES or number else [])
+            for number, (_, program) in enumerate(nested_programs(node))
+        ]
+        if all(new is old for new, (_, old) in zip(programs, nested_programs(node), strict=True)):
+            return None
+        more = (*inputs, *(self.lengths[given[i]] for i in places))
+        attrs: dict[str, Any] = with_programs(node.op_def, node.attrs, programs)
+        if node.op_def in WHILES:
+            attrs["T"] = tuple(value.dtype for value in more)
+        else:
+            attrs["Tin"] = tuple(value.dtype for value in more[1:])
+            attrs["Tout"] = tuple(value.dtype for value in programs[0].fetches)
+        made = builder.node(node.op_def, more, attrs, controls, None, node.origin, node.name)
+        count = len(node.outputs)
+        for i, length in zip(results, made.outputs[count:], strict=True):
+            self.lengths[node.outputs[i]] = length
+        return list(made.outputs[:count]) if count else made
 
-        def replace(
-            b: ProgramBuilder, inner: Node, given: tuple[Value, ...], controls: tuple[Node, ...]
-        ) -> Replacement:
-            if controls or inner is turn.node:
-                return None
-            return self.plain(b, inner, given, turn)
-
-        counted = Program((turn, *body.feeds), (following, *body.fetches), (), body.effects, body.specialized)
-        changed = rebuild(counted, replace)
-        test = Program((turn, *cond.feeds), cond.fetches, (), cond.effects, cond.specialized)
-        attrs = with_programs(node.op_def, node.attrs, [test, changed])
-        more = (builder.constant(np.array(0, np.int32)), *inputs)
-        attrs["T"] = tuple(value.dtype for value in more)
-        made = builder.node(node.op_def, more, attrs, (), None, node.origin, node.name)
-        return list(made.outputs[1:])
-
-
-def _number(b: ProgramBuilder, even: Even, turn: Value | None) -> Value:
-    start = b.constant(np.array(even.start, np.int32), bool(even.start))
-    if not even.step:
-        return start
-    assert turn is not None
-    if even.step == 1:
-        return turn if not even.start else b.emit("AddV2", turn, start)
-    if even.step == -1:
-        return b.emit("Sub", start, turn)
-    return b.emit("AddV2", b.emit("Mul", turn, b.constant(np.array(even.step, np.int32))), start)
+    def inside(self, program: Program, places: Sequence[int], results: Sequence[int]) -> Program:
+        """A nested program that takes and gives the lengths of some lists, besides what it did."""
+        nodes = program.nodes
+        builder = ProgramBuilder(nodes[-1].serial + 1 if nodes else 0)
+        feeds = []
+        for i in places:
+            attrs: Mapping[str, Any] = {"dtype": dtypes.int32, "shape": SCALAR, "feed": f"length of {i}"}
+            feed = builder.node(FEED, (), dict(attrs), (), (_LENGTH,)).outputs[0]
+            feeds.append(feed)
+            self.lengths[program.feeds[i]] = feed
+        asked = [builder.emit("TensorListLength", program.fetches[i]) for i in results]
+        wider = Program(
+            (*program.feeds, *feeds), (*program.fetches, *asked), program.commits, program.effects,
+            program.specialized,
+        ) if feeds or asked else program  # fmt: skip
+        return self.changed(wider)
