@@ -205,7 +205,9 @@ class Bounds:
             if other is None and node.type != "Sub":
                 a, other = b, integer(a)
             end = None if other is None else self.of(a)
-            return None if end is None or other is None else end - other if node.type == "Sub" else end + other
+            return (
+                None if end is None or other is None else end - other if node.type == "Sub" else end + other
+            )
         if node.op_def in WHILES:
             return self.after(node, value.index)
         return None

@@ -17,6 +17,7 @@ from graphflow.optimizer_passes.loop_sums import loop_sums
 from graphflow.optimizer_passes.manager import Pass
 from graphflow.optimizer_passes.merge_common import merge_common
 from graphflow.optimizer_passes.mixed_precision import mixed_precision
+from graphflow.optimizer_passes.part_lists import part_lists
 from graphflow.optimizer_passes.prune_loops import prune_loops
 from graphflow.optimizer_passes.rematerialize import rematerialize
 from graphflow.optimizer_passes.simplify import simplify
@@ -58,8 +59,11 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
     Pass("loop_shapes", loop_shapes, "sizes are fixed now; before what asks for those of loop variables"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
+    Pass("part_lists", part_lists, "after what merges equal nodes; before what asks how long lists get"),
     Pass("sized_lists", sized_lists, "the numbers of turns are known; before what asks for lengths"),
-    Pass("prune_loops_of_lengths", prune_loops, "the lengths of lists are numbers now, of which few are needed"),
+    Pass(
+        "prune_loops_of_lengths", prune_loops, "the lengths of lists are numbers now, of which few are needed"
+    ),
     Pass(
         "dense_lists", dense_lists, "lengths and elements' sizes are known now; before what looks for tensors"
     ),
