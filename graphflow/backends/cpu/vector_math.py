@@ -12,7 +12,7 @@ sqrt                          0.51  0.51
 exp, rsqrt                     1.5   1.5
 log, log1p                     1.5   1.5
 expm1                            2   2.5
-sigmoid                        2.5   2.5
+sigmoid                          3   2.5
 tanh                             6   2.5
 erf                              7   2.5
 erfc                             6     7
