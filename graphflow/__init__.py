@@ -301,7 +301,8 @@ unpack = unstack
 if TYPE_CHECKING:
     from graphflow import (
         app as app, compat as compat, examples as examples, flags as flags, graph_util as graph_util, test as test,
-        bitwise as bitwise, data as data, debugging as debugging, dtypes as dtypes, gfile as gfile,
+        bitwise as bitwise, data as data, debugging as debugging, dtypes as dtypes, estimator as estimator,
+        gfile as gfile,
         image as image, initializers as initializers, io as io, keras as keras, layers as layers,
         linalg as linalg, logging as logging, lookup as lookup, losses as losses, manip as manip,
         math as math, metrics as metrics, nest as nest, nn as nn, python_io as python_io,
@@ -348,7 +349,7 @@ if TYPE_CHECKING:
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
     "app", "compat", "examples", "flags", "graph_util", "test",
-    "bitwise", "data", "debugging", "dtypes", "errors", "gfile", "image", "initializers", "io", "keras",
+    "bitwise", "data", "debugging", "dtypes", "errors", "estimator", "gfile", "image", "initializers", "io", "keras",
     "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
     "python_io", "quantization", "random", "saved_model", "sets", "signal", "sparse", "spectral",
     "strings", "summary", "train", "visualize",

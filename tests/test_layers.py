@@ -84,6 +84,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lookup",
         "strings",
     ),
+    ("estimator.",),
     ("flags", "graph_util"),
     ("app",),
     ("test", "compat.", "examples.", "client_devices"),

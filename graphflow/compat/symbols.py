@@ -76,7 +76,7 @@ _PLANNED: dict[str, tuple[str, str]] = {
     "contrib.training": ("HParams", "a class or dict of one's own"),
     "data": ("datasets", "gf.placeholder with feed_dict"),
     "distributions": ("probability distributions", "gf.random_normal and the densities written out"),
-    "estimator": ("estimators over sessions", "gf.Session with gf.train"),
+    "estimator": ("ready-made estimators", "gf.estimator.Estimator with a model function"),
     "feature_column": ("columns of estimators", "tensors made from the features directly"),
     "gfile": ("files", "Python's open, os and glob"),
     "image": ("images", ""),

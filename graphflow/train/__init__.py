@@ -77,6 +77,7 @@ _LATER = {
     "SessionManager": "graphflow.train.session_manager",
     "Supervisor": "graphflow.train.supervisor",
     "init_from_checkpoint": "graphflow.train.checkpoint_utils",
+    **dict.fromkeys(("VocabInfo", "warm_start"), "graphflow.train.warm_starting"),
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy(

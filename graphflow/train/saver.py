@@ -273,9 +273,9 @@ class Saver:
         return self._saver_def
 
     def to_proto(self, export_scope: str | None = None) -> Any:
-        """Returns the SaverDef, or None for one outside `export_scope`; names are relative to the scope."""
-        definition = self._definition()
-        if not export_scope:
+        """Returns the SaverDef, names relative to `export_scope`; None for one outside of it, or not yet built."""
+        definition = self._saver_def
+        if definition is None or not export_scope:
             return definition
         prefix = export_scope.rstrip("/") + "/"
         names = (definition.filename_tensor_name, definition.save_tensor_name, definition.restore_op_name)
