@@ -10,6 +10,7 @@ from typing import Any
 
 from graphflow import gfile, logging
 from graphflow.estimator.estimator import Estimator
+from graphflow.summary.writer import summary_iterator
 
 __all__ = ["BestExporter", "Exporter", "FinalExporter", "LatestExporter"]
 
@@ -185,8 +186,6 @@ class BestExporter(_SavedModelExporter):
         return written
 
     def _best_before(self, pattern: str) -> Mapping[str, Any] | None:
-        from graphflow.summary.writer import summary_iterator
-
         best: Mapping[str, Any] | None = None
         for path in gfile.Glob(pattern):
             for event in summary_iterator(path):

@@ -7,6 +7,8 @@ import json
 import os
 from typing import Any
 
+from graphflow.train.device_setter import ClusterSpec
+
 __all__ = ["RunConfig"]
 
 _UNSET = object()
@@ -120,8 +122,6 @@ class RunConfig:
     @property
     def cluster_spec(self) -> Any:
         """The `ClusterSpec` of TF_CONFIG; an empty one for one process."""
-        from graphflow.train import ClusterSpec
-
         return ClusterSpec(self._cluster)
 
     @property
