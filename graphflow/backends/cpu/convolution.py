@@ -397,6 +397,18 @@ def _pack_filters(images: _Images, target: Target) -> Pack:
     return Pack("w", "packed_w", size, f"w_{key}", (launch.finish(),))
 
 
+_CHUNK_BYTES = 160 * 1024
+"""Bytes of an image that all panels of filters are applied to before the next ones are looked at."""
+
+
+def _chunk_lines(images: _Images, halo: Halo, together: int) -> int:
+    """Lines of tiles that are done together: what they read stays in the second-level cache."""
+    step = max((r.read_step for r in images.rows), default=1) * together
+    reach = max((_reach(r, halo.rows.first) for r in images.rows), default=0)
+    rows = _CHUNK_BYTES // max(1, halo.row_stride * halo.lanes.align)
+    return max(1, (rows - reach) // step + 1)
+
+
 def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Launch:
     launch = LaunchText.begin(symbol, target)
     f, lanes = launch.function, lanes_of(target, images.dtype)
@@ -419,6 +431,7 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
     if len(images.rows) == len(images.columns) == 1 and 0 < images.out_width * 2 <= most_rows:
         together = min(images.out_height, most_rows // images.out_width)
     groups = -(-stripes // together)
+    lines = _chunk_lines(images, halo, together)
     first, last = launch.share(f.mul(batch, groups))
 
     def nests(row: _Taps, column: _Taps) -> tuple[Nest, ...]:
@@ -433,6 +446,12 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
         return (Nest(row.count, row.position_step * halo.row_stride, row_step), *inner)
 
     def image(b: str, start: Int, stop: Int) -> None:
+        if lines >= groups:
+            some(b, start, stop)
+            return
+        f.loop(start, stop, lambda at, _: some(b, at, f.minimum(f.add(at, lines), stop)), step=lines)
+
+    def some(b: str, start: Int, stop: Int) -> None:
         where = f.offset(source, f.mul(b, halo.image_elements), element)
         if halo.in_place:
             read = halo.prepare(f, launch.module, where, scratch, 0, 0)
@@ -441,7 +460,9 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
             reach = max((_reach(r, halo.rows.first) for r in images.rows), default=0)
             low = f.mul(start, step)
             high = f.minimum(f.add(f.mul(stop, step), reach - step // together), halo.rows.size)
-            read = halo.prepare(f, launch.module, where, scratch, low, high)
+            # All of them lie in the same memory, which so stays in the cache.
+            to = f.offset(scratch, f.sub(0, f.mul(low, halo.row_stride)), element)
+            read = halo.prepare(f, launch.module, where, to, low, high)
 
         def panel(p: Int, edge_panel: bool) -> None:
             weights = f.offset(packed, f.mul(p, panel_elements), element)
