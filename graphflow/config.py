@@ -50,8 +50,9 @@ VERIFY = EnvironmentVariable(
 )
 WINOGRAD = EnvironmentVariable(
     "GRAPHFLOW_WINOGRAD",
-    "1",
-    "`0` computes every convolution directly; otherwise 3x3 and 5x5 ones of stride one take Winograd's fewer products",
+    "4",
+    "the largest blocks of results, by their side, for which 3x3 and 5x5 convolutions of stride one may take Winograd's"
+    " fewer products: `4`, `2` (as exact as the direct way; `4` loses up to twice as much), or `0` to compute directly",
 )
 
 VARIABLES = (BACKEND, CACHE_DIR, DUMP, NUM_THREADS, VERIFY, WINOGRAD)
@@ -81,9 +82,12 @@ def verify() -> bool:
     return VERIFY.get() not in ("", "0")
 
 
-def winograd() -> bool:
-    """Tells whether convolutions may be computed by Winograd's products."""
-    return WINOGRAD.get() not in ("", "0")
+def winograd() -> int:
+    """Returns the side of the largest blocks of results that Winograd's products may make: 4, 2, or 0 for none.
+
+    Raises ValueError for anything but a number.
+    """
+    return int(WINOGRAD.get() or "0")
 
 
 def num_threads() -> int:

@@ -175,10 +175,11 @@ class Conv2D:
     dy -> dw`. Buffers: those two in that order, the epilogue's operands, the epilogue's results (`y`, `dx`
     or `dw` where none is given). `padding`: rows above and below, columns left and right (explicit
     numbers). `depthwise`: filters are `w[kh, kw, in, multiplier]`, `out_channels = in_channels *
-    multiplier`. `winograd`: whether 3x3 and 5x5 filters of stride one may be applied by Winograd's products, where
-    these pay. Run-time size: "batch" where `None`. For "filter" the result's rows are (kh, kw, in) and its
-    columns are the output channels. `operand_dtype`: "bf16" where both operands hold bfloat16 numbers, as in `Gemm`;
-    Winograd's products then round what the operands are transformed into as well.
+    multiplier`. `winograd`: of how many results a side blocks may be at most where 3x3 and 5x5 filters of
+    stride one are applied by Winograd's products, if these pay: 4, 2, or 0 for the direct way. Run-time size:
+    "batch" where `None`. For "filter" the result's rows are (kh, kw, in) and its columns are the output
+    channels. `operand_dtype`: "bf16" where both operands hold bfloat16 numbers, as in `Gemm`; Winograd's
+    products then round what the operands are transformed into as well.
     """
 
     direction: Literal["forward", "input", "filter"]
@@ -193,7 +194,7 @@ class Conv2D:
     dilations: Pair = (1, 1)
     padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
     depthwise: bool = False
-    winograd: bool = True
+    winograd: int = 4
     epilogue: Epilogue | None = None
     operand_dtype: str | None = None
 

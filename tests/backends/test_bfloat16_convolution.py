@@ -79,7 +79,7 @@ CASES: list[dict[str, Any]] = [
 def test_direct_convolutions_are_off_by_what_float32_sums_are(
     direction: str, case: dict[str, Any], target: Target
 ) -> None:
-    call = call_of(direction, **case, winograd=False)
+    call = call_of(direction, **case, winograd=0)
     given = operands(call, 3)
     wanted = expected(call, given)
     got = run(call, given, wanted.shape, target)
@@ -93,7 +93,7 @@ def test_direct_convolutions_are_off_by_what_float32_sums_are(
 def test_winograds_products_round_what_they_multiply(direction: str, kernel: int, target: Target) -> None:
     side = kernel // 2
     call = call_of(
-        direction, (13, 12), (64, 96), (kernel, kernel), padding=((side, side), (side, side)), winograd=True
+        direction, (13, 12), (64, 96), (kernel, kernel), padding=((side, side), (side, side)), winograd=2
     )
     given = operands(call, 4)
     wanted = expected(call, given)

@@ -41,7 +41,7 @@ from graphflow.backends.cpu.tiles import (
     tile_kernel,
     tile_shape,
 )
-from graphflow.backends.cpu.winograd import Blocks, emit_winograd, emit_winograd_filters, winograd_pays
+from graphflow.backends.cpu.winograd import Blocks, emit_winograd, emit_winograd_filters, winograd_blocks
 from graphflow.loops.ir import Op, Var
 from graphflow.loops.library import (
     ACCUMULATOR,
@@ -67,13 +67,14 @@ def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     if call.direction == "filter":
         epilogue = call.epilogue or Epilogue.plain("dw", call.dtype)
         blocks = _blocks(dataclasses.replace(_forward(call), epilogue=epilogue))
-        if plain and call.winograd and winograd_pays(blocks, target):
-            return emit_winograd_filters(blocks, target, symbol)
+        cut = winograd_blocks(blocks, target, call.winograd, filters=True) if plain else None
+        if cut is not None:
+            return emit_winograd_filters(cut, target, symbol)
         return _FilterGradient(call, target, symbol).emit()
     images = _forward(call) if call.direction == "forward" else _input_gradient(call)
-    blocks = _blocks(images)
-    if plain and call.winograd and winograd_pays(blocks, target):
-        return emit_winograd(blocks, target, symbol)
+    cut = winograd_blocks(_blocks(images), target, call.winograd) if plain else None
+    if cut is not None:
+        return emit_winograd(cut, target, f"{symbol}_{cut.outputs}")
     return _emit_images(images, target, symbol)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from graphflow.backends.cpu.target import Target
 
-__all__ = ["ELEMENT_BYTES", "Emitter", "Region", "Value"]
+__all__ = ["ELEMENT_BYTES", "Emitter", "Region", "Value", "float_text"]
 
 ELEMENT_BYTES = {"float": 4, "double": 8, "i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "ptr": 8}
 
@@ -205,7 +205,7 @@ class Emitter:
     def const(self, type: str, value: float | int | bool, lanes: int = 1) -> Value:
         """A constant, the same in every lane."""
         if type in ("float", "double"):
-            text = _float_text(type, float(value))
+            text = float_text(type, float(value))
         elif type == "i1":
             text = "true" if value else "false"
         else:
@@ -518,7 +518,8 @@ class Emitter:
         return Value(self, result, usual.type, usual.lanes, level)
 
 
-def _float_text(type: str, value: float) -> str:
+def float_text(type: str, value: float) -> str:
+    """LLVM's text of a number, as near as a type comes to it."""
     if type == "float" and math.isfinite(value):
         try:
             value = struct.unpack("<f", struct.pack("<f", value))[0]

@@ -9,10 +9,16 @@ place of 100, and still nothing but sums and halves, so that results are as exac
 F(2, 5) itself, at 36, they would lose a decimal digit). The gradient of the filters turns the same products
 round: `G^T ((B^T d B) * (A e A^T)) G`, summed over blocks `e`.
 
-A part takes its blocks a chunk at a time, so small that the transformed patches stay in its second-level
-cache: patches are transformed, then for each panel of output channels the products are made and transformed
-back into the epilogue. Sums run in one order whatever the number of parts, and so do not differ with it.
-Results differ from the direct way's by rounding (both are off by 2e-7 to 8e-7 of the results' range), and an
+Three taps may also make blocks of 4x4, by F(4, 3): 36 products in place of 144. Its polynomials are taken at 0, 3/4,
+-3/4, 3/2, -3/2 and infinity: the usual points 0, 1, -1, 2, -2 lose two to three times as much (Barabasz et al.,
+"Error Analysis and Improving the Accuracy of Winograd Convolution", 2020, looks for good ones), and pairs of points
+of two signs share half of their sums.
+
+A part takes its blocks a chunk at a time: patches are transformed; then, place by place, they are multiplied by
+the filters of all panels of output channels, so that what one place needs is in the caches; then the products are
+transformed back into the epilogue. Sums run in one order whatever the number of parts, and so do not differ with it.
+Results differ from the direct way's by rounding: blocks of 2x2 are off by as much as the direct way, 2e-7 to 8e-7 of
+the results' range, those of 4x4 by 1.5 to 2 times that (root mean square; up to 3 times at the worst place). An
 infinity spreads as NaN over its block.
 
 Of bfloat16 operands, transformed patches and filters are rounded to bfloat16 again, and two channels are multiplied at
@@ -22,9 +28,11 @@ of the operands costs whatever the way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes
+from graphflow.backends.cpu.instructions import float_text
 from graphflow.backends.cpu.packing import fill_zero, load_as, pack_straight, pack_transposed
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
@@ -54,7 +62,7 @@ from graphflow.loops.library import (
 )
 from graphflow.records import dataclass
 
-__all__ = ["Blocks", "emit_winograd", "emit_winograd_filters", "winograd_pays"]
+__all__ = ["Blocks", "emit_winograd", "emit_winograd_filters", "winograd_blocks"]
 
 _CHUNK_BYTES = 576 * 1024
 """Transformed patches and products of a panel that a part keeps in its second-level cache."""
@@ -78,13 +86,16 @@ _IMAGES = 8
 _BYTES_PER_STEP = 3.3
 """Bytes of filters that come from memory while one part makes one vector of products."""
 
+_TRANSFORMS = {2: (4.0, 3.5), 4: (6.0, 5.0)}
+"""Vector operations that the transform of a vector costs at each place, there and back."""
+
 
 Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Two results along one axis: `results` of the products of transformed `filters` and `patches`."""
+    """A few results along one axis: `results` of the products of transformed `filters` and `patches`."""
 
     filters: Matrix
     patches: Matrix
@@ -94,6 +105,11 @@ class _Line:
     def places(self) -> int:
         """How many products there are."""
         return len(self.filters)
+
+    @property
+    def outputs(self) -> int:
+        """How many results there are."""
+        return len(self.results)
 
     @property
     def reach(self) -> int:
@@ -108,13 +124,36 @@ class _Line:
         return different, tuple(different.index(row) for row in rows)
 
 
+def _four(near: float, far: float) -> _Line:
+    """F(4, 3) with the points 0, `near`, -`near`, `far`, -`far` and infinity."""
+    a, b = near * near, far * far
+    points = ((near, 1 / (2 * a * (a - b))), (far, 1 / (2 * b * (b - a))))
+    filters = [(1 / (a * b), 0.0, 0.0)]
+    patches = [(a * b, 0.0, -(a + b), 0.0, 1.0, 0.0)]
+    results = [[1.0, 0.0, 0.0, 0.0]]
+    for (point, weight), other in zip(points, (b, a), strict=True):
+        for p in (point, -point):
+            filters.append((weight, weight * p, weight * p * p))
+            patches.append((0.0, -p * other, -other, p, 1.0, 0.0))
+            results.append([1.0, p, p * p, p * p * p])
+    filters.append((0.0, 0.0, 1.0))
+    patches.append((0.0, a * b, 0.0, -(a + b), 0.0, 1.0))
+    results.append([0.0, 0.0, 0.0, 1.0])
+    return _Line(tuple(filters), tuple(patches), _turned(tuple(map(tuple, results))))
+
+
+def _turned(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))
+
+
 _LINES = {
-    3: _Line(
+    (3, 4): _four(0.75, 1.5),
+    (3, 2): _Line(
         ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
         ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
         ((1, 1, 1, 0), (0, 1, -1, -1)),
     ),
-    5: _Line(
+    (5, 2): _Line(
         (
             (1, 0, 0, 0, 0),
             (0.5, 0.5, 0.5, 0, 0),
@@ -136,12 +175,12 @@ _LINES = {
         ((1, 1, 1, 0, 1, 1, 0), (0, 1, -1, -1, 0, 1, -1)),
     ),
 }
-"""The products of each number of taps."""
+"""The products of each number of taps and of results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A convolution of stride one from `source`, cut into blocks of 2x2 results.
+    """A convolution of stride one from `source`, cut into blocks of `outputs` x `outputs` results.
 
     `top` and `left` are rows and columns of zeros before the image. `turned`: filters are
     `w[kh, kw, result channels, channels]` with their taps in the opposite order (the gradient of the images).
@@ -162,6 +201,7 @@ class Blocks:
     turned: bool
     epilogue: Epilogue
     stored: str
+    outputs: int = 2
 
     @property
     def pairs(self) -> bool:
@@ -176,7 +216,7 @@ class Blocks:
     @property
     def lines(self) -> tuple[_Line, _Line]:
         """The products along rows and columns."""
-        return _LINES[self.kernel[0]], _LINES[self.kernel[1]]
+        return _LINES[self.kernel[0], self.outputs], _LINES[self.kernel[1], self.outputs]
 
     @property
     def places(self) -> int:
@@ -186,29 +226,52 @@ class Blocks:
     @property
     def rows(self) -> int:
         """Rows of blocks in an image."""
-        return -(-self.out_height // 2)
+        return -(-self.out_height // self.outputs)
 
     @property
     def columns(self) -> int:
         """Blocks in a row."""
-        return -(-self.out_width // 2)
+        return -(-self.out_width // self.outputs)
+
+
+def winograd_blocks(blocks: Blocks, target: Target, most: int, *, filters: bool = False) -> Blocks | None:
+    """The cut into blocks of at most `most` x `most` results that is fastest, or None: the direct way is.
+
+    `filters`: it is the gradient of the filters that is computed, whose blocks are 2x2.
+    """
+    sides = [side for side in ((2,) if filters or blocks.pairs else (2, 4)) if side <= most]
+    cuts = [dataclasses.replace(blocks, outputs=side) for side in sides]
+    cuts = [cut for cut in cuts if all((taps, cut.outputs) in _LINES for taps in cut.kernel)]
+    if blocks.pairs and blocks.channels % (2 * lanes_of(target, blocks.dtype).count):
+        return None
+    best = min(cuts, key=lambda cut: _cost(cut, target), default=None)
+    return None if best is None or not winograd_pays(best, target) else best
 
 
 def winograd_pays(blocks: Blocks, target: Target) -> bool:
-    """Whether fewer products outweigh transforms and larger filters; counted in vector operations."""
-    if any(taps not in _LINES for taps in blocks.kernel):
-        return False
-    if blocks.pairs and blocks.channels % (2 * lanes_of(target, blocks.dtype).count):
-        return False
-    taps, places = blocks.kernel[0] * blocks.kernel[1], blocks.places
+    """Whether fewer products outweigh transforms and larger filters."""
+    taps = blocks.kernel[0] * blocks.kernel[1]
+    products, filters = _place_cost(blocks, target)
+    images = _IMAGES if blocks.batch is None else blocks.batch
+    direct = images * blocks.out_height * blocks.out_width * taps * products + taps * filters
+    return _cost(blocks, target) < 0.9 * direct
+
+
+def _place_cost(blocks: Blocks, target: Target) -> tuple[float, float]:
+    """Vector operations of the products of one pixel or block at one place, and those while its filters are read."""
+    products = -(-blocks.out_channels // lanes_of(target, blocks.dtype).count) * blocks.steps
+    return products, blocks.steps * blocks.out_channels * element_bytes(blocks.dtype) / _BYTES_PER_STEP
+
+
+def _cost(blocks: Blocks, target: Target) -> float:
+    """Vector operations of all blocks."""
     lanes = lanes_of(target, blocks.dtype).count
     images = _IMAGES if blocks.batch is None else blocks.batch
-    products = -(-blocks.out_channels // lanes) * blocks.steps
-    filters = 2 * blocks.steps * blocks.out_channels * element_bytes(blocks.dtype) / (2 * _BYTES_PER_STEP)
-    direct = images * blocks.out_height * blocks.out_width * taps * products + taps * filters
-    transforms = places * (4.0 * -(-blocks.channels // lanes) + 3.5 * -(-blocks.out_channels // lanes))
-    ours = images * blocks.rows * blocks.columns * (places * products + transforms) + places * filters
-    return ours < 0.9 * direct
+    products, filters = _place_cost(blocks, target)
+    there, back = _TRANSFORMS[blocks.outputs]
+    transforms = there * -(-blocks.channels // lanes) + back * -(-blocks.out_channels // lanes)
+    count = images * blocks.rows * blocks.columns
+    return blocks.places * (count * (products + transforms) + filters)
 
 
 def emit_winograd(blocks: Blocks, target: Target, symbol: str) -> LibraryCode:
@@ -224,7 +287,9 @@ def emit_winograd_filters(blocks: Blocks, target: Target, symbol: str) -> Librar
 class _Patches:
     """Transformed patches of a chunk of blocks, `[place][block][channels]`, in scratch of a part's own."""
 
-    def __init__(self, blocks: Blocks, target: Target, *, long: bool = False) -> None:
+    def __init__(
+        self, blocks: Blocks, target: Target, *, long: bool = False, all_panels: bool = False
+    ) -> None:
         self.blocks, self.target = blocks, target
         self.lanes = lanes = lanes_of(target, blocks.dtype)
         self.size = element_bytes(blocks.dtype)
@@ -236,7 +301,8 @@ class _Patches:
         if self.depth * self.size % 2048 == 0:
             self.depth += lanes.count
         self.places = blocks.places
-        tile_bytes = self.places * (self.depth + self.width) * self.size * self.most_rows
+        panels = self.panels if all_panels else 1
+        tile_bytes = self.places * (self.depth + panels * self.width) * self.size * self.most_rows
         fewest, most = _CHUNK_TILES[target.registers >= 32]
         tiles = _CHUNK_BYTES // tile_bytes
         tiles = _LONG_CHUNK if long and tiles <= 1 else max(fewest, min(most, tiles))
@@ -244,15 +310,16 @@ class _Patches:
         # Places lie apart by an odd number of vectors, so that they do not share cache sets either.
         self.place = self.chunk * self.depth + lanes.count
         self.panel_place = self.chunk * self.width + lanes.count
+        self.panel_step = panels * self.panel_place
         self.blank = max(self.depth, self.width)
-        self.elements = self.places * (self.place + self.panel_place) + self.blank
+        self.elements = self.places * (self.place + self.panel_step) + self.blank
 
     def scratch(self, launch: LaunchText) -> tuple[str, str, str]:
-        """A part's own patches, a panel's numbers at each place of each block, and zeros in place of a pixel."""
+        """A part's own patches, panels' numbers at each place of each block, and zeros in place of a pixel."""
         f, element = launch.function, self.lanes.element
         patches = f.offset(launch.buffer("patches"), f.mul("%part", self.elements), element)
         panel = f.offset(patches, self.places * self.place, element)
-        return patches, panel, f.offset(panel, self.places * self.panel_place, element)
+        return patches, panel, f.offset(panel, self.places * self.panel_step, element)
 
     @property
     def space(self) -> Workspace:
@@ -283,8 +350,8 @@ class _Patches:
         """Transforms the patch of a block into row `number` of each place."""
         f, blocks, element = launch.function, self.blocks, self.lanes.element
         image, block_row, block_column = self.where(f, block)
-        row = f.sub(f.mul(block_row, 2), blocks.top)
-        column = f.sub(f.mul(block_column, 2), blocks.left)
+        row = f.sub(f.mul(block_row, blocks.outputs), blocks.top)
+        column = f.sub(f.mul(block_column, blocks.outputs), blocks.left)
         pixel = f.add(f.mul(f.add(f.mul(image, blocks.height), row), blocks.width), column)
         corner = f.offset(source, f.mul(pixel, blocks.channels), LLVM_TYPES[blocks.stored])
         to = f.offset(patches, f.mul(number, self.depth), element)
@@ -341,39 +408,37 @@ class _Patches:
         self._transform(f, corners)
 
     def _transform(self, f: FunctionText, corners: list[list[str]]) -> None:
-        """`B^T d B`, channels side by side; pixels are read anew for each row of places, which spares registers."""
+        """`B^T d B`, channels side by side."""
         lanes, element, blocks = self.lanes, self.lanes.element, self.blocks
         rows, columns = blocks.lines
         whole = blocks.channels // lanes.count * lanes.count
         source = LLVM_TYPES[blocks.stored]
 
-        def line(row: Sequence[float], c: Int, valid: int | None) -> list[str]:
-            """A row of places, one vector of channels each."""
-            used = [i for i, factor in enumerate(row) if factor]
-            across = []
+        def places(c: Int, valid: int | None) -> list[str]:
+            """A vector of channels at each place."""
+            down = []
             for j in range(columns.reach):
                 pixels = [
-                    load_as(f, lanes, f.offset(corners[i][j], c, source), valid, blocks.stored) for i in used
+                    load_as(f, lanes, f.offset(corners[i][j], c, source), valid, blocks.stored)
+                    for i in range(rows.reach)
                 ]
-                across.append(_sum(f, lanes, [row[i] for i in used], pixels))
-            return [_sum(f, lanes, column, across) for column in columns.patches]
+                down.append(_apply(f, lanes, rows.patches, pixels))
+            return [value for row in _turned_values(down) for value in _apply(f, lanes, columns.patches, row)]
 
         def channels(c: Int, valid: int | None) -> None:
             to = f.offset("%to", c, element)
-            for r, row in enumerate(rows.patches):
-                for s, value in enumerate(line(row, c, valid)):
-                    f.store(lanes, f.offset(to, (columns.places * r + s) * self.place, element), value)
+            for n, value in enumerate(places(c, valid)):
+                f.store(lanes, f.offset(to, n * self.place, element), value)
 
         def pairs(c: Int) -> None:
             to = f.offset("%to", f.div(c, 2), element)
-            for r, row in enumerate(rows.patches):
-                both = zip(line(row, c, None), line(row, f.add(c, lanes.count), None), strict=True)
-                for s, (low, high) in enumerate(both):
-                    place = f.offset(to, (columns.places * r + s) * self.place, element)
-                    for half, value in enumerate((low, high)):
-                        rounded = Lanes("bf16", lanes.count)
-                        at = f.offset(place, half * lanes.count, rounded.element)
-                        f.store(rounded, at, _rounded(f, lanes, value), align=lanes.align)
+            both = zip(places(c, None), places(f.add(c, lanes.count), None), strict=True)
+            for n, (low, high) in enumerate(both):
+                place = f.offset(to, n * self.place, element)
+                for half, value in enumerate((low, high)):
+                    rounded = Lanes("bf16", lanes.count)
+                    at = f.offset(place, half * lanes.count, rounded.element)
+                    f.store(rounded, at, _rounded(f, lanes, value), align=lanes.align)
 
         if blocks.pairs:
             f.loop(0, whole, lambda c, _: pairs(c), step=2 * lanes.count)
@@ -386,7 +451,7 @@ class _Patches:
 class _Images:
     def __init__(self, blocks: Blocks, target: Target, symbol: str) -> None:
         self.blocks, self.target, self.symbol = blocks, target, symbol
-        self.patches = _Patches(blocks, target)
+        self.patches = _Patches(blocks, target, all_panels=True)
         self.lanes, self.width = self.patches.lanes, self.patches.width
         self.panels, self.most_rows = self.patches.panels, self.patches.most_rows
         self.plain = Epilogue.plain("product", blocks.dtype)
@@ -402,8 +467,8 @@ class _Images:
         """`G g G^T` in panels `[place][channels][columns]`."""
         blocks, lanes, element, width = self.blocks, self.lanes, self.lanes.element, self.width
         key = digest_of(
-            blocks.kernel, blocks.dtype, blocks.stored, blocks.channels, blocks.out_channels, blocks.turned, width,
-            self.target.vector_bytes,
+            blocks.kernel, blocks.dtype, blocks.stored, blocks.channels, blocks.out_channels, blocks.turned,
+            blocks.outputs, width, self.target.vector_bytes,
         )  # fmt: skip
         launch = LaunchText.begin(f"winograd_w_{key}", self.target)
         f = launch.function
@@ -441,16 +506,16 @@ class _Images:
 
             def transformed(at: Int) -> list[str]:
                 """A vector of columns at each place."""
-                values = []
-                for row in lines[0].filters:
-                    used = [i for i, factor in enumerate(row) if factor]
-                    across = []
-                    for j in range(blocks.kernel[1]):
-                        places = [f.add(at, (i * blocks.kernel[1] + j) * several) for i in used]
-                        taken = [f.load(lanes, f.offset(scratch, place, element)) for place in places]
-                        across.append(_sum(f, lanes, [row[i] for i in used], taken))
-                    values += [_sum(f, lanes, column_row, across) for column_row in lines[1].filters]
-                return values
+                down = []
+                for j in range(blocks.kernel[1]):
+                    places = [
+                        f.add(at, (i * blocks.kernel[1] + j) * several) for i in range(blocks.kernel[0])
+                    ]
+                    taken = [f.load(lanes, f.offset(scratch, place, element)) for place in places]
+                    down.append(_apply(f, lanes, lines[0].filters, taken))
+                return [
+                    value for row in _turned_values(down) for value in _apply(f, lanes, lines[1].filters, row)
+                ]
 
             def vector(i: str, _: list[str]) -> None:
                 at = f.mul(i, lanes.count)
@@ -484,7 +549,7 @@ class _Images:
     # ------------------------------------------------------------------------------------------- images
 
     def _emit_blocks(self) -> Launch:
-        blocks, lanes, element, width = self.blocks, self.lanes, self.lanes.element, self.width
+        blocks, lanes, width = self.blocks, self.lanes, self.width
         launch = LaunchText.begin(self.symbol, self.target)
         f = launch.function
         source, packed = launch.buffer(blocks.source), launch.buffer("packed_w")
@@ -492,6 +557,8 @@ class _Images:
         patches, products, blank = self.patches.scratch(launch)
         batch = launch.size("batch", blocks.batch)
         fill_zero(f, lanes, blank, self.patches.blank)
+        vectors = blocks.outputs * blocks.lines[1].places * self.patches.vectors
+        lines = f.stack(f"[{vectors} x {lanes.type}]", lanes.count * self.patches.size)
 
         # Parts share blocks or, where these are few, panels.
         total = f.mul(batch, blocks.rows * blocks.columns)
@@ -510,30 +577,45 @@ class _Images:
             count = self.patches.even(f, left)
             self.patches.make(launch, source, blank, first, count, patches)
 
-            def panel(p: Int, valid: int) -> None:
-                weights = f.offset(packed, f.mul(p, self.patches.places * self.filter_place), element)
-                self._products(launch, patches, weights, products, count, -(-valid // lanes.count))
-                f.loop(
-                    0,
-                    count,
-                    lambda i, _: self._block(
-                        launch, buffers, f.add(first, i), i, products, f.mul(p, width), valid
-                    ),
+            def each_panel(body: Callable[[Int, int], None]) -> None:
+                if whole:
+                    f.loop(first_panel, last_whole, lambda p, _: body(p, width))
+                if edge:
+                    f.when_less(whole, last_panel, lambda: body(whole, edge))
+
+            def place(n: str, _: list[str]) -> None:
+                each_panel(
+                    lambda p, valid: self._products(
+                        launch, patches, packed, products, n, p, count, -(-valid // lanes.count)
+                    )
                 )
 
-            if whole:
-                f.loop(first_panel, last_whole, lambda p, _: panel(p, width))
-            if edge:
-                f.when_less(whole, last_panel, lambda: panel(whole, edge))
+            def block(i: str, _: list[str]) -> None:
+                each_panel(
+                    lambda p, valid: self._block(
+                        launch, buffers, f.add(first, i), i, products, lines, p, valid
+                    )
+                )
+
+            f.loop(0, self.patches.places, place)
+            f.loop(0, count, block)
             return f.add(first, count)
 
         f.walk(first_block, some, chunk)
         return launch.finish()
 
     def _products(
-        self, launch: LaunchText, patches: str, weights: str, products: str, count: Int, vectors: int
+        self,
+        launch: LaunchText,
+        patches: str,
+        packed: str,
+        products: str,
+        n: Int,
+        p: Int,
+        count: Int,
+        vectors: int,
     ) -> None:
-        """For each place, the patches of a chunk times a panel of filters."""
+        """At a place, the patches of a chunk times a panel of filters."""
         f, element = launch.function, self.lanes.element
         plan = RowPlan(None, self.most_rows)
         kernels = [
@@ -552,24 +634,24 @@ class _Images:
             )
             for height in plan.heights
         ]
+        a = f.offset(patches, f.mul(n, self.patches.place), element)
+        panel = f.add(f.mul(p, self.patches.places), n)
+        b = f.offset(packed, f.mul(panel, self.filter_place), element)
+        c = f.offset(products, self._product_at(f, n, p), element)
 
-        def place(n: str, _: list[str]) -> None:
-            a = f.offset(patches, f.mul(n, self.patches.place), element)
-            b = f.offset(weights, f.mul(n, self.filter_place), element)
-            c = f.offset(products, f.mul(n, self.patches.panel_place), element)
+        def tile(pick: Callable[[Sequence[str]], str], row: Int, _: Int, __: Int) -> None:
+            values: dict[str, Int] = {
+                "a": f.offset(a, f.mul(row, self.patches.depth), element),
+                "b": b,
+                "result.product": f.offset(c, f.mul(row, self.width), element),
+            }
+            kernels[0].call(f, values, pick([kernel.symbol for kernel in kernels]))
 
-            def tile(pick: object, row: Int, _: Int, __: Int) -> None:
-                assert callable(pick)
-                values: dict[str, Int] = {
-                    "a": f.offset(a, f.mul(row, self.patches.depth), element),
-                    "b": b,
-                    "result.product": f.offset(c, f.mul(row, self.width), element),
-                }
-                kernels[0].call(f, values, pick([kernel.symbol for kernel in kernels]))
+        plan.walk(f, count, 0, plan.units(f, count), tile)
 
-            plan.walk(f, count, 0, plan.units(f, count), tile)
-
-        f.loop(0, self.patches.places, place)
+    def _product_at(self, f: FunctionText, n: Int, p: Int) -> Int:
+        """Where the products of a place and a panel begin."""
+        return f.add(f.mul(n, self.patches.panel_step), f.mul(p, self.patches.panel_place))
 
     def _block(
         self,
@@ -578,57 +660,81 @@ class _Images:
         block: Int,
         number: Int,
         products: str,
-        column: Int,
+        lines: str,
+        p: Int,
         valid: int,
     ) -> None:
-        """`A^T m A`, row by row, and the epilogue."""
+        """`A^T m A`, and the epilogue, row by row."""
         f, blocks, lanes = launch.function, self.blocks, self.lanes
+        side, vectors = blocks.outputs, -(-valid // lanes.count)
         image, block_row, block_column = self.patches.where(f, block)
-        row, first = f.mul(block_row, 2), f.mul(block_column, 2)
+        row, first = f.mul(block_row, side), f.mul(block_column, side)
         pixel = f.add(f.mul(f.add(f.mul(image, blocks.out_height), row), blocks.out_width), first)
-        a = f.offset(products, f.mul(number, self.width), lanes.element)
+        begin = f.add(self._product_at(f, 0, p), f.mul(number, self.width))
+        column = f.mul(p, self.width)
+        symbol = launch.module.internal(
+            ("down", vectors), "ptr %a, ptr %to", lambda g: self._down(g, vectors)
+        )
+        f.call(symbol, f"ptr {f.offset(products, begin, lanes.element)}", f"ptr {lines}")
 
-        def line(lower: bool, pixels: int) -> None:
-            vectors = -(-valid // lanes.count)
+        def line(i: int, pixels: int) -> None:
             tile = Tile(lanes, vectors, pixels, (), (), Store(blocks.out_channels, 1, valid))
-            at = f.add(pixel, blocks.out_width) if lower else pixel
+            at = f.add(pixel, i * blocks.out_width)
             values = buffers.at(f, f.add(f.mul(at, blocks.out_channels), column), at, column)
             kernel = tile_kernel(
                 launch.module,
                 tile,
                 blocks.epilogue,
-                lambda g: self._sums(g, lower, pixels, vectors),
-                key=lower,
+                lambda g: self._across(g, pixels, vectors),
             )
-            kernel.call(f, values | {"a": a, "b": a})
+            from_line = f.offset(lines, i * blocks.lines[1].places * vectors, lanes.type)
+            kernel.call(f, values | {"a": from_line, "b": from_line})
 
-        def pair(pixels: int) -> None:
-            line(False, pixels)
-            if blocks.out_height % 2:
-                f.when_less(f.add(row, 1), blocks.out_height, lambda: line(True, pixels))
-            else:
-                line(True, pixels)
+        def every_line(pixels: int) -> None:
+            for i in range(side):
+                if i < (blocks.out_height % side or side):
+                    line(i, pixels)
+                else:
+                    f.when_less(f.add(row, i), blocks.out_height, lambda i=i: line(i, pixels))  # type: ignore[misc]
 
-        if blocks.out_width % 2:
-            f.when_less(f.add(first, 1), blocks.out_width, lambda: pair(2), lambda: pair(1))
+        rest = blocks.out_width % side
+        if rest == 0:
+            every_line(side)
+        elif blocks.out_width < side:
+            every_line(rest)
         else:
-            pair(2)
+            f.when_less(
+                f.add(first, side - 1), blocks.out_width, lambda: every_line(side), lambda: every_line(rest)
+            )
 
-    def _sums(self, f: FunctionText, lower: bool, pixels: int, vectors: int) -> list[str]:
-        """The upper or lower pixels of a block, vector by vector."""
+    def _down(self, f: FunctionText, vectors: int) -> None:
+        """`A^T m` of one block and panel: for each line of results, a vector at each place along it."""
         lanes, element = self.lanes, self.lanes.element
         rows, columns = self.blocks.lines
-        factors = rows.results[lower]
-        used = [r for r, factor in enumerate(factors) if factor]
+        for v in range(vectors):
+            for c in range(columns.places):
+                products = [
+                    f.load(
+                        lanes,
+                        f.offset("%a", (columns.places * r + c) * self.patches.panel_step + v * lanes.count, element),
+                    )
+                    for r in range(rows.places)
+                ]  # fmt: skip
+                for i, value in enumerate(_apply(f, lanes, rows.results, products)):
+                    place = (i * columns.places + c) * vectors + v
+                    f.store(lanes, f.offset("%to", place, lanes.type), value)
+
+    def _across(self, f: FunctionText, pixels: int, vectors: int) -> list[str]:
+        """The pixels of one line of a block, vector by vector."""
+        lanes = self.lanes
+        columns = self.blocks.lines[1]
         results: list[list[str]] = [[] for _ in range(pixels)]
         for v in range(vectors):
-            across = []
-            for c in range(columns.places):
-                places = [(columns.places * r + c) * self.patches.panel_place + v * lanes.count for r in used]
-                products = [f.load(lanes, f.offset("%a", place, element)) for place in places]
-                across.append(_sum(f, lanes, [factors[r] for r in used], products))
-            for pixel in range(pixels):
-                results[pixel].append(_sum(f, lanes, columns.results[pixel], across))
+            values = [
+                f.load(lanes, f.offset("%a", c * vectors + v, lanes.type)) for c in range(columns.places)
+            ]
+            for pixel, value in enumerate(_apply(f, lanes, columns.results[:pixels], values)):
+                results[pixel].append(value)
         return [value for row in results for value in row]
 
 
@@ -868,10 +974,6 @@ def _rounded(f: FunctionText, lanes: Lanes, value: str) -> str:
     return f.value(f"bitcast <{lanes.count} x bfloat> {half} to <{lanes.count} x i16>")
 
 
-def _turned(matrix: Matrix) -> Matrix:
-    return tuple(zip(*matrix, strict=True))
-
-
 def _pick(f: FunctionText, table: Sequence[int], index: Int) -> Int:
     """An entry of a short table."""
     if isinstance(index, int):
@@ -884,6 +986,50 @@ def _pick(f: FunctionText, table: Sequence[int], index: Int) -> Int:
     return value
 
 
+def _turned_values(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _apply(f: FunctionText, lanes: Lanes, matrix: Matrix, values: Sequence[str]) -> list[str]:
+    """A matrix times vectors; values, or results, that go in pairs of equal and of opposite signs share their sums."""
+    columns = list(_turned(matrix))
+    left, given = list(range(len(values))), list(values)
+    while left:
+        # Two values of which all results want the sum or the difference.
+        j = left.pop(0)
+        k = next((k for k in left if _paired(columns[j], columns[k])), None)
+        if k is None:
+            continue
+        left.remove(k)
+        same = tuple(x if x == y else 0 for x, y in zip(columns[j], columns[k], strict=True))
+        other = tuple(x if x != y else 0 for x, y in zip(columns[j], columns[k], strict=True))
+        one, two = given[j], given[k]
+        given[j] = f.value(f"fadd {lanes.type} {one}, {two}")
+        given[k] = f.value(f"fsub {lanes.type} {one}, {two}")
+        columns[j], columns[k] = same, other
+    rows = _turned(tuple(columns))
+    results: dict[int, str] = {}
+    for r, row in enumerate(rows):
+        if r in results:
+            continue
+        # Two results that are the sum and the difference of the same.
+        t = next((t for t in range(r + 1, len(rows)) if t not in results and _paired(row, rows[t])), None)
+        if t is None:
+            results[r] = _sum(f, lanes, row, given)
+            continue
+        even = _sum(f, lanes, [x if x == y else 0 for x, y in zip(row, rows[t], strict=True)], given)
+        odd = _sum(f, lanes, [x if x != y else 0 for x, y in zip(row, rows[t], strict=True)], given)
+        results[r] = f.value(f"fadd {lanes.type} {even}, {odd}")
+        results[t] = f.value(f"fsub {lanes.type} {even}, {odd}")
+    return [results[r] for r in range(len(rows))]
+
+
+def _paired(one: Sequence[float], two: Sequence[float]) -> bool:
+    """Whether numbers are equal in some places, opposite in others, and not zero in either."""
+    both = [(x, y) for x, y in zip(one, two, strict=True) if x or y]
+    return all(abs(x) == abs(y) for x, y in both) and len({x == y for x, y in both}) == 2
+
+
 def _sum(f: FunctionText, lanes: Lanes, factors: Sequence[float], values: Sequence[str]) -> str:
     """The sum of values times factors, those of one size added first."""
     terms: dict[float, list[tuple[float, str]]] = {}
@@ -891,17 +1037,25 @@ def _sum(f: FunctionText, lanes: Lanes, factors: Sequence[float], values: Sequen
         if factor:
             terms.setdefault(abs(factor), []).append((factor, value))
     total = ""
-    # A term that is added comes first, so that nothing needs to be negated.
-    groups = {size: sorted(members, reverse=True) for size, members in terms.items()}
-    for size, members in sorted(groups.items(), key=lambda group: -group[1][0][0]):
+    # What is added as it is comes first; a term that is added comes before one that is subtracted.
+    groups = {size: sorted(members, key=lambda m: -m[0]) for size, members in terms.items()}
+    for size, members in sorted(groups.items(), key=lambda group: (group[0] != 1, -group[1][0][0])):
         sign, part = members[0]
         for factor, value in members[1:]:
             operation = "fadd" if factor * sign > 0 else "fsub"
             part = f.value(f"{operation} {lanes.type} {part}, {value}")
-        if size != 1:
-            part = f.value(f"fmul {lanes.type} {part}, {f.splat(lanes, repr(float(size)))}")
-        if total:
+        signed = size if sign > 0 else -size
+        if total and size != 1:
+            total = f.multiply_add(lanes, part, _constant(lanes, signed), total)
+        elif total:
             total = f.value(f"{'fadd' if sign > 0 else 'fsub'} {lanes.type} {total}, {part}")
+        elif size != 1:
+            total = f.value(f"fmul {lanes.type} {part}, {_constant(lanes, signed)}")
         else:
             total = part if sign > 0 else f.value(f"fneg {lanes.type} {part}")
     return total
+
+
+def _constant(lanes: Lanes, number: float) -> str:
+    """A vector of one number, as near as its dtype comes to it."""
+    return f"splat ({lanes.element} {float_text(lanes.element, number)})"
