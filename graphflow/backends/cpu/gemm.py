@@ -75,6 +75,15 @@ _LINE_BYTES = 64
 _PAGE_BYTES = 4096
 """Rows of a transposed `a` so many bytes apart put all steps of the sum into the same cache sets."""
 
+_LINE_ROWS = 48
+"""Rows of a transposed `a` that are packed together: some whole lines of each step of the sum, each fetched once."""
+
+_LINE_STEPS = 8
+"""Steps of the sum that are packed for all these rows before the next ones: so many lines a set of the cache holds."""
+
+_LINE_PANELS = 4
+"""Panels that tiles of such an `a` meet, at least, to be worth packing."""
+
 _PACKED_ROWS = 16
 """Rows of `b` that are packed for all panels of a group before the next ones."""
 
@@ -273,7 +282,10 @@ class _Product:
         if self.a.stride.known is None:
             return True
         if self.a.transposed:
-            return self.a.stride.known * element_bytes(self.dtype) % _PAGE_BYTES == 0
+            together = self.m.known is not None and self.m.known > self.rows.most
+            panels = -(-self.n.known // self.width) if self.n.known is not None else _LINE_PANELS
+            aliases = self.a.stride.known * element_bytes(self.dtype) % _PAGE_BYTES == 0
+            return aliases or (together and panels >= _LINE_PANELS and not self.in_place)
         return self._aliases() and self.rows.most > _LOW_TILE
 
     def workspaces(self) -> tuple[Workspace, ...]:
@@ -287,7 +299,9 @@ class _Product:
             if self.row_copy is not None:
                 needed = Size.of(self.panel_height * size, self.row_copy, "parts")
             else:
-                needed = self.packed_bytes(Size.of(self.panel_height, "parts"), self.depth)
+                needed = self.packed_bytes(
+                    Size.of(self.tiles_packed * self.panel_height, "parts"), self.depth
+                )
             spaces.append(Workspace("packed_a", needed))
         if self.depth is not None:
             spaces.append(Workspace("sums", Size.of(self.sum_elements * size, "parts")))
@@ -328,6 +342,13 @@ class _Product:
     def panel_height(self) -> int:
         """Rows of a packed panel of `a`: those of a tile, in whole vectors."""
         return -(-max((1, *self.rows.heights)) // self.lanes.count) * self.lanes.count
+
+    @property
+    def tiles_packed(self) -> int:
+        """Tiles of `a` that are packed together."""
+        if not (self.packs_a and self.a.transposed) or self.m.known is None:
+            return 1
+        return max(1, min(-(-_LINE_ROWS // self.rows.most), -(-self.m.known // self.rows.most)))
 
     @property
     def sum_elements(self) -> int:
@@ -560,7 +581,8 @@ class _Writer:
         if not product.in_place and not product.prepacked:
             self.packed_b = self._scratch("packed_b", f.mul(product.group, self.panel_elements))
         if product.packs_a:
-            self.packed_a = self._scratch("packed_a", f.mul(product.panel_height, product.row_copy or depth))
+            tile = f.mul(product.panel_height, product.row_copy or depth)
+            self.packed_a = self._scratch("packed_a", f.mul(product.tiles_packed, tile))
         if product.depth is not None:
             # Behind the sums there are zeros, for the first block to add to.
             self.sums = self._scratch("sums", product.sum_elements)
@@ -690,6 +712,32 @@ class _Writer:
                 copy(f, product.lanes, line, to, block.count, stored=product.stored)
 
         f.loop(0, height, row)
+
+    def _pack_tiles(self, a: str, tiles: tuple[Int, Int], block: _Block) -> None:
+        """Packs some tiles of a transposed `a` side by side: some steps of the sum for all of them, and so on."""
+        f, product, at, height = self.f, self.product, self.at, self.product.panel_height
+        panel = f.mul(height, product.steps(f, block.count))
+
+        def steps(k: str, _: list[str]) -> None:
+            line = f.offset(a, f.mul(f.add(block.first, k), at.a_stride), self.stored)
+            depth = f.minimum(f.sub(block.count, k), _LINE_STEPS)
+
+            def tile(u: str, _: list[str]) -> None:
+                row = product.rows.first_row(f, u)
+                source = f.offset(line, row, self.stored)
+                done = f.add(f.mul(f.sub(u, tiles[0]), panel), f.mul(product.steps(f, k), height))
+                to = f.offset(self.packed_a, done, self.element)
+
+                def pack(valid: Int) -> None:
+                    self._pack("pack_a", False, source, at.a_stride, depth, valid, height, to)
+
+                # Rows behind the tile's own are packed too: nobody reads them, and vectors stay whole.
+                left = f.sub(at.m, row)
+                f.when_less(left, height, lambda: pack(left), lambda: pack(height))
+
+            f.loop(tiles[0], tiles[1], tile)
+
+        f.loop(0, block.count, steps, step=_LINE_STEPS)
 
     def _prepare(self, b: str, first: Int, last: Int, block: _Block, few: str | None) -> _Group:
         """Packs a block of a group's panels unless they are read where they lie; a narrower last one always."""
@@ -878,6 +926,8 @@ class _Writer:
         collects = block.sums is not None and not block.ends
         # A product read in place has no edge of its own: its tiles end at the last column.
         last_whole = group.last if product.in_place else f.minimum(group.last, self.whole_panels)
+        several = product.tiles_packed > 1
+        started: list[str] = []
 
         def tile(pick: Callable[[Sequence[str]], str], row: Int, unit: Int, inside: Int) -> None:
             if product.a.transposed:
@@ -887,7 +937,12 @@ class _Writer:
             a_row = f.offset(a, place, self.stored)
             below = product.rows.most if product.a.transposed else f.mul(product.rows.most, at.a_stride)
             a_next = f.offset(a_row, below, self.stored)
-            if product.packs_a:
+            if several:
+                done = f.mul(
+                    f.sub(unit, started[-1]), f.mul(product.panel_height, product.steps(f, block.count))
+                )
+                a_row = f.offset(self.packed_a, done, self.element)
+            elif product.packs_a:
                 height = f.sub(f.minimum(product.rows.first_row(f, f.add(unit, 1)), at.m), row)
                 self._pack_a(a_row, height, block)
                 a_row = self.packed_a
@@ -918,7 +973,8 @@ class _Writer:
                         sums = f.offset(block.sums, f.add(lies, f.mul(inside, width)), element)
                         before = f.value(f"select i1 {block.fresh}, ptr {self.zeros}, ptr {sums}")
                         values |= {"sums": before, "result.sums": sums}
-                    if (product.depth is not None or product.packs_a) and self.panels != 1:
+                    ahead = product.depth is not None or product.packs_a
+                    if ahead and self.panels != 1 and not several:
                         self._call_ahead(a_next, number, block)
                     found[0].call(f, values, function)
 
@@ -935,7 +991,17 @@ class _Writer:
             if group.ahead is not None:
                 group.ahead(f.sub(unit, block.first_tile))
 
-        product.rows.walk(f, at.m, tiles[0], tiles[1], tile)
+        if not several:
+            product.rows.walk(f, at.m, tiles[0], tiles[1], tile)
+            return
+
+        def some(first: str, _: list[str]) -> None:
+            last = f.minimum(f.add(first, product.tiles_packed), tiles[1])
+            self._pack_tiles(a, (first, last), block)
+            started.append(first)
+            product.rows.walk(f, at.m, first, last, tile)
+
+        f.loop(tiles[0], tiles[1], some, step=product.tiles_packed)
 
 
 _DOTS = 4
