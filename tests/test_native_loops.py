@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -446,3 +448,52 @@ def test_rows_are_joined_with_what_a_turn_computes(batch: int) -> None:
         wanted = np.tanh(np.concatenate([row, wanted], 1) @ weights)
     with gf.Session() as session:
         np.testing.assert_allclose(session.run(state, {x: numbers}), wanted, rtol=1e-5, atol=1e-6)
+
+
+# -- loops that do not end --------------------------------------------------------------------------------------
+
+
+def _endless(session: gf.Session, threads: int) -> Any:
+    """A loop that turns until its run is stopped, shared among threads or not."""
+    size = 200_000 if threads > 1 else 3
+    _, y = gf.while_loop(
+        lambda i, y: y[0] > -1.0,
+        lambda i, y: (i + 1, gf.abs(gf.sin(y))),
+        [0, gf.ones([size])],
+        name="forever",
+    )
+    plan = session.plan(y)
+    assert not any(isinstance(step, HostStep) for step in plan.steps)
+    return y
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_loop_without_end_ends_with_its_time_or_its_session(threads: int) -> None:
+    config = gf.ConfigProto(intra_op_parallelism_threads=threads)
+    session = gf.Session(config=config)
+    y = _endless(session, threads)
+    for _ in range(2):
+        with pytest.raises(gf.errors.DeadlineExceededError, match=r"[Tt]imed out.*forever"):
+            session.run(y, options=gf.RunOptions(timeout_in_ms=120))
+    timer = threading.Timer(0.2, session.close)
+    timer.start()
+    with pytest.raises(gf.errors.CancelledError, match=r"closed.*forever"):
+        session.run(y)
+    timer.join()
+    x = _x()
+    native(list(_until(x)), [x], [X], threads=threads)  # the threads wait for each other as ever
+
+
+def test_a_loop_without_end_heeds_an_interrupt() -> None:
+    with gf.Session() as session:
+        y = _endless(session, 1)
+        main = threading.get_ident()
+        timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                session.run(y)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            timer.join()

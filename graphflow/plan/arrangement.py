@@ -74,6 +74,7 @@ class Arrangement:
         first = count = 0
         # Of each record that is a launch: bytes, operations, whether it may be shared, and how often it is done.
         self.weights: list[tuple[Any, Any, bool, int] | None] = []
+        self.loops: set[int] = set()  # the marks of loops
         self.endless: set[int] = set()  # the marks of loops of which nobody knows how often they turn
         for at, step in enumerate(steps):
             if isinstance(step, HostStep):
@@ -84,8 +85,10 @@ class Arrangement:
                 continue
             count += 1
             if isinstance(step, Mark):
-                if step.region.kind == "loop" and step.region.most is None:
-                    self.endless.add(len(self.weights))
+                if step.region.kind == "loop":
+                    self.loops.add(len(self.weights))
+                    if step.region.most is None:
+                        self.endless.add(len(self.weights))
                 self.weights.append(None)
                 continue
             turns = math.prod(region.turns for region in loops_around(build.inner[at]))
@@ -188,7 +191,9 @@ class Arrangement:
                 worth += cost * shared[-1]
             team = worth >= _TEAM_NS and threads > 1
             endless = any(first <= number < first + count for number in self.endless)
-            ordered.append(Segment(first, count, team, total >= _RELEASE_NS or endless, park))
+            release = total >= _RELEASE_NS or endless
+            loops = any(first <= number < first + count for number in self.loops)
+            ordered.append(Segment(first, count, team, release, park, loops))
             parallel.extend(share and team for share in shared)
         return ordered, parallel
 

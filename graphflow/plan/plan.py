@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphflow.errors import OpError
 from graphflow.loops.cost import Cost, Peak
 from graphflow.memory import Request, align, aligned_empty, plan_arena
 from graphflow.plan.arrangement import Arrangement
@@ -31,7 +34,7 @@ from graphflow.plan.steps import (
 from graphflow.plan.table import RECORD_WORDS
 from graphflow.plan.text import short, show_launch, show_mark
 from graphflow.records import dataclass, field
-from graphflow.regions import Mark, Term, region_tree
+from graphflow.regions import Mark, Region, Term, region_tree
 from graphflow.symbolic import Evaluation, Sizes, Symbolic
 from graphflow.variable_store import VariableSpec, VariableStore
 
@@ -78,6 +81,69 @@ class Workspace:
     version: int = 0
     pending: list[Hashable] = field(default_factory=list)
     watched: list[VariableSpec] = field(default_factory=list)
+    watch: Watch | None = None
+
+
+class Watch:
+    """What native loops ask while they turn: whether their run is to stop.
+
+    It stops for its store's sake (the session is closed, the time is up), or for an interrupt of the program. Python
+    hands that to the main thread when this next runs Python code, which is when the loop asks: nobody there could
+    raise it. So it is held back, and handed on after the native call.
+
+    Attributes:
+      store: the variables of the run.
+      error: what the store has raised.
+    """
+
+    __slots__ = ("_handler", "_held", "error", "records", "store")
+
+    def __init__(self, records: Sequence[Launch | Mark]) -> None:
+        self.records = records
+        self.store: VariableStore | None = None
+        self.error: Exception | None = None
+        self._handler: Callable[[int, Any], Any] | None = None
+        self._held: tuple[int, Any] | None = None
+
+    def begin(self, store: VariableStore | None) -> None:
+        """Before a run."""
+        self.store = store
+        self._handler = None
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                signal.signal(signal.SIGINT, self._hold)
+                self._handler = handler
+
+    def _hold(self, number: int, frame: Any) -> None:
+        self._held = number, frame
+
+    def end(self) -> None:
+        """After the native calls of a run: raises what was found."""
+        handler, self._handler = self._handler, None
+        error, self.error = self.error, None
+        held, self._held = self._held, None
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+            if held is not None:
+                handler(*held)
+        if error is not None:
+            raise error
+
+    def asks_from(self, first: int) -> Callable[[int], int]:
+        """What a segment asks whose first record has this number."""
+
+        def ask(number: int) -> int:
+            try:
+                if self.store is not None:
+                    self.store.between_steps()
+            except OpError as error:
+                region = self.records[first + number].region  # type: ignore[union-attr]
+                self.error = type(error)(None, None, f'{error.message} It was in the loop "{region.name}".')
+                _mark(self.error, region)
+            return int(self.error is not None or self._held is not None)
+
+        return ask
 
 
 def owner_of(array: Array) -> Array:
@@ -324,10 +390,17 @@ class Plan:
                     raise ValueError(f"plan {self.name!r} needs a variable store")
                 if workspace.version != store.version:
                     self._bind(workspace, store)
-            if workspace.enter(feeds, outputs) is not None:
-                feeds = self._conform(feeds)
+            watch = workspace.watch
+            if watch is not None:
+                watch.begin(store)
+            try:
                 if workspace.enter(feeds, outputs) is not None:
-                    raise RuntimeError(f"plan {self.name!r} does not take these feeds")
+                    feeds = self._conform(feeds)
+                    if workspace.enter(feeds, outputs) is not None:
+                        raise RuntimeError(f"plan {self.name!r} does not take these feeds")
+            finally:
+                if watch is not None:
+                    self._watched(workspace, watch)
             if self._plain:
                 if self._unset and workspace.status.tobytes() != self._unset:
                     self._set_values(workspace, feeds, outputs)
@@ -372,13 +445,21 @@ class Plan:
     ) -> list[Array]:
         values = workspace.values
         unset = self._unset
+        watch = workspace.watch
         try:
             self._set_values(workspace, feeds, outputs)
             if events is None:
                 if not self._native:
                     for call, host in workspace.calls:
                         if call is not None:
-                            call()
+                            if watch is None:
+                                call()
+                            else:
+                                watch.begin(store)
+                                try:
+                                    call()
+                                finally:
+                                    self._watched(workspace, watch)
                             if unset and workspace.status.tobytes() != unset:
                                 self._refuse(workspace)
                         elif host is not None:
@@ -396,6 +477,14 @@ class Plan:
             return fetched
         finally:
             self._forget(workspace)
+
+    def _watched(self, workspace: Workspace, watch: Watch) -> None:
+        """After a native call with loops: raises if it was left before its end."""
+        try:
+            watch.end()
+        except BaseException:
+            workspace.status[:] = 0  # whatever checks have found in the meantime
+            raise
 
     def _set_values(self, workspace: Workspace, feeds: tuple[Array, ...], outputs: list[Array]) -> None:
         """Puts the feeds and the arrays to hand out where host steps and checks find them."""
@@ -598,9 +687,14 @@ class Plan:
         table[self._template.table.arena_words] += arena.__array_interface__["data"][0]
         segments: list[SegmentCall | None] = []
         calls: list[tuple[Callable[[], None] | None, HostStep | None]] = []
+        watch: Watch | None = None
         for step in self.steps:
             if isinstance(step, Segment):
-                bound = runtime.segment(table, step.first * RECORD_WORDS, step.count, step)
+                ask = None
+                if step.loops and step.release:
+                    watch = Watch(self.records) if watch is None else watch
+                    ask = watch.asks_from(step.first)
+                bound = runtime.segment(table, step.first * RECORD_WORDS, step.count, step, ask)
                 segments.append(bound)
                 calls.append((bound.call, None))
             else:
@@ -630,6 +724,7 @@ class Plan:
         status = table[size - len(self._unset) // 8 : size]
         workspace = Workspace(table, arena, values, entry, only, segments, calls, binders, status)
         workspace.owners.add(id(owner_of(arena)))
+        workspace.watch = watch
         return workspace
 
     def _check(self, slot: Slot, place: str, number: int, writable: bool) -> Check:
@@ -786,7 +881,7 @@ def _loose_dtype(value: Any, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     return None if isinstance(value, (np.generic, np.ndarray)) else dtype
 
 
-def _mark(error: BaseException, step: HostStep | Refusal) -> BaseException:
+def _mark(error: BaseException, step: HostStep | Refusal | Region) -> BaseException:
     """Leaves a note on an error which step it came from: attribute `plan_step`."""
     try:
         error.plan_step = step  # type: ignore[attr-defined]

@@ -60,8 +60,18 @@ class Runtime(Protocol):
     def addresses(self, kernels: Sequence[Any]) -> list[int]:
         """Compiles kernels (`COPY` among them) and returns the address of each."""
 
-    def segment(self, table: Array, record: int, count: int, segment: Segment) -> SegmentCall:
-        """Binds the `count` records of the table that begin at word `record`."""
+    def segment(
+        self,
+        table: Array,
+        record: int,
+        count: int,
+        segment: Segment,
+        ask: Callable[[int], int] | None = None,
+    ) -> SegmentCall:
+        """Binds the `count` records of the table that begin at word `record`.
+
+        While a loop turns, `ask` is called now and then, in the calling thread, with the number of the record that
+        ends the turn, counted from the segment's first; the segment is left as it is where that returns 1."""
 
     def entry(
         self, table: Array, feeds: Sequence[Check], outputs: Sequence[Check], call: SegmentCall | None

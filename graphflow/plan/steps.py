@@ -194,7 +194,7 @@ class Segment:
     """Records `first` to `first + count - 1`, launches and marks of regions, as one native call.
 
     team: worth waking threads for; release: worth releasing the interpreter lock; park: a host step follows,
-    so threads should go to sleep at once and leave the cores to it.
+    so threads should go to sleep at once and leave the cores to it; loops: some of it is repeated.
     """
 
     first: int
@@ -202,6 +202,7 @@ class Segment:
     team: bool
     release: bool
     park: bool
+    loops: bool = False
 
 
 class TraceEvent(NamedTuple):

@@ -30,7 +30,7 @@ def run(records, team_address, sleep=None, patience=10):
     """Walks records (function, args array, shared, barrier) with the team at an address."""
     table = np.array([(f, pointer(a), shared, barrier) for f, a, shared, barrier in records], np.int64)
     cell = np.array([team_address], np.int64)
-    header = np.array([pointer(table), len(records), pointer(cell), patience, 0], np.int64)
+    header = np.array([pointer(table), len(records), pointer(cell), patience, 0, 0], np.int64)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(driver(sleep).segment)(pointer(header))
 
 
@@ -278,4 +278,4 @@ def test_the_driver_compiles_for_every_target(isa, sleep):
 
 
 def test_layout_of_a_team():
-    assert aligned_empty(TEAM_BYTES).nbytes >= 640 + 64 and HEADER_WORDS == 5
+    assert aligned_empty(TEAM_BYTES).nbytes >= 640 + 64 and HEADER_WORDS == 6

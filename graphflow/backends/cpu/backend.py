@@ -117,7 +117,14 @@ class CpuBackend:
             texts[symbol] = functools.partial(kernel_to_llvm, kernel, self.target, symbol)
         return symbol
 
-    def segment(self, table: Array, record: int, count: int, segment: Segment) -> SegmentCall:
+    def segment(
+        self,
+        table: Array,
+        record: int,
+        count: int,
+        segment: Segment,
+        ask: Callable[[int], int] | None = None,
+    ) -> SegmentCall:
         """Binds the records of a segment, and the team if it is worth one."""
         cell = team_cell(self._threads) if segment.team else None
         header = np.zeros(HEADER_WORDS, np.int64)
@@ -127,7 +134,7 @@ class CpuBackend:
             0 if cell is None else cell.address,
             0 if segment.park else _PATIENCE,
         )
-        return Call(header, segment.release, self._threads if cell is not None else 1, owner=table)
+        return Call(header, segment.release, self._threads if cell is not None else 1, owner=table, ask=ask)
 
     def entry(
         self, table: Array, feeds: Sequence[Check], outputs: Sequence[Check], call: SegmentCall | None

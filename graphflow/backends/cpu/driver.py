@@ -9,6 +9,10 @@ A small number in place of a kernel steers: it says which record comes next (see
 by itself. It has counters of its own, and copies of the arguments of what stands in a loop, in which it moves the
 addresses from turn to turn; so threads wait for each other for the data's sake alone.
 
+Where there are loops, a run may be told to stop: its segment has a watch, of which the first word says so. All threads
+look at it after each turn and while they wait for each other, and leave off wherever they are. The first thread, which
+is the caller's, sets it when a routine of the caller says so, which it asks every few hundredths of a second.
+
 All waiting is one routine: look a while at a word until it changes, then give the core away a while, then sleep.
 Who changes a word looks whether anybody sleeps on it. Sleeping is a futex on Linux, a condition variable elsewhere.
 """
@@ -25,7 +29,7 @@ from graphflow.backends.cpu.target import Target
 from graphflow.plan import STEERING
 from graphflow.records import dataclass
 
-__all__ = ["HEADER_WORDS", "TEAM_BYTES", "Driver", "Sleep", "driver_text", "load_driver"]
+__all__ = ["HEADER_WORDS", "TEAM_BYTES", "WATCH_WORDS", "Driver", "Sleep", "driver_text", "load_driver"]
 
 Sleep = Literal["futex", "condition"]
 
@@ -47,13 +51,22 @@ _TEAM = {
     "patience": 480,  # how often an idle worker gives its core away before it sleeps
     "stop": 488,
     "process": 496,
+    "watch": 504,
     "mutex": 512,
     "condition": 640,
 }
 TEAM_BYTES = 768
 
-# A segment's header: records, count, address of the cell that holds the team (or 0), patience, trace (or 0).
-HEADER_WORDS = 5
+# A segment's header: records, count, address of the cell that holds the team (or 0), patience, address of its watch
+# (or 0), trace (or 0).
+HEADER_WORDS = 6
+
+# A watch: 1 if the run is to stop; the routine to ask, which takes the number of a record; when it was asked last; the
+# turns so far.
+WATCH_WORDS = 4
+# Nanoseconds between two questions; the clock is read every so many turns, a power of two.
+_ASK_EVERY = 50_000_000
+_TURNS_UNREAD = 16
 
 # Looks before a thread gives its core away: some ten microseconds.
 _LOOKS = 500
@@ -91,9 +104,18 @@ def _pause(target: Target) -> tuple[str, str]:
 _SLEEP_FUTEX = """
 declare i64 @syscall(i64, ...)
 
+; A fiftieth of a second.
+@nap = private unnamed_addr constant {i64, i64} {i64 0, i64 20000000}
+
 ; Sleeps while the word is `old`; may wake for no reason.
 define internal void @sleep(ptr %team, ptr %word, i32 %old) {
   %r = call i64 (i64, ...) @syscall(i64 $FUTEX, ptr %word, i32 128, i32 %old, ptr null, ptr null, i32 0)
+  ret void
+}
+
+; The same, but not for long.
+define internal void @doze(ptr %team, ptr %word, i32 %old) {
+  %r = call i64 (i64, ...) @syscall(i64 $FUTEX, ptr %word, i32 128, i32 %old, ptr @nap, ptr null, i32 0)
   ret void
 }
 
@@ -108,6 +130,12 @@ declare i32 @pthread_mutex_lock(ptr)
 declare i32 @pthread_mutex_unlock(ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_broadcast(ptr)
+declare i32 @usleep(i32)
+
+define internal void @doze(ptr %team, ptr %word, i32 %old) {
+  %r = call i32 @usleep(i32 200)
+  ret void
+}
 
 define internal void @sleep(ptr %team, ptr %word, i32 %old) {
 entry:
@@ -149,8 +177,21 @@ declare i32 @clock_gettime(i32, ptr)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 $PAUSE_DECLARATION
 
-; Returns when the word is no longer `old`.
-define internal void @await(ptr %team, ptr %word, i32 %old, i64 %patience, ptr %sleepers) {
+; Whether a watch says that the run is to stop.
+define internal i1 @halted(ptr %watch) alwaysinline {
+entry:
+  %none = icmp eq ptr %watch, null
+  br i1 %none, label %no, label %look
+look:
+  %word = load atomic i64, ptr %watch monotonic, align 8
+  %set = icmp ne i64 %word, 0
+  ret i1 %set
+no:
+  ret i1 false
+}
+
+; Returns when the word is no longer `old`, or the watch says that the run is to stop.
+define internal void @await(ptr %team, ptr %word, i32 %old, i64 %patience, ptr %sleepers, ptr %watch) {
 entry:
   br label %look
 look:
@@ -167,7 +208,10 @@ give:
   %k = phi i64 [0, %again], [%k1, %given]
   %v2 = load atomic i32, ptr %word acquire, align 4
   %changed2 = icmp ne i32 %v2, %old
-  br i1 %changed2, label %done, label %giving
+  br i1 %changed2, label %done, label %heed
+heed:
+  %halt = call i1 @halted(ptr %watch)
+  br i1 %halt, label %done, label %giving
 giving:
   %tired = icmp sge i64 %k, %patience
   br i1 %tired, label %lie, label %given
@@ -182,9 +226,18 @@ lie:
 night:
   %v3 = load atomic i32, ptr %word seq_cst, align 4
   %changed3 = icmp ne i32 %v3, %old
-  br i1 %changed3, label %rise, label %snooze
+  br i1 %changed3, label %rise, label %heed2
+heed2:
+  %halt2 = call i1 @halted(ptr %watch)
+  br i1 %halt2, label %rise, label %snooze
 snooze:
+  %unwatched = icmp eq ptr %watch, null
+  br i1 %unwatched, label %long, label %short
+long:
   call void @sleep(ptr %team, ptr %word, i32 %old)
+  br label %night
+short:
+  call void @doze(ptr %team, ptr %word, i32 %old)
   br label %night
 rise:
   %s2 = atomicrmw sub ptr %sleepers, i32 1 seq_cst
@@ -206,7 +259,7 @@ done:
   ret void
 }
 
-define internal void @barrier(ptr %team, i32 %parts) {
+define internal void @barrier(ptr %team, i32 %parts, ptr %watch) {
 entry:
   %waiting = getelementptr i8, ptr %team, i64 $waiting
   %phase = getelementptr i8, ptr %team, i64 $phase
@@ -222,7 +275,7 @@ open:
   call void @change(ptr %team, ptr %phase, i32 %next, ptr %sleepers)
   ret void
 wait:
-  call void @await(ptr %team, ptr %phase, i32 %now, i64 $BARRIER_PATIENCE, ptr %sleepers)
+  call void @await(ptr %team, ptr %phase, i32 %now, i64 $BARRIER_PATIENCE, ptr %sleepers, ptr %watch)
   ret void
 }
 
@@ -235,6 +288,55 @@ define internal i64 @clock() {
   %sn = mul i64 %s, 1000000000
   %t = add i64 %sn, %n
   ret i64 %t
+}
+
+; Whether to leave off after a turn, whose mark is a record. The first thread asks when it is time to.
+define internal i1 @leaves(ptr %watch, i64 %part, i64 %record) {
+entry:
+  %none = icmp eq ptr %watch, null
+  br i1 %none, label %no, label %look
+look:
+  %halt = call i1 @halted(ptr %watch)
+  br i1 %halt, label %yes, label %whose
+whose:
+  %first = icmp eq i64 %part, 0
+  br i1 %first, label %count, label %no
+count:
+  %turns_at = getelementptr i8, ptr %watch, i64 24
+  %turns = load i64, ptr %turns_at
+  %turns1 = add i64 %turns, 1
+  store i64 %turns1, ptr %turns_at
+  %rest = and i64 %turns, $TURNS_MASK
+  %due = icmp eq i64 %rest, 0
+  br i1 %due, label %read, label %no
+read:
+  %now = call i64 @clock()
+  %last_at = getelementptr i8, ptr %watch, i64 16
+  %last = load i64, ptr %last_at
+  %fresh = icmp eq i64 %last, 0
+  br i1 %fresh, label %begin, label %compare
+begin:
+  store i64 %now, ptr %last_at
+  br label %no
+compare:
+  %gone = sub i64 %now, %last
+  %long = icmp sgt i64 %gone, $ASK_EVERY
+  br i1 %long, label %ask, label %no
+ask:
+  %routine_at = getelementptr i8, ptr %watch, i64 8
+  %routine = load ptr, ptr %routine_at
+  %said = call i64 %routine(i64 %record)
+  %after = call i64 @clock()
+  store i64 %after, ptr %last_at
+  %stop = icmp ne i64 %said, 0
+  br i1 %stop, label %tell, label %no
+tell:
+  store atomic i64 1, ptr %watch seq_cst, align 8
+  br label %yes
+yes:
+  ret i1 true
+no:
+  ret i1 false
 }
 """
 
@@ -393,7 +495,7 @@ stay:
 """
 
 _WALK = """
-define internal void @walk$SUFFIX(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace) {
+define internal void @walk$SUFFIX(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace, ptr %watch) {
 entry:
   %state = alloca i64, align 8
   store i64 0, ptr %state
@@ -416,7 +518,11 @@ next:
   br i1 %steers, label %steer, label %work
 steer:
   %ahead = call i64 @steer(i64 %code, ptr %model, i64 %part, ptr %state)
-  br label %ran
+  %turned = icmp eq i64 %code, $AGAIN
+  br i1 %turned, label %ended, label %ran
+ended:
+  %leaves = call i1 @leaves(ptr %watch, i64 %part, i64 %i)
+  br i1 %leaves, label %done, label %ran
 work:
   %shift = load i64, ptr %state
   %args = getelementptr i8, ptr %model, i64 %shift
@@ -431,15 +537,16 @@ run:
   $AFTER
   br label %ran
 ran:
-  %jump = phi i64 [%ahead, %steer], [0, %work], [0, $LAST]
+  %jump = phi i64 [%ahead, %steer], [%ahead, %ended], [0, %work], [0, $LAST]
   %barrier = load i64, ptr %barrier_at
   %must = icmp ne i64 %barrier, 0
   br i1 %must, label %together, label %tail
 together:
   br i1 %alone, label %met, label %wait
 wait:
-  call void @barrier(ptr %team, i32 %parts32)
-  br label %met
+  call void @barrier(ptr %team, i32 %parts32, ptr %watch)
+  %halt = call i1 @halted(ptr %watch)
+  br i1 %halt, label %done, label %met
 met:
   %looks = icmp ugt i64 %barrier, 1
   br i1 %looks, label %look, label %tail
@@ -481,14 +588,14 @@ early:
   store i64 %start, ptr %start_at"""
 
 _TEAMWORK = """
-define internal void @go(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace) {
+define internal void @go(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace, ptr %watch) {
   %plain = icmp eq ptr %trace, null
   br i1 %plain, label %walk, label %traced
 walk:
-  call void @walk(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr null)
+  call void @walk(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr null, ptr %watch)
   ret void
 traced:
-  call void @walk_traced(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace)
+  call void @walk_traced(ptr %records, i64 %count, i64 %part, i64 %parts, ptr %team, ptr %trace, ptr %watch)
   ret void
 }
 
@@ -504,6 +611,7 @@ entry:
   %count_at = getelementptr i8, ptr %team, i64 $count
   %parts_at = getelementptr i8, ptr %team, i64 $parts
   %trace_at = getelementptr i8, ptr %team, i64 $trace
+  %watch_at = getelementptr i8, ptr %team, i64 $watch
   %arrivals = getelementptr i8, ptr %team, i64 $arrivals
   %joined = getelementptr i8, ptr %team, i64 $joined
   %joined_sleepers = getelementptr i8, ptr %team, i64 $joined_sleepers
@@ -514,7 +622,7 @@ entry:
 idle:
   %seen = phi i32 [0, %entry], [%now, %work], [%now, %last]
   %patience = load atomic i64, ptr %patience_at monotonic, align 8
-  call void @await(ptr %team, ptr %team, i32 %seen, i64 %patience, ptr %sleepers)
+  call void @await(ptr %team, ptr %team, i32 %seen, i64 %patience, ptr %sleepers, ptr null)
   %now = load atomic i32, ptr %team acquire, align 4
   %stop = load atomic i64, ptr %stop_at monotonic, align 8
   %end = icmp ne i64 %stop, 0
@@ -523,7 +631,8 @@ work:
   %records = load ptr, ptr %records_at
   %count = load i64, ptr %count_at
   %trace = load ptr, ptr %trace_at
-  call void @go(ptr %records, i64 %count, i64 %index, i64 %parts, ptr %team, ptr %trace)
+  %watch = load ptr, ptr %watch_at
+  call void @go(ptr %records, i64 %count, i64 %index, i64 %parts, ptr %team, ptr %trace, ptr %watch)
   %before = atomicrmw add ptr %arrivals, i32 1 acq_rel
   %mine = add i32 %before, 1
   %all = icmp eq i32 %mine, %workers
@@ -541,11 +650,21 @@ entry:
   %count_in = getelementptr i8, ptr %header, i64 8
   %cell_in = getelementptr i8, ptr %header, i64 16
   %patience_in = getelementptr i8, ptr %header, i64 24
-  %trace_in = getelementptr i8, ptr %header, i64 32
+  %watch_in = getelementptr i8, ptr %header, i64 32
+  %trace_in = getelementptr i8, ptr %header, i64 40
   %records = load ptr, ptr %header
   %count = load i64, ptr %count_in
   %cell = load ptr, ptr %cell_in
   %trace = load ptr, ptr %trace_in
+  %watch = load ptr, ptr %watch_in
+  %unwatched = icmp eq ptr %watch, null
+  br i1 %unwatched, label %who, label %rewind
+rewind:
+  %halt_words = getelementptr i8, ptr %watch, i64 16
+  store i64 0, ptr %watch
+  store i64 0, ptr %halt_words
+  br label %who
+who:
   %solo = icmp eq ptr %cell, null
   br i1 %solo, label %alone, label %ask
 ask:
@@ -572,6 +691,7 @@ start:
   %count_at = getelementptr i8, ptr %team, i64 $count
   %parts_at = getelementptr i8, ptr %team, i64 $parts
   %trace_at = getelementptr i8, ptr %team, i64 $trace
+  %watch_at = getelementptr i8, ptr %team, i64 $watch
   %patience_at = getelementptr i8, ptr %team, i64 $patience
   %sleepers = getelementptr i8, ptr %team, i64 $generation_sleepers
   %joined = getelementptr i8, ptr %team, i64 $joined
@@ -580,17 +700,21 @@ start:
   store ptr %records, ptr %records_at
   store i64 %count, ptr %count_at
   store ptr %trace, ptr %trace_at
+  store ptr %watch, ptr %watch_at
   store atomic i64 %patience, ptr %patience_at monotonic, align 8
   %parts = load i64, ptr %parts_at
   %generation = load atomic i32, ptr %team monotonic, align 4
   %next = add i32 %generation, 1
   call void @change(ptr %team, ptr %team, i32 %next, ptr %sleepers)
-  call void @go(ptr %records, i64 %count, i64 0, i64 %parts, ptr %team, ptr %trace)
-  call void @await(ptr %team, ptr %joined, i32 %generation, i64 $BARRIER_PATIENCE, ptr %joined_sleepers)
+  call void @go(ptr %records, i64 %count, i64 0, i64 %parts, ptr %team, ptr %trace, ptr %watch)
+  call void @await(ptr %team, ptr %joined, i32 %generation, i64 $BARRIER_PATIENCE, ptr %joined_sleepers, ptr null)
+  ; Who left off may have left others waiting, who left then: nobody waits any more.
+  %waiting = getelementptr i8, ptr %team, i64 $waiting
+  store atomic i32 0, ptr %waiting monotonic, align 4
   store atomic i32 0, ptr %busy release, align 4
   ret void
 alone:
-  call void @go(ptr %records, i64 %count, i64 0, i64 1, ptr null, ptr %trace)
+  call void @go(ptr %records, i64 %count, i64 0, i64 1, ptr null, ptr %trace, ptr %watch)
   ret void
 }
 
@@ -689,6 +813,8 @@ def driver_text(target: Target, sleep: Sleep | None = None) -> tuple[str, str]:
         "BARRIER_PATIENCE": str(_BARRIER_PATIENCE),
         "FUTEX": "202" if target.triple.startswith("x86_64") else "98",
         "CODES": str(len(STEERING) + 1),
+        "TURNS_MASK": str(_TURNS_UNREAD - 1),
+        "ASK_EVERY": str(_ASK_EVERY),
         **{name.upper(): str(code) for name, code in STEERING.items()},
         "CLOCK": "8" if "darwin" in target.triple or "macos" in target.triple else "1",
         **{name: str(offset) for name, offset in _TEAM.items()},

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.backends.cpu.driver import HEADER_WORDS
+from graphflow.backends.cpu.driver import HEADER_WORDS, WATCH_WORDS
 from graphflow.backends.cpu.threads import driver, process_jit
 from graphflow.plan import Check, Entry
 
@@ -517,12 +517,32 @@ def builtin_available() -> bool:
 
 
 class Call:
-    """A bound segment: `call()` makes the native call, `trace()` makes it with clocks."""
+    """A bound segment: `call()` makes the native call, `trace()` makes it with clocks.
+
+    Args:
+      header: see `driver.HEADER_WORDS`.
+      release: whether to release the interpreter lock.
+      threads: how many share it.
+      fast: whether by the builtin; None: if that can be.
+      owner: what to keep alive.
+      ask: is asked now and then, in the calling thread, whether to leave off: see `driver.WATCH_WORDS`.
+    """
 
     def __init__(
-        self, header: Array, release: bool, threads: int, fast: bool | None = None, owner: object = None
+        self,
+        header: Array,
+        release: bool,
+        threads: int,
+        fast: bool | None = None,
+        owner: object = None,
+        ask: Callable[[int], int] | None = None,
     ) -> None:
         self.header = header
+        if ask is not None:
+            self._watch = np.zeros(WATCH_WORDS, np.int64)
+            self._ask = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(ask)
+            self._watch[1] = ctypes.cast(self._ask, ctypes.c_void_p).value
+            header[4] = _address(self._watch)
         self.release = release
         self._threads = threads
         self._owner = owner
@@ -590,7 +610,7 @@ def _control(
         tuple(check.dtype for check in checks),
         key_addresses,
         tuple(keys),
-        None if call is None else call.header,
+        call,
     )
     return control
 
