@@ -541,7 +541,7 @@ class Call:
         if ask is not None:
             self._watch = np.zeros(WATCH_WORDS, np.int64)
             self._ask = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(ask)
-            self._watch[1] = ctypes.cast(self._ask, ctypes.c_void_p).value
+            self._watch[1] = ctypes.cast(self._ask, ctypes.c_void_p).value or 0
             header[4] = _address(self._watch)
         self.release = release
         self._threads = threads
