@@ -113,11 +113,15 @@ def ctc_loss_op(
     _check_lengths(inputs, sequence_length)
     time, batch, classes = inputs.shape
     labels: list[list[int]] = [[] for _ in range(batch)]
+    ended: set[int] = set()  # what is no class ends the labels of an example
     for i in np.lexsort(labels_indices.T[::-1]).tolist() if len(labels_indices) else ():
         row, value = int(labels_indices[i, 0]), int(labels_values[i])
         if not 0 <= row < batch:
             raise _refuse(f"label batch index {row} must be within [0, {batch})")
-        if not 0 <= value < classes - 1:
+        if value >= classes - 1:
+            ended.add(row)
+            continue
+        if value < 0 or row in ended:
             raise _refuse(
                 f"Saw a non-null label (index >= num_classes - 1) following a null label, or out of range: "
                 f"label {value} of example {row}, num_classes: {classes}"

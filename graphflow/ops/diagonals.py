@@ -432,6 +432,12 @@ def _band_shape(node: Any) -> TensorShape:
 )  # fmt: skip
 def matrix_band_part_op(input: Array, num_lower: Array, num_upper: Array) -> Any:
     """Per batch entry, the matrix with zeros outside a band round its diagonal; -1 keeps a whole triangle."""
+    for name, width, size in (
+        ("num_lower", num_lower, input.shape[-2]),
+        ("num_upper", num_upper, input.shape[-1]),
+    ):
+        if width > size:
+            raise refuse(f"{name} must be negative or at most {size}, got {int(width)}")
     distance = np.arange(input.shape[-1]) - np.arange(input.shape[-2])[:, None]
     inside = ((num_lower < 0) | (-distance <= num_lower)) & ((num_upper < 0) | (distance <= num_upper))
     return np.where(inside, input, zero_of(input))

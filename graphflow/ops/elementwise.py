@@ -32,7 +32,7 @@ from graphflow.ops.rules import (
     widened,
 )
 from graphflow.ops.sparse_tensor import SparseTensor
-from graphflow.shapes import TensorShape, broadcast_shapes
+from graphflow.shapes import TensorShape
 from graphflow.tensor_list import added, boxed, is_list
 
 FLOATS_COMPLEX = f"{FLOATS}|{COMPLEX}"
@@ -1946,8 +1946,8 @@ def where_v2(condition: Any, x: Any = None, y: Any = None, name: str | None = No
 def _clip_shape(node: Any) -> TensorShape:
     result: TensorShape = node.inputs[0].shape
     for bound in (value.shape for value in node.inputs[1:]):
-        if bound.rank != 0:
-            broadcast_shapes(result, bound)
+        if bound.rank != 0 and not bound.is_compatible_with(result):
+            raise ShapeError(f"a bound has shape {bound}, must be a scalar or have the shape {result} of t")
     return result
 
 

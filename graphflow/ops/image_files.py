@@ -153,7 +153,12 @@ def decode_jpeg_op(contents: Array, *, channels: int = 0, ratio: int = 1) -> Arr
     return _pixels(picture, channels, np.uint8)
 
 
-@op("DecodeAndCropJpeg", "contents:string; crop_window:int32", "image:uint8", _JPEG, infer=_jpeg_shape,
+def _cropped_shape(node: Any) -> TensorShape:
+    rank_exactly(node, 1, 1, "crop_window").merge_with([4])
+    return _jpeg_shape(node)
+
+
+@op("DecodeAndCropJpeg", "contents:string; crop_window:int32", "image:uint8", _JPEG, infer=_cropped_shape,
     differentiable=False)  # fmt: skip
 def decode_and_crop_jpeg_op(contents: Array, crop_window: Array, *, channels: int = 0) -> Array:
     """A window (y, x, height, width) of the pixels of a JPEG file."""

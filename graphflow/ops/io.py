@@ -127,11 +127,17 @@ def merge_v2_checkpoints_op(
     _checkpoints().merge_bundles(_texts(checkpoint_prefixes), _text(destination_prefix), delete_old_dirs)
 
 
+def _sharded_shape(node: Any) -> TensorShape:
+    for position, arg in enumerate(node.op_def.inputs):
+        rules.rank_exactly(node, position, 0, arg.name)
+    return rules.scalar(node)
+
+
 @op(
     "ShardedFilename",
     "basename:string; shard:int32; num_shards:int32",
     "filename:string",
-    infer=rules.scalar,
+    infer=_sharded_shape,
     differentiable=False,
 )
 def sharded_filename_op(basename: Array, shard: Array, num_shards: Array) -> Array:

@@ -568,6 +568,7 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Tensor:
 
 
 def _concat_offset_shape(node: Any) -> list[TensorShape]:
+    rank_exactly(node, 0, 0, "concat_dim")
     return [value.shape for value in node.inputs[1:]]
 
 
@@ -1466,9 +1467,14 @@ def _pad_gradient(op: Any, dy: Any) -> list[Any]:
     return [_unpad(dy, *op.inputs), None]
 
 
+def _pad_v2_shape(node: Any) -> TensorShape:
+    rank_exactly(node, 2, 0, "constant_values")
+    return _pad_shape(node)
+
+
 @op(
     "PadV2", "input:T; paddings:Tpaddings; constant_values:T", "output:T",
-    "T:type; Tpaddings:type{int32|int64}=int32", infer=_pad_shape, lowering="pad",
+    "T:type; Tpaddings:type{int32|int64}=int32", infer=_pad_v2_shape, lowering="pad",
 )  # fmt: skip
 def pad_v2_op(input: Array, paddings: Array, constant_values: Array) -> Any:
     """The input with a value around it, `paddings[i] = (before, after)`."""
@@ -1749,6 +1755,8 @@ def batch_gather(params: Any, indices: Any, name: str | None = None) -> Tensor:
 def _one_hot_shape(node: Any) -> TensorShape:
     sizes, depth = node.inputs[0].shape.as_tuple(), node.constant(1)
     rank_exactly(node, 1, 0, "depth")
+    rank_exactly(node, 2, 0, "on_value")
+    rank_exactly(node, 3, 0, "off_value")
     if depth is not None and depth < 0:
         raise ShapeError(f"depth must not be negative, got {int(depth)}")
     if sizes is None:
@@ -1940,9 +1948,16 @@ def reverse_sequence(
     return emit.ReverseSequence(input, seq_lengths, seq_dim=along, batch_dim=over or 0, name=name)
 
 
+def _roll_shape(node: Any) -> TensorShape:
+    shift, axis = rank_at_most(node, 1, 1, "shift"), rank_at_most(node, 2, 1, "axis")
+    if not shift.is_compatible_with(axis):
+        raise ShapeError(f"shift and axis must have the same size, have {shift} and {axis}")
+    return rank_at_least(node, 0, 1, "input")
+
+
 @op(
     "Roll", "input:T; shift:Tshift; axis:Taxis", "output:T",
-    "T:type; Tshift:type{int32|int64}; Taxis:type{int32|int64}", infer=same_as_first,
+    "T:type; Tshift:type{int32|int64}; Taxis:type{int32|int64}", infer=_roll_shape,
 )  # fmt: skip
 def roll_op(input: Array, shift: Array, axis: Array) -> Any:
     """The elements moved on along axes; what leaves at the end comes in at the front."""
@@ -2120,6 +2135,8 @@ def batch_to_space_nd_op(input: Array, block_shape: Array, crops: Array) -> Any:
     """Blocks of the batch moved into space, which is then cropped."""
     m = len(block_shape)
     block = [int(b) for b in block_shape]
+    if np.any(crops < 0):
+        raise refuse(f"crops must not be negative, got {crops.tolist()}")
     if input.shape[0] % math.prod(block):
         raise refuse(f"batch size {input.shape[0]} is no multiple of {math.prod(block)}")
     batch = input.shape[0] // math.prod(block)
@@ -2326,8 +2343,8 @@ def _unravel_shape(node: Any) -> TensorShape:
 def unravel_index_op(indices: Array, dims: Array) -> Any:
     """The coordinates, one row per dimension, of elements of a tensor that is counted through in row-major order."""
     sizes = tuple(int(size) for size in dims)
-    if math.prod(sizes) == 0:
-        raise refuse("dims cannot contain a dim of zero")
+    if any(size < 1 for size in sizes) or math.prod(sizes) > np.iinfo(dims.dtype).max:
+        raise refuse(f"dims must be positive and their product fit {dims.dtype}, got {list(sizes)}")
     if np.any((indices < 0) | (indices >= math.prod(sizes))):
         raise refuse(f"index is out of bound as with dims {list(sizes)}")
     return np.array(np.unravel_index(indices, sizes), indices.dtype)
@@ -2386,6 +2403,8 @@ def tensor_strided_slice_update_op(
     masks = _mask_table(begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask)
     result = input.copy()
     where = _numpy_index(result.shape, begin, end, strides, masks)
+    if not result[where].size:
+        return result  # whatever the value, as in TensorFlow
     try:
         result[where] = value
     except ValueError:

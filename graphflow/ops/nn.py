@@ -880,6 +880,8 @@ def _fused_shape(node: Any) -> list[TensorShape]:
         (1, 2) if node.attrs["is_training"] and node.attrs["exponential_avg_factor"] == 1.0 else (1, 2, 3, 4)
     )
     x, vector = _channels(node, used, 0)
+    rank_exactly(node, 3, 1, "mean")
+    rank_exactly(node, 4, 1, "variance")
     shapes = [x, vector, vector, vector, vector]
     return [*shapes, TensorShape([])] if len(node.op_def.outputs) == 6 else shapes
 
@@ -1440,8 +1442,13 @@ def in_top_k_op(predictions: Array, targets: Array, *, k: int) -> Array:
     return _in_top_k(predictions, targets, k)
 
 
+def _in_top_k_v2_shape(node: Any) -> TensorShape:
+    rank_exactly(node, 2, 0, "k")
+    return _in_top_k_shape(node)
+
+
 @op("InTopKV2", "predictions:float32; targets:T; k:T", "precision:bool", "T:type{int32|int64}=int32",
-    infer=_in_top_k_shape, differentiable=False)  # fmt: skip
+    infer=_in_top_k_v2_shape, differentiable=False)  # fmt: skip
 def in_top_k_v2_op(predictions: Array, targets: Array, k: Array) -> Array:
     """Whether the target is among the k best; ties with the k-th count, rows that are not finite do not."""
     return _in_top_k(predictions, targets, int(k))

@@ -66,9 +66,14 @@ def decode_raw_op(bytes: Array, *, out_type: DType, little_endian: bool) -> Arra
     return np.array(numbers) if little_endian == _HOST_IS_LITTLE or size == 1 else numbers.byteswap()
 
 
+def _padded_shape(node: Any) -> TensorShape:
+    rules.rank_exactly(node, 1, 0, "fixed_length")
+    return _more_axis(node)
+
+
 @op("DecodePaddedRaw", "input_bytes:string; fixed_length:int32", "output:out_type",
     "out_type:type{float16|float32|float64|int32|uint16|uint8|int16|int8|int64|bfloat16}; little_endian:bool=true",
-    infer=_more_axis, differentiable=False)  # fmt: skip
+    infer=_padded_shape, differentiable=False)  # fmt: skip
 def decode_padded_raw_op(
     input_bytes: Array, fixed_length: Array, *, out_type: DType, little_endian: bool
 ) -> Array:
@@ -548,6 +553,7 @@ def _example_shapes(
 
 def _v1_shapes(node: Any) -> list[TensorShape]:
     batch = rules.rank_exactly(node, 0, 1, "serialized")
+    rules.rank_exactly(node, 1, 1, "names")
     return _example_shapes(batch, 2, node.attrs["Nsparse"], node.attrs["dense_shapes"])
 
 
@@ -573,6 +579,7 @@ def parse_example_op(
 def _v2_shapes(node: Any) -> list[TensorShape]:
     batch: TensorShape = node.inputs[0].shape
     sparse, shapes = node.attrs["num_sparse"], node.attrs["dense_shapes"]
+    rules.rank_at_most(node, 1, 1, "names")
     if batch.rank is None:
         vector = TensorShape([None])
         return [TensorShape([None, None])] * sparse + [vector] * (2 * sparse) + [UNKNOWN] * len(shapes)
@@ -795,6 +802,8 @@ def parse_single_example(
 def _sequence_shapes(node: Any) -> list[TensorShape]:
     attrs = node.attrs
     rules.rank_exactly(node, 0, 0, "serialized")
+    rules.rank_exactly(node, 1, 1, "feature_list_dense_missing_assumed_empty")
+    rules.rank_exactly(node, len(node.inputs) - 1, 0, "debug_name")
     result = _example_shapes(TensorShape(()), 1, attrs["Ncontext_sparse"], attrs["context_dense_shapes"])
     lists = attrs["Nfeature_list_sparse"]
     return result + _example_shapes(TensorShape([None]), 2, lists, attrs["feature_list_dense_shapes"])

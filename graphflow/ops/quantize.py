@@ -290,6 +290,12 @@ def _there_and_back_shape(node: Any) -> TensorShape:
         raise ShapeError(f"axis should be at least -1, got {axis}")
     if axis >= 0 and shape.rank is not None and axis >= shape.rank:
         raise ShapeError(f"axis {axis} is outside the rank {shape.rank} of the input")
+    if len(node.inputs) > 2:
+        ends = rank_exactly(node, 1, 0 if axis == -1 else 1, "input_min")
+        if not ends.is_compatible_with(node.inputs[2].shape):
+            raise ShapeError(f"input_min has shape {ends}, input_max {node.inputs[2].shape}")
+    if len(node.inputs) > 3:
+        rank_exactly(node, 3, 0, "num_bits")
     return shape
 
 

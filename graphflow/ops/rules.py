@@ -111,6 +111,7 @@ def reduction(node: Any) -> TensorShape:
     shape = node.inputs[0].shape
     keep = bool(node.attrs["keep_dims"])
     axes = node.constant(1)
+    rank_at_most(node, 1, 1, "the axes")
     sizes = shape.as_tuple()
     if sizes is None:
         return UNKNOWN

@@ -443,6 +443,8 @@ def edit_distance_op(
     """How many insertions, deletions and replacements turn each sequence into the true one, or how many per element."""
     if hypothesis_shape.shape != truth_shape.shape:
         raise refuse(f"ranks differ: {len(hypothesis_shape)} and {len(truth_shape)}")
+    if np.any(hypothesis_shape < 0) or np.any(truth_shape < 0):
+        raise refuse(f"sizes must not be negative, got {hypothesis_shape.tolist()}, {truth_shape.tolist()}")
     lead = np.maximum(hypothesis_shape, truth_shape)[:-1]
     sequences: list[dict[tuple[int, ...], list[Any]]] = []
     for indices, values in ((hypothesis_indices, hypothesis_values), (truth_indices, truth_values)):

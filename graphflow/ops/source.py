@@ -275,14 +275,17 @@ def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Tensor:
 # ---------------------------------------------------------------------------- values made
 
 
+def _fill_shape(node: Any) -> TensorShape:
+    rank_exactly(node, 1, 0, "value")
+    return shape_input(0)(node)
+
+
 @op(
     "Fill", "dims:index_type; value:T", "output:T", "T:type; index_type:type{int32|int64}=int32",
-    infer=shape_input(0), lowering="fill",
+    infer=_fill_shape, lowering="fill",
 )  # fmt: skip
 def fill_op(dims: Array, value: Array) -> Any:
     """A tensor of a shape, each element the same."""
-    if value.ndim:
-        raise InvalidArgumentError(None, None, f"value must be a scalar, got shape {value.shape}")
     return np.broadcast_to(value, _sizes(dims)).copy()
 
 

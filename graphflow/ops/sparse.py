@@ -382,6 +382,9 @@ def sparse_slice_grad_op(
     mine, theirs, count = same_places(input_indices, output_indices + input_start)
     found = np.zeros(count, backprop_val_grad.dtype)
     found[theirs] = backprop_val_grad
+    used = int(np.isin(theirs, mine).sum())
+    if used != len(theirs):
+        raise refuse(f"of {len(theirs)} gradients only {used} belong to an element of the input")
     return found[mine]
 
 

@@ -21,6 +21,7 @@ from graphflow.ops.rules import (
     Declaration,
     conjugate,
     is_half,
+    rank_at_most,
     rank_exactly,
     widened,
 )
@@ -438,6 +439,7 @@ def _reduce_attrs(types: str) -> tuple[str, str]:
 
 def _dense_reduce_shape(node: Any) -> TensorShape:
     three(node, what="input_")
+    rank_at_most(node, 3, 1, "reduction_axes")
     shape, axes = node.constant_shape(2).as_tuple(), node.constant(3)
     if shape is None:
         return UNKNOWN
@@ -472,6 +474,7 @@ def _dense_reduction(op_type: str, kind: str, types: str) -> OpDef:
 
 def _sparse_reduce_shape(node: Any) -> list[TensorShape]:
     three(node, what="input_")
+    rank_at_most(node, 3, 1, "reduction_axes")
     return [TensorShape([None, None]), TensorShape([None]), TensorShape([None])]
 
 

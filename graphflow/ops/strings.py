@@ -137,7 +137,9 @@ def substr_op(input: Array, pos: Array, len: Array, *, unit: str) -> Array:
             where = f"string at index {at}" if texts.ndim else "string"
             raise _fail(f"pos {place} out of range for {where}: {shown!r}")
         start = place + size if place < 0 else place
-        part = units[start : start + max(count, 0)]
+        # A negative length is a large one for bytes and none for characters.
+        stop = size if count < 0 and unit == "BYTE" else start + max(count, 0)
+        part = units[start:stop]
         made.append(part if unit == "BYTE" else part.encode(errors="surrogateescape"))
     result.reshape(-1)[:] = made
     return result
@@ -200,6 +202,7 @@ def reduce_join_op(inputs: Array, reduction_indices: Array, *, keep_dims: bool, 
 
 
 def _joined_shape(node: Any) -> TensorShape:
+    rules.rank_at_most(node, 1, 1, "reduction_indices")
     if node.constant(1) is not None and node.constant(1).size == 0:
         shape: TensorShape = node.inputs[0].shape
         return shape

@@ -224,7 +224,9 @@ def audio_summary_op(tag: Array, tensor: Array, *, sample_rate: float, max_outpu
     "max_outputs:int>=1=3", infer=rules.scalar, differentiable=False)  # fmt: skip
 def audio_summary_v2_op(tag: Array, tensor: Array, sample_rate: Array, *, max_outputs: int) -> Array:
     """A summary of the first sounds of a batch, [batch, frames, channels] or [batch, frames]."""
-    return _audio(tag, tensor, float(sample_rate), max_outputs)
+    if sample_rate.size != 1:
+        raise InvalidArgumentError(None, None, f"sample_rate must be a scalar, got shape {sample_rate.shape}")
+    return _audio(tag, tensor, float(sample_rate.item()), max_outputs)
 
 
 @op("TensorSummaryV2", "tag:string; tensor:T; serialized_summary_metadata:string", "summary:string", "T:type",

@@ -464,7 +464,10 @@ def _pool_grad_grad_shape(node: Any) -> TensorShape:
     x = rank_exactly(node, 0, 5, "orig_input")
     if not x.is_compatible_with(node.inputs[2].shape):
         raise ShapeError(f"grad has shape {node.inputs[2].shape}, orig_input {x}")
-    return _pooled(node, x)
+    made = _pooled(node, x)
+    if not made.is_compatible_with(node.inputs[1].shape):
+        raise ShapeError(f"orig_output has shape {node.inputs[1].shape}, the pool gives {made}")
+    return made
 
 
 def _pool_attributes(op: Any) -> dict[str, Any]:
