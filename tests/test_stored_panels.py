@@ -175,6 +175,38 @@ def test_training_is_the_same_as_without_panels(
         np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("channels", [(3, 20, 40), (5, 16, 7)], ids=str)
+def test_filters_lie_in_panels_too(channels: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained filters: strided, of single taps, and such as Winograd's products apply."""
+
+    def train() -> tuple[list[np.ndarray], Plan]:
+        with gf.Graph().as_default():
+            x = gf.placeholder(gf.float32, [None, 9, 8, channels[0]])
+            h = x
+            shapes = [(3, 2, *channels[:2]), (3, 1, channels[1], channels[1]), (1, 1, *channels[1:])]
+            for i, (size, stride, before, after) in enumerate(shapes):
+                shape = (size, size, before, after)
+                w = gf.Variable(numbers(*shape, seed=i) / (size * before**0.5), name=f"w{i}")
+                h = gf.tanh(gf.nn.conv2d(h, w, strides=[1, stride, stride, 1], padding="SAME"))
+            loss = gf.reduce_mean(gf.square(h - 0.5))
+            train = gf.train.MomentumOptimizer(0.3, 0.9).minimize(loss)
+            with gf.Session() as session:
+                session.run(gf.global_variables_initializer())
+                feeds = [{x: numbers(n, 9, 8, channels[0], seed=n)} for n in (4, 2, 4)]
+                losses = [session.run([loss, train], feed)[0] for feed in feeds]
+                values = [np.array(losses), *session.run(gf.global_variables())]
+                return values, session.plan([loss, train], feeds[0])
+
+    found, plan = train()
+    layouts = {layout.key: layout.storage for layout in plan.variables}
+    for name in ("w0", "w1", "w2"):
+        assert isinstance(layouts[name], Panels)
+        assert layouts[f"{name}/Momentum"] == layouts[name]
+    monkeypatch.setattr(CpuBackend, "panel_width", lambda self, dtype, columns: 0)
+    for left, right in zip(found, train()[0], strict=True):
+        np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-5)
+
+
 def stored(plan: Plan) -> tuple[Any, Any]:
     return plan._variable_slots, plan.variables
 

@@ -178,8 +178,10 @@ class Conv2D:
     multiplier`. `winograd`: of how many results a side blocks may be at most where 3x3 and 5x5 filters of
     stride one are applied by Winograd's products, if these pay: 4, 2, or 0 for the direct way. Run-time size:
     "batch" where `None`. For "filter" the result's rows are (kh, kw, in) and its columns are the output
-    channels. `operand_dtype`: "bf16" where both operands hold bfloat16 numbers, as in `Gemm`; Winograd's
-    products then round what the operands are transformed into as well.
+    channels. `panels_w`: the filters, and for "filter" every result and element operand, lie in panels of so many
+    output channels, one after the other, each with all rows (`[panel][kh, kw, in][column]`), the last one padded; not
+    with `depthwise` or `operand_dtype`. `operand_dtype`: "bf16" where both operands hold bfloat16 numbers, as in
+    `Gemm`; Winograd's products then round what the operands are transformed into as well.
     """
 
     direction: Literal["forward", "input", "filter"]
@@ -195,6 +197,7 @@ class Conv2D:
     padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
     depthwise: bool = False
     winograd: int = 4
+    panels_w: int | None = None
     epilogue: Epilogue | None = None
     operand_dtype: str | None = None
 

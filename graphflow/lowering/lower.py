@@ -14,7 +14,7 @@ import numpy as np
 
 from graphflow.backends.base import Backend, Pack
 from graphflow.loops import ir
-from graphflow.loops.library import ACCUMULATOR, Attention, Call, Epilogue, EpilogueOperand, Gemm
+from graphflow.loops.library import ACCUMULATOR, Attention, Call, Conv2D, Epilogue, EpilogueOperand, Gemm
 from graphflow.lowering.attention import attention_of
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel, component_kernel, order_kernel
@@ -562,6 +562,11 @@ class _Lowering(NativeRegions):
                 call = with_result_at(call, strides, sizes)
         if isinstance(call, Gemm):
             call = self.with_panels(call, operands["b"], next(iter(results.values())))
+        elif isinstance(call, Conv2D):
+            filters = next(iter(results.values())) if call.direction == "filter" else operands["w"]
+            panels = self.stored.get(filters)
+            if panels is not None:
+                call = dataclasses.replace(call, panels_w=panels.width)
         code = self.backend.library(call)
         bound: dict[str, Slot] = {name: self.slot(value) for name, value in operands.items()}
         for pack in code.packs:

@@ -1,4 +1,4 @@
-"""Which variables a plan wants stored in panels: those that it multiplies by and updates in the gradient's epilogue.
+"""Which variables a plan wants stored in panels: factors and filters that it updates in the gradient's epilogue.
 
 The product then reads panels that lie there already, and the update goes through memory in the order of its tiles.
 All that reads or writes such a variable must know panels; one user that does not, and it stays row-major.
@@ -6,9 +6,10 @@ All that reads or writes such a variable must know panels; one user that does no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
-from graphflow.loops.library import Call, Gemm
+from graphflow.loops.library import Call, Conv2D, Gemm
 from graphflow.lowering.calls import CallNode
 from graphflow.program import VARIABLE, Node, Program, Value
 from graphflow.variable_store import Panels
@@ -46,8 +47,10 @@ def panels_of_variables(
     fetched = set(program.fetches)
     found: dict[Value, Panels] = {}
     for call, operands, results, offsets, nodes in updates:
-        if not isinstance(call, Gemm) or call.epilogue is None or not _is_plain(call):
+        matrix = _matrix(call)
+        if matrix is None:
             continue
+        assert isinstance(call, Gemm | Conv2D) and call.epilogue is not None
         by_element = [o.name for o in call.epilogue.operands if o.over == "element"]
         element = {operands[name] for name in by_element}
         if any(offsets.get(name, 0) for name in by_element):
@@ -55,7 +58,7 @@ def panels_of_variables(
         if not all(value.node.op_def is VARIABLE for value in element) or fetched & element:
             continue
         written = {value.node.attrs["variable"] for value in element}
-        if any(value in names or value.sizes != (call.m, call.n) for value in element):
+        if any(value in names or _rows_and_columns(value) != matrix for value in element):
             continue
         if any(result in fetched or set(uses.get(result, ())) - set(nodes) for result in results.values()):
             continue
@@ -67,22 +70,41 @@ def panels_of_variables(
             continue
         if any(_multiplies(products.get(user), element) is None for user in takers):
             continue
-        width = width_of(call.dtype, call.n or 0)
+        width = width_of(call.dtype, matrix[1])
         if width:
             found |= dict.fromkeys((*element, *results.values()), Panels(width))
     return found
 
 
-def _is_plain(call: Gemm) -> bool:
-    """Whether the result is one matrix of known sizes in rows, more than a single row or column."""
-    known = call.m is not None and call.n is not None and call.m > 1 and call.n > 1
-    if call.operand_dtype is not None:
-        return False
-    return known and not call.batch and call.stride_c == "dense" and not call.steps_c
+def _matrix(call: Call) -> tuple[int, int] | None:
+    """Rows and columns of a result that is one matrix of known sizes, more than a single row or column, else None."""
+    if not isinstance(call, Gemm | Conv2D) or call.epilogue is None or call.operand_dtype is not None:
+        return None
+    if isinstance(call, Conv2D):
+        if call.direction != "filter" or call.depthwise:
+            return None
+        rows, columns = call.kernel[0] * call.kernel[1] * call.in_channels, call.out_channels
+        return (rows, columns) if rows > 1 and columns > 1 else None
+    if call.m is None or call.n is None or call.m < 2 or call.n < 2:
+        return None
+    alone = not call.batch and call.stride_c == "dense" and not call.steps_c
+    return (call.m, call.n) if alone else None
+
+
+def _rows_and_columns(value: Value) -> tuple[int, int]:
+    *rows, columns = value.sizes or (0,)
+    return math.prod(rows), columns
 
 
 def _multiplies(found: CallNode | None, variables: set[Value]) -> str | None:
     """How a node that takes one of the variables multiplies by it: "forward", "back", or None if otherwise."""
+    if found is not None and isinstance(found.call, Conv2D):
+        conv, images = found.call, found.operands.get("x", found.operands.get("dy"))
+        if conv.direction == "filter" or conv.depthwise or conv.operand_dtype is not None:
+            return None
+        if found.operands["w"] not in variables or images in variables or found.offsets.get("w", 0):
+            return None
+        return "forward" if conv.direction == "forward" else "back"
     if found is None or not isinstance(found.call, Gemm):
         return None
     call, factor = found.call, found.operands["b"]

@@ -10,11 +10,13 @@ import pytest
 
 from graphflow.backends.cpu import convolution
 from graphflow.backends.cpu.contraction import emit
+from graphflow.backends.cpu.gemm import panel_width
 from graphflow.backends.cpu.jit import emit_object
-from graphflow.backends.cpu.target import Target, cross_target
+from graphflow.backends.cpu.target import Target, cross_target, host_target
 from graphflow.backends.cpu.winograd import Blocks
 from graphflow.loops.ir import Const, Op, Var
 from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Pool2D
+from graphflow.variable_store import Panels
 from tests.backends.library_calls import Runner
 from tests.backends.test_contraction import numbers, runnable_targets
 
@@ -393,6 +395,73 @@ def test_winograd_is_as_exact_as_the_direct_way(direction: str, kernel: int) -> 
     assert (errors[4] != errors[2]) == (kernel == 3 and direction != "filter"), (
         "the blocks that were asked for"
     )
+
+
+@pytest.mark.parametrize("winograd", [0, 2, 4])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "strides"),
+    [((5, 37), 3, 1), ((18, 16), 3, 1), ((33, 7), 5, 1), ((5, 37), 3, 2), ((33, 70), 1, 2)],
+    ids=str,
+)
+def test_filters_in_panels(
+    channels: tuple[int, int], kernel: int, strides: int, winograd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filters, and the results of a step that changes them, in panels: the numbers of row-major ones."""
+    if winograd:
+        side = 2 if kernel != 3 else winograd
+        plain = strides == 1
+        monkeypatch.setattr(
+            convolution,
+            "winograd_blocks",
+            lambda blocks, target, most, filters=False: (
+                dataclasses.replace(blocks, outputs=2 if filters else side) if plain else None
+            ),
+        )
+    half, columns = kernel // 2, channels[1]
+    width = panel_width(host_target(), "f32", columns)
+    layout = Panels(width)
+    step = Op("sub", (Var("old", "f32"), Var("acc", "f32")), "f32")
+    for direction in ("forward", "input", "filter"):
+        call = Conv2D(
+            direction=direction,  # type: ignore[arg-type]
+            dtype="f32",
+            batch=None,
+            height=9,
+            width=8,
+            in_channels=channels[0],
+            out_channels=columns,
+            kernel=(kernel, kernel),
+            strides=(strides, strides),
+            padding=((half, half), (half, half)),
+            winograd=winograd,
+            panels_w=width,
+            epilogue=Epilogue((("new", step),), (EpilogueOperand("old", "f32", "element"),))
+            if direction == "filter"
+            else None,
+        )
+        x, w, dy = arrays(call, 3)
+        expected = reference(call, x, w, dy)
+        runner = Runner(call)
+        assert bool(runner.code.packs) == (
+            direction == "input" or (direction == "forward" and plain_pack(call))
+        )
+        if direction == "filter":
+            packed, expected = layout.pack(w), w - expected
+            runner({"x": x, "dy": dy, "old": packed, "new": packed}, {"batch": 3}, 2)
+            got = layout.unpack(packed, w.shape)
+            assert not packed[-1, :, columns % width or width :].any(), "what fills the last panel stays zero"
+        else:
+            got = np.zeros(expected.shape, np.float32)
+            name = RESULT[direction]
+            runner({"x": x, "dy": dy, "w": layout.pack(w), name: got}, {"batch": 3}, 2)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * float(np.abs(expected).max()))
+    with pytest.raises(ValueError, match="wide"):
+        emit(dataclasses.replace(call, panels_w=width + 8), host_target())
+
+
+def plain_pack(call: Conv2D) -> bool:
+    """Whether filters are transformed, as Winograd's products ask for, wherever they lie."""
+    return bool(call.winograd) and call.strides == (1, 1)
 
 
 @pytest.mark.usefixtures("always_winograd")

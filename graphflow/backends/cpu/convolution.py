@@ -60,6 +60,8 @@ __all__ = ["emit_convolution"]
 
 def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     """The launches of a convolution or of one of its gradients."""
+    if call.panels_w:
+        _check_panels(call, target)
     if call.operand_dtype and not _multiplies_pairs(call, target):
         return _widened(call, target)
     symbol = f"conv_{call.direction}_{digest(call, target.vector_bytes, target.registers)}"
@@ -76,6 +78,14 @@ def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     if cut is not None:
         return emit_winograd(cut, target, f"{symbol}_{cut.outputs}")
     return _emit_images(images, target, symbol)
+
+
+def _check_panels(call: Conv2D, target: Target) -> None:
+    width = tile_shape(target, lanes_of(target, call.dtype), call.out_channels)[1]
+    if call.depthwise or call.operand_dtype:
+        raise ValueError("depthwise filters, and those in bfloat16, are not stored in panels")
+    if call.panels_w != width * lanes_of(target, call.dtype).count:
+        raise ValueError(f"no tile of {call.out_channels} output channels is {call.panels_w} columns wide")
 
 
 def _multiplies_pairs(call: Conv2D, target: Target) -> bool:
@@ -179,6 +189,7 @@ class _Images:
     multiplier: int
     epilogue: Epilogue
     stored: str
+    panels: int | None
 
     @property
     def pairs(self) -> bool:
@@ -200,7 +211,7 @@ class _Images:
     @property
     def packed(self) -> bool:
         """Whether filters are put in another order first."""
-        return self.turned or not self.depthwise
+        return self.turned or not (self.depthwise or self.panels)
 
 
 def _forward(call: Conv2D) -> _Images:
@@ -226,6 +237,7 @@ def _forward(call: Conv2D) -> _Images:
         _multiplier(call),
         call.epilogue or Epilogue.plain("y", call.dtype),
         call.operand_dtype or call.dtype,
+        call.panels_w,
     )
 
 
@@ -269,6 +281,7 @@ def _input_gradient(call: Conv2D) -> _Images:
         _multiplier(call),
         call.epilogue or Epilogue.plain("dx", call.dtype),
         call.operand_dtype or call.dtype,
+        call.panels_w,
     )
 
 
@@ -290,6 +303,7 @@ def _blocks(images: _Images) -> Blocks:
         images.turned,
         images.epilogue,
         images.stored,
+        images.panels,
     )
 
 
@@ -362,7 +376,7 @@ def _pack_filters(images: _Images, target: Target) -> Pack:
     panel, panels = _panel_elements(images, target)
     key = digest_of(
         images.dtype, images.stored, taps, images.summed, images.channels, images.out_channels, images.turned,
-        images.depthwise, panel, panels, target.vector_bytes,
+        images.depthwise, panel, panels, images.panels, target.vector_bytes,
     )  # fmt: skip
     launch = LaunchText.begin(f"pack_w_{key}", target)
     f, lanes = launch.function, lanes_of(target, images.dtype)
@@ -386,6 +400,18 @@ def _pack_filters(images: _Images, target: Target) -> Pack:
             pack(f, lanes, source, stride, 2 * images.channels, valid, width, to)
         elif images.depthwise:
             transpose_strided(f, lanes, source, images.out_channels, images.summed, to)
+        elif images.panels:
+            stored = images.panels
+            rows = taps * images.out_channels
+
+            def part(q: str, _: list[str]) -> None:
+                first_row = f.add(f.add(f.mul(q, rows), f.mul(tap, images.out_channels)), column)
+                depth = f.minimum(f.sub(images.channels, f.mul(q, stored)), stored)
+                begin = f.offset(w, f.mul(first_row, stored), lanes.element)
+                place = f.offset(to, f.mul(q, stored * width), lanes.element)
+                pack_transposed(f, lanes, begin, stored, depth, valid, width, place)
+
+            f.loop(0, -(-images.channels // stored), part)
         elif images.turned:
             source = f.offset(source, f.mul(column, images.channels), lanes.element)
             pack_transposed(f, lanes, source, images.channels, images.channels, valid, width, to)
@@ -622,7 +648,7 @@ class _FilterGradient:
         self.dy_elements = -(-call.out_channels // self.width) * self.panel_elements
         self.result_elements = self.rows * call.out_channels
         self.epilogue = call.epilogue or Epilogue.plain("dw", call.dtype)
-        self.direct = call.epilogue is None and self.groups == 1
+        self.direct = call.epilogue is None and self.groups == 1 and not call.panels_w
 
     def emit(self) -> LibraryCode:
         """Sums over images into each group's own filters, then the groups' sum and the epilogue."""
@@ -820,7 +846,9 @@ class _FilterGradient:
         first, last = launch.share(self.rows)
 
         def panel(row: Int, column: Int, valid: int) -> None:
-            shape = Tile(lanes, -(-valid // lanes.count), 1, (0,), (), Store(call.out_channels, 1, valid))
+            stored = call.panels_w
+            stride = stored or call.out_channels
+            shape = Tile(lanes, -(-valid // lanes.count), 1, (0,), (), Store(stride, 1, valid))
 
             def sums(g: FunctionText) -> list[str]:
                 def add(_: str, carried: list[str]) -> list[str]:
@@ -836,7 +864,8 @@ class _FilterGradient:
                 return g.loop(0, self.groups, add, start)[1:]
 
             place = f.add(f.mul(row, call.out_channels), column)
-            values = buffers.at(f, place, row, column) | {
+            to = f.add(f.mul(column, self.rows), f.mul(row, stored)) if stored else place
+            values = buffers.at(f, to, row, column) | {
                 "a": f.offset(partial, place, element),
                 "b": partial,
             }

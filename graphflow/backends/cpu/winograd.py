@@ -184,6 +184,7 @@ class Blocks:
 
     `top` and `left` are rows and columns of zeros before the image. `turned`: filters are
     `w[kh, kw, result channels, channels]` with their taps in the opposite order (the gradient of the images).
+    `panels`: filters lie in panels of so many of their columns.
     """
 
     kernel: tuple[int, int]
@@ -201,6 +202,7 @@ class Blocks:
     turned: bool
     epilogue: Epilogue
     stored: str
+    panels: int | None = None
     outputs: int = 2
 
     @property
@@ -468,7 +470,7 @@ class _Images:
         blocks, lanes, element, width = self.blocks, self.lanes, self.lanes.element, self.width
         key = digest_of(
             blocks.kernel, blocks.dtype, blocks.stored, blocks.channels, blocks.out_channels, blocks.turned,
-            blocks.outputs, width, self.target.vector_bytes,
+            blocks.outputs, blocks.panels, width, self.target.vector_bytes,
         )  # fmt: skip
         launch = LaunchText.begin(f"winograd_w_{key}", self.target)
         f = launch.function
@@ -488,16 +490,22 @@ class _Images:
             def tap(t: str, _: list[str]) -> None:
                 place = f.sub(taps - 1, t) if blocks.turned else t
                 to = f.offset(scratch, f.mul(place, several), element)
+                rows, columns = blocks.channels, blocks.out_channels
+                row, first = channel, column
                 if blocks.turned:
-                    row = f.add(f.mul(t, blocks.out_channels), column)
-                    source = f.offset(w, f.add(f.mul(row, blocks.channels), channel), stored)
-                    pack_transposed(f, lanes, source, blocks.channels, depth, valid, width, to, blocks.stored)
-                else:
-                    row = f.add(f.mul(t, blocks.channels), channel)
-                    source = f.offset(w, f.add(f.mul(row, blocks.out_channels), column), stored)
-                    pack_straight(
-                        f, lanes, source, blocks.out_channels, depth, valid, width, to, blocks.stored
+                    rows, columns, row, first = columns, rows, first, row
+                row = f.add(f.mul(t, rows), row)
+                begin = f.add(f.mul(row, columns), first)
+                if blocks.panels:
+                    columns = blocks.panels
+                    # A group of channels, or a panel of columns, lies within one stored panel.
+                    begin = f.add(
+                        f.mul(f.add(f.mul(f.div(first, columns), taps * rows), row), columns),
+                        f.rem(first, columns),
                     )
+                source = f.offset(w, begin, stored)
+                pack = pack_transposed if blocks.turned else pack_straight
+                pack(f, lanes, source, columns, depth, valid, width, to, blocks.stored)
 
             f.loop(0, taps, tap)
             step = f.div(channel, 2) if blocks.pairs else channel
@@ -911,8 +919,12 @@ class _Filters:
             column = f.mul(p, width)
             for line in range(blocks.kernel[0]):
                 vectors = -(-valid // lanes.count)
-                store = Store(blocks.out_channels, blocks.channels, valid)
+                store = Store(blocks.panels or blocks.out_channels, blocks.channels, valid)
                 row = f.add(channel, blocks.kernel[1] * line * blocks.channels)
+                to = f.add(f.mul(row, blocks.out_channels), column)
+                if blocks.panels:
+                    rows = blocks.kernel[0] * blocks.kernel[1] * blocks.channels
+                    to = f.mul(f.add(f.mul(p, rows), row), blocks.panels)
                 kernel = tile_kernel(
                     launch.module,
                     Tile(lanes, vectors, blocks.kernel[1], (), (), store),
@@ -920,7 +932,7 @@ class _Filters:
                     lambda g, line=line, vectors=vectors: self._taps(g, line, vectors, group_elements),  # type: ignore[misc]
                     key=line,
                 )
-                values = buffers.at(f, f.add(f.mul(row, blocks.out_channels), column), row, column)
+                values = buffers.at(f, to, row, column)
                 kernel.call(f, values | {"a": f.offset(sums, start, element), "b": sums})
 
         def one(channel: str, _: list[str]) -> None:
