@@ -60,8 +60,10 @@ _WHOLE_BYTES = 2048
 _DEPTH_BYTES = 1024
 """Bytes of a row of `a` in a block: so many steps of a tile of `a` stay in the first-level cache."""
 
-_BLOCK_TILES = 24
-"""Lines of tiles that go through a block together; their sums stay in the second-level cache."""
+_SUM_BYTES = 672 * 1024
+"""Sums of a group's panels that go through a block together: with fewer, `b` is packed more often; they should stay
+near.
+"""
 
 _STREAMED_ROWS = 16
 """Rows of a `b` that is read in place, and once, that are read side by side: each as one stream of lines."""
@@ -353,7 +355,15 @@ class _Product:
     @property
     def sum_elements(self) -> int:
         """Elements of a part's sums, of some lines of tiles by a group of panels, and of one more tile."""
-        return (_BLOCK_TILES * self.group + 1) * self.rows.most * self.width
+        return (self.block_tiles * self.group + 1) * self.rows.most * self.width
+
+    @property
+    def block_tiles(self) -> int:
+        """Lines of tiles that go through a block together."""
+        lines = _SUM_BYTES // (self.group * self.rows.most * self.width * element_bytes(self.dtype))
+        if self.m.known is not None:
+            lines = min(lines, -(-self.m.known // self.rows.most))
+        return max(1, lines)
 
     def matrix_index(self, f: FunctionText, extents: list[Int], index: Int, varies: tuple[bool, ...]) -> Int:
         """Which stored matrix of an operand belongs to result matrix `index`."""
@@ -820,10 +830,10 @@ class _Writer:
             return _Group(first, last, start, after, step)
 
         def ahead(number: Int) -> None:
-            """As many lines of the next block as fall on one line of tiles out of `_BLOCK_TILES`."""
+            """As many lines of the next block as fall on one line of tiles out of `block_tiles`."""
             columns = f.mul(f.sub(last, first), width)
             across, along = (columns, block.count) if product.b.transposed else (block.count, columns)
-            share = f.div(f.add(across, _BLOCK_TILES - 1), _BLOCK_TILES)
+            share = f.div(f.add(across, product.block_tiles - 1), product.block_tiles)
             begin = f.mul(number, share)
             corner = source(first, block.count)
 
@@ -850,7 +860,7 @@ class _Writer:
         before = (k - 1) // depth * depth
 
         def lines(first: str, _: list[str]) -> None:
-            some = (first, f.minimum(f.add(first, _BLOCK_TILES), tiles[1]))
+            some = (first, f.minimum(f.add(first, product.block_tiles), tiles[1]))
 
             def block(start: str, _: list[str]) -> None:
                 fresh = f.compare("eq", start, 0)
@@ -859,7 +869,7 @@ class _Writer:
             f.loop(0, before, block, step=depth)
             one(some, _Block(before, k - before, self.sums, "false", first))
 
-        f.loop(tiles[0], tiles[1], lines, step=_BLOCK_TILES)
+        f.loop(tiles[0], tiles[1], lines, step=product.block_tiles)
 
     def _kernels(self, columns: int | None, block: _Block, collects: bool) -> list[TileKernel]:
         """The tile of each height, for panels of so many columns (`None`: as many as are left)."""
