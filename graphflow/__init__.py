@@ -26,6 +26,7 @@ from graphflow.dtypes import (
     as_dtype as as_dtype, bfloat16 as bfloat16, bool_ as _bool_, complex128 as complex128,
     complex64 as complex64, double as double, DType as DType, float16 as float16, float32 as float32,
     float64 as float64, half as half, int16 as int16, int32 as int32, int64 as int64, int8 as int8,
+    qint16 as qint16, qint32 as qint32, qint8 as qint8, quint16 as quint16, quint8 as quint8,
     resource as resource, string as string, uint16 as uint16, uint32 as uint32, uint64 as uint64,
     uint8 as uint8, variant as variant,
 )
@@ -60,6 +61,10 @@ from graphflow.opdef import (
     constant as constant, constant_value as _constant_value, convert_to_tensor as convert_to_tensor,
     convert_to_tensor_or_indexed_slices as convert_to_tensor_or_indexed_slices,
     register_tensor_conversion_function as register_tensor_conversion_function,
+)
+from graphflow.ops.accumulators import (
+    ConditionalAccumulator as ConditionalAccumulator, ConditionalAccumulatorBase as ConditionalAccumulatorBase,
+    SparseConditionalAccumulator as SparseConditionalAccumulator,
 )
 from graphflow.ops.control import (
     add_check_numerics_ops as add_check_numerics_ops, Assert as Assert, assert_equal as assert_equal,
@@ -152,6 +157,9 @@ from graphflow.ops.quantize import (
     fake_quant_with_min_max_vars_gradient as fake_quant_with_min_max_vars_gradient,
     fake_quant_with_min_max_vars_per_channel as fake_quant_with_min_max_vars_per_channel,
     fake_quant_with_min_max_vars_per_channel_gradient as fake_quant_with_min_max_vars_per_channel_gradient,
+)
+from graphflow.ops.quantized import (
+    dequantize as dequantize, quantize as quantize, quantize_v2 as quantize_v2, quantized_concat as quantized_concat,
 )
 from graphflow.ops.queues import (
     FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,

@@ -34,7 +34,7 @@ class DType:
 
     @property
     def as_numpy_dtype(self) -> Any:
-        """The NumPy scalar type; `object` for strings and handles."""
+        """The NumPy scalar type; `object` for strings and handles, a record of one integer for quantized types."""
         return self._numpy
 
     @property
@@ -80,8 +80,8 @@ class DType:
 
     @property
     def is_quantized(self) -> bool:
-        """False: graphflow has no quantized element types."""
-        return False
+        """Whether elements are integers that stand for steps of a range that is kept beside them."""
+        return self._rank_kind == "q"
 
     @property
     def is_numpy_compatible(self) -> bool:
@@ -168,7 +168,12 @@ string = DType("string", 7, np.object_, "s")
 complex64 = DType("complex64", 8, np.complex64, "c")
 int64 = DType("int64", 9, np.int64, "i")
 bool_ = DType("bool", 10, np.bool_, "b")
+qint8 = DType("qint8", 11, np.dtype([("qint8", np.int8)]), "q")
+quint8 = DType("quint8", 12, np.dtype([("quint8", np.uint8)]), "q")
+qint32 = DType("qint32", 13, np.dtype([("qint32", np.int32)]), "q")
 bfloat16 = DType("bfloat16", 14, ml_dtypes.bfloat16, "f")
+qint16 = DType("qint16", 15, np.dtype([("qint16", np.int16)]), "q")
+quint16 = DType("quint16", 16, np.dtype([("quint16", np.uint16)]), "q")
 uint16 = DType("uint16", 17, np.uint16, "u")
 complex128 = DType("complex128", 18, np.complex128, "c")
 float16 = half = DType("float16", 19, np.float16, "f")
@@ -178,8 +183,8 @@ uint32 = DType("uint32", 22, np.uint32, "u")
 uint64 = DType("uint64", 23, np.uint64, "u")
 
 ALL = (
-    float32, float64, int32, uint8, int16, int8, string, complex64, int64, bool_, bfloat16, uint16,
-    complex128, float16, resource, variant, uint32, uint64,
+    float32, float64, int32, uint8, int16, int8, string, complex64, int64, bool_, qint8, quint8, qint32, bfloat16,
+    qint16, quint16, uint16, complex128, float16, resource, variant, uint32, uint64,
 )  # fmt: skip
 
 _BY_ENUM = {dtype._enum: dtype for dtype in ALL}

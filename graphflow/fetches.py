@@ -158,6 +158,9 @@ class Fetches:
         self.tensors: tuple[Tensor, ...] = tuple(self._positions)
         self.elements: tuple[Element, ...] = (*self._positions, *self._operations)
         self.pack: Pack | None = self._simplified(structure, build)
+        if any(tensor.dtype.is_quantized for tensor in self.tensors):
+            inner = self.pack
+            self.pack = lambda values: inner(_plain(values)) if inner is not None else _plain(values)
         self.single = isinstance(structure, Tensor) and structure.dtype is not dtypes.resource
 
     def _simplified(self, structure: Any, build: Pack) -> Pack | None:
@@ -250,6 +253,11 @@ def _first_or_scalar(values: Sequence[Any]) -> Any:
 
 def _nothing(values: Sequence[Any]) -> Any:
     return None
+
+
+def _plain(values: Sequence[Any]) -> list[Any]:
+    """Integers in place of the records that quantized tensors are made of, as TensorFlow gives them."""
+    return [value[value.dtype.names[0]] if value.dtype.names else value for value in values]
 
 
 def _with_scalars(values: Sequence[Any]) -> Any:

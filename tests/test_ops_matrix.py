@@ -79,6 +79,8 @@ NOT_IN_THE_MATRIX = {
     ),
     "GraphflowVariableOrZeros": "likewise: tests/test_control_flow.py",
     "GraphflowVariableIsInitialized": "it asks the session: tests/test_variables.py",
+    **dict.fromkeys((name for name in OPS if "Accumulator" in name), "likewise: tests/test_accumulators.py"),
+    "DestroyResourceOp": "likewise: tests/test_accumulators.py",
     **dict.fromkeys(QUEUE_OPS, "queues live in a session: tests/test_queues.py"),
     **dict.fromkeys(READER_OPS, "likewise readers: tests/test_readers.py"),
     **dict.fromkeys(TABLE_OPS, "likewise tables: tests/test_lookup.py"),
@@ -165,6 +167,8 @@ def body_results(op_type: str, sample: Sample) -> list[Array]:
 
 
 def assert_same(actual: Array, expected: Array, sample: Sample, what: str) -> None:
+    if expected.dtype.names:  # a quantized type: a session gives the integers
+        expected = expected[expected.dtype.names[0]]
     assert actual.dtype == expected.dtype, f"{what}: dtype {actual.dtype}, not {expected.dtype}"
     assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, not {expected.shape}"
     if not sample.exact:
@@ -189,7 +193,7 @@ def test_shape_rule(op_type: str, sample: Sample) -> None:
             assert output.shape.is_compatible_with(result.shape), (
                 f"{'known' if known else 'fed'}: the rule says {output.shape}, the body gives {result.shape}"
             )
-            assert output.dtype.as_numpy_dtype == result.dtype.type
+            assert output.dtype.numpy == result.dtype
 
 
 def run_reference(built: Built, fetches: Sequence[Tensor]) -> list[Array]:

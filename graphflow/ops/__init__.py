@@ -1,6 +1,7 @@
 """The ops, each in one place; importing this package registers them."""
 
 from graphflow.ops import (
+    accumulators,
     boxes,
     candidates,
     color,
@@ -30,6 +31,7 @@ from graphflow.ops import (
     parsing,
     patches,
     quantize,
+    quantized,
     queues,
     random,
     readers,
@@ -57,10 +59,10 @@ from graphflow.ops import (
 )
 
 __all__ = [
-    "boxes", "candidates", "color", "control", "convolution", "counting", "ctc", "datasets", "diagonals",
-    "distributions", "draws", "elementwise", "embeddings", "factorizations", "files", "functional",
+    "accumulators", "boxes", "candidates", "color", "control", "convolution", "counting", "ctc", "datasets",
+    "diagonals", "distributions", "draws", "elementwise", "embeddings", "factorizations", "files", "functional",
     "hashing", "image", "image_files", "io", "layout", "linalg", "lists", "messages", "nn", "optional",
-    "parsing", "patches", "quantize", "queues", "random", "readers", "reduction", "resize", "rows",
+    "parsing", "patches", "quantize", "quantized", "queues", "random", "readers", "reduction", "resize", "rows",
     "scatter", "segments", "sets", "sorting", "source", "sparse", "sparse_math", "sparse_messages",
     "sparse_tensor", "special_functions", "spectral", "state", "stateless", "strings", "summaries",
     "tables", "training", "volumes",

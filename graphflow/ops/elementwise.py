@@ -20,6 +20,7 @@ from graphflow.ops.rules import (
     FLOATS,
     INTEGERS,
     NUMBERS,
+    QUANTIZED,
     REALS,
     SIGNED,
     Array,
@@ -2116,7 +2117,7 @@ def _bitcast_shape(node: Any) -> TensorShape:
 
 
 @op(
-    "Bitcast", "input:T", "output:type", f"T:type{{{NUMBERS}}}; type:type{{{NUMBERS}}}",
+    "Bitcast", "input:T", "output:type", f"T:type{{{NUMBERS}|{QUANTIZED}}}; type:type{{{NUMBERS}|{QUANTIZED}}}",
     infer=_bitcast_shape, differentiable=False,
 )  # fmt: skip
 def bitcast_op(input: Array, *, type: dtypes.DType) -> Any:

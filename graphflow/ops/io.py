@@ -24,6 +24,11 @@ class CheckpointFiles(Protocol):
     ) -> None:
         """Writes a checkpoint."""
 
+    def save_slices(
+        self, path: str, names: Sequence[str], slices: Sequence[str], tensors: Sequence[Array]
+    ) -> None:
+        """Writes a checkpoint of the first format."""
+
     def restore_tensors(
         self, prefix: str, names: Sequence[str], slices: Sequence[str], dtypes: Sequence[DType]
     ) -> list[Array]:
@@ -133,6 +138,43 @@ def _sharded_shape(node: Any) -> TensorShape:
     return rules.scalar(node)
 
 
+def _old_save_shape(node: Any) -> list[TensorShape]:
+    count = TensorShape([len(node.attrs["T"])])
+    rules.rank_exactly(node, 0, 0, "filename")
+    for position in range(1, len(node.inputs) - len(node.attrs["T"])):
+        node.inputs[position].shape.assert_is_compatible_with(count)
+    return []
+
+
+@op("Save", "filename:string; tensor_names:string; data:list(T)", "", "T:list(type)>=1", infer=_old_save_shape,
+    effects="host", differentiable=False)  # fmt: skip
+def save_op(filename: Array, tensor_names: Array, data: list[Array]) -> None:
+    """Writes tensors as a checkpoint of the first format."""
+    _checkpoints().save_slices(_text(filename), _texts(tensor_names), [""] * len(data), data)
+
+
+@op("SaveSlices", "filename:string; tensor_names:string; shapes_and_slices:string; data:list(T)", "",
+    "T:list(type)>=1", infer=_old_save_shape, effects="host", differentiable=False)  # fmt: skip
+def save_slices_op(filename: Array, tensor_names: Array, shapes_and_slices: Array, data: list[Array]) -> None:
+    """Writes tensors, or slices of them, as a checkpoint of the first format."""
+    _checkpoints().save_slices(_text(filename), _texts(tensor_names), _texts(shapes_and_slices), data)
+
+
+@op("Restore", "file_pattern:string; tensor_name:string", "tensor:dt", "dt:type; preferred_shard:int=-1",
+    infer=rules.unknown, effects="host", differentiable=False)  # fmt: skip
+def restore_op(file_pattern: Array, tensor_name: Array, *, dt: DType) -> Array:
+    """Reads one tensor of a checkpoint."""
+    return _checkpoints().restore_tensors(_text(file_pattern), [_text(tensor_name)], [""], [dt])[0]
+
+
+@op("RestoreSlice", "file_pattern:string; tensor_name:string; shape_and_slice:string", "tensor:dt",
+    "dt:type; preferred_shard:int=-1", infer=rules.unknown, effects="host", differentiable=False)  # fmt: skip
+def restore_slice_op(file_pattern: Array, tensor_name: Array, shape_and_slice: Array, *, dt: DType) -> Array:
+    """Reads a slice of one tensor of a checkpoint."""
+    names, slices = [_text(tensor_name)], [_text(shape_and_slice)]
+    return _checkpoints().restore_tensors(_text(file_pattern), names, slices, [dt])[0]
+
+
 @op(
     "ShardedFilename",
     "basename:string; shard:int32; num_shards:int32",
@@ -144,6 +186,14 @@ def sharded_filename_op(basename: Array, shard: Array, num_shards: Array) -> Arr
     """The name of one shard: `basename-00000-of-00001`."""
     name = f"{_text(basename)}-{int(shard):05d}-of-{int(num_shards):05d}"
     result: Array = np.array(name.encode(), object)
+    return result
+
+
+@op("ShardedFilespec", "basename:string; num_shards:int32", "filename:string", infer=_sharded_shape,
+    differentiable=False)  # fmt: skip
+def sharded_filespec_op(basename: Array, num_shards: Array) -> Array:
+    """The pattern that the names of all shards match: `basename-?????-of-00001`."""
+    result: Array = np.array(f"{_text(basename)}-?????-of-{int(num_shards):05d}".encode(), object)
     return result
 
 

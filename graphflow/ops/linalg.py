@@ -225,12 +225,54 @@ def batch_matmul(x: Any, y: Any, adj_x: bool = False, adj_y: bool = False, name:
     return matmul(x, y, adjoint_a=adj_x, adjoint_b=adj_y, name=name)
 
 
+@op("SparseMatMul", "a:Ta; b:Tb", "product:float32",
+    "transpose_a:bool=false; transpose_b:bool=false; a_is_sparse:bool=false; b_is_sparse:bool=false; "
+    "Ta:type{float32|bfloat16}=float32; Tb:type{float32|bfloat16}=float32", infer=matmul_op.infer)  # fmt: skip
+def sparse_mat_mul_op(a: Array, b: Array, *, transpose_a: bool, transpose_b: bool) -> Array:
+    """The product of matrices that may hold many zeros: a hint that is not taken, zeros times NaN are NaN."""
+    x, y = a.astype(np.float32), b.astype(np.float32)
+    return (x.T if transpose_a else x) @ (y.T if transpose_b else y)
+
+
+@sparse_mat_mul_op.expand
+def _sparse_mat_mul_expand(b: Any, node: Any, inputs: Any) -> list[Any] | None:
+    if any(value.dtype is not dtypes.float32 for value in inputs):
+        return None
+    ways = {name: node.attrs[name] for name in ("transpose_a", "transpose_b")}
+    return [b.emit("MatMul", *inputs, **ways)]
+
+
+@sparse_mat_mul_op.gradient
+def _sparse_mat_mul_gradient(op: Any, dy: Tensor) -> list[Any]:
+    """Products of dy with either operand, whichever way they were turned; in the type of the other operand."""
+    a, b = op.inputs
+    turned_a, turned_b = op.attrs["transpose_a"], op.attrs["transpose_b"]
+
+    def product(x: Tensor, y: Tensor, like: Tensor, turn_x: bool, turn_y: bool) -> Tensor:
+        found: Tensor = emit.SparseMatMul(x, y, transpose_a=turn_x, transpose_b=turn_y)
+        return found if found.dtype is like.dtype else emit.Cast(found, DstT=like.dtype)
+
+    if turned_a:
+        da = product(b, dy, a, turned_b, True)
+    else:
+        da = product(dy, b, a, False, not turned_b)
+    if turned_b:
+        db = product(dy, a, b, True, turned_a)
+    else:
+        db = product(a, dy, b, not turned_a, False)
+    return [da, db]
+
+
 def sparse_matmul(
     a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, a_is_sparse: bool = False,
     b_is_sparse: bool = False, name: str | None = None,
 ) -> Tensor:  # fmt: skip
-    """Multiplies matrices that may hold many zeros; see `matmul`."""
-    return matmul(a, b, transpose_a, transpose_b, name=name)
+    """Multiplies matrices, float32 or bfloat16, that may hold many zeros; the result is float32. See `matmul`."""
+    result: Tensor = emit.SparseMatMul(
+        a, b, transpose_a=transpose_a, transpose_b=transpose_b, a_is_sparse=a_is_sparse, b_is_sparse=b_is_sparse,
+        name=name,
+    )  # fmt: skip
+    return result
 
 
 def matvec(

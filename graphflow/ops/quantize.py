@@ -461,12 +461,13 @@ def quantize_and_dequantize(
     x = convert_to_tensor(input, name="input")
     result: Tensor = emit.QuantizeAndDequantizeV2(
         x, input_min, input_max, signed_input=signed_input, num_bits=num_bits, range_given=range_given,
-        round_mode=round_mode, narrow_range=narrow_range, axis=_own_axis(x, axis), name=name,
+        round_mode=round_mode, narrow_range=narrow_range, axis=own_axis(x, axis), name=name,
     )  # fmt: skip
     return result
 
 
-def _own_axis(x: Tensor, axis: int | None) -> int:
+def own_axis(x: Tensor, axis: int | None) -> int:
+    """The attribute for an axis whose indices have ranges of their own; -1: there is none."""
     if axis is None:
         return -1
     if axis < 0:
@@ -485,7 +486,7 @@ def quantize_and_dequantize_v2(
     x = convert_to_tensor(input, name="input")
     result: Tensor = emit.QuantizeAndDequantizeV4(
         x, input_min, input_max, signed_input=signed_input, num_bits=num_bits, range_given=range_given,
-        round_mode=round_mode, narrow_range=narrow_range, axis=_own_axis(x, axis), name=name,
+        round_mode=round_mode, narrow_range=narrow_range, axis=own_axis(x, axis), name=name,
     )  # fmt: skip
     return result
 

@@ -26,6 +26,7 @@ UNSIGNED = "uint8|uint16|uint32|uint64"
 INTEGERS = f"{SIGNED}|{UNSIGNED}"
 REALS = f"{FLOATS}|{INTEGERS}"
 NUMBERS = f"{REALS}|{COMPLEX}"
+QUANTIZED = "qint8|quint8|qint32|qint16|quint16"
 
 # What a rule for affine index maps takes and gives: sizes or strides; and an offset with strides.
 Sizes = tuple[int, ...]

@@ -14,14 +14,33 @@ from google.protobuf.message import DecodeError
 from graphflow.dtypes import as_dtype, float32
 from graphflow.errors import DataLossError, NotFoundError, ShapeError
 from graphflow.function import library_of
-from graphflow.graph import Graph, Operation, Tensor, canonical_device, get_default_graph, name_scope
-from graphflow.opdef import OpDef, check_attr, convert_to_tensor, describe, make_operation, registered_ops
+from graphflow.gradients import gradients, indexed_slices_to_tensor
+from graphflow.graph import (
+    Graph,
+    IndexedSlices,
+    Operation,
+    Tensor,
+    canonical_device,
+    control_dependencies,
+    get_default_graph,
+    name_scope,
+)
+from graphflow.opdef import (
+    OpDef,
+    check_attr,
+    convert_to_tensor,
+    describe,
+    emit,
+    make_operation,
+    registered_ops,
+)
 from graphflow.serialization.attr_value import attr_from_proto
 from graphflow.serialization.function_def import FunctionLibrary
 from graphflow.serialization.graph_def import PRODUCER
 from graphflow.serialization.preparation import listed, prepare
 from graphflow.serialization.proto import function_pb2, graph_pb2, node_def_pb2, op_def_pb2
 from graphflow.serialization.regions import parse_input
+from graphflow.serialization.tensor_proto import dtype_from_enum
 
 # Newer files that need more than this say so in their min_consumer.
 CONSUMER = 4096
@@ -250,7 +269,8 @@ class _Importer:
             raise kind(f"node {node.name!r} ({node.op}): {error}") from None
 
     def build(self, node: node_def_pb2.NodeDef, parsed: list[tuple[str, int]]) -> Operation:
-        definition = self.ops.get(node.op)
+        symbolic = node.op == "SymbolicGradient"
+        definition = self.ops.get("PartitionedCall" if symbolic else node.op)
         if definition is None:
             raise ValueError("there is no such op")
         inputs: list[Tensor] = []
@@ -274,6 +294,8 @@ class _Importer:
                 )
             else:
                 inputs.append(source.outputs[output])
+        if symbolic:
+            return self.symbolic_gradient(node, inputs, controls)
         attrs = self.attrs_of(node, definition)
         self.check_types(definition, attrs, inputs)
         if definition.has_functions:
@@ -291,6 +313,44 @@ class _Importer:
             list(dict.fromkeys(controls)),
             canonical_device(node.device) or None,
         )
+
+    def symbolic_gradient(
+        self, node: node_def_pb2.NodeDef, inputs: list[Tensor], controls: list[Operation]
+    ) -> Operation:
+        """The gradients of a function's results by its arguments: a call, and the gradient of that."""
+        if self.library is None:
+            raise ValueError("it calls a function, and there is no library")
+        wanted = [dtype_from_enum(kind) for kind in node.attr["Tout"].list.type]
+        if [tensor.dtype for tensor in inputs[: len(wanted)]] != wanted:
+            raise ValueError("it gives a gradient per argument, of the same type")
+        arguments, cotangents = inputs[: len(wanted)], inputs[len(wanted) :]
+        function = self.library.get(node.attr["f"].func.name, self.graph, arguments)
+        if len(function.outputs) != len(cotangents):
+            raise ValueError(
+                f"it has {len(cotangents)} gradients of the {len(function.outputs)} results of {function.name!r}"
+            )
+        full_name = self.full_name(node.name)
+        with self.graph.as_default(), control_dependencies(controls), name_scope(f"{full_name}/"):
+            # Arguments of their own: what one of them is made of does not count.
+            own = [emit.Identity(x) for x in arguments]
+            types = [tensor.dtype for tensor in function.outputs]
+            results = emit.PartitionedCall(own, Tout=types, f=function, name="call")
+            pairs = [
+                (y, dy)
+                for y, dy in zip(results, cotangents, strict=True)
+                if y.dtype.is_floating or y.dtype.is_complex
+            ]
+            found = gradients([y for y, _ in pairs], own, grad_ys=[dy for _, dy in pairs]) if pairs else own
+            values = []
+            for x, grad in zip(own, found, strict=True):
+                if isinstance(grad, IndexedSlices):
+                    grad = indexed_slices_to_tensor(grad)
+                values.append(emit.ZerosLike(x) if grad is None or not pairs else grad)
+        outer = {"T": tuple(wanted)}
+        return make_operation(
+            self.graph, self.ops["IdentityN"], values, outer, full_name, list(dict.fromkeys(controls)),
+            canonical_device(node.device) or None,
+        )  # fmt: skip
 
     def find_functions(self, definition: OpDef, attrs: dict[str, Any], inputs: list[Tensor]) -> None:
         """Puts functions where an operation's attributes name them."""

@@ -81,6 +81,7 @@ class _Library:
             if name in self.functions:
                 raise ValueError(f"the library has two functions called {name!r}")
             self.functions[name] = function
+        self._gradients = {gradient.function_name: gradient.gradient_func for gradient in library.gradient}
         self._closed: dict[tuple[str, bytes], str] = {}
         self._waiting: list[str] = []
         self._own: set[str] = set()
@@ -110,6 +111,10 @@ class _Library:
             for key, args in (("Tin", signature.input_arg), ("Tout", signature.output_arg)):
                 made.attr[key].list.SetInParent()
                 made.attr[key].list.type.extend([arg.type for arg in args])
+        if node.op == "SymbolicGradient" and node.attr["f"].func.name in self._gradients:
+            # The file says itself what computes the gradient.
+            made.op = "PartitionedCall"
+            made.attr["f"].func.name = self._gradients[node.attr["f"].func.name]
         for named in _named_functions(made):
             if named.name not in self.functions:
                 raise ValueError(

@@ -38,7 +38,7 @@ _CARRIERS = {
 _MAKERS = (
     "FIFOQueue RandomShuffleQueue PaddingFIFOQueue PriorityQueue WholeFileReader TextLineReader IdentityReader "
     "FixedLengthRecordReader TFRecordReader HashTable MutableHashTable MutableHashTableOfTensors "
-    "MutableDenseHashTable Stack TensorArray TensorArrayV2"
+    "MutableDenseHashTable Stack TensorArray TensorArrayV2 ConditionalAccumulator"
 ).split()
 _USERS = (
     "QueueEnqueue QueueEnqueueMany QueueDequeue QueueDequeueMany QueueDequeueUpTo QueueClose QueueSize ReaderRead "
@@ -47,12 +47,15 @@ _USERS = (
     "InitializeTableFromTextFile StackPush StackPop StackClose TensorArrayGrad TensorArrayGradV2 TensorArrayWrite "
     "TensorArrayWriteV2 TensorArrayRead TensorArrayReadV2 TensorArrayGather TensorArrayGatherV2 TensorArrayScatter "
     "TensorArrayScatterV2 TensorArrayConcat TensorArrayConcatV2 TensorArraySplit TensorArraySplitV2 TensorArraySize "
-    "TensorArraySizeV2 TensorArrayClose TensorArrayCloseV2"
+    "TensorArraySizeV2 TensorArrayClose TensorArrayCloseV2 AccumulatorApplyGradient AccumulatorTakeGradient "
+    "AccumulatorNumAccumulated AccumulatorSetGlobalStep"
 ).split()
 
 
 def _of_today(op_type: str) -> str:
     """The op that does with a resource what an op did with a reference to a string."""
+    if "Accumulator" in op_type:
+        return f"Resource{op_type}"
     return op_type.removesuffix("V2") + ("V3" if op_type.startswith("TensorArray") else "V2")
 
 

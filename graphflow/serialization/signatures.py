@@ -19,6 +19,7 @@ TRANSLATED: dict[str, str] = {
     "Switch": "output_false:T; output_true:T",
     "Merge": "output:T; value_index:int32",
     "ControlTrigger": "",
+    "SymbolicGradient": "output:list(Tout)",
     "StackV2": "handle:resource",
     "StackPushV2": "output:T",
     "StackPopV2": "elem:elem_type",
@@ -83,6 +84,10 @@ def _outputs(
     elif op_type in TRANSLATED:
         for part in filter(None, TRANSLATED[op_type].split("; ")):
             name, _, kind = part.partition(":")
+            if kind.startswith("list("):
+                key = kind[5:-1]
+                yield name, list(attrs[key].list.type) if key in attrs else []
+                continue
             yield name, [_TYPES[kind] if kind in _TYPES else _type(attrs, kind, {})]
     elif op_type in functions:
         for proto in functions[op_type].signature.output_arg:

@@ -12,7 +12,6 @@ import struct
 import sys
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +24,15 @@ from graphflow.errors import DataLossError, InvalidArgumentError, NotFoundError,
 from graphflow.ops.io import set_checkpoint_files
 from graphflow.serialization import table, varint
 from graphflow.serialization.proto import tensor_bundle_pb2
+from graphflow.serialization.slice_file import (
+    Entry,
+    Slice,
+    SliceFileReader,
+    parse_slice,
+    slice_file_bytes,
+    slice_files,
+    slice_key,
+)
 from graphflow.serialization.tensor_proto import (
     as_bytes,
     dtype_from_enum,
@@ -38,80 +46,6 @@ Array = np.ndarray[Any, Any]
 
 _BUNDLE_VERSION = 1
 _MOST_LISTED = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """A box cut out of a larger tensor: the part of a partitioned variable.
-
-    `extents` has `(start, length)` per dimension.
-    """
-
-    full_shape: tuple[int, ...]
-    extents: tuple[tuple[int, int], ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes of the box."""
-        return tuple(length for _, length in self.extents)
-
-    @property
-    def index(self) -> tuple[slice, ...]:
-        """The box as an index into the full array."""
-        return tuple(slice(start, start + length) for start, length in self.extents)
-
-
-def parse_slice(text: str) -> Slice | None:
-    """Returns the slice that SaveV2's and RestoreV2's `shape_and_slices` strings describe: "10 4 0,5:-".
-
-    The empty string, for a whole tensor, gives None.
-
-    Raises:
-      ValueError: for anything else.
-    """
-    if not text:
-        return None
-    *sizes, spec = text.split(" ")
-    try:
-        full = tuple(int(size) for size in sizes)
-        parts = spec.split(":") if spec else []
-        extents = []
-        for size, part in zip(full, parts, strict=True):
-            start, length = (0, size) if part == "-" else (int(number) for number in part.split(","))
-            if start < 0 or length < 0 or start + length > size:
-                raise ValueError("outside the full shape")
-            extents.append((start, length))
-    except ValueError as error:
-        raise ValueError(f"{text!r} describes no slice of a tensor ({error})") from None
-    return Slice(full, tuple(extents))
-
-
-def _ordered_number(value: int) -> bytes:
-    payload = value.to_bytes((value.bit_length() + 7) // 8, "big")
-    return bytes([len(payload)]) + payload
-
-
-def _ordered_signed(value: int) -> bytes:
-    magnitude = ~value if value < 0 else value
-    length = magnitude.bit_length() // 7 + 1
-    if length == 1:
-        return bytes([(0x80 ^ value) & 0xFF])
-    encoded = bytearray(value.to_bytes(10, "big", signed=True)[10 - length :])
-    # As many leading one bits as the encoding has bytes make longer numbers sort behind shorter ones.
-    header = (((1 << length) - 1) << (16 - length)) & 0xFFFF
-    encoded[0] ^= header >> 8
-    encoded[1] ^= header & 0xFF
-    return bytes(encoded)
-
-
-def _slice_key(name: str, extents: Iterable[tuple[int, int]]) -> bytes:
-    """The key of one slice: TensorFlow's order-preserving code of name, rank and extents."""
-    escaped = name.encode().replace(b"\0", b"\0\xff")  # UTF-8 has no 0xff, which would need escaping too.
-    pairs = list(extents)
-    key = _ordered_number(0) + escaped + b"\0\1" + _ordered_number(len(pairs))
-    for start, length in pairs:
-        key += _ordered_signed(start) + _ordered_signed(length)
-    return key
 
 
 def data_file(prefix: str, shard: int, num_shards: int) -> str:
@@ -211,13 +145,13 @@ class BundleWriter:
             self._entries[key] = full
         elif not full.slices or tuple(dim.size for dim in full.shape.dim) != piece.full_shape:
             raise InvalidArgumentError(None, None, f'slices of "{name}" disagree about the full tensor')
-        slice_key = _slice_key(name, piece.extents)
-        if slice_key in self._entries:
+        own_key = slice_key(name, piece.extents)
+        if own_key in self._entries:
             raise InvalidArgumentError(None, None, f'the slice {piece.extents} of "{name}" is added twice')
         added = full.slices.add()
         for start, length in piece.extents:
             added.extent.add(start=start, length=length)
-        self._write(slice_key, array)
+        self._write(own_key, array)
 
     def _check_new(self, name: str) -> None:
         if not name:
@@ -332,15 +266,6 @@ def merge_bundles(prefixes: Sequence[str], destination: str, delete_old_dirs: bo
 
 
 # ---------------------------------------------------------------------------------------------------- reading
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the index says about one tensor."""
-
-    name: str
-    dtype: DType
-    shape: tuple[int, ...]
 
 
 class BundleReader:
@@ -475,8 +400,8 @@ class BundleReader:
                 (start, size if length < 0 else length)
                 for (start, length), size in zip(spec, entry.shape, strict=True)
             )
-            stored = self._raw.get(_slice_key(entry.name, spec)) or self._raw.get(
-                _slice_key(entry.name, extents)
+            stored = self._raw.get(slice_key(entry.name, spec)) or self._raw.get(
+                slice_key(entry.name, extents)
             )
             if stored is None or any(
                 s < 0 or s + n > size for (s, n), size in zip(extents, entry.shape, strict=True)
@@ -559,7 +484,20 @@ def read_bundle(prefix: str | os.PathLike[str]) -> dict[str, Array]:
 # ------------------------------------------------------------------------------------- what SaveV2 and its kin do
 
 
-def missing_keys(reader: BundleReader, names: Iterable[str]) -> NotFoundError | None:
+def open_checkpoint(prefix: str | os.PathLike[str]) -> BundleReader | SliceFileReader:
+    """Returns the reader of a checkpoint: a bundle, or what TensorFlow wrote before there were any.
+
+    Raises:
+      NotFoundError: if there is neither.
+      DataLossError: if it is damaged.
+    """
+    path = os.fspath(prefix)
+    if not os.path.exists(index_file(path)) and slice_files(path):
+        return SliceFileReader(path)
+    return BundleReader(path)
+
+
+def missing_keys(reader: BundleReader | SliceFileReader, names: Iterable[str]) -> NotFoundError | None:
     """Returns the error for names that a checkpoint lacks, or None if it has them all.
 
     It lists what is missing with the nearest names, and says what the checkpoint has.
@@ -601,6 +539,18 @@ def save_tensors(prefix: str, names: Sequence[str], slices: Sequence[str], tenso
                 writer.add_slice(name, piece, tensor)
 
 
+def save_slices(path: str, names: Sequence[str], slices: Sequence[str], tensors: Sequence[Array]) -> None:
+    """Writes a checkpoint of the first format, one file; the body of Save and SaveSlices.
+
+    Args:
+      path: the file.
+      names: a name per tensor; the parts of one tensor share it.
+      slices: per tensor "", or what part of the whole it is; see `parse_slice`.
+      tensors: the values.
+    """
+    write_file(path, slice_file_bytes(names, [_slice_of(text) for text in slices], tensors))
+
+
 def restore_tensors(
     prefix: str, names: Sequence[str], slices: Sequence[str], wanted: Sequence[DType]
 ) -> list[Array]:
@@ -611,7 +561,7 @@ def restore_tensors(
       InvalidArgumentError: if a tensor is of another dtype.
       DataLossError: if the checkpoint is damaged.
     """
-    reader = BundleReader(prefix)
+    reader = open_checkpoint(prefix)
     error = missing_keys(reader, names)
     if error is not None:
         raise error

@@ -23,7 +23,8 @@ _TYPED_FIELD = {
     dtypes.int16: "int_val", dtypes.int8: "int_val", dtypes.uint16: "int_val", dtypes.uint8: "int_val",
     dtypes.string: "string_val", dtypes.complex64: "scomplex_val", dtypes.int64: "int64_val",
     dtypes.bool_: "bool_val", dtypes.complex128: "dcomplex_val", dtypes.float16: "half_val",
-    dtypes.bfloat16: "half_val", dtypes.uint32: "uint32_val", dtypes.uint64: "uint64_val",
+    dtypes.qint8: "int_val", dtypes.quint8: "int_val", dtypes.qint16: "int_val", dtypes.quint16: "int_val",
+    dtypes.qint32: "int_val", dtypes.bfloat16: "half_val", dtypes.uint32: "uint32_val", dtypes.uint64: "uint64_val",
 }  # fmt: skip
 
 
@@ -110,15 +111,22 @@ def array_to_proto(array: Array) -> tensor_pb2.TensorProto:
     if array.size > 1 and not _is_splat(array):
         proto.tensor_content = (array.byteswap() if sys.byteorder == "big" else array).tobytes()
     elif array.size:
-        first = array.reshape(-1)[:1]
-        field = getattr(proto, _TYPED_FIELD[dtype])
-        if dtype.is_complex:
-            field.extend([float(first[0].real), float(first[0].imag)])
-        elif dtype in (dtypes.float16, dtypes.bfloat16):
-            field.append(int(first.view(np.uint16)[0]))
-        else:
-            field.append(first[0].item())
+        fill_typed(proto, array.reshape(-1)[:1], dtype)
     return proto
+
+
+def fill_typed(proto: tensor_pb2.TensorProto, array: Array, dtype: DType) -> None:
+    """Puts elements into the field of a proto that is for their type."""
+    field = getattr(proto, _TYPED_FIELD[dtype])
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if dtype is dtypes.string:
+        field.extend([as_bytes(item) for item in flat.tolist()])
+    elif dtype.is_complex:
+        field.extend(flat.view(dtype.real_dtype.numpy).tolist())
+    elif dtype in (dtypes.float16, dtypes.bfloat16):
+        field.extend(flat.view(np.uint16).tolist())
+    else:
+        field.extend((flat[dtype.name] if dtype.is_quantized else flat).tolist())
 
 
 def make_tensor_proto(
@@ -167,8 +175,7 @@ def make_ndarray(tensor: tensor_pb2.TensorProto) -> Array:
       ValueError: if dtype, shape and contents do not fit each other, or the shape is absurd.
     """
     dtype = dtype_from_enum(tensor.dtype)
-    field_name = _TYPED_FIELD.get(dtype)
-    if field_name is None:
+    if dtype not in _TYPED_FIELD:
         raise ValueError(f"tensors of type {dtype.name} have no array form")
     shape = shape_from_proto(tensor.tensor_shape)
     if not shape.is_fully_defined():
@@ -189,7 +196,7 @@ def make_ndarray(tensor: tensor_pb2.TensorProto) -> Array:
             return flags
         content: Array = np.frombuffer(tensor.tensor_content, dtype.numpy).reshape(sizes)
         return content.byteswap() if sys.byteorder == "big" else content.copy()
-    values = _typed_values(tensor, dtype, field_name)
+    values = typed_values(tensor, dtype)
     if len(values) > count:
         raise ValueError(f"a {dtype.name} tensor of shape {shape} holds {len(values)} values, too many")
     if len(values) < count and count * max(dtype.size, 8 if dtype is dtypes.string else 0) > LARGEST_FILL:
@@ -207,8 +214,13 @@ def make_ndarray(tensor: tensor_pb2.TensorProto) -> Array:
     return filled.reshape(sizes)
 
 
-def _typed_values(tensor: tensor_pb2.TensorProto, dtype: DType, field_name: str) -> Array:
-    field = getattr(tensor, field_name)
+def typed_values(tensor: tensor_pb2.TensorProto, dtype: DType) -> Array:
+    """Returns the elements in the field of a proto that is for their type, as a vector.
+
+    Raises:
+      ValueError: if they do not fit the type.
+    """
+    field = getattr(tensor, _TYPED_FIELD[dtype])
     if dtype is dtypes.string:
         strings: Array = np.empty(len(field), object)
         strings[:] = list(field)
@@ -219,9 +231,11 @@ def _typed_values(tensor: tensor_pb2.TensorProto, dtype: DType, field_name: str)
         return np.array(field, dtype.real_dtype.numpy).view(dtype.numpy)
     if dtype in (dtypes.float16, dtypes.bfloat16):
         return (np.array(field, np.int64) & 0xFFFF).astype(np.uint16).view(dtype.numpy)
-    if dtype.size < 4 and dtype.is_integer:
+    if (dtype.size < 4 and dtype.is_integer) or dtype.is_quantized:
         wide = np.array(field, np.int64)
-        if wide.size and (wide.min() < dtype.min or wide.max() > dtype.max):
+        whole = dtype.numpy[dtype.name] if dtype.is_quantized else dtype.numpy
+        limits = np.iinfo(whole)
+        if wide.size and (wide.min() < limits.min or wide.max() > limits.max):
             raise ValueError(f"a {dtype.name} tensor holds values outside its range")
-        return wide.astype(dtype.numpy)
+        return wide.astype(whole).view(dtype.numpy)
     return np.array(field, dtype.numpy)

@@ -13,7 +13,8 @@ import numpy as np
 from graphflow.dtypes import DType
 from graphflow.errors import NotFoundError
 from graphflow.serialization import checkpoint_state
-from graphflow.serialization.tensor_bundle import BundleReader, index_file, missing_keys
+from graphflow.serialization.slice_file import slice_files
+from graphflow.serialization.tensor_bundle import index_file, missing_keys, open_checkpoint
 
 Array = np.ndarray[Any, Any]
 
@@ -100,8 +101,9 @@ def get_checkpoint_state(checkpoint_dir: str | os.PathLike[str], latest_filename
 
 def checkpoint_exists(checkpoint_prefix: str | os.PathLike[str]) -> bool:
     """Whether there is a checkpoint under a path prefix; the prefix may hold wildcards."""
-    path = index_file(os.fspath(checkpoint_prefix))
-    return os.path.exists(path) or bool(glob.glob(path))
+    prefix = os.fspath(checkpoint_prefix)
+    path = index_file(prefix)
+    return os.path.exists(path) or bool(glob.glob(path)) or bool(slice_files(prefix))
 
 
 def latest_checkpoint(
@@ -140,7 +142,7 @@ class CheckpointReader:
     """
 
     def __init__(self, filepattern: str | os.PathLike[str]) -> None:
-        self._reader = BundleReader(filepattern)
+        self._reader = open_checkpoint(filepattern)
 
     def get_variable_to_shape_map(self) -> dict[str, list[int]]:
         """Returns each tensor's shape by name."""

@@ -25,7 +25,8 @@ from graphflow.graph import (
 from graphflow.opdef import constant, constant_value, emit
 from graphflow.serialization import meta_graph
 from graphflow.serialization.graph_def import write_graph
-from graphflow.serialization.tensor_bundle import BundleReader, missing_keys, parse_slice
+from graphflow.serialization.slice_file import parse_slice
+from graphflow.serialization.tensor_bundle import missing_keys, open_checkpoint
 from graphflow.shapes import TensorShape
 from graphflow.train import queue_runner as queue_runner  # says how its collection is read from files
 from graphflow.train.checkpoints import (
@@ -463,7 +464,7 @@ class Saver:
         if self._targets is None or self._targets[0] is not graph:
             self._targets = graph, _restored(graph, self._definition().restore_op_name)
         targets = self._targets[1]
-        reader = BundleReader(path)
+        reader = open_checkpoint(path)
         error = missing_keys(reader, [target.key for target in targets])
         if error is not None:
             raise error

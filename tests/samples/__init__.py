@@ -30,7 +30,7 @@ MODULES = (
     "state", "control", "io", "training", "segments", "diagonals", "scatter", "sorting",
     "factorizations", "special", "sparse", "sparse_math", "functional", "counting", "rows",
     "summaries", "resize", "color", "boxes", "patches", "image_files", "candidates", "volumes",
-    "spectral", "special_functions", "quantize", "distributions", "stateless", "strings", "files",
+    "spectral", "special_functions", "quantize", "quantized", "distributions", "stateless", "strings", "files",
     "parsing", "sets", "sparse_messages", "ctc",
 )  # fmt: skip
 

@@ -49,3 +49,29 @@ def restore_samples() -> Iterator[Sample]:
 @samples("MergeV2Checkpoints")
 def merge_samples() -> Iterator[Sample]:
     yield Sample([texts(b"one", b"two"), PREFIX], differentiable=False)
+
+
+@samples("Save")
+def old_save_samples() -> Iterator[Sample]:
+    yield Sample([PREFIX, texts(b"a", b"b"), [uniform(2, 3), texts(b"x")]], differentiable=False)
+
+
+@samples("SaveSlices")
+def save_slices_samples() -> Iterator[Sample]:
+    yield Sample([PREFIX, texts(b"a"), texts(b"4 3 0,2:-"), [uniform(2, 3)]], differentiable=False)
+
+
+@samples("Restore")
+def old_restore_samples() -> Iterator[Sample]:
+    yield Sample([PREFIX, np.array(b"a", object)], {"dt": dtypes.float32}, differentiable=False, exact=False)
+
+
+@samples("RestoreSlice")
+def restore_slice_samples() -> Iterator[Sample]:
+    inputs = [PREFIX, np.array(b"a", object), np.array(b"4 3 0,2:-", object)]
+    yield Sample(inputs, {"dt": dtypes.float32}, differentiable=False, exact=False)
+
+
+@samples("ShardedFilespec")
+def sharded_filespec_samples() -> Iterator[Sample]:
+    yield Sample([PREFIX, np.int32(12)])

@@ -124,3 +124,13 @@ def cross_samples() -> Iterator[Sample]:
     yield Sample([uniform(3), uniform(3, seed=8)])
     yield Sample([uniform(4, 2, 3), uniform(4, 2, 3, seed=8)])
     yield Sample([uniform(2, 3, dtype=np.int32), uniform(2, 3, dtype=np.int32, seed=8)], differentiable=False)
+
+
+@samples("SparseMatMul")
+def sparse_mat_mul_samples() -> Iterator[Sample]:
+    zeros = uniform(3, 5) * (uniform(3, 5, seed=9) > 0)
+    for ways in ({}, {"transpose_a": True}, {"transpose_b": True, "a_is_sparse": True}):
+        a = zeros.T.copy() if "transpose_a" in ways else zeros
+        b = uniform(4, 5, seed=8) if "transpose_b" in ways else uniform(5, 4, seed=8)
+        yield Sample([a, b], ways, narrow=True)
+    yield Sample([zeros.astype(BFLOAT16), uniform(5, 4)], differentiable=False)

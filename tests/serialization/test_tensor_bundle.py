@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import graphflow as gf
 from graphflow.errors import DataLossError, InvalidArgumentError, NotFoundError
+from graphflow.opdef import emit
 from graphflow.serialization import table, varint
+from graphflow.serialization.slice_file import Slice, parse_slice
 from graphflow.serialization.tensor_bundle import (
     BundleReader,
     BundleWriter,
-    Slice,
     merge_bundles,
-    parse_slice,
     read_bundle,
     write_bundle,
 )
@@ -205,3 +207,65 @@ def test_random_bytes_are_no_table(data: bytes) -> None:
 def test_varints_round_trip(value: int) -> None:
     encoded = varint.write(value)
     assert varint.read(encoded, 0) == (value, len(encoded))
+
+
+def test_checkpoints_of_the_first_format(tmp_path: Path) -> None:
+    """One tensor whole, one in slices, every type; what is cut short or claims too much is refused."""
+    path = str(tmp_path / "old.ckpt")
+    arrays = {
+        "f": np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32), "i": np.arange(5) - 2,
+        "empty": np.zeros((0, 2)),
+        "s": np.array([b"a", b"\0b"], object), "c": np.array([1 + 2j], np.complex64), "b": np.array(True),
+        "h": np.array([1.5, -2], np.float16), "u": np.array([7, 255], np.uint8),
+    }  # fmt: skip
+    whole = np.arange(12.0).reshape(6, 2)
+    with gf.Graph().as_default(), gf.Session() as session:
+        names, values = [*arrays, "w", "w"], [*arrays.values(), whole[:4], whole[4:]]
+        slices = [""] * len(arrays) + ["6 2 0,4:-", "6 2 4,2:-"]
+        saved = emit.SaveSlices(path, names, slices, [gf.constant(value) for value in values])
+        session.run(saved)
+        assert gf.train.checkpoint_exists(path)
+        reader = gf.train.NewCheckpointReader(path)
+        assert reader.get_variable_to_shape_map() == {n: list(a.shape) for n, a in arrays.items()} | {
+            "w": [6, 2]
+        }
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(reader.get_tensor(name), array)
+            back = emit.Restore(path, name, dt=gf.as_dtype(array.dtype))
+            np.testing.assert_array_equal(session.run(back), array)
+        part = emit.RestoreSlice(path, "w", "6 2 3,2:-", dt=gf.float64)
+        np.testing.assert_array_equal(session.run(part), whole[3:5])
+    with gf.Graph().as_default(), gf.Session() as session:
+        variable = gf.get_variable("f", [3, 4])
+        gf.train.Saver().restore(session, path)
+        np.testing.assert_array_equal(session.run(variable), arrays["f"])
+    contents = Path(path).read_bytes()
+    Path(path).write_bytes(contents[:200] + contents[-48:])
+    with pytest.raises(gf.errors.DataLossError, match="damaged"):
+        gf.train.NewCheckpointReader(path)
+
+
+TENSORFLOW_READS = """
+import sys
+import numpy as np
+import tensorflow.compat.v1 as tf
+tf.disable_v2_behavior()
+reader = tf.train.NewCheckpointReader(sys.argv[1])
+print(sorted(reader.get_variable_to_shape_map()), reader.get_tensor("w").sum(), reader.get_tensor("s").tolist())
+with tf.Session() as session:
+    data = [tf.constant([1., 2.]), tf.constant([b"x"])]
+    session.run(tf.raw_ops.Save(filename=sys.argv[2], tensor_names=["a", "b"], data=data))
+"""
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_reads_the_first_format_and_writes_it(
+    tensorflow: Callable[..., str], tmp_path: Path
+) -> None:
+    mine, theirs = str(tmp_path / "mine"), str(tmp_path / "theirs")
+    with gf.Graph().as_default(), gf.Session() as session:
+        values = [gf.constant(np.ones((2, 3))), gf.constant([b"q"])]
+        session.run(emit.Save(mine, ["w", "s"], values))
+    assert "['s', 'w'] 6.0 [b'q']" in tensorflow(TENSORFLOW_READS, mine, theirs)
+    reader = gf.train.NewCheckpointReader(theirs)
+    assert reader.get_tensor("a").tolist() == [1, 2] and reader.get_tensor("b").tolist() == [b"x"]
