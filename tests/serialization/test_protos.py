@@ -80,7 +80,7 @@ from tensorflow.core.framework import (graph_pb2, step_stats_pb2, summary_pb2, t
                                        variable_pb2)
 from tensorflow.core.protobuf import (config_pb2, control_flow_pb2, meta_graph_pb2, queue_runner_pb2,
                                       saved_model_pb2, saver_pb2, tensor_bundle_pb2)
-from tensorflow.core.util import event_pb2
+from tensorflow.core.util import event_pb2, saved_tensor_slice_pb2
 from tensorflow.python.training import checkpoint_state_pb2
 from google.protobuf import descriptor_pool
 import graphflow.serialization.proto.event_pb2, graphflow.serialization.proto.config_pb2
