@@ -37,7 +37,9 @@ APART = {
     "MergeV2Checkpoints": "files are compared in tests/serialization",
     "PyFunc": "functions live in their process",
     "PyFuncStateless": "functions live in their process",
-    **dict.fromkeys(("Restore", "RestoreSlice", "Save", "SaveSlices"), "files are compared in tests/serialization"),
+    **dict.fromkeys(
+        ("Restore", "RestoreSlice", "Save", "SaveSlices"), "files are compared in tests/serialization"
+    ),
     "RestoreV2": "files are compared in tests/serialization",
     "SaveV2": "files are compared in tests/serialization",
     "Timestamp": "the time",
