@@ -46,7 +46,8 @@ from graphflow.graph import (
     get_default_graph as get_default_graph, get_default_session as get_default_session, get_seed as get_seed,
     Graph as Graph, GraphKeys as GraphKeys, IndexedSlices as IndexedSlices, name_scope as name_scope,
     Operation as Operation, reset_default_graph as reset_default_graph,
-    set_proto_writer as _set_proto_writer, set_random_seed as set_random_seed, Tensor as Tensor,
+    set_proto_writer as _set_proto_writer, set_random_seed as set_random_seed, set_sampler as _set_sampler,
+    Tensor as Tensor,
 )
 from graphflow.initializers import (
     constant_initializer as constant_initializer, glorot_normal_initializer as glorot_normal_initializer,
@@ -309,8 +310,8 @@ unpack = unstack
 if TYPE_CHECKING:
     from graphflow import (
         app as app, compat as compat, examples as examples, flags as flags, graph_util as graph_util, test as test,
-        bitwise as bitwise, data as data, debugging as debugging, dtypes as dtypes, estimator as estimator,
-        gfile as gfile,
+        bitwise as bitwise, data as data, debug as debug, debugging as debugging, dtypes as dtypes,
+        estimator as estimator, gfile as gfile,
         image as image, initializers as initializers, io as io, keras as keras, layers as layers,
         linalg as linalg, logging as logging, lookup as lookup, losses as losses, manip as manip,
         math as math, metrics as metrics, nest as nest, nn as nn, python_io as python_io,
@@ -357,8 +358,8 @@ if TYPE_CHECKING:
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
     "app", "compat", "examples", "flags", "graph_util", "test",
-    "bitwise", "data", "debugging", "dtypes", "errors", "estimator", "gfile", "image", "initializers", "io", "keras",
-    "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
+    "bitwise", "data", "debug", "debugging", "dtypes", "errors", "estimator", "gfile", "image", "initializers",
+    "io", "keras", "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
     "python_io", "quantization", "random", "saved_model", "sets", "signal", "sparse", "spectral",
     "strings", "summary", "train", "visualize",
 )
@@ -395,6 +396,8 @@ _LATER = {
 _set_messages(lambda: _import_module("graphflow.serialization.messages"))
 # The graph can be written as protobuf, but protobuf loads only when it is.
 _set_proto_writer(lambda: _import_module("graphflow.serialization.graph_def"))
+# So does the interpreter that tensors are looked at with.
+_set_sampler(lambda: _import_module("graphflow.debug"))
 
 # Everything public, for `from graphflow import *` and for help.
 __all__ = sorted({

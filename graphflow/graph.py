@@ -183,6 +183,22 @@ class Tensor:
         """
         return _session_for(session, self.graph, f"evaluate tensor {self.name!r}").run(self, feed_dict)
 
+    def eval_sample(self, feed_dict: Any = None, batch: int = 2, seed: int = 0) -> Any:
+        """Returns the value for sample inputs, without a session: to look at a graph while it is being built.
+
+        Nothing is added to the graph, and no session's variables are touched: variables have their initial values.
+
+        Args:
+          feed_dict: values for some tensors; placeholders that are not in it get sample values: normal numbers,
+            zeros for integers, empty strings.
+          batch: what unknown sizes are taken for.
+          seed: of the sample numbers.
+
+        Raises:
+          OpError: an operation refuses its operands; the error names the line that made it.
+        """
+        return _sampler().sample(self, feed_dict, batch, seed)
+
     if TYPE_CHECKING:
         # Hung on by `opdef.override_operator` from the modules of the ops.
         def __add__(self, other: Any) -> Tensor: ...
@@ -1120,6 +1136,19 @@ def _session_for(session: Any, graph: Graph, what: str) -> Any:
     if session.graph is not graph:
         raise ValueError(f"Cannot {what}: the session's graph is different from the tensor's graph.")
     return session
+
+
+def _no_sampler() -> Any:
+    raise RuntimeError("no interpreter is registered")
+
+
+_sampler: Callable[[], Any] = _no_sampler
+
+
+def set_sampler(load: Callable[[], Any]) -> None:
+    """Says how to load the module that evaluates tensors on sample inputs; called once by the package."""
+    global _sampler
+    _sampler = load
 
 
 _writer: Callable[[], Any] | None = None

@@ -43,6 +43,16 @@ class NodeError(Exception):
         self.inputs = list(inputs)
 
 
+class Observer(Protocol):
+    """Looks on while a program is run; nodes inside branches and loops are seen as often as they run."""
+
+    def before(self, node: Node, inputs: Sequence[Array]) -> None:
+        """A node is about to run; whatever is raised stops the run."""
+
+    def after(self, node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """A node has run."""
+
+
 _results: ContextVar[dict[tuple[str, str], list[Array]] | None] = ContextVar("results", default=None)
 
 
@@ -57,7 +67,7 @@ def effects_once() -> Iterator[None]:
 
 
 def run(
-    program: Program, feeds: Sequence[Array], state: State, before: Callable[[Node], None] | None = None
+    program: Program, feeds: Sequence[Array], state: State, observer: Observer | None = None
 ) -> list[Array]:
     """Runs a program.
 
@@ -65,7 +75,7 @@ def run(
       program: the program; it need not be specialized.
       feeds: one array per feed.
       state: variables and random counters; new states of variables are written at the end.
-      before: called with each node before it runs: to take the time, or to stop the run by raising.
+      observer: told of each node.
 
     Returns:
       One array per fetch; never an alias of a variable or a feed.
@@ -81,10 +91,12 @@ def run(
         if node.op_def is VARIABLE:
             values[node.outputs[0]] = state.read(node.attrs["variable"])
             continue
-        if before is not None:
-            before(node)
         inputs = [values[value] for value in node.inputs]
-        results = run_node(node, inputs, state)
+        if observer is not None:
+            observer.before(node, inputs)
+        results = run_node(node, inputs, state, observer)
+        if observer is not None:
+            observer.after(node, inputs, results)
         for value, result in zip(node.outputs, results, strict=True):
             values[value] = result
         for value in last_use.get(node, ()):
@@ -97,15 +109,17 @@ def run(
     return results
 
 
-def run_node(node: Node, inputs: Sequence[Array], state: State) -> list[Array]:
+def run_node(
+    node: Node, inputs: Sequence[Array], state: State, observer: Observer | None = None
+) -> list[Array]:
     """Runs one node's body on arrays.
 
     Raises:
       NodeError: if the body fails.
     """
     if node.op_def.effects == "host":
-        return once(node, lambda: _run_body(node, inputs, state))
-    return _run_body(node, inputs, state)
+        return once(node, lambda: _run_body(node, inputs, state, observer))
+    return _run_body(node, inputs, state, observer)
 
 
 def once(node: Node, function: Callable[[], list[Array]]) -> list[Array]:
@@ -126,9 +140,9 @@ def once(node: Node, function: Callable[[], list[Array]]) -> list[Array]:
     return found
 
 
-def _run_body(node: Node, inputs: Sequence[Array], state: State) -> list[Array]:
+def _run_body(node: Node, inputs: Sequence[Array], state: State, observer: Observer | None) -> list[Array]:
     if node.op_def in NESTED:
-        return run_nested(node, inputs, lambda program, arrays: run(program, arrays, state))
+        return run_nested(node, inputs, lambda program, arrays: run(program, arrays, state, observer))
     extra: dict[str, Any] = {}
     try:
         if node.op_def.effects == "random":

@@ -721,6 +721,51 @@ class Session:
         """
         return self._missed(fetches, feed_dict, None).run_traced(tuple((feed_dict or {}).values()))
 
+    def interpreted(
+        self,
+        fetches: Any,
+        feed_dict: Any = None,
+        observer: reference.Observer | None = None,
+        state: SessionState | None = None,
+    ) -> Any:
+        """Computes `fetches` node by node, as the graph says it, with the NumPy bodies; slow. See `gf.debug`.
+
+        Args:
+          fetches: as for `run`.
+          feed_dict: as for `run`.
+          observer: told of each node, its operands and its results.
+          state: the variables and random counters to run on; default: a copy of the session's, which so stay as
+            they are.
+
+        Raises:
+          Exception: as for `run`.
+        """
+        if self._closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        feed_dict = feed_dict or {}
+        feeds = Feeds(self._graph, tuple(feed_dict))
+        parts = Fetches(self._graph, fetches)
+        slice_ = _Slice(parts.elements, feeds.tensors)
+        slice_.refuse_unfed(parts.elements)
+        program = _Interpreted(freeze(parts.elements, feeds.tensors), observer)
+        state = state or self._state.fork()
+        runner = _Runner(state, state.gate, parts, feeds, program, slice_.handles, (fetches, feed_dict))
+        return runner.run(tuple(feed_dict.values()))
+
+    def snapshot(self) -> SessionState:
+        """Returns a copy of the variables and random counters as they are now."""
+        return self._state.fork()
+
+    def needed(self, fetches: Any, feed_dict: Any = None) -> frozenset[Operation]:
+        """Returns the operations that a run needs.
+
+        Args:
+          fetches: as for `run`.
+          feed_dict: as for `run`; what is fed is not needed.
+        """
+        feeds = Feeds(self._graph, tuple(feed_dict or ()))
+        return frozenset(_Slice(Fetches(self._graph, fetches).elements, feeds.tensors).operations)
+
     # Preparing: what happens on a miss.
 
     def _missed(self, fetches: Any, feed_dict: Any, key: Any) -> _Runner:
@@ -760,10 +805,11 @@ class Session:
             slice_.refuse_unfed(parts.elements)
             self._watch_growth(slice_)
             self._watch_update_ops(slice_)
-            both = (parts.elements, feeds.tensors)
+            elements = (*parts.elements, *self._prints(slice_, feeds.tensors))
+            both = (elements, feeds.tensors)
             executable = self._executables.get(both)
             if executable is None:
-                executable = self._executables[both] = self._compiled(parts.elements, feeds.tensors)
+                executable = self._executables[both] = self._compiled(elements, feeds.tensors)
             return _Runner(self._state, self._gate, parts, feeds, executable, slice_.handles, (fetches, keys))
 
     def _compiled(self, fetches: tuple[Element, ...], feeds: tuple[Tensor, ...]) -> Executable:
@@ -815,6 +861,17 @@ class Session:
             del self._warm[key]
         alive = {id(runner.executable) for runner in self._warm.values()}
         self._executables = {key: value for key, value in self._executables.items() if id(value) in alive}
+
+    def _prints(self, slice_: _Slice, feeds: Sequence[Tensor]) -> list[Operation]:
+        """Returns the Print operations whose operands a run computes and whose results it does not use."""
+        known = slice_.operations
+        return [
+            made
+            for made in self._graph.registries.get("prints", ())
+            if made not in known
+            and made.inputs[0].op in known
+            and all(t.op in known or t in feeds or t.op.type == "Const" for t in made.inputs)
+        ]
 
     def _watch_growth(self, slice_: _Slice) -> None:
         seen, self._operations_seen = self._operations_seen, self._graph._last_id
@@ -1206,8 +1263,9 @@ class _Interpreted:
     def direct(self, keys: Sequence[object] | None) -> None:
         """Returns None: there is no shorter way."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, observer: reference.Observer | None = None) -> None:
         self.program = program
+        self._observer = observer
         self.reads = tuple(program.variables)
         self.writes = tuple(name for name, _ in program.commits)
 
@@ -1217,23 +1275,48 @@ class _Interpreted:
 
     def run(self, feeds: Sequence[Array], state: SessionState) -> list[Array]:
         """Runs the NumPy bodies in order."""
-        return reference.run(self.program, feeds, state, lambda node: state.between_steps())
+        return reference.run(self.program, feeds, state, self._observer or _Stops(state))
 
     def run_traced(
         self, feeds: Sequence[Array], state: SessionState
     ) -> tuple[list[Array], Sequence[TraceEvent]]:
         """Runs the NumPy bodies in order, with clocks."""
-        marks: list[tuple[Node, float]] = []
-        began = time.perf_counter()
-        results = reference.run(
-            self.program, feeds, state, lambda node: marks.append((node, time.perf_counter() - began))
-        )
-        ends = [start for _, start in marks[1:]] + [time.perf_counter() - began]
-        events = [
-            TraceEvent(node.name, start * 1e6, (end - start) * 1e6, 0, 0, node)
-            for (node, start), end in zip(marks, ends, strict=True)
-        ]
-        return results, events
+        clock = _Clock()
+        results = reference.run(self.program, feeds, state, clock)
+        return results, clock.events
+
+
+class _Stops:
+    """Ends a run whose session was closed, or whose time is up."""
+
+    def __init__(self, state: SessionState) -> None:
+        self._state = state
+
+    def before(self, node: Node, inputs: Sequence[Array]) -> None:
+        """Raises if the run is to stop."""
+        self._state.between_steps()
+
+    def after(self, node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """Does nothing."""
+
+
+class _Clock:
+    """Takes the time of each node; one with others inside counts theirs too."""
+
+    def __init__(self) -> None:
+        self.events: list[TraceEvent] = []
+        self._began = time.perf_counter()
+        self._starts: list[float] = []
+
+    def before(self, node: Node, inputs: Sequence[Array]) -> None:
+        """Starts."""
+        self._starts.append(time.perf_counter() - self._began)
+
+    def after(self, node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """Stops."""
+        start = self._starts.pop()
+        end = time.perf_counter() - self._began
+        self.events.append(TraceEvent(node.name, start * 1e6, (end - start) * 1e6, 0, 0, node))
 
 
 __all__ = [

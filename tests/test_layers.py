@@ -49,7 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fetches", "timeline"),
     ("summary.",),
     ("session",),
-    ("profiling",),
+    ("profiling", "debug"),
     ("logging",),
     ("data.", "train.", "visualize."),
     ("saved_model.",),

@@ -171,7 +171,7 @@ def test_what_cannot_be_restored(tmp_path: Path) -> None:
         with pytest.raises(gf.errors.NotFoundError) as missing:
             gf.train.Saver().restore(sess, prefix)
         assert "Key else not found in checkpoint" in missing.value.message
-        assert "scope/bb (nearest: scope/b" in missing.value.message
+        assert "(nearest: scope/b" in missing.value.message
         assert "It has 2: scope/b, w" in missing.value.message
         assert sess.run(w).tolist() == [[1, 1, 1], [1, 1, 1]]
     with gf.Graph().as_default(), gf.Session() as sess:

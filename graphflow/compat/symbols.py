@@ -106,7 +106,7 @@ _OUT: dict[str, tuple[str, str]] = {
     "contrib.tensor_forest": ("decision trees are another library's work", "scikit-learn"),
     "contrib.tpu": ("there are no TPUs here", "gf.estimator, or a plain optimizer"),
     "estimator.tpu": ("there are no TPUs here", "gf.estimator"),
-    "python.debug": ("tfdbg's terminal", "gf.profile, GRAPHFLOW_DUMP and GRAPHFLOW_VERIFY"),
+    "python.debug": ("tfdbg's terminal", "gf.debug.trace, gf.debug.find_nan and gf.debug.record"),
     "python.eager": ("there are graphs and sessions only", "gf.Session"),
     "python.framework.ops.register_proto_function": ("collections are written by their own rules", ""),
     "python.ops.control_flow_util": ("control flow is structured here: there are no contexts", ""),

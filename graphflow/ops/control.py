@@ -263,6 +263,8 @@ def Print(
 ) -> Tensor:  # fmt: skip
     """Returns the input; when it is computed, a message and some tensors are written to the standard error stream.
 
+    Unlike TensorFlow's, it speaks in every run that computes its operands, whether or not its result is used.
+
     Args:
       input_: a tensor.
       data: the tensors to show.
@@ -274,6 +276,7 @@ def Print(
     result: Tensor = emit.Print(
         input_, list(data), message=message, first_n=first_n, summarize=summarize, name=name
     )
+    result.graph.registries.setdefault("prints", []).append(result.op)
     return result
 
 

@@ -497,11 +497,18 @@ def open_checkpoint(prefix: str | os.PathLike[str]) -> BundleReader | SliceFileR
     return BundleReader(path)
 
 
-def missing_keys(reader: BundleReader | SliceFileReader, names: Iterable[str]) -> NotFoundError | None:
+def missing_keys(
+    reader: BundleReader | SliceFileReader, names: Iterable[str] | Mapping[str, str]
+) -> NotFoundError | None:
     """Returns the error for names that a checkpoint lacks, or None if it has them all.
 
     It lists what is missing with the nearest names, and says what the checkpoint has.
+
+    Args:
+      reader: the checkpoint.
+      names: the names; or a dict from them to the lines that made what they stand for.
     """
+    lines_made = names if isinstance(names, Mapping) else {}
     missing = [name for name in names if name not in reader]
     if not missing:
         return None
@@ -509,7 +516,8 @@ def missing_keys(reader: BundleReader | SliceFileReader, names: Iterable[str]) -
     lines = []
     for name in missing[:_MOST_LISTED]:
         near = difflib.get_close_matches(name, keys, n=2, cutoff=0.5)
-        lines.append(f"  {name}" + (f" (nearest: {', '.join(near)})" if near else ""))
+        made = f", made at {line}" if (line := lines_made.get(name)) else ""
+        lines.append(f"  {name}{made}" + (f" (nearest: {', '.join(near)})" if near else ""))
     if len(missing) > _MOST_LISTED:
         lines.append(f"  … and {len(missing) - _MOST_LISTED} more")
     has = ", ".join(keys[:_MOST_LISTED]) + (", …" if len(keys) > _MOST_LISTED else "")

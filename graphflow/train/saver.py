@@ -67,6 +67,7 @@ class _Restored:
     piece: str
     dtype: DType
     shape: TensorShape
+    line: str
 
 
 def _all_saveable(scope: str | None = None) -> list[Any]:
@@ -465,7 +466,7 @@ class Saver:
             self._targets = graph, _restored(graph, self._definition().restore_op_name)
         targets = self._targets[1]
         reader = open_checkpoint(path)
-        error = missing_keys(reader, [target.key for target in targets])
+        error = missing_keys(reader, {target.key: target.line for target in targets})
         if error is not None:
             raise error
         wrong = []
@@ -476,7 +477,7 @@ class Saver:
             if entry.dtype is not target.dtype or not target.shape.is_compatible_with(shape):
                 wrong.append(
                     f"  {target.key}: the variable is {target.dtype.name}{target.shape}, the checkpoint has "
-                    f"{entry.dtype.name}{TensorShape(shape)}"
+                    f"{entry.dtype.name}{TensorShape(shape)}{f'; it was made at {target.line}' if target.line else ''}"
                 )
         if wrong:
             raise InvalidArgumentError(
@@ -505,19 +506,22 @@ def _restored(graph: Graph, restore_op: str) -> list[_Restored]:
         if names is None or pieces is None:
             continue
         for output, name, piece in zip(operation.outputs, names.tolist(), pieces.tolist(), strict=True):
-            result.append(_Restored(name.decode(), piece.decode(), output.dtype, _admitted(output)))
+            handle = _assigned(output)
+            shape = TensorShape(None) if handle is None else handle.handle_shape
+            line = "" if handle is None else handle.op.user_line
+            result.append(_Restored(name.decode(), piece.decode(), output.dtype, shape, line))
     return result
 
 
-def _admitted(value: Tensor) -> TensorShape:
-    """The shape of the variable that a restored value is assigned to."""
+def _assigned(value: Tensor) -> Tensor | None:
+    """The handle of the variable that a restored value is assigned to."""
     while True:
         following = value.consumers()
         assigns = [op for op in following if op.type == "AssignVariableOp"]
         if assigns:
-            return assigns[0].inputs[0].handle_shape
+            return assigns[0].inputs[0]
         if len(following) != 1 or following[0].type not in _PASSED_THROUGH:
-            return TensorShape(None)
+            return None
         value = following[0].outputs[0]
 
 
