@@ -495,11 +495,7 @@ def record(session: Session, last: int = 10) -> Iterator[Tape]:
     plain = session.run
 
     def run(fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
-        feeds = (
-            None
-            if feed_dict is None
-            else {key: np.copy(v) if isinstance(v, np.ndarray) else v for key, v in feed_dict.items()}
-        )
+        feeds = {key: np.copy(v) if isinstance(v, np.ndarray) else v for key, v in (feed_dict or {}).items()}
         made = Recorded(session, fetches, feeds, session.snapshot())
         tape.add(made)
         try:
