@@ -18,8 +18,19 @@ from benchmarks.race import OURS, ROOT, Peer, deviations, environment
 from benchmarks.report import COLORS, milliseconds
 from benchmarks.workloads import BY_NAME
 
-# A model, the batch that compiles it, and batches that come later.
-MODELS = (("mlp", 128, (100, 17, 64, 200, 1)), ("lenet", 32, (20, 7, 16, 40, 1)), ("resnet18", 4, (3, 6, 1)))
+# A model, the sizes that compile it, and sizes that come later: of the batch, or of length and batch.
+MODELS: tuple[tuple[str, tuple[int, ...], tuple[tuple[int, ...], ...]], ...] = (
+    ("mlp", (128,), ((100,), (17,), (64,), (200,), (1,))),
+    ("mlp_train", (128,), ((100,), (17,), (64,), (200,), (1,))),
+    ("lenet", (32,), ((20,), (7,), (16,), (40,), (1,))),
+    ("lenet_train", (32,), ((20,), (7,), (16,), (40,), (1,))),
+    ("resnet18", (4,), ((3,), (6,), (2,), (1,))),
+    ("resnet18_train", (4,), ((3,), (6,), (2,))),
+    ("lstm", (20, 20), ((20, 17), (20, 32), (20, 8), (20, 5))),
+    ("lstm_while", (20, 20), ((15, 20), (20, 12), (33, 20), (7, 9))),
+    ("transformer", (8,), ((6,), (3,), (5,), (1,))),
+    ("transformer_train", (8,), ((6,), (3,), (5,))),
+)
 BATCHES = tuple(2**power for power in range(10))
 ELEMENTS = tuple(10**power for power in range(1, 8))
 PEERS = (OURS, "tensorflow", "torch", "jax")
@@ -27,8 +38,8 @@ PEERS = (OURS, "tensorflow", "torch", "jax")
 BAR_MS = 5.0
 
 
-def new_batches(model: str, threads: int) -> list[dict[str, float]]:
-    """Runs a model with one batch, then with others; returns what the first run of each cost beyond a later one."""
+def new_batches(model: str, threads: int) -> list[dict[str, Any]]:
+    """Runs a model with some sizes, then with others; returns what the first run of each cost beyond a later one."""
     import graphflow as gf
     from benchmarks.peers.tf1_programs import Programs
 
@@ -36,10 +47,10 @@ def new_batches(model: str, threads: int) -> list[dict[str, float]]:
     session, fetches, feeds = Programs(gf, threads).of_any_batch(model)
     random = np.random.RandomState(0)
 
-    def run(batch: int) -> float:
+    def run(sizes: tuple[int, ...]) -> float:
         values: dict[Any, Any] = {}
         for feed in feeds:
-            shape = [batch, *feed.shape.as_list()[1:]]
+            shape = [*sizes, *feed.shape.as_list()[len(sizes) :]]
             values[feed] = random.rand(*shape).astype(feed.dtype.as_numpy_dtype)
         before = time.perf_counter()
         session.run(fetches, values)
@@ -48,10 +59,11 @@ def new_batches(model: str, threads: int) -> list[dict[str, float]]:
     for _ in range(3):
         run(first)
     rows = []
-    for batch in later:
-        new = run(batch)
-        known = median(run(batch) for _ in range(7))
-        rows.append({"batch": batch, "first_ms": 1e3 * new, "later_ms": 1e3 * known})
+    for sizes in later:
+        new = run(sizes)
+        known = median(run(sizes) for _ in range(7))
+        shown = "x".join(map(str, sizes))
+        rows.append({"batch": shown, "first_ms": 1e3 * new, "later_ms": 1e3 * known})
     return rows
 
 
@@ -114,7 +126,7 @@ def measure(threads: int, peers: Sequence[str], seconds: float, say: Callable[[s
             capture_output=True,
             text=True,
         )
-        models[model] = {"compiled_for": first, "rows": json.loads(done.stdout)}
+        models[model] = {"compiled_for": "x".join(map(str, first)), "rows": json.loads(done.stdout)}
         for row in models[model]["rows"]:
             say(
                 f"  {model}, batch {row['batch']} after {first}: first run {row['first_ms']:.2f} ms, "

@@ -32,7 +32,7 @@ from graphflow.lowering.measure import materialized, temporary_bytes
 from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
 from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization
-from graphflow.plan import Plan, PlanTemplate, TraceEvent
+from graphflow.plan import Arenas, Plan, PlanTemplate, TraceEvent
 from graphflow.program import NESTED, Program, freeze, specialize
 from graphflow.records import dataclass, field
 from graphflow.side_by_side import SideBySide
@@ -138,6 +138,7 @@ class Executable:
         self._templates: dict[Any, list[_Template]] = {}
         self.without_template: Exception | None = None
         self._nests = any(node.op_def in NESTED for node in self.program.nodes)
+        self._arenas = Arenas()
         self._lock = threading.Lock()
         self._many_contents = False
         if "program" in _stages():
@@ -174,7 +175,9 @@ class Executable:
         with self._lock, without_collector():
             bound = self._bound.get(key)
             if bound is None:
-                bound = self._bound[key] = self._bind(feed_shapes, variables, contents)
+                bound = self._bind(feed_shapes, variables, contents)
+                bound.plan.arenas = self._arenas
+                self._bound[key] = bound
                 if self.contents:
                     self._many_contents = len({found for _, _, found in self._bound}) >= _MOST_CONTENTS
             return bound
@@ -389,12 +392,9 @@ def _stages() -> frozenset[str]:
 
 def _refuse_what_does_not_fit(plan: Plan) -> None:
     """Raises ResourceExhaustedError for a plan that needs more memory than there is, before it asks for any."""
-    slots = [slot for slot in plan.slots if slot.parent is None]
-    needed = plan.peak_bytes + sum(slot.nbytes for slot in slots if slot.kind == "variable")
-    # What host steps make comes and goes: the largest of it is there at some time.
-    needed += max((slot.nbytes for slot in slots if slot.kind == "dynamic"), default=0)
-    there = machine_bytes()
+    needed, there = plan.needed_bytes, machine_bytes()
     if there and needed > there:
+        slots = [slot for slot in plan.slots if slot.parent is None]
         largest = max(slots, key=lambda slot: slot.nbytes)
         raise ResourceExhaustedError(
             None,

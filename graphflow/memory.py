@@ -120,15 +120,18 @@ def machine_bytes() -> int:
     return min(found, default=0)
 
 
-def plan_arena(requests: Iterable[Request]) -> Layout:
-    """Pack requests into one arena by best fit over their lifetimes, in time near linear in their number."""
+def plan_arena(requests: Iterable[Request], waste: float = 0.0) -> Layout:
+    """Pack requests into one arena by best fit over their lifetimes, in time near linear in their number.
+
+    waste: what share of the least possible may be lost before the slower, tighter packing is tried.
+    """
     wanted = [Request(align(request.size), request.first, request.last) for request in requests]
     for request in wanted:
         if request.size < 0 or request.last < request.first:
             raise ValueError(f"not a lifetime: {request}")
     bound = _lower_bound(wanted)
     offsets, peak = _best_fit(wanted)
-    if peak > bound and len(wanted) <= _TIGHT_LIMIT:
+    if peak > bound * (1 + waste) and len(wanted) <= _TIGHT_LIMIT:
         others, other_peak = _largest_first(wanted)
         if other_peak < peak:
             offsets, peak = others, other_peak

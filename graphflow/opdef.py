@@ -338,7 +338,8 @@ class OpDef:
         return rule
 
     def constant(self, rule: F) -> F:
-        """Attaches `rule(node) -> ndarray | None`: the value, where shapes and constant inputs decide it."""
+        """Attaches `rule(node) -> ndarray | None`: the value, where shapes and constant inputs decide it; a list of
+        them where the op makes a list."""
         self.constant_rule = rule
         return rule
 
@@ -615,7 +616,9 @@ def constant_value(tensor: Any) -> Array | None:
             # through set_shape, hence nothing is remembered.
             value = definition.constant_rule(_context(operation))
             if value is not None:
-                current._constant = np.asarray(value)
+                current._constant = np.asarray(
+                    value[current.value_index] if isinstance(value, list) else value
+                )
                 stack.pop()
                 continue
             return None

@@ -29,6 +29,7 @@ __all__ = [
     "Evaluation",
     "Sizes",
     "Symbolic",
+    "about",
     "ceil_div",
     "greatest",
     "is_symbolic",
@@ -43,6 +44,7 @@ Terms = tuple[tuple[tuple[int, ...], Any], ...]
 the whole is known to be divisible."""
 
 _LESS, _AT_MOST, _EQUAL = range(3)
+_FAR = 16  # how many times more or less than a limit is another kind of size
 _QUESTIONS: tuple[Callable[[Any, Any], bool], ...] = (operator.lt, operator.le, operator.eq)
 
 
@@ -75,6 +77,19 @@ def _folded(name: str, function: Callable[[Any, Any], Any], numbers: Sequence[An
             bound = function(_low(result), _low(number))
             result = difference.sizes.operation(name, function, result, number, bound)
     return result
+
+
+def about(number: Any, limit: int) -> bool:
+    """Whether a number is at least a limit, where that is right or wrong by degrees.
+
+    Of a symbolic number it is said of the present value, and holds for others that are not far beyond the limit: so
+    there is one way for all ordinary sizes, and another only for sizes of another kind.
+    """
+    if type(number) is not Symbolic:
+        return bool(number >= limit)
+    if number.hint >= limit:
+        return bool(number * _FAR >= limit)
+    return bool(number >= limit * _FAR)
 
 
 def ceil_div(a: Any, b: Any) -> Any:
@@ -639,6 +654,18 @@ class Derived:
 
         key = (hint.dtype.str, objects.shape, *map(_key, flat))
         return cls(sizes, hint, make, objects, key)
+
+    @classmethod
+    def made_of(cls, number: Any, function: Callable[[Any], Any], dtype: Any) -> Derived | Array:
+        """Returns what a function makes of a number as a scalar array: for other sizes anew, where it is symbolic.
+
+        The function is one of a kind: two that are equal by qualified name do the same.
+        """
+        if type(number) is not Symbolic:
+            return np.array(function(number), dtype)
+        hint = np.array(function(number.hint), dtype)
+        key = (function.__module__, function.__qualname__, hint.dtype.str, _key(number))
+        return cls(number.sizes, hint, lambda at: np.array(function(at(number)), dtype), None, key)
 
     @property
     def shape(self) -> tuple[int, ...]:

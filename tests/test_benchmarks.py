@@ -161,10 +161,10 @@ def test_growth_of_graphs_is_drawn(tmp_path: Path) -> None:
 
 
 def test_new_batches_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizes, "MODELS", (("mlp", 8, (5, 12)),))
+    monkeypatch.setattr(sizes, "MODELS", (("mlp_train", (8,), ((5,), (12,))),))
     with gf.Graph().as_default():
-        rows = sizes.new_batches("mlp", 1)
-    assert [row["batch"] for row in rows] == [5, 12]
+        rows = sizes.new_batches("mlp_train", 1)
+    assert [row["batch"] for row in rows] == ["5", "12"]
     assert all(row["first_ms"] > 0 and row["later_ms"] > 0 for row in rows)
     lines = sizes.table(
         {

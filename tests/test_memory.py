@@ -115,9 +115,9 @@ def test_the_lower_bound_is_the_most_that_lives_at_one_step(requests):
 def test_plans_of_the_benchmarks_come_near_the_lower_bound(workload, monkeypatch):
     packed = []
 
-    def pack(requests):
+    def pack(requests, waste):
         wanted = list(requests)
-        packed.append((wanted, plan_arena(wanted)))
+        packed.append((wanted, plan_arena(wanted, waste)))
         return packed[-1][1]
 
     monkeypatch.setattr("graphflow.plan.plan.plan_arena", pack)

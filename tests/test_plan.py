@@ -11,7 +11,7 @@ from graphflow.backends.base import device_kind, load
 from graphflow.backends.cpu.backend import CpuBackend
 from graphflow.errors import InvalidArgumentError
 from graphflow.loops.build import Builder
-from graphflow.plan import HostStep, Segment, arrangement, read, update, write
+from graphflow.plan import Arenas, HostStep, Segment, arrangement, read, update, write
 from graphflow.variable_store import UninitializedVariableError, VariableShapeError, VariableStore
 from tests.native_kernels import ADD, REVERSE, SCALE
 
@@ -495,6 +495,45 @@ def test_many_threads_run_one_plan(backend):
     for thread in threads:
         thread.join()
     assert not wrong and len(plan._pool) <= 8
+
+
+def test_plans_that_share_arenas_keep_their_values_apart(backend):
+    arenas = Arenas()
+    plans = []
+    for rows in (1, 3, 2, 5):
+        b = backend.builder()
+        x = b.feed((rows * N,), F4)
+        y = scale(b, reverse(b, scale(b, reverse(b, x), 2)), 3)
+        (z,) = b.host(np.negative, [y], [((rows * N,), F4)])
+        b.fetch(reverse(b, scale(b, reverse(b, z), 1)))
+        b.fetch(y)
+        plan = b.build()
+        assert plan.layout.peak
+        plan.arenas = arenas
+        plans.append((rows, plan))
+    wrong, kept = [], []
+
+    def work(seed):
+        for turn in range(40):
+            rows, plan = plans[(turn + seed) % len(plans)]
+            fed = np.random.RandomState(seed).rand(rows * N).astype(F4)
+            got = plan.run([fed])
+            kept.append((got, [-6 * fed, 6 * fed]))
+            if turn % 7 == 0 and not np.array_equal(plan.run_traced([fed])[0][0], -6 * fed):
+                wrong.append(seed)
+
+    work(0)
+    assert len(arenas._idle) == 1  # one run at a time needs no second one
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # What was handed out long ago is as it was: it lies in no arena.
+    assert not wrong and all(
+        np.array_equal(a, b) for got, wanted in kept for a, b in zip(got, wanted, strict=True)
+    )
+    assert 1 <= len(arenas._idle) <= 8
 
 
 def test_a_plan_of_ten_thousand_steps(backend):

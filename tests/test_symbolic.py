@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import random
 from typing import Any
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 import graphflow as gf
 from graphflow.compiler import CompileOptions, Executable
-from graphflow.plan import RECORD_WORDS, Launch, Plan, Ref
-from graphflow.symbolic import Derived, Sizes, ceil_div, greatest, least
+from graphflow.plan import RECORD_WORDS, HostStep, Launch, Plan, Ref
+from graphflow.symbolic import Derived, Sizes, about, ceil_div, greatest, least
 from graphflow.testing import TestState, check_same, run_reference
 from graphflow.text import program_text
 from tests.test_random_programs import programs
@@ -134,6 +135,24 @@ def test_arrays_that_sizes_decide():
     other = Derived(sizes, np.float32([0.125]), lambda at: np.float32([1 / at(n)]), None, "inverse")
     assert other.known.tolist() == [0.125]
     assert sizes.at([5]) is None and sizes.at([8]) is not None
+
+
+def test_what_is_right_by_degrees_holds_for_sizes_of_a_kind():
+    sizes = Sizes()
+    n = sizes.symbol(100)
+    assert about(n * 4, 300) and not about(n, 300) and about(300, 300) and not about(299, 300)
+    assert sizes.at([300 // 16 + 1]) is not None and sizes.at([2000]) is not None
+    assert sizes.at([4]) is None and sizes.at([300 * 16]) is None
+
+
+def test_scalars_made_of_a_size():
+    sizes = Sizes()
+    n = sizes.symbol(8)
+    assert Derived.made_of(8, math.sqrt, np.float32) == np.float32(math.sqrt(8))
+    made = Derived.made_of(n + 1, math.sqrt, np.float64)
+    assert made.hint == 3.0 and made.make(sizes.at([15])) == 4.0
+    assert made.key == Derived.made_of(n + 1, math.sqrt, np.float64).key
+    assert made.key != Derived.made_of(n + 2, math.sqrt, np.float64).key
 
 
 # ---------------------------------------------------------------------------- plans
@@ -261,14 +280,28 @@ def _sequence() -> Any:
     return [words], [loss, gf.train.GradientDescentOptimizer(0.1).minimize(loss), gf.shape(mixed)]
 
 
+def _joined() -> Any:
+    x = gf.placeholder(gf.float32, [None, 6])
+    state, states = gf.zeros(gf.stack([gf.shape(x)[0], 4])), []
+    weights, scale = _weights("turn", 6, 4), _weights("scale", 4)
+    for share in gf.split(x, 3, axis=1):
+        state = gf.tanh(gf.matmul(gf.concat([share, state], 1), weights))
+        states.append(state)
+    images = gf.reshape(gf.concat(states, 0), [-1, 1, 1, 4])
+    out, mean, variance = gf.nn.fused_batch_norm(images, scale, scale, is_training=True)
+    loss = gf.reduce_mean(gf.square(out - 0.1))
+    return [x], [loss, mean, variance, *gf.gradients(loss, [x, weights, scale])]
+
+
 @pytest.mark.parametrize(
     ("model", "sizes", "templates"),
     [
         (_mlp, [(16,), (12,), (5,), (1,), (33,), (32,), (10,), (2,)], 1),
         (_convolutions, [(8,), (6,), (3,), (16,), (4,)], 1),
         (_sequence, [(4, 7), (3, 9), (5, 6), (2, 12), (7, 3)], 1),
+        (_joined, [(8,), (5,), (13,), (64,)], 1),
     ],
-    ids=["mlp", "convolutions", "sequence"],
+    ids=["mlp", "convolutions", "sequence", "joined"],
 )
 def test_models_take_new_sizes_by_one_template(model, sizes, templates):
     with gf.Graph().as_default():
@@ -297,6 +330,10 @@ def test_models_take_new_sizes_by_one_template(model, sizes, templates):
                 r.executable for r in session._warm.values() if len(r.feeds.tensors) == len(feeds)
             )
             assert executable.without_template is None
+            plans = [bound.plan for bound in executable._bound.values()]
+            # Nothing is left to the host but the drawing of random numbers.
+            hosts = [step for plan in plans for step in plan.steps if isinstance(step, HostStep)]
+            assert all(step.with_store for step in hosts), hosts
             assert sum(map(len, executable._templates.values())) == templates
 
 

@@ -230,10 +230,9 @@ class Programs:
             train = optimizer.minimize(loss)
         return self._training(loss, train, [x, labels], data.pictures(batch))
 
-    def lstm(self) -> Step:
+    def _lstm(self, words: Any, following: Any, batch: Any) -> tuple[Any, Any]:
         tf = self._tf
-        steps, batch, hidden = data.LSTM_STEPS, data.LSTM_BATCH, data.LSTM_HIDDEN
-        words, following = (tf.placeholder(tf.int32, [steps, batch]) for _ in range(2))
+        steps, hidden = data.LSTM_STEPS, data.LSTM_HIDDEN
         embedding, input_weights, state_weights, bias, weights, out_bias = map(
             tf.Variable, data.lstm_weights()
         )
@@ -249,22 +248,27 @@ class Programs:
             states.append(h)
         logits = tf.matmul(tf.concat(states, axis=0), weights) + out_bias
         loss = self._loss(tf.reshape(following, [-1]), logits)
-        train = tf.train.GradientDescentOptimizer(data.LEARNING_RATE_SGD).minimize(loss)
+        return loss, tf.train.GradientDescentOptimizer(data.LEARNING_RATE_SGD).minimize(loss)
+
+    def lstm(self) -> Step:
+        tf = self._tf
+        words, following = (tf.placeholder(tf.int32, [data.LSTM_STEPS, data.LSTM_BATCH]) for _ in range(2))
+        loss, train = self._lstm(words, following, data.LSTM_BATCH)
         return self._training(loss, train, [words, following], data.sentences())
 
-    def lstm_while(self) -> Step:
+    def _lstm_while(self, words: Any, following: Any, batch: Any) -> tuple[Any, Any]:
         tf = self._tf
-        batch, hidden = data.LSTM_BATCH, data.LSTM_HIDDEN
+        hidden = data.LSTM_HIDDEN
         # Sentences of any length: the loop has as many turns as there are words.
-        words, following = (tf.placeholder(tf.int32, [None, batch]) for _ in range(2))
         steps = tf.shape(words)[0]
         embedding, input_weights, state_weights, bias, weights, out_bias = map(
             tf.Variable, data.lstm_weights()
         )
         x = tf.reshape(tf.nn.embedding_lookup(embedding, words), [-1, hidden])
         from_input = tf.reshape(tf.matmul(x, input_weights) + bias, [-1, batch, 4 * hidden])
-        shares = tf.TensorArray(tf.float32, steps, element_shape=[batch, 4 * hidden]).unstack(from_input)
-        states = tf.TensorArray(tf.float32, steps, element_shape=[batch, hidden])
+        known = batch if isinstance(batch, int) else None
+        shares = tf.TensorArray(tf.float32, steps, element_shape=[known, 4 * hidden]).unstack(from_input)
+        states = tf.TensorArray(tf.float32, steps, element_shape=[known, hidden])
 
         def turn(t: Any, h: Any, c: Any, states: Any) -> Any:
             i, f, o, u = tf.split(shares.read(t) + tf.matmul(h, state_weights), 4, axis=1)
@@ -276,7 +280,12 @@ class Programs:
         _, _, _, states = tf.while_loop(lambda t, *_: t < steps, turn, [0, zeros, zeros, states])
         logits = tf.matmul(tf.reshape(states.stack(), [-1, hidden]), weights) + out_bias
         loss = self._loss(tf.reshape(following, [-1]), logits)
-        train = tf.train.GradientDescentOptimizer(data.LEARNING_RATE_SGD).minimize(loss)
+        return loss, tf.train.GradientDescentOptimizer(data.LEARNING_RATE_SGD).minimize(loss)
+
+    def lstm_while(self) -> Step:
+        tf = self._tf
+        words, following = (tf.placeholder(tf.int32, [None, data.LSTM_BATCH]) for _ in range(2))
+        loss, train = self._lstm_while(words, following, data.LSTM_BATCH)
         return self._training(loss, train, [words, following], data.sentences())
 
     def small_loop(self) -> Step:
@@ -299,7 +308,7 @@ class Programs:
             x, mean, variance, tf.Variable(beta), tf.Variable(gamma), data.LAYER_NORM_EPSILON
         )
 
-    def _encoder_layer(self, x: Any, layer: data.EncoderLayer, batch: int) -> Any:
+    def _encoder_layer(self, x: Any, layer: data.EncoderLayer, batch: Any) -> Any:
         tf = self._tf
         length, width, heads = data.TRANSFORMER_LENGTH, data.TRANSFORMER_WIDTH, data.TRANSFORMER_HEADS
 
@@ -318,7 +327,7 @@ class Programs:
         y = 0.5 * y * (1.0 + tf.erf(y * math.sqrt(0.5)))
         return self._layer_norm(x + dense(y, layer.narrow, layer.narrow_bias), layer.gamma2, layer.beta2)
 
-    def _transformer(self, tokens: Any, batch: int) -> Any:
+    def _transformer(self, tokens: Any, batch: Any) -> Any:
         tf = self._tf
         net = data.transformer()
         length, width = data.TRANSFORMER_LENGTH, data.TRANSFORMER_WIDTH
@@ -377,17 +386,37 @@ class Programs:
         return self._function(tf.tanh(x) * 0.5 + x, [x], lambda: (values,))
 
     def of_any_batch(self, model: str) -> Any:
-        """Returns a session, what it runs, and the placeholders of a model that takes any batch: training steps of
-        "mlp" and "lenet", inference of "resnet18"."""
+        """Returns a session, what it runs, and the placeholders of a model that takes any batch.
+
+        "mlp", "lenet", "resnet18", "transformer": inference; with "_train" after it, and "lstm" and "lstm_while",
+        training steps. The last one takes sentences of any length, too.
+        """
         tf = self._tf
-        if model == "resnet18":
-            x = self._pictures(None)
-            feeds, fetches = [x], self._resnet18(x, training=False)
+        fetches: Any
+        if model.startswith("lstm"):
+            length = data.LSTM_STEPS if model == "lstm" else None
+            feeds = [tf.placeholder(tf.int32, [length, None]) for _ in range(2)]
+            build = self._lstm if model == "lstm" else self._lstm_while
+            fetches = build(feeds[0], feeds[1], tf.shape(feeds[0])[1])
         else:
-            images, labels = tf.placeholder(tf.float32, [None, 784]), tf.placeholder(tf.int32, [None])
-            loss = self._loss(labels, self._mlp(images) if model == "mlp" else self._lenet(images))
-            train = tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM).minimize(loss)
-            feeds, fetches = [images, labels], [loss, train]
+            name = model.removesuffix("_train")
+            training = name != model
+            if name == "resnet18":
+                feeds = [self._pictures(None)]
+                logits = self._resnet18(feeds[0], training)
+            elif name == "transformer":
+                feeds = [tf.placeholder(tf.int32, [None, data.TRANSFORMER_LENGTH])]
+                logits = self._transformer(feeds[0], tf.shape(feeds[0])[0])
+            else:
+                feeds = [tf.placeholder(tf.float32, [None, 784])]
+                logits = self._mlp(feeds[0]) if name == "mlp" else self._lenet(feeds[0])
+            fetches = logits
+            if training:
+                feeds.append(tf.placeholder(tf.int32, [None]))
+                loss = self._loss(feeds[1], logits)
+                optimizer = tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM)
+                with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+                    fetches = loss, optimizer.minimize(loss)
         session = self._session()
         session.run(tf.global_variables_initializer())
         return session, fetches, feeds

@@ -25,6 +25,7 @@ from graphflow.lowering.sizes import Size, value_sizes
 from graphflow.lowering.windows import is_window, stretches
 from graphflow.program import Node, Program, Value
 from graphflow.records import dataclass, field
+from graphflow.symbolic import about
 
 MOST_NODES = 96  # larger groups spill registers and compile slowly
 MOST_BUFFERS = 40
@@ -39,14 +40,30 @@ HUGE = 1 << 20
 
 
 def folds_in_shares(space: Sequence[Size], axes: Sequence[int]) -> bool:
-    """Whether a fold is cut into shares of fixed size that a second kernel combines."""
-    huge = math.prod(size.value for size in space) >= HUGE
-    sizes = [NOMINAL if size.dynamic and not huge else size.value for size in space]
-    kept = math.prod(size for axis, size in enumerate(sizes) if axis not in axes)
+    """Whether a fold is cut into shares of fixed size that a second kernel combines.
+
+    Where sizes are open, they count as nominal ones unless they are huge; that is asked only where it matters.
+    """
+    rows = len(space) - 1 in axes
+
+    def decided(sizes: Sequence[int]) -> bool:
+        kept = math.prod(size for axis, size in enumerate(sizes) if axis not in axes)
+        folded = math.prod(sizes[axis] for axis in axes)
+        if rows and kept >= MANY_ROWS:
+            return False
+        return kept * 16 <= folded and kept * folded >= SPLIT_FROM and kept <= MOST_SPLIT
+
+    sizes = [size.value for size in space]
+    nominal = decided([NOMINAL if size.dynamic else size.value for size in space])
     folded = math.prod(sizes[axis] for axis in axes)
-    if len(sizes) - 1 in axes and kept >= MANY_ROWS:
-        return False
-    return kept * 16 <= folded and kept * folded >= SPLIT_FROM and kept <= MOST_SPLIT
+    if any(size.dynamic and axis not in axes for axis, size in enumerate(space)):
+        # So few results of something huge take long folds.
+        short = not any(space[axis].dynamic for axis in axes) and folded * folded < 16 * HUGE
+        return nominal if short or not about(math.prod(sizes), HUGE) else decided(sizes)
+    kept = math.prod(size for axis, size in enumerate(sizes) if axis not in axes)
+    if not any(space[axis].dynamic for axis in axes) or (rows and kept >= MANY_ROWS) or kept > MOST_SPLIT:
+        return nominal
+    return nominal or about(folded, max(16 * kept, HUGE // max(1, kept)))
 
 
 def folds_columns(node: Node) -> bool:

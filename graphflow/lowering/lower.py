@@ -43,7 +43,7 @@ from graphflow.program import NESTED, VARIABLE, Node, Program, Value
 from graphflow.records import dataclass
 from graphflow.reference import run_node
 from graphflow.regions import Region
-from graphflow.symbolic import Evaluation, Symbolic, greatest, is_symbolic
+from graphflow.symbolic import Evaluation, Symbolic, about, greatest, is_symbolic, least, now
 from graphflow.variable_store import Panels
 
 _MOST_EPILOGUE_OPERANDS = 12
@@ -471,21 +471,21 @@ class _Lowering(NativeRegions):
         found = {
             value
             for value in results
-            if bytes_of(value)
-            >= (
+            if about(
+                bytes_of(value),
                 STREAM_FROM
                 if value in self.fetched and members.issuperset(self.uses.get(value, ()))
-                else STREAM_ALL
+                else STREAM_ALL,
             )
         }
         found -= {value for _, value in self.program.commits}
         if not found:
             return found
-        least = min(map(bytes_of, found))
+        smallest = min(now(bytes_of(value)) for value in found)
         last = max(node.serial for node in group.nodes)
         for value in group.reads:
             base, _, _ = view_of(value, self.forms)
-            if bytes_of(base) < least or self.forms[base.node] is Form.SOURCE or base in self.roots:
+            if now(bytes_of(base)) < smallest or self.forms[base.node] is Form.SOURCE or base in self.roots:
                 continue
             users = self.uses.get(base, ())
             if not any(user not in members and user.serial > last for user in users):
@@ -940,13 +940,13 @@ class _Lowering(NativeRegions):
                 size += bytes_of(argument)
             elif argument is made:
                 args.append(update(target) if nest.copied is not None else write(target))
-                size += min(target.nbytes, most)
+                size += least(target.nbytes, most)
             elif argument is node:
                 args.append(read(*self.draws[node]))
             else:
                 assert isinstance(argument, Value)
                 args.append(read(self.slot(argument)))
-                size += bytes_of(argument) if rows is None else min(bytes_of(argument), most)
+                size += bytes_of(argument) if rows is None else least(bytes_of(argument), most)
         self.builder.launch(
             nest.kernel,
             args,

@@ -584,7 +584,7 @@ def concat_offset_op(concat_dim: Array, shape: list[Array]) -> Any:
         offset = np.zeros_like(sizes)
         offset[at] = total
         offsets.append(offset)
-        total += int(sizes[at])
+        total += sizes[at]
     return offsets
 
 
@@ -849,14 +849,16 @@ def _slice_shape(node: Any) -> TensorShape:
         return UNKNOWN
     (rank,) = counts
     begin, size = node.constant(1), node.constant(2)
-    partial = node.constant_shape(2).as_tuple() if size is None else None
+    starts: Sequence[Any] = [None] * rank if begin is None else begin.tolist()
+    lengths: Sequence[Any] = (
+        node.constant_shape(2).as_tuple() or [None] * rank if size is None else size.tolist()
+    )
     result: list[int | None] = []
     for axis in range(rank):
         have = None if sizes is None else sizes[axis]
-        start = None if begin is None else int(begin[axis])
-        length = (None if partial is None else partial[axis]) if size is None else int(size[axis])
+        start, length = starts[axis], lengths[axis]
         if start is not None and start < 0:
-            raise ShapeError(f"begin must not be negative, got {begin.tolist()}")
+            raise ShapeError(f"begin must not be negative, got {starts}")
         if size is not None and length == -1:
             result.append(None if have is None or start is None else have - start)
             if result[-1] is not None and result[-1] < 0:
@@ -874,8 +876,7 @@ def _slice_bounds(shape: Sizes, begin: Array, size: Array) -> list[tuple[int, in
     if len(begin) != len(shape) or len(size) != len(shape):
         raise refuse(f"begin and size must have {len(shape)} entries")
     bounds = []
-    for axis, have in enumerate(shape):
-        start, length = int(begin[axis]), int(size[axis])
+    for axis, (have, start, length) in enumerate(zip(shape, begin.tolist(), size.tolist(), strict=True)):
         length = have - start if length == -1 else length
         if start < 0 or length < 0 or start + length > have:
             raise refuse(f"Expected size[{axis}] in [0, {have - start}], but got {length} from {start}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from graphflow.ops.rules import (
     widened,
 )
 from graphflow.shapes import UNKNOWN, TensorShape, as_shape, broadcast_shapes
+from graphflow.symbolic import Derived
 
 _FORMAT = "data_format:string{NHWC|NCHW}=NHWC"
 
@@ -926,6 +928,15 @@ def _fused_v3_body(
     return (*results, np.zeros((), scale.dtype))
 
 
+def _unbiased(count: int) -> float:
+    """What makes an estimate of the variance of so many."""
+    return count / max(1, count - 1)
+
+
+def _inverse(count: int) -> float:
+    return 1 / count
+
+
 def _fused_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
     """The primitive ops of the formula, so that they fuse."""
     x, scale, offset, mean, variance = inputs
@@ -950,9 +961,8 @@ def _fused_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] |
     if attrs["is_training"]:
         batch_mean = emit_("Mean", x, over)
         batch_variance = emit_("Mean", emit_("SquaredDifference", x, spread(batch_mean)), over)
-        count = int(np.prod(sizes)) // sizes[channels]
         # The size of the batch decides this factor: it holds for these feeds only.
-        ratio = builder.constant(np.array(count / max(1, count - 1), kind), specialized=True)
+        ratio = builder.constant(Derived.made_of(math.prod(sizes) // sizes[channels], _unbiased, kind), True)
         new_mean, new_variance = batch_mean, emit_("Mul", batch_variance, ratio)
         factor = attrs["exponential_avg_factor"]
         if factor != 1.0:
@@ -1118,8 +1128,8 @@ def _fused_grad_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[A
     d_offset = emit_("Sum", dy, over)
     d_scale = emit_("Sum", emit_("Mul", dy, normal), over)
     if attrs["is_training"]:
-        count = int(np.prod(sizes)) // sizes[channels]
-        share = builder.constant(np.array(1 / count, kind), specialized=True)
+        count = math.prod(sizes) // sizes[channels]
+        share = builder.constant(Derived.made_of(count, _inverse, kind), True)
         # Both before the first is used: what is made of sums alone stays in their kernel.
         mean_dy, mean_normal = (spread(emit_("Mul", total, share)) for total in (d_offset, d_scale))
         dy = emit_("Sub", emit_("Sub", dy, mean_dy), emit_("Mul", normal, mean_normal))

@@ -588,6 +588,14 @@ def shape_n_op(input: list[Array], *, out_type: DType = dtypes.int32) -> Any:
     return [np.array(value.shape, out_type.as_numpy_dtype) for value in input]
 
 
+@shape_n_op.constant
+def _shapes_value(node: Any) -> list[Array] | None:
+    shapes = [value.shape for value in node.inputs]
+    if not all(shape.is_fully_defined() for shape in shapes):
+        return None
+    return [size_array(shape.as_list(), node.attrs["out_type"].numpy) for shape in shapes]
+
+
 def shape_n(input: Any, out_type: Any = dtypes.int32, name: str | None = None) -> list[Tensor]:
     """Returns the shapes of a list of tensors of one dtype."""
     return emit.ShapeN(list(input), out_type=as_dtype(out_type), name=name)

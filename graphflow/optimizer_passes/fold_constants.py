@@ -48,7 +48,7 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
         known = _known(builder, node, inputs)
         if known is not None:
             counts[node.type] += 1
-            return [known]
+            return list(known)
         arrays = [array for value in inputs if (array := _present(value)) is not None]
         if len(arrays) < len(inputs):
             return None
@@ -89,8 +89,8 @@ def _present(value: Value) -> Array | None:
 
 # Bodies that move integers about, or calculate with them, and do so with symbolic ones in arrays of objects as well.
 _OF_NUMBERS = frozenset(
-    "Add AddV2 Cast ConcatV2 ExpandDims FloorDiv FloorMod GatherV2 Identity Maximum Minimum Mul Pack Prod Reshape "
-    "Slice Squeeze StridedSlice Sub Sum Unpack".split()
+    "Add AddV2 Cast ConcatOffset ConcatV2 ExpandDims FloorDiv FloorMod GatherV2 Identity Maximum Minimum Mul Pack Prod "
+    "Reshape Slice Squeeze StridedSlice Sub Sum Unpack".split()
 )
 # Bodies that go another way to the same whole numbers.
 _SPELLED: dict[str, Any] = {"Cast": lambda x: x, "FloorDiv": np.floor_divide, "FloorMod": np.mod}
@@ -141,22 +141,27 @@ def _numbers(node: Node, inputs: Sequence[Value], results: Sequence[Any]) -> lis
     return found
 
 
-def _known(builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """The value that shapes alone decide: shapes, sizes, ranks, the axes that broadcasting stretched."""
+def _known(builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...]) -> list[Value] | None:
+    """The values that shapes alone decide: shapes, sizes, ranks, the axes that broadcasting stretched."""
     rule = node.op_def.constant_rule
-    if rule is None or len(node.outputs) != 1:
+    if rule is None:
         return None
-    value = rule(value_context(node.op_def, inputs, node.attrs))
-    if value is None:
+    found = rule(value_context(node.op_def, inputs, node.attrs))
+    if found is None:
         return None
-    dtype = node.outputs[0].dtype.numpy
-    objects = np.asarray(value)
-    if objects.dtype == object:
-        symbolic = next((n for n in objects.reshape(-1) if type(n) is Symbolic), None)
-        if symbolic is not None:
-            return builder.constant(Derived.of(symbolic.sizes, objects, dtype), True)
     holds_always = rule(static_context(node.op_def, inputs, node.attrs)) is not None
-    return builder.constant(objects.astype(dtype, copy=False), not holds_always)
+    made = []
+    for output, value in zip(node.outputs, found if isinstance(found, list) else [found], strict=True):
+        dtype = output.dtype.numpy
+        objects = np.asarray(value)
+        symbolic = None
+        if objects.dtype == object:
+            symbolic = next((n for n in objects.reshape(-1) if type(n) is Symbolic), None)
+        if symbolic is not None:
+            made.append(builder.constant(Derived.of(symbolic.sizes, objects, dtype), True))
+        else:
+            made.append(builder.constant(objects.astype(dtype, copy=False), not holds_always))
+    return made
 
 
 class _NoState:

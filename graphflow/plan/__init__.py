@@ -22,6 +22,7 @@ from a pool. Nothing here knows of processors: a `Runtime` compiles kernels and 
     steps        slots, launches, host steps, checks                    runtime      what a back end has to offer
     recording    what is to run, in order                               placing      which memory is whose
     table        the words that the driver reads                        barriers     where threads wait
+    arenas       memory for temporaries, lent to runs
     arrangement  all that plans for different sizes share               plan         numbers for certain sizes; the run
     builder      what need not run every time is taken out; the plan    text         the plan for readers
 
@@ -30,6 +31,7 @@ Fetched arrays are the caller's own: they share memory with no variable, feed, c
 
 from __future__ import annotations
 
+from graphflow.plan.arenas import Arenas
 from graphflow.plan.builder import PlanBuilder
 from graphflow.plan.plan import Plan, PlanTemplate
 from graphflow.plan.recording import Choice, Loop
@@ -52,6 +54,7 @@ from graphflow.plan.steps import (
 from graphflow.plan.table import RECORD_WORDS, STEERING
 
 __all__ = [
+    "Arenas",
     "Arg",
     "COPY",
     "Check",

@@ -46,7 +46,7 @@ class Arrangement:
         self.outline = self._outline(steps)
         self.looks = self._looks(steps)
         self.table = self._laid_out()
-        self.touched = [touched_by(build, step) for step in steps]
+        self.touched = touched_by(build)
 
     # What does not depend on sizes.
 

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from graphflow.memory import Layout
 from graphflow.plan.placing import Placing
-from graphflow.plan.steps import HostStep, Ref, Step, refs_of
+from graphflow.plan.steps import HostStep, Ref, refs_of
 from graphflow.regions import Mark, Tree
 from graphflow.symbolic import Evaluation
 
 _OPEN_ACCESSES = 64
 
 
-class _Access(NamedTuple):
-    """What a step touches: memory, first byte, end, whether it writes, whether threads share it, and how."""
+_NOT_SHARED = -1  # how threads share it that share it in no way anybody knows
 
-    memory: tuple[str, int]
-    start: int
-    end: int
-    writes: bool
-    shared: bool
-    share: Hashable
+# Plain tuples of plain numbers: a plan has thousands, and they are made for every new size.
+_Access: TypeAlias = tuple[int, int, int, bool, bool, int]
+"""What a step touches: memory, first byte, end, whether it writes, whether threads share it, and how."""
 
-    def crosses(self, other: _Access) -> bool:
-        """Whether two threads could be in each other's way."""
-        if self.memory != other.memory or self.start >= other.end or other.start >= self.end:
-            return False
-        if not (self.writes or other.writes) or not (self.shared or other.shared):
-            return False
-        alike = self.share is not None and self.share == other.share and self[1:3] == other[1:3]
-        return not (self.shared and other.shared and alike)
+
+def _cross(mine: Sequence[_Access], opened: Iterable[_Access]) -> bool:
+    """Whether two threads could be in each other's way."""
+    for memory, start, end, writes, shared, share in mine:
+        for other_memory, other_start, other_end, other_writes, other_shared, other_share in opened:
+            if (
+                memory == other_memory
+                and start < other_end
+                and other_start < end
+                and (writes or other_writes)
+                and (shared or other_shared)
+            ):
+                alike = share == other_share != _NOT_SHARED and start == other_start and end == other_end
+                if not (alike and shared and other_shared):
+                    return True
+    return False
 
 
 class Barriers:
@@ -118,53 +122,59 @@ class Barriers:
         if not mine:
             return opened
         if number and (
-            self.after[number - 1]
-            or len(opened) > _OPEN_ACCESSES
-            or any(a.crosses(b) for a in mine for b in opened)
+            self.after[number - 1] or len(opened) > _OPEN_ACCESSES or (opened and _cross(mine, opened))
         ):
             self.after[number - 1] = True
-            opened = {}
+            return dict.fromkeys(mine)
         return {**opened, **dict.fromkeys(mine)}
 
     def _accesses(self, touched: Sequence[Touched], shared: bool) -> list[_Access]:
         sizes, offsets = self.at, self.layout.offsets
         mine = []
-        for place, number, start, nbytes, writes, share in touched:
-            first = sizes(start)
-            if place == "arena":
-                first, number = first + offsets[number], 0
-            mine.append(_Access((place, number), first, first + sizes(nbytes), writes, shared, share))
+        for memory, request, start, nbytes, writes, share in touched:
+            first = start if type(start) is int else sizes(start)
+            if request >= 0:
+                first += offsets[request]
+            end = first + (nbytes if type(nbytes) is int else sizes(nbytes))
+            mine.append((memory, first, end, writes, shared, share))
         return mine
 
 
 class Touched(NamedTuple):
-    """What a step touches, as far as that does not depend on sizes: where it lies, and as symbolic numbers its first
-    byte there and how many they are; whether it writes, and how threads share it."""
+    """What a step touches, as far as that does not depend on sizes: in which memory, and for the arena which request
+    of it; as symbolic numbers its first byte there and how many they are; whether it writes, and how threads share it.
+    """
 
-    place: str
-    number: int
+    memory: int
+    request: int
     start: Any
     nbytes: Any
     writes: bool
-    share: Hashable
+    share: int
 
 
-def touched_by(build: Placing, step: Step) -> list[Touched]:
-    """What a step touches that others may touch in the same run."""
+def touched_by(build: Placing) -> list[list[Touched]]:
+    """What each step touches that others may touch in the same run."""
+    memories: dict[Hashable, int] = {"arena": 0}
+    shares: dict[Hashable, int] = {}
     found = []
-    refs = [Ref(step.slot)] if isinstance(step, Mark) and step.slot is not None else refs_of(step)
-    for ref in refs:
-        slot = ref.slot
-        if slot.root.kind in ("constant", "status") or slot.root.index in build.lasting:
-            continue
-        home = build.home(slot)
-        start, nbytes = (0, slot.root.nbytes) if slot.terms else (slot.offset, slot.nbytes)
-        apart = all(not term.step or abs(term.step) >= slot.nbytes for term in slot.terms)
-        share = (
-            (ref.share, ref.offset, slot.offset, slot.nbytes, slot.terms)
-            if slot.terms
-            else (ref.share, ref.offset)
-        )
-        known = None if ref.share is None or not apart else share
-        found.append(Touched(home.place, home.number, start, nbytes, ref.access != "r", known))
+    for step in build.steps:
+        mine = []
+        refs = [Ref(step.slot)] if isinstance(step, Mark) and step.slot is not None else refs_of(step)
+        for ref in refs:
+            slot = ref.slot
+            if slot.root.kind in ("constant", "status") or slot.root.index in build.lasting:
+                continue
+            home = build.home(slot)
+            in_arena = home.place == "arena"
+            start, nbytes = (0, slot.root.nbytes) if slot.terms else (slot.offset, slot.nbytes)
+            apart = all(not term.step or abs(term.step) >= slot.nbytes for term in slot.terms)
+            known = _NOT_SHARED
+            if ref.share is not None and apart:
+                moves = (slot.offset, slot.nbytes, slot.terms) if slot.terms else ()
+                known = shares.setdefault((ref.share, ref.offset, *moves), len(shares))
+            memory = 0 if in_arena else memories.setdefault((home.place, home.number), len(memories))
+            request = home.number if in_arena else -1
+            mine.append(Touched(memory, request, start, nbytes, ref.access != "r", known))
+        found.append(mine)
     return found

@@ -16,6 +16,7 @@ import numpy as np
 from graphflow.errors import OpError
 from graphflow.loops.cost import Cost, Peak
 from graphflow.memory import Request, align, aligned_empty, plan_arena
+from graphflow.plan.arenas import Arena, Arenas
 from graphflow.plan.arrangement import Arrangement
 from graphflow.plan.placing import Placing
 from graphflow.plan.runtime import Check, Entry, SegmentCall
@@ -40,6 +41,7 @@ from graphflow.variable_store import VariableSpec, VariableStore
 
 _ALIGNED_OUTPUT = 1 << 18  # bytes from which a fetched array starts on a cache line
 _IDLE_WORKSPACES = 8
+_HASTE = 0.125  # what share of the arena is no reason to pack it better, where a plan for other sizes is wanted soon
 
 
 class Kept(NamedTuple):
@@ -64,11 +66,13 @@ class Kept(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Workspace:
-    """What one run writes to: the arena, the table of bound addresses, values by slot, and the bound
-    calls."""
+    """What one run writes to: the table of bound addresses, values by slot, and the bound calls.
+
+    arena: where its temporaries were last; it is borrowed for each run.
+    """
 
     table: Array
-    arena: Array
+    arena: Arena | None
     values: list[Any]
     enter: Entry
     only: SegmentCall | None
@@ -167,7 +171,9 @@ class Plan:
         self._present: dict[int, Slot] = {}  # slots with the sizes that are theirs in this plan
         steps, shared = template.segments(at)
         self.steps = tuple(steps)
-        self.layout = plan_arena([Request(at(size), first, last) for size, first, last in build.requests])
+        requests = [Request(at(size), first, last) for size, first, last in build.requests]
+        self.layout = plan_arena(requests, _HASTE if template.taken else 0.0)
+        template.taken = True
         self.constants = dict(build.constants)
         for index, derived in builder.derived.items():
             array = aligned_empty(derived.shape, derived.hint.dtype)
@@ -243,6 +249,7 @@ class Plan:
         if len(self._makers) == 1:
             make, shape, dtype = self._makers[0]
             self._make_one = functools.partial(make, shape, dtype)
+        self.arenas = Arenas()
         self._pool: list[Workspace] = []
         self._direct_workspace: Workspace | None = None
         small = self._make_one is not None and self._makers[0][0] is np.empty
@@ -359,7 +366,11 @@ class Plan:
         if not self._short:
             return None
         # Nobody can come in between, so that one workspace does for all.
-        workspace = self._direct_workspace = self._direct_workspace or self._workspace()
+        if self._direct_workspace is None:
+            self._direct_workspace = self._workspace()
+            if self.layout.peak:
+                self._lay(self._direct_workspace, Arena.of(self.layout.peak))
+        workspace = self._direct_workspace
         shape, dtype = self._output_specs[0]
         output = Check(shape, dtype, True, self._patches.get(("output", 0), _NO_PATCHES))
         feeds = [self._check(slot, "slot", slot.index, False) for slot in self.feeds]
@@ -378,6 +389,10 @@ class Plan:
             workspace = self._pool.pop()
         except IndexError:
             workspace = self._workspace()
+        if self.layout.peak:
+            arena = self.arenas.borrow(self.layout.peak, workspace.arena)
+            if arena is not workspace.arena:
+                self._lay(workspace, arena)
         try:
             make_one = self._make_one
             outputs: list[Array] = (
@@ -412,6 +427,8 @@ class Plan:
         finally:
             if workspace.watched and store is not None:
                 workspace.version = store.touch(workspace.watched, workspace.version)
+            if workspace.arena is not None:
+                self.arenas.give_back(workspace.arena)
             if len(self._pool) < _IDLE_WORKSPACES:
                 self._pool.append(workspace)
 
@@ -420,6 +437,8 @@ class Plan:
     ) -> tuple[list[Array], list[TraceEvent]]:
         """Runs once with clocks: the fetched arrays, and one event per launch, thread and host step."""
         workspace = self._workspace(traced=True)
+        if self.layout.peak:
+            self._lay(workspace, self.arenas.borrow(self.layout.peak, None))
         events: list[TraceEvent] = []
         feeds = self._conform(tuple(feeds))
         outputs: list[Array] = [make(shape, dtype) for make, shape, dtype in self._makers]
@@ -434,6 +453,8 @@ class Plan:
         finally:
             if workspace.watched and store is not None:
                 store.touch(workspace.watched, workspace.version)
+            if workspace.arena is not None:
+                self.arenas.give_back(workspace.arena)
 
     def _walk(
         self,
@@ -683,8 +704,6 @@ class Plan:
         table = aligned_empty(max(1, size), np.int64)
         table[:size] = self._words
         table[self._template.table.relative_words] += table.__array_interface__["data"][0]
-        arena = aligned_empty(self.layout.peak)
-        table[self._template.table.arena_words] += arena.__array_interface__["data"][0]
         segments: list[SegmentCall | None] = []
         calls: list[tuple[Callable[[], None] | None, HostStep | None]] = []
         watch: Watch | None = None
@@ -714,18 +733,26 @@ class Plan:
             if slot.kind == "dynamic" and slot.parent is None and ("slot", slot.index) in self._patches
         }
         values: list[Any] = [None] * len(self._template.slots)
-        for slot, offset in self._arena_values:
-            values[slot.index] = view_of(arena[offset:], slot)
         for index, array in self.constants.items():
             values[index] = array
             if index in self._views:
                 self._set_views(values, index, array)
         entry = runtime.entry(table, feeds, outputs, only)
         status = table[size - len(self._unset) // 8 : size]
-        workspace = Workspace(table, arena, values, entry, only, segments, calls, binders, status)
-        workspace.owners.add(id(owner_of(arena)))
+        workspace = Workspace(table, None, values, entry, only, segments, calls, binders, status)
         workspace.watch = watch
         return workspace
+
+    def _lay(self, workspace: Workspace, arena: Arena) -> None:
+        """Puts the addresses of temporaries into the table, and what host steps read of them into the values."""
+        before = workspace.arena
+        workspace.arena = arena
+        workspace.table[self._template.table.arena_words] += arena.address - (before.address if before else 0)
+        for slot, offset in self._arena_values:
+            workspace.values[slot.index] = view_of(arena.memory[offset:], slot)
+        if before is not None:
+            workspace.owners.discard(id(owner_of(before.memory)))
+        workspace.owners.add(id(owner_of(arena.memory)))
 
     def _check(self, slot: Slot, place: str, number: int, writable: bool) -> Check:
         return Check(slot.shape or (), slot.dtype, writable, self._patches.get((place, number), _NO_PATCHES))
@@ -749,7 +776,9 @@ class Plan:
             if slot.index in self._views:
                 self._set_views(workspace.values, slot.index, buffer)
         workspace.variables = buffers
-        workspace.owners = {id(owner_of(workspace.arena)), *(id(owner_of(buffer)) for buffer in buffers)}
+        workspace.owners = {id(owner_of(buffer)) for buffer in buffers}
+        if workspace.arena is not None:
+            workspace.owners.add(id(owner_of(workspace.arena.memory)))
         workspace.watched = store.watched(self._written)
         workspace.pending = [spec.key for spec in self._written if not store.is_initialized(spec.key)]
         workspace.version = version
@@ -773,6 +802,20 @@ class Plan:
         constants = sum(array.nbytes for array in self.constants.values())
         kept = sum(slot.nbytes for kept in self.kept for slot in kept.slots)
         return align(self.layout.peak) + outputs + constants + kept + self._words.nbytes
+
+    @property
+    def needed_bytes(self) -> int:
+        """Bytes that are there at once in a run, variables among them.
+
+        What host steps make comes and goes: the largest of it is there at some time.
+        """
+        variables = sum(slot.nbytes for slot in self._variable_slots)
+        dynamic = (
+            self._slot(slot).nbytes
+            for slot in self._template.slots
+            if slot.kind == "dynamic" and slot.parent is None
+        )
+        return self.peak_bytes + variables + max(dynamic, default=0)
 
     @functools.cached_property
     def costs(self) -> tuple[Cost, ...]:
@@ -896,7 +939,8 @@ _FIXED = Sizes().evaluation(())
 class PlanTemplate(Arrangement):
     """What the plans of one program for different sizes have in common; `plan` evaluates what is left.
 
-    kept, done: the plans that were taken out, and what they make. unused: variables that only those read.
+    kept, done: the plans that were taken out, and what they make. unused: variables that only those read. taken:
+    whether a plan was made.
     """
 
     def __init__(
@@ -910,6 +954,7 @@ class PlanTemplate(Arrangement):
         self.kept = tuple(kept)
         self.done = tuple(done)
         self.unused = frozenset(unused)
+        self.taken = False
 
     def plan(self, at: Evaluation | None = None) -> Plan:
         """Returns the plan for the sizes of an evaluation; without one there is no symbolic number."""

@@ -12,7 +12,7 @@ from graphflow.loops.cost import Cost, kernel_cost
 from graphflow.loops.ir import Buffer, IntParam, Kernel
 from graphflow.records import dataclass
 from graphflow.regions import Mark, Region, Term, Tree
-from graphflow.symbolic import Symbolic, is_symbolic
+from graphflow.symbolic import Symbolic, is_symbolic, now
 from graphflow.variable_store import Storage
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -125,7 +125,7 @@ class Launch:
     @property
     def nanoseconds(self) -> float:
         """A rough cost on one thread."""
-        return max(self.bytes / BYTES_PER_NS, self.flops / FLOPS_PER_NS)
+        return float(max(now(self.bytes) / BYTES_PER_NS, now(self.flops) / FLOPS_PER_NS))
 
     @property
     def cost(self) -> Cost:
