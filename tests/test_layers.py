@@ -116,7 +116,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "llvmlite": ("backends.cpu.",),
     "matplotlib": ("demo.",),
     "orjson": ("serving.",),
-    "rich": ("cli", "demo."),
+    "rich": ("cli", "demo.", "train.training_loop"),
     "sklearn": ("demo.",),
     "starlette": ("serving.",),
     "typer": ("cli",),

@@ -77,6 +77,7 @@ _LATER = {
     "SessionManager": "graphflow.train.session_manager",
     "Supervisor": "graphflow.train.supervisor",
     "init_from_checkpoint": "graphflow.train.checkpoint_utils",
+    **dict.fromkeys(("History", "loop"), "graphflow.train.training_loop"),
     **dict.fromkeys(("VocabInfo", "warm_start"), "graphflow.train.warm_starting"),
 }  # fmt: skip
 
