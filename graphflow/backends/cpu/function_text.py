@@ -374,12 +374,12 @@ class FunctionText:
         mask = self.mask(lanes.count, valid)
         self.emit(f"call void @{name}({lanes.type} {vector}, ptr {pointer}, i32 {align}, {mask_type} {mask})")
 
-    def prefetch(self, pointer: str, level: int = 2) -> None:
+    def prefetch(self, pointer: str, level: int = 2, write: bool = False) -> None:
         """Asks for the cache line of an address, which may lie anywhere: 3 for the first-level cache, 2 for the
-        second.
+        second; `write`: for this core alone.
         """
         self.module.declare("llvm.prefetch.p0", "void", "ptr, i32, i32, i32")
-        self.emit(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 {level}, i32 1)")
+        self.emit(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(write)}, i32 {level}, i32 1)")
 
     def multiply_add(self, lanes: Lanes, a: str, b: str, c: str) -> str:
         """`a * b + c`, with one rounding where the processor has it and two where it has not."""

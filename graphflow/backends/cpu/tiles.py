@@ -373,8 +373,9 @@ class Tile:
 
     `elementwise`: `a` holds vectors beside those of `b`, not scalars. `in_place`: `b` is read where it lies, and
     nothing may be read behind its columns. `resume`: the sum goes on from what an earlier block of it left, rows so
-    many elements apart. `ahead`: the epilogue's element operands are called into the cache while the sum is under
-    way. `pairs`: what stands for one element of `a` and `b` are two bfloat16 numbers, for two steps of the sum.
+    many elements apart. `ahead`: the lines that the epilogue reads and writes are called into the cache while
+    the sum is under way. `pairs`: what stands for one element of `a` and `b` are two bfloat16 numbers, for two steps of
+    the sum.
     """
 
     lanes: Lanes
@@ -540,18 +541,18 @@ _LINE = 64
 
 
 def _call_ahead(f: FunctionText, tile: Tile, epilogue: Epilogue) -> None:
-    """Asks for the lines of the epilogue's element operands, which are then under way during the sum."""
+    """Asks for the lines that the epilogue reads and writes, which are then under way during the sum."""
     stride: Int = "%stride" if tile.store.stride is None else tile.store.stride
     columns = tile.vectors * tile.lanes.count
+    read = [(f"operand.{o.name}", o.dtype) for o in epilogue.operands if o.over == "element"]
+    # Results lie mostly where an operand does: what is in excess of these is asked for.
+    written = [(f"result.{name}", expr.dtype) for name, expr in epilogue.results][len(read) :]
     for row in range(tile.rows):
         start = f.mul(f.mul(row, tile.store.row_step), stride)
-        for operand in epilogue.operands:
-            if operand.over == "element":
-                for column in range(0, columns, max(1, _LINE // element_bytes(operand.dtype))):
-                    place = f.add(start, column)
-                    f.prefetch(
-                        f.offset(f"%operand.{operand.name}", place, LLVM_TYPES[operand.dtype]), level=3
-                    )
+        for name, dtype in (*read, *written):
+            for column in range(0, columns, max(1, _LINE // element_bytes(dtype))):
+                place = f.offset(f"%{name}", f.add(start, column), LLVM_TYPES[dtype])
+                f.prefetch(place, level=3, write=name.startswith("result."))
 
 
 _LONG_EPILOGUE = 4
