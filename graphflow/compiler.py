@@ -2,6 +2,7 @@
 
 freeze        cut out what the fetches need, make state explicit          program.py
 open passes   rewrite it, the feeds' sizes left open                      optimizer_passes/
+cut           behind what finds sizes out in the run, if there is such    lowering/cut.py, later.py
 specialize    fix the sizes, open ones to symbols                         program.py
 size passes   rewrite it again                                            optimizer_passes/
 fuse          which nodes share a kernel                                  lowering/fuse.py
@@ -21,19 +22,21 @@ from typing import Any
 import numpy as np
 
 from graphflow import config
-from graphflow.backends.base import load
-from graphflow.contents import find_contents
+from graphflow.backends.base import Backend, load
+from graphflow.contents import Content, find_contents
 from graphflow.errors import ResourceExhaustedError
 from graphflow.graph import Operation, Tensor, without_collector
+from graphflow.later import CutPlan, Later
 from graphflow.loops.ir import Kernel
 from graphflow.loops.text import kernel_text
+from graphflow.lowering.cut import Cut, find_cut, is_open
 from graphflow.lowering.lower import lower, lower_open
 from graphflow.lowering.measure import materialized, temporary_bytes
 from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
 from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization
 from graphflow.plan import Arenas, Plan, PlanTemplate, TraceEvent
-from graphflow.program import NESTED, Program, freeze, specialize
+from graphflow.program import NESTED, Node, Program, freeze, specialize
 from graphflow.records import dataclass, field
 from graphflow.side_by_side import SideBySide
 from graphflow.symbolic import Sizes
@@ -45,6 +48,8 @@ Shapes = tuple[tuple[int, ...], ...]
 
 _MOST_CONTENTS = 32  # so many different ones a slice is compiled for
 _MOST_TEMPLATES = 16  # of so many, the last used are tried for new sizes
+_MOST_SIZES = 64  # so many plans are kept
+_MOST_PARTS = 16  # a program is cut into no more
 
 __all__ = ["BoundPlan", "CompileOptions", "Executable", "compile_graph"]
 
@@ -91,7 +96,7 @@ class BoundPlan:
       direct: see `Plan.direct`.
     """
 
-    plan: Plan
+    plan: Plan | CutPlan
     reports: list[PassReport] = field(default_factory=list)
     run: Callable[[Sequence[Array], VariableStore], list[Array]] = field(init=False)
     run_traced: Callable[[Sequence[Array], VariableStore], tuple[list[Array], list[TraceEvent]]] = field(
@@ -119,14 +124,17 @@ class Executable:
       without_template: what went wrong with symbolic sizes, where plain ones do: every plan is made by itself then.
     """
 
-    def __init__(self, frozen: Program, options: CompileOptions, name: str = "") -> None:
+    def __init__(self, frozen: Program, options: CompileOptions, name: str = "", part: int = 0) -> None:
+        """Compiles a program, or that part of one that was cut, which has been through the open passes."""
         self.frozen = frozen
         self.options = options
         self.name = name
+        self.part = part
         self.reports: list[PassReport] = []
         with without_collector():
+            passes = () if part else OPEN
             self.program = run_passes(
-                frozen, OPEN, options.disabled_passes, options.enabled_passes, self.reports
+                frozen, passes, options.disabled_passes, options.enabled_passes, self.reports
             )
         self.contents = find_contents(self.program)
         self.reads = tuple(self.program.variables)
@@ -136,6 +144,7 @@ class Executable:
         ]
         self._bound: dict[Any, BoundPlan] = {}
         self._templates: dict[Any, list[_Template]] = {}
+        self._parts: _Parts | None = None
         self.without_template: Exception | None = None
         self._nests = any(node.op_def in NESTED for node in self.program.nodes)
         self._arenas = Arenas()
@@ -175,46 +184,50 @@ class Executable:
         with self._lock, without_collector():
             bound = self._bound.get(key)
             if bound is None:
-                bound = self._bind(feed_shapes, variables, contents)
-                bound.plan.arenas = self._arenas
+                bound = self._bind(_Given(feed_shapes, variables, contents), state)
+                if isinstance(bound.plan, Plan):
+                    bound.plan.arenas = self._arenas
+                while len(self._bound) >= _MOST_SIZES:
+                    del self._bound[next(iter(self._bound))]
                 self._bound[key] = bound
                 if self.contents:
                     self._many_contents = len({found for _, _, found in self._bound}) >= _MOST_CONTENTS
             return bound
 
-    def _bind(
-        self,
-        feed_shapes: Shapes,
-        variables: dict[str, tuple[int, ...]],
-        contents: tuple[bytes | None, ...],
-    ) -> BoundPlan:
+    def _bind(self, sizes: _Given, state: VariableStore) -> BoundPlan:
         """Plans: by a template that holds for these sizes, or anew, leaving a template for others."""
-        if not self._has_templates():
-            return self._planned(feed_shapes, variables, contents)
-        templates = self._templates.setdefault((tuple(variables.items()), contents), [])
+        if self._parts is not None:
+            return self._parts.bind(sizes, state)
+        templates = self._templates.setdefault((tuple(sizes.variables.items()), sizes.contents), [])
         for template in templates:
-            plan = template.plan(feed_shapes)
+            plan = template.plan(sizes.feeds)
             if plan is not None:
                 templates.remove(template)
                 templates.insert(0, template)
                 _refuse_what_does_not_fit(plan)
                 return BoundPlan(plan, template.reports)
-        pattern = self._pattern(feed_shapes)
-        if not pattern.values or self.without_template is not None:
-            return self._planned(feed_shapes, variables, contents)
+        pattern = self._pattern(sizes.feeds)
+        if not pattern.values or not self._has_templates() or self.without_template is not None:
+            return self._planned(sizes, state)
         try:
-            template = self._template(pattern, feed_shapes, variables, contents)
-            plan = template.plan(feed_shapes)
-            assert plan is not None
+            return self._leaving_template(pattern, sizes, state, templates)
         except Exception as error:
             # What is wrong with the sizes themselves is said of plain numbers.
-            bound = self._planned(feed_shapes, variables, contents)
+            bound = self._planned(sizes, state)
             self.without_template = error
             return bound
-        templates.insert(0, template)
-        del templates[_MOST_TEMPLATES:]
-        _refuse_what_does_not_fit(plan)
-        return BoundPlan(plan, template.reports)
+
+    def _cut(self, program: Program, sizes: _Given, state: VariableStore) -> BoundPlan | None:
+        """Plans the first part of a program that is to be cut; None if it is not. `program`: after all passes."""
+        if self.part >= _MOST_PARTS or not is_open(program):
+            return None
+        cut = find_cut(self.program, sizes.feeds, sizes.variables, self._known(sizes), program)
+        if cut is None:
+            return None
+        first = Executable(cut.first, self.options, self.name, _MOST_PARTS)
+        rest = Executable(cut.rest, self.options, self.name, self.part + 1)
+        self._parts = _Parts(cut, self.contents, first, Later(rest))
+        return self._parts.bind(sizes, state)
 
     def _has_templates(self) -> bool:
         """Whether plans may be made for other sizes than those at hand.
@@ -246,21 +259,20 @@ class Executable:
             shapes.append(tuple(numbers))
         return _Pattern(tuple(values), tuple(shapes))
 
-    def _template(
-        self,
-        pattern: _Pattern,
-        feed_shapes: Shapes,
-        variables: dict[str, tuple[int, ...]],
-        contents: tuple[bytes | None, ...],
-    ) -> _Template:
-        """Plans with the open sizes as symbols."""
+    def _leaving_template(
+        self, pattern: _Pattern, given: _Given, state: VariableStore, templates: list[_Template]
+    ) -> BoundPlan:
+        """Plans with the open sizes as symbols, and for those at hand."""
         sizes = Sizes()
         symbols = [sizes.symbol(value, 1) for value in pattern.values]
         shapes: Any = tuple(
             tuple([~number if number < 0 else symbols[number] for number in shape])
             for shape in pattern.shapes
         )
-        program, reports = self._specialized(shapes, feed_shapes, variables, contents)
+        program, reports = self._specialized(shapes, given)
+        in_parts = self._cut(program, given, state)
+        if in_parts is not None:
+            return in_parts
 
         def finish(nested: Program) -> Program:
             sizes.by_form = False
@@ -273,24 +285,27 @@ class Executable:
         backend = load(self.options.device, self.options.threads)
         plans = lower_open(program, backend, self.name, finish)
         sizes.close()
-        return _Template(pattern, sizes, plans, reports)
+        template = _Template(pattern, sizes, plans, reports)
+        plan = template.plan(given.feeds)
+        assert plan is not None
+        templates.insert(0, template)
+        del templates[_MOST_TEMPLATES:]
+        _refuse_what_does_not_fit(plan)
+        return BoundPlan(plan, reports)
 
-    def _specialized(
-        self,
-        shapes: Any,
-        feed_shapes: Shapes,
-        variables: dict[str, tuple[int, ...]],
-        contents: tuple[bytes | None, ...],
-    ) -> tuple[Program, list[PassReport]]:
-        """Fixes the sizes, to plain numbers or symbols, and runs the passes that want them so."""
-        options = self.options
-        known = {
-            content.node: content.array(feed_shapes[content.feed], found)
-            for content, found in zip(self.contents, contents, strict=False)
+    def _known(self, sizes: _Given) -> dict[Node, Array]:
+        """What nodes give for feeds with these elements."""
+        return {
+            content.node: content.array(sizes.feeds[content.feed], found)
+            for content, found in zip(self.contents, sizes.contents, strict=False)
             if found is not None
         }
+
+    def _specialized(self, shapes: Any, sizes: _Given) -> tuple[Program, list[PassReport]]:
+        """Fixes the sizes of the feeds, to plain numbers or symbols, and runs the passes that want them so."""
+        options = self.options
         reports: list[PassReport] = []
-        program = specialize(self.program, shapes, variables, known)
+        program = specialize(self.program, shapes, sizes.variables, self._known(sizes))
         program = run_passes(program, SPECIALIZED, options.disabled_passes, options.enabled_passes, reports)
         return program, reports
 
@@ -298,16 +313,14 @@ class Executable:
         """Runs the passes that want sizes fixed on a nested program."""
         return run_passes(program, SPECIALIZED, self.options.disabled_passes, self.options.enabled_passes)
 
-    def _planned(
-        self,
-        feed_shapes: Shapes,
-        variables: dict[str, tuple[int, ...]],
-        contents: tuple[bytes | None, ...],
-    ) -> BoundPlan:
+    def _planned(self, sizes: _Given, state: VariableStore) -> BoundPlan:
         """Plans for these sizes alone."""
         options = self.options
-        program, reports = self._specialized(feed_shapes, feed_shapes, variables, contents)
+        program, reports = self._specialized(sizes.feeds, sizes)
         backend = load(options.device, options.threads)
+        in_parts = self._cut(program, sizes, state)
+        if in_parts is not None:
+            return self._watched(in_parts, program, reports, backend)
         if options.memory_budget is not None:
             last = rematerialization(
                 options.memory_budget,
@@ -326,16 +339,46 @@ class Executable:
                     print(f"# {launch.name}\n{kernel_text(launch.kernel)}", file=sys.stderr)
         if "plan" in stages:
             print(f"# plan\n{plan.summary()}", file=sys.stderr)
-        bound = BoundPlan(plan, reports)
+        return self._watched(BoundPlan(plan, reports), program, reports, backend)
+
+    def _watched(
+        self, bound: BoundPlan, program: Program, reports: Sequence[PassReport], backend: Backend
+    ) -> BoundPlan:
+        """A plan whose runs are held against the bodies, if that is asked for."""
         if config.verify():
             both = [*self.reports, *reports]
             wanted, rest = self.frozen, both
             for number, report in enumerate(both):
                 if not report.exact and report.after is not None:
                     wanted, rest = report.after, both[number + 1 :]
-            bound.run = SideBySide(plan, program, wanted, rest, backend).run
+            bound.run = SideBySide(bound.plan, program, wanted, rest, backend).run
             bound.direct = lambda keys: None
         return bound
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a plan is made for: the sizes of the feeds and of variables whose sizes are open, elements of feeds."""
+
+    feeds: Shapes
+    variables: dict[str, tuple[int, ...]]
+    contents: tuple[bytes | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A program that is cut in two. `contents`: the elements of its feeds that decide sizes."""
+
+    cut: Cut
+    contents: tuple[Content, ...]
+    first: Executable
+    rest: Later
+
+    def bind(self, sizes: _Given, state: VariableStore) -> BoundPlan:
+        """Plans the first part; the rest is planned in the run."""
+        found = {(c.feed, c.last): known for c, known in zip(self.contents, sizes.contents, strict=False)}
+        known = tuple([found.get((c.feed, c.last)) for c in self.first.contents])
+        return BoundPlan(CutPlan(self.cut, self.first.bind(sizes.feeds, state, known), self.rest))
 
 
 @dataclass(frozen=True, slots=True)

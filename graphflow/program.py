@@ -629,13 +629,21 @@ class ProgramBuilder:
             self._interned[key] = node
         return node
 
-    def again(self, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]) -> Node:
+    def again(
+        self, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...], anew: bool = False
+    ) -> Node:
         """Returns a node of another program on new inputs: the very node if they are its own, and none equals it.
+
+        Args:
+          node: the node.
+          inputs: what takes the place of its inputs.
+          controls: what takes the place of its control inputs.
+          anew: whether it is to be another node in any case.
 
         Raises:
           ShapeError: if the sizes of the new inputs do not fit together, naming the node.
         """
-        if inputs == node.inputs and controls == node.controls:
+        if not anew and inputs == node.inputs and controls == node.controls:
             return node if node.key is None else self._interned.setdefault(node.key, node)
         types = node.types if unchanged(inputs, node) else None
         try:
@@ -1038,7 +1046,8 @@ class _Freezer:
                     inputs.append(values[tensor])
             types = [inputs[i].type for i in op_def.updates]
             types += [TensorType(t.dtype, t.shape, t.shape) for t in operation.outputs]
-            keeps = controls if op_def.stateful or controls else ()
+            # What is always the same waits for nothing; what uses it is ordered by what was made first.
+            keeps = () if op_def.name == "Const" else controls
             node = builder.node(op_def, inputs, operation.attrs, keeps, types, operation, name)
             for i, index in enumerate(op_def.updates):
                 variable = frame.variable(operation.inputs[index])
@@ -1389,7 +1398,9 @@ def rebuild(
         builder.origin, builder.name = node.origin, node.name
         result = replace(builder, node, inputs, controls)
         if result is None:
-            result = builder.again(node, inputs, controls)
+            # A node made anew comes after those that stay: what acts on the world must not change places by that.
+            acts = changed and node.op_def.effects == "host"
+            result = builder.again(node, inputs, controls, anew=acts)
         changed = changed or result is not node
         if isinstance(result, Node):
             new_nodes[node] = result
@@ -1410,10 +1421,37 @@ def rebuild(
     )
 
 
+def sized_source(
+    program: Program,
+    feed_sizes: Sequence[tuple[int, ...]],
+    variable_sizes: Mapping[str, tuple[int, ...]],
+    known: Mapping[Node, np.ndarray[Any, Any]],
+) -> Callable[[ProgramBuilder, Node], Replacement]:
+    """Returns what gives feeds, variables and what is `known` with their sizes; see `specialize`."""
+    sizes = dict(zip(program.feeds, feed_sizes, strict=True))
+
+    def replace(builder: ProgramBuilder, node: Node) -> Replacement:
+        if node in known:
+            return [builder.constant(known[node], True)]
+        if node.op_def is FEED or node.op_def is VARIABLE:
+            declared = node.outputs[0]
+            found = sizes.get(declared) if node.op_def is FEED else variable_sizes.get(node.attrs["variable"])
+            if found is None:
+                return None
+            shape = TensorShape(found)
+            # The rank is one for all sizes: a program has few, and code is made for each.
+            static = declared.shape if declared.shape.rank is not None else TensorShape([None] * len(found))
+            kind = TensorType(declared.dtype, shape, shape if static == shape else static)
+            return builder.node(node.op_def, (), node.attrs, (), (kind,), node.origin, node.name)
+        return None
+
+    return replace
+
+
 def specialize(
     program: Program,
     feed_sizes: Sequence[tuple[int, ...]],
-    variable_sizes: dict[str, tuple[int, ...]],
+    variable_sizes: Mapping[str, tuple[int, ...]],
     known: Mapping[Node, np.ndarray[Any, Any]] | None = None,
 ) -> Program:
     """Fixes the sizes of the feeds, and with them every shape that follows.
@@ -1427,25 +1465,8 @@ def specialize(
     Raises:
       ShapeError: if the sizes do not fit together, naming the node.
     """
-    sizes = dict(zip(program.feeds, feed_sizes, strict=True))
-    given = known or {}
-
-    def replace(
-        builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
-    ) -> Replacement:
-        if node in given:
-            return [builder.constant(given[node], True)]
-        if node.op_def is FEED or node.op_def is VARIABLE:
-            declared = node.outputs[0]
-            known = sizes.get(declared) if node.op_def is FEED else variable_sizes.get(node.attrs["variable"])
-            if known is None:
-                return None
-            shape = TensorShape(known)
-            kind = TensorType(declared.dtype, shape, shape if declared.shape == shape else declared.shape)
-            return builder.node(node.op_def, (), node.attrs, (), (kind,), node.origin, node.name)
-        return None
-
-    return rebuild(program, replace, specialized=True)
+    source = sized_source(program, feed_sizes, variable_sizes, known or {})
+    return rebuild(program, lambda builder, node, inputs, controls: source(builder, node), specialized=True)
 
 
 # -- verification -----------------------------------------------------------------------------------------------------

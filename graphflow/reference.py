@@ -58,8 +58,11 @@ _results: ContextVar[dict[tuple[str, str], list[Array]] | None] = ContextVar("re
 
 @contextlib.contextmanager
 def effects_once() -> Iterator[None]:
-    """Inside, a node that acts on the world acts the first time it is run, and gives the same results from then on."""
-    token = _results.set({})
+    """Inside, a node that acts on the world acts the first time it is run, and gives the same results from then on.
+
+    Where that is so already, it stays so, with the results there are.
+    """
+    token = _results.set({} if (known := _results.get()) is None else known)
     try:
         yield
     finally:

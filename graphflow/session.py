@@ -35,6 +35,7 @@ from graphflow.graph import (
     get_default_graph,
     get_default_session,
 )
+from graphflow.later import CutPlan
 from graphflow.memory import machine_bytes
 from graphflow.ops.random import samples_reserved
 from graphflow.plan import Plan, TraceEvent
@@ -75,7 +76,7 @@ class BoundPlan(Protocol):
     """A program ready to run for feeds of known shapes."""
 
     @property
-    def plan(self) -> Plan | None:
+    def plan(self) -> Plan | CutPlan | None:
         """What is executed; None for a program that is run op by op."""
 
     def run(self, feeds: Sequence[Array], state: SessionState) -> list[Array]:
@@ -248,13 +249,12 @@ class SessionState(VariableStore):
 
     def aside(self) -> contextlib.AbstractContextManager[None]:
         """Inside, runs of other threads may have the variables."""
-        self._local.aside = True
+        self._local.aside = self.times_aside() + 1
         return self.gate.left()
 
-    def was_aside(self) -> bool:
-        """Whether the present thread has stood aside since it was last asked."""
-        found: bool = getattr(self._local, "aside", False)
-        self._local.aside = False
+    def times_aside(self) -> int:
+        """How often the present thread has stood aside."""
+        found: int = getattr(self._local, "aside", 0)
         return found
 
     def seconds_left(self) -> float | None:
@@ -427,7 +427,7 @@ class _Runner:
                 self._gate.leave_write()
         return results if self._pack is None else self._pack(results), events
 
-    def plan(self, values: Sequence[Any]) -> Plan:
+    def plan(self, values: Sequence[Any]) -> Plan | CutPlan:
         """Returns the plan for feeds of the shapes of `values`."""
         plan = self.bound(self.converted(values)).plan
         if plan is None:
@@ -697,10 +697,11 @@ class Session:
 
         return call_with_options if accept_options or self._timeout is not None else call
 
-    def plan(self, fetches: Any, feed_dict: Any = None) -> Plan:
+    def plan(self, fetches: Any, feed_dict: Any = None) -> Plan | CutPlan:
         """Returns the plan of a run without running it: its steps, their cost, the memory it will take.
 
-        `print(session.plan(loss, feeds).summary())` tells before the first run what a run costs.
+        `print(session.plan(loss, feeds).summary())` tells before the first run what a run costs. Of what follows on
+        sizes that only the run finds it tells what the last run has found.
 
         Args:
           fetches: as for `run`.

@@ -22,6 +22,7 @@ import numpy as np
 
 from graphflow import errors, reference
 from graphflow.backends.base import Backend
+from graphflow.later import CutPlan
 from graphflow.lowering.lower import lower
 from graphflow.lowering.measure import materialized
 from graphflow.optimizer_passes.manager import PassReport
@@ -124,7 +125,12 @@ class SideBySide:
     """
 
     def __init__(
-        self, plan: Plan, program: Program, wanted: Program, reports: Sequence[PassReport], backend: Backend
+        self,
+        plan: Plan | CutPlan,
+        program: Program,
+        wanted: Program,
+        reports: Sequence[PassReport],
+        backend: Backend,
     ) -> None:
         self.plan = plan
         self.program = program
@@ -141,10 +147,10 @@ class SideBySide:
           Exception: as for the plan's `run`.
         """
         before = state.fork()
-        state.was_aside()
+        aside = state.times_aside()
         with reference.effects_once():
             results = self.plan.run(feeds, state)
-            if state.was_aside():
+            if state.times_aside() != aside:
                 return results  # it has waited for others, who may have written what it reads
             shadow = before.fork()
             wanted = reference.run(self.wanted, feeds, shadow)

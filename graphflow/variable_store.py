@@ -168,9 +168,10 @@ class VariableStore:
     def between_steps(self) -> None:
         """Called before each host step of a run: a session's store raises here when the run is to stop."""
 
-    def was_aside(self) -> bool:
-        """Whether runs of others may have written since this was last asked: a session's store knows."""
-        return False
+    def times_aside(self) -> int:
+        """How often the present thread has let runs of others write in the middle of one of its own: a session's
+        store knows."""
+        return 0
 
     def keys(self) -> list[Hashable]:
         """The keys of the variables that have a value."""

@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("plan.",),
     ("backends.",),
     ("lowering.",),
+    ("later",),
     ("side_by_side",),
     ("compiler",),
     ("serialization.",),

@@ -65,7 +65,8 @@ def form_of(node: Node, calls: Callable[[Node], bool]) -> Form:
     if op_def.effects == "random":
         # A draw depends on nothing but its counter: no order that control edges ask for can change it.
         return Form.CALL if calls(node) else Form.HOST
-    if op_def.effects not in ("", "reads", "writes") or node.controls or not _in_bounds(node):
+    # What a pure node has to wait for has run by then: groups and calls run where their last member stands.
+    if op_def.effects not in ("", "reads", "writes") or not _in_bounds(node):
         return Form.HOST
     if op_def.view:
         # A shape that only the run knows may be wrong: the NumPy body looks.

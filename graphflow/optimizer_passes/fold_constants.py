@@ -42,44 +42,55 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:
-        op_def = node.op_def
-        if op_def.stateful or op_def in NESTED or not inputs or not node.outputs or controls:
-            return None
-        known = _known(builder, node, inputs)
-        if known is not None:
-            counts[node.type] += 1
-            return list(known)
-        arrays = [array for value in inputs if (array := _present(value)) is not None]
-        if len(arrays) < len(inputs):
-            return None
-        given = sum(array.nbytes for array in arrays)
-        made = 0
-        mark = any(SPECIALIZED in value.node.attrs for value in inputs)
-        try:
-            kinds = node.types if unchanged(inputs, node) else infer_types(op_def, inputs, node.attrs)
-        except ShapeError:
-            return None  # raised again, with names, where the node is
-        for kind in kinds:
-            dims = kind.shape.as_tuple()
-            sizes = None if dims is None or None in dims else dims
-            if not kind.dtype.is_numpy_compatible or (sizes is None and given > _FREE_BYTES):
-                return None
-            if mark and sizes is not None and not kind.static_shape.is_fully_defined():
-                return None  # as long as a feed: its length must stay open in generated code
-            # A size that only the body knows (the axes of a broadcast, say) is small if the operands are.
-            made += 0 if sizes is None else math.prod(sizes) * kind.dtype.size  # type: ignore[arg-type]
-        if made > _MOST_BYTES or made > max(_FREE_BYTES, 2 * given):
-            return None
-        try:
-            results = run_node(node, arrays, _NoState())
-        except Exception:
-            return None  # what fails has to fail in the run, where the error can say so
-        counts[node.type] += 1
-        if any(value.derived is not None for value in inputs):
-            return [builder.constant(made, True) for made in _derived(node, inputs, results)]
-        return [builder.constant(np.asarray(result), mark) for result in results]
+        return folded(builder, node, inputs, controls, counts)
 
     return rebuild(program, replace)
+
+
+def folded(
+    builder: ProgramBuilder,
+    node: Node,
+    inputs: tuple[Value, ...],
+    controls: tuple[Node, ...],
+    counts: Counter[str],
+) -> Replacement:
+    """Returns the constants that take a node's place, None where there are none; counts them."""
+    op_def = node.op_def
+    if op_def.stateful or op_def in NESTED or not inputs or not node.outputs or controls:
+        return None
+    known = _known(builder, node, inputs)
+    if known is not None:
+        counts[node.type] += 1
+        return list(known)
+    arrays = [array for value in inputs if (array := _present(value)) is not None]
+    if len(arrays) < len(inputs):
+        return None
+    given = sum(array.nbytes for array in arrays)
+    made = 0
+    mark = any(SPECIALIZED in value.node.attrs for value in inputs)
+    try:
+        kinds = node.types if unchanged(inputs, node) else infer_types(op_def, inputs, node.attrs)
+    except ShapeError:
+        return None  # raised again, with names, where the node is
+    for kind in kinds:
+        dims = kind.shape.as_tuple()
+        sizes = None if dims is None or None in dims else dims
+        if not kind.dtype.is_numpy_compatible or (sizes is None and given > _FREE_BYTES):
+            return None
+        if mark and sizes is not None and not kind.static_shape.is_fully_defined():
+            return None  # as long as a feed: its length must stay open in generated code
+        # A size that only the body knows (the axes of a broadcast, say) is small if the operands are.
+        made += 0 if sizes is None else math.prod(sizes) * kind.dtype.size  # type: ignore[arg-type]
+    if made > _MOST_BYTES or made > max(_FREE_BYTES, 2 * given):
+        return None
+    try:
+        results = run_node(node, arrays, _NoState())
+    except Exception:
+        return None  # what fails has to fail in the run, where the error can say so
+    counts[node.type] += 1
+    if any(value.derived is not None for value in inputs):
+        return [builder.constant(made, True) for made in _derived(node, inputs, results)]
+    return [builder.constant(np.asarray(result), mark) for result in results]
 
 
 def _present(value: Value) -> Array | None:
