@@ -233,6 +233,8 @@ class Plan:
             self._native and all(output.kind == "array" for output in self.outputs) and not self._commits
         )
         self._host_values(build)
+        # Values without an element lie there too.
+        self._borrows = bool(self.layout.peak or self._arena_values)
         self._stateful = bool(self.variables or self._commits or self.kept) or any(
             isinstance(step, HostStep) and step.with_store for step in steps
         )
@@ -389,7 +391,7 @@ class Plan:
             workspace = self._pool.pop()
         except IndexError:
             workspace = self._workspace()
-        if self.layout.peak:
+        if self._borrows:
             arena = self.arenas.borrow(self.layout.peak, workspace.arena)
             if arena is not workspace.arena:
                 self._lay(workspace, arena)
@@ -437,7 +439,7 @@ class Plan:
     ) -> tuple[list[Array], list[TraceEvent]]:
         """Runs once with clocks: the fetched arrays, and one event per launch, thread and host step."""
         workspace = self._workspace(traced=True)
-        if self.layout.peak:
+        if self._borrows:
             self._lay(workspace, self.arenas.borrow(self.layout.peak, None))
         events: list[TraceEvent] = []
         feeds = self._conform(tuple(feeds))
