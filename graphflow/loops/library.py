@@ -130,6 +130,10 @@ class Gemm:
     `prepack_b` asks for the panels of `b` as a pack of their own, for others to share or to keep, where the
     product reads panels at all.
 
+    `prologue`: what the elements of `a` become before they are multiplied: one result, an expression over `acc`, such
+    an element; its operands lie "element" by element as `a` does, one for each "column" of `a`, or are "scalar". Only
+    where `a` is one dense matrix that is not transposed, of a known number of columns, and there are no batches.
+
     `panels_b`, `panels_c`: the stored `b`, and every result and element operand, lie in panels of so many
     columns, one panel after the other, each with all its rows (`[panel][row][column]`), the last one padded.
     There are no batches, strides or steps then.
@@ -154,6 +158,7 @@ class Gemm:
     prepack_b: bool = False
     panels_b: int | None = None
     panels_c: int | None = None
+    prologue: Epilogue | None = None
     epilogue: Epilogue | None = None
 
     def flops(self, sizes: Mapping[str, int]) -> int:
@@ -181,7 +186,9 @@ class Conv2D:
     channels. `panels_w`: the filters, and for "filter" every result and element operand, lie in panels of so many
     output channels, one after the other, each with all rows (`[panel][kh, kw, in][column]`), the last one padded; not
     with `depthwise` or `operand_dtype`. `operand_dtype`: "bf16" where both operands hold bfloat16 numbers, as in
-    `Gemm`; Winograd's products then round what the operands are transformed into as well.
+    `Gemm`; Winograd's products then round what the operands are transformed into as well. `prologue`: what the
+    elements of the images that are read (`x`, or `dy` for "input") become first, as in `Gemm`; zeros around them stay
+    zeros; not with `depthwise` or `operand_dtype`.
     """
 
     direction: Literal["forward", "input", "filter"]
@@ -198,6 +205,7 @@ class Conv2D:
     depthwise: bool = False
     winograd: int = 4
     panels_w: int | None = None
+    prologue: Epilogue | None = None
     epilogue: Epilogue | None = None
     operand_dtype: str | None = None
 

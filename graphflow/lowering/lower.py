@@ -26,6 +26,7 @@ from graphflow.lowering.movement import Block, block_kernel, blocks_of
 from graphflow.lowering.native_regions import Finish, NativeRegions, Nested
 from graphflow.lowering.nested import host_runner
 from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
+from graphflow.lowering.prologues import first_factor, with_prologue
 from graphflow.lowering.recompute import recomputed
 from graphflow.lowering.sizes import Size, reshaped, row_major, value_sizes
 from graphflow.lowering.storage import Update, panels_of_variables
@@ -147,6 +148,7 @@ class _Lowering(NativeRegions):
         self.place_results({node: node.outputs[0] for node in self.call_nodes})
         absorbed = self.absorbed = self.absorb_calls(self.fusion.order)
         self.compute_again(absorbed)
+        self.absorb_prologues(absorbed)
         updates: list[Update] = []
         for group, node in absorbed.items():
             fitted = self.epilogue(group, node, self.body(group))
@@ -413,6 +415,35 @@ class _Lowering(NativeRegions):
                 self.uses.update(old)
                 for taker in takers:
                     taker.copies.remove(node)
+
+    def absorb_prologues(self, absorbed: dict[Group, Node]) -> None:
+        """Lets contractions compute their first operand from what it is made of, where nobody else takes it."""
+        groups = [entry for entry in self.fusion.order if isinstance(entry, Group)]
+        held = {value for group in groups for node in group.copies for value in node.inputs}
+        for node, found in list(self.call_nodes.items()):
+            name = first_factor(found)
+            if name is None:
+                continue
+            value = found.operands[name]
+            group = self.group_of.get(value.node)
+            if group is None or group in absorbed or group.axes is not None or group.space != value.sizes:
+                continue
+            if value in self.roots or value in held or value in self.lasting or value in self.steady:
+                continue
+            if self.uses.get(value) != [node] or self.needed(group) != [value]:
+                continue
+            if list(found.operands.values()).count(value) != 1 or any(bounds_of(one) for one in group.nodes):
+                continue
+            if any(self.forms[one] is not Form.MAP for one in group.nodes):
+                continue
+            joined = with_prologue(found, self.body(group))
+            if joined is None:
+                continue
+            self.call_nodes[node] = joined
+            self.uses[value] = []
+            for operand in joined.operands.values():
+                if operand not in found.operands.values():
+                    self.uses.setdefault(operand, []).append(node)
 
     def shown(self, node: Node) -> Value:
         """The result of a library call, or the reshape of it that alone takes it and keeps its rows whole."""

@@ -23,6 +23,7 @@ from graphflow.backends.cpu.packing import (
     pack_transposed,
     transpose_strided,
 )
+from graphflow.backends.cpu.prologue import load_operands, moved
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
     BufferArgument,
@@ -62,6 +63,8 @@ def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     """The launches of a convolution or of one of its gradients."""
     if call.panels_w:
         _check_panels(call, target)
+    if call.prologue is not None and (call.depthwise or call.operand_dtype):
+        raise ValueError("depthwise convolutions, and those of bfloat16 images, have no prologue")
     if call.operand_dtype and not _multiplies_pairs(call, target):
         return _widened(call, target)
     symbol = f"conv_{call.direction}_{digest(call, target.vector_bytes, target.registers)}"
@@ -190,6 +193,7 @@ class _Images:
     epilogue: Epilogue
     stored: str
     panels: int | None
+    prologue: Epilogue | None
 
     @property
     def pairs(self) -> bool:
@@ -238,6 +242,7 @@ def _forward(call: Conv2D) -> _Images:
         call.epilogue or Epilogue.plain("y", call.dtype),
         call.operand_dtype or call.dtype,
         call.panels_w,
+        call.prologue,
     )
 
 
@@ -282,6 +287,7 @@ def _input_gradient(call: Conv2D) -> _Images:
         call.epilogue or Epilogue.plain("dx", call.dtype),
         call.operand_dtype or call.dtype,
         call.panels_w,
+        call.prologue,
     )
 
 
@@ -304,6 +310,7 @@ def _blocks(images: _Images) -> Blocks:
         images.epilogue,
         images.stored,
         images.panels,
+        images.prologue,
     )
 
 
@@ -338,7 +345,15 @@ def _emit_images(images: _Images, target: Target, symbol: str) -> LibraryCode:
     else:
         step = max((r.read_step for r in images.columns), default=1)
         gap = 0 if images.depthwise else _gap(lanes, step * images.channels)
-        halo = Halo(lanes, rows, columns, images.channels, repeat=max(1, images.multiplier), gap=gap)
+        halo = Halo(
+            lanes,
+            rows,
+            columns,
+            images.channels,
+            repeat=max(1, images.multiplier),
+            gap=gap,
+            prologue=images.prologue,
+        )
     packs = (_pack_filters(images, target),) if images.packed else ()
     launch = _emit_tiles(images, target, symbol, halo)
     spaces = () if halo.in_place else (Workspace("halo", Size.of(halo.elements * size, "parts")),)
@@ -443,6 +458,7 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
     width, element = vectors * lanes.count, lanes.element
     source, packed = launch.buffer(images.source), launch.buffer("packed_w" if images.packed else "w")
     buffers = EpilogueBuffers.load(launch, images.epilogue)
+    operands = load_operands(launch, images.prologue)
     scratch = source
     if not halo.in_place:
         scratch = f.offset(launch.buffer("halo"), f.mul("%part", halo.elements), element)
@@ -480,8 +496,9 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
 
     def some(b: str, start: Int, stop: Int) -> None:
         where = f.offset(source, f.mul(b, halo.image_elements), element)
+        before = moved(f, images.prologue, operands, f.mul(b, halo.image_elements))
         if halo.in_place:
-            read = halo.prepare(f, launch.module, where, scratch, 0, 0)
+            read = halo.prepare(f, launch.module, where, scratch, 0, 0, before)
         else:
             step = max((r.read_step for r in images.rows), default=1) * together
             reach = max((_reach(r, halo.rows.first) for r in images.rows), default=0)
@@ -489,7 +506,7 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
             high = f.minimum(f.add(f.mul(stop, step), reach - step // together), halo.rows.size)
             # All of them lie in the same memory, which so stays in the cache.
             to = f.offset(scratch, f.sub(0, f.mul(low, halo.row_stride)), element)
-            read = halo.prepare(f, launch.module, where, to, low, high)
+            read = halo.prepare(f, launch.module, where, to, low, high, before)
 
         def panel(p: Int, edge_panel: bool) -> None:
             weights = f.offset(packed, f.mul(p, panel_elements), element)
@@ -622,6 +639,7 @@ class _FilterGradient:
             call.in_channels,
             repeat=max(1, _multiplier(call)),
             gap=0 if call.depthwise else _gap(self.lanes, call.strides[1] * call.in_channels),
+            prologue=call.prologue,
         )
         self.row_channels = 1 if call.depthwise else call.in_channels
         self.rows = call.kernel[0] * call.kernel[1] * self.row_channels
@@ -669,6 +687,7 @@ class _FilterGradient:
         f = launch.function
         x, dy = launch.buffer("x"), launch.buffer("dy")
         sums = launch.buffer("dw" if self.direct else "partial_dw")
+        operands = load_operands(launch, call.prologue)
         scratch, staging = x, dy
         if not self.halo.in_place:
             part = f.mul("%part", self.images * self.halo.elements)
@@ -700,13 +719,15 @@ class _FilterGradient:
                 gradient = f.offset(dy, f.mul(b, pixels * call.out_channels), element)
                 read = scratch
                 if self.halo.in_place:
-                    read = self.halo.prepare(f, launch.module, picture, scratch, 0, 0)
+                    read = self.halo.prepare(f, launch.module, picture, scratch, 0, 0, {})
                 else:
 
                     def ready(i: str, _: list[str]) -> None:
                         source = f.offset(picture, f.mul(i, self.halo.image_elements), element)
                         to = f.offset(scratch, f.mul(i, self.halo.elements), element)
-                        self.halo.prepare(f, launch.module, source, to, 0, self.halo.rows.size)
+                        element_of = f.mul(f.add(b, i), self.halo.image_elements)
+                        before = moved(f, call.prologue, operands, element_of)
+                        self.halo.prepare(f, launch.module, source, to, 0, self.halo.rows.size, before)
 
                     f.loop(0, count, ready)
                 if self.staged:

@@ -24,6 +24,7 @@ from graphflow.backends.cpu.packing import (
     pack_straight,
     pack_transposed,
 )
+from graphflow.backends.cpu.prologue import copy_through, load_operands, moved
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
     EpilogueBuffers,
@@ -238,7 +239,12 @@ class _Product:
         )
         if n.known is not None:
             self.group = min(self.group, max(1, -(-n.known // self.width)))
+        self.prologue = call.prologue
         self.packs_a = self._packs_a()
+        if call.prologue is not None:
+            whole = not (call.batch or call.transpose_a or call.steps_a or self.swapped or self.dots)
+            if not whole or self.k.known is None or self.converts or call.stride_a != "dense":
+                raise ValueError("only one dense matrix, as it is stored, has a prologue")
 
     def _finer(self, rows: int) -> int:
         """The greatest height of a tile where tiles of `rows` rows would be too few to share among threads."""
@@ -272,6 +278,8 @@ class _Product:
         return (self.a.stride.known or 0) * element_bytes(self.stored) % _ALIAS_BYTES == 0
 
     def _packs_a(self) -> bool:
+        if self.prologue is not None:
+            return True
         if self.converts:
             # Pairs can be read where they lie if none is cut by the end of a row.
             whole = all(
@@ -410,6 +418,7 @@ class _Operands:
         packed = product.prepacked and not product.stored_packed
         self.b = launch.buffer("packed_b" if packed else product.b.name)
         self.epilogue = EpilogueBuffers.load(launch, product.epilogue)
+        self.before = load_operands(launch, product.prologue)
         self.m, self.n, self.k = product.m.read(launch), product.n.read(launch), product.k.read(launch)
         self.a_stride, self.b_stride = product.a.stride.read(launch), product.b.stride.read(launch)
         self.c_stride = product.c_stride.read(launch)
@@ -702,8 +711,8 @@ class _Writer:
         symbol = self.launch.module.internal((kind, known), head, build)
         self.f.call(symbol, f"ptr {source}", f"i64 {stride}", f"i64 {depth}", f"i64 {valid}", f"ptr {to}")
 
-    def _pack_a(self, source: str, height: Int, block: _Block) -> None:
-        """Packs a tile of `a`: rows as they are but close together, or steps of the sum one after another."""
+    def _pack_a(self, source: str, place: Int, height: Int, block: _Block) -> None:
+        """Packs a tile of `a`, that begins with element `place`: its rows close together, or step after step."""
         f, product, stride = self.f, self.product, self.at.a_stride
         apart = product.row_copy
         if apart is None:
@@ -716,7 +725,11 @@ class _Writer:
         def row(r: str, _: list[str]) -> None:
             line = f.offset(source, f.mul(r, stride), self.stored)
             to = f.offset(self.packed_a, f.mul(r, apart), self.element)
-            if product.pairs:
+            if product.prologue is not None:
+                first = f.add(place, f.mul(r, stride))
+                before = moved(f, product.prologue, self.at.before, first, block.first)
+                copy_through(f, product.lanes, product.prologue, line, to, block.count, before)
+            elif product.pairs:
                 copy_pairs(f, product.lanes, line, to, block.count)
             else:
                 copy(f, product.lanes, line, to, block.count, stored=product.stored)
@@ -954,7 +967,7 @@ class _Writer:
                 a_row = f.offset(self.packed_a, done, self.element)
             elif product.packs_a:
                 height = f.sub(f.minimum(product.rows.first_row(f, f.add(unit, 1)), at.m), row)
-                self._pack_a(a_row, height, block)
+                self._pack_a(a_row, place, height, block)
                 a_row = self.packed_a
             common: dict[str, Int] = {
                 "a": a_row,

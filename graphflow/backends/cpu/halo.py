@@ -4,8 +4,12 @@ edge.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes, ModuleText
 from graphflow.backends.cpu.packing import fill_zero, transpose_strided
+from graphflow.backends.cpu.prologue import copy_through, moved, names
+from graphflow.loops.library import Epilogue
 from graphflow.records import dataclass
 
 __all__ = ["Halo", "Span"]
@@ -39,7 +43,7 @@ class Halo:
 
     Where no window hangs over the edge the image is read in place. `repeat` puts each channel down several
     times; `split` puts every `split`-th channel together, those from the first on before those from the
-    second on. `gap` elements, which nobody reads, lie between pixels.
+    second on. `gap` elements, which nobody reads, lie between pixels. `prologue` is what becomes of the image.
     """
 
     lanes: Lanes
@@ -49,11 +53,12 @@ class Halo:
     repeat: int = 1
     split: int = 1
     gap: int = 0
+    prologue: Epilogue | None = None
 
     @property
     def in_place(self) -> bool:
         """Whether images are read where they lie."""
-        same = self.repeat == self.split == 1 and not self.gap
+        same = self.repeat == self.split == 1 and not self.gap and self.prologue is None
         return same and self.rows.inside and self.columns.inside
 
     @property
@@ -77,18 +82,32 @@ class Halo:
         return self.rows.extent * self.columns.extent * self.channels
 
     def prepare(
-        self, f: FunctionText, module: ModuleText, image: str, scratch: str, first: Int, last: Int
+        self,
+        f: FunctionText,
+        module: ModuleText,
+        image: str,
+        scratch: str,
+        first: Int,
+        last: Int,
+        before: Mapping[str, str],
     ) -> str:
         """Makes read rows `first <= r < last` (counted from the first one read) ready; the address of read
-        row 0.
+        row 0. `before`: the prologue's operands at the image.
         """
         if self.in_place:
             corner = (self.rows.first * self.columns.extent + self.columns.first) * self.channels
             return f.offset(image, corner, self.lanes.element)
-        symbol = module.internal(
-            ("halo", self), "ptr %image, ptr %scratch, i64 %first, i64 %last", self._copy
-        )
-        f.call(symbol, f"ptr {image}", f"ptr {scratch}", f"i64 {first}", f"i64 {last}")
+        operands = names(self.prologue)
+        head = [
+            "ptr %image",
+            "ptr %scratch",
+            "i64 %first",
+            "i64 %last",
+            *(f"ptr %{name}" for name in operands),
+        ]
+        symbol = module.internal(("halo", self), ", ".join(head), self._copy)
+        more = [f"ptr {before[name]}" for name in operands]
+        f.call(symbol, f"ptr {image}", f"ptr {scratch}", f"i64 {first}", f"i64 {last}", *more)
         return scratch
 
     def _copy(self, f: FunctionText) -> None:
@@ -110,7 +129,7 @@ class Halo:
                 index = f.mul(f.add(f.mul(source_row, self.columns.extent), start_column), self.channels)
                 source = f.offset("%image", index, element)
                 place = f.offset(target, left * self.depth, element)
-                self._copy_pixels(f, source, place, copied)
+                self._copy_pixels(f, source, place, copied, index)
                 fill_zero(
                     f, self.lanes, f.offset(target, (left + copied) * self.depth, element), right * self.depth
                 )
@@ -120,8 +139,12 @@ class Halo:
 
         f.loop("%first", "%last", row)
 
-    def _copy_pixels(self, f: FunctionText, source: str, target: str, pixels: int) -> None:
+    def _copy_pixels(self, f: FunctionText, source: str, target: str, pixels: int, index: Int) -> None:
+        """Copies so many pixels, the first of which is element `index` of the image."""
         lanes, element = self.lanes, self.lanes.element
+        if self.prologue is not None:
+            self._copy_through(f, self.prologue, source, target, pixels, index)
+            return
         if self.gap:
 
             def apart(p: str, _: list[str]) -> None:
@@ -150,6 +173,23 @@ class Halo:
             f.loop(0, count, one)
             return
         self._copy_elements(f, source, target, count)
+
+    def _copy_through(
+        self, f: FunctionText, prologue: Epilogue, source: str, target: str, pixels: int, index: Int
+    ) -> None:
+        lanes, element = self.lanes, self.lanes.element
+        addresses = {name: f"%{name}" for name in names(prologue)}
+        here = moved(f, prologue, addresses, index)
+        if not self.gap and not any(operand.over == "column" for operand in prologue.operands):
+            copy_through(f, lanes, prologue, source, target, pixels * self.channels, here)
+            return
+
+        def pixel(p: str, _: list[str]) -> None:
+            done = f.mul(p, self.channels)
+            begin, to = f.offset(source, done, element), f.offset(target, f.mul(p, self.depth), element)
+            copy_through(f, lanes, prologue, begin, to, self.channels, moved(f, prologue, here, done))
+
+        f.loop(0, pixels, pixel)
 
     def _copy_elements(self, f: FunctionText, source: str, target: str, count: int) -> None:
         lanes, element = self.lanes, self.lanes.element

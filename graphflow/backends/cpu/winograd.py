@@ -29,11 +29,12 @@ of the operands costs whatever the way.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes
 from graphflow.backends.cpu.instructions import float_text
 from graphflow.backends.cpu.packing import fill_zero, load_as, pack_straight, pack_transposed
+from graphflow.backends.cpu.prologue import load_operands, moved, names, through
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
     EpilogueBuffers,
@@ -184,7 +185,7 @@ class Blocks:
 
     `top` and `left` are rows and columns of zeros before the image. `turned`: filters are
     `w[kh, kw, result channels, channels]` with their taps in the opposite order (the gradient of the images).
-    `panels`: filters lie in panels of so many of their columns.
+    `panels`: filters lie in panels of so many of their columns. `prologue`: what becomes of the source's elements.
     """
 
     kernel: tuple[int, int]
@@ -203,6 +204,7 @@ class Blocks:
     epilogue: Epilogue
     stored: str
     panels: int | None = None
+    prologue: Epilogue | None = None
     outputs: int = 2
 
     @property
@@ -341,13 +343,29 @@ class _Patches:
         count = f.mul(f.div(f.add(count, self.most_rows - 1), self.most_rows), self.most_rows)
         return f.minimum(count, left)
 
-    def make(self, launch: LaunchText, source: str, blank: str, first: Int, count: Int, patches: str) -> None:
+    def make(
+        self,
+        launch: LaunchText,
+        source: str,
+        operands: Mapping[str, str],
+        blank: str,
+        first: Int,
+        count: Int,
+        patches: str,
+    ) -> None:
         """Transforms the patches of `count` blocks from `first` on."""
         f = launch.function
-        f.loop(0, count, lambda i, _: self._one(launch, source, blank, f.add(first, i), i, patches))
+        f.loop(0, count, lambda i, _: self._one(launch, source, operands, blank, f.add(first, i), i, patches))
 
     def _one(
-        self, launch: LaunchText, source: str, blank: str, block: Int, number: Int, patches: str
+        self,
+        launch: LaunchText,
+        source: str,
+        operands: Mapping[str, str],
+        blank: str,
+        block: Int,
+        number: Int,
+        patches: str,
     ) -> None:
         """Transforms the patch of a block into row `number` of each place."""
         f, blocks, element = launch.function, self.blocks, self.lanes.element
@@ -356,16 +374,20 @@ class _Patches:
         column = f.sub(f.mul(block_column, blocks.outputs), blocks.left)
         pixel = f.add(f.mul(f.add(f.mul(image, blocks.height), row), blocks.width), column)
         corner = f.offset(source, f.mul(pixel, blocks.channels), LLVM_TYPES[blocks.stored])
+        before = moved(f, blocks.prologue, operands, f.mul(pixel, blocks.channels))
+        more = [f"ptr {address}" for address in before.values()]
+        more_head = "".join(f", ptr %{name}" for name in before)
         to = f.offset(patches, f.mul(number, self.depth), element)
 
         def inside() -> None:
-            symbol = launch.module.internal("inside", "ptr %corner, ptr %to", self._inside)
-            f.call(symbol, f"ptr {corner}", f"ptr {to}")
+            symbol = launch.module.internal("inside", f"ptr %corner, ptr %to{more_head}", self._inside)
+            f.call(symbol, f"ptr {corner}", f"ptr {to}", *more)
 
         def edge() -> None:
-            head = "ptr %corner, i64 %row, i64 %column, ptr %blank, ptr %to"
+            head = f"ptr %corner, i64 %row, i64 %column, ptr %blank, ptr %to{more_head}"
             symbol = launch.module.internal("edge", head, self._edge)
-            f.call(symbol, f"ptr {corner}", f"i64 {row}", f"i64 {column}", f"ptr {blank}", f"ptr {to}")
+            arguments = (f"ptr {corner}", f"i64 {row}", f"i64 {column}", f"ptr {blank}", f"ptr {to}", *more)
+            f.call(symbol, *arguments)
 
         high, wide = (
             extent - line.reach + 1 for extent, line in zip(self.extents, blocks.lines, strict=True)
@@ -382,48 +404,68 @@ class _Patches:
         """Rows and columns of an image."""
         return self.blocks.height, self.blocks.width
 
-    def _positions(self, f: FunctionText) -> list[list[str]]:
+    def _positions(self, f: FunctionText, corner: str, stored: str) -> list[list[str]]:
         """The pixels of a patch, row by row."""
         blocks = self.blocks
         return [
             [
-                f.offset("%corner", (i * blocks.width + j) * blocks.channels, LLVM_TYPES[blocks.stored])
+                f.offset(corner, (i * blocks.width + j) * blocks.channels, LLVM_TYPES[stored])
                 for j in range(blocks.lines[1].reach)
             ]
             for i in range(blocks.lines[0].reach)
         ]
 
+    def _operand_positions(self, f: FunctionText) -> dict[str, list[list[str]]]:
+        """The same of each operand of the prologue that goes with the pixels."""
+        operands = () if self.blocks.prologue is None else self.blocks.prologue.operands
+        return {o.name: self._positions(f, f"%{o.name}", o.dtype) for o in operands if o.over == "element"}
+
     def _inside(self, f: FunctionText) -> None:
-        self._transform(f, self._positions(f))
+        self._transform(f, self._positions(f, "%corner", self.blocks.stored), self._operand_positions(f))
 
     def _edge(self, f: FunctionText) -> None:
-        """Pixels outside the image are read from zeros."""
-        corners = self._positions(f)
+        """Pixels outside the image are read from zeros, and so are a prologue's operands there."""
+        corners, operands = self._positions(f, "%corner", self.blocks.stored), self._operand_positions(f)
         there = [
             [f.compare("ult", f.add(start, i), extent) for i in range(line.reach)]
             for start, extent, line in zip(("%row", "%column"), self.extents, self.blocks.lines, strict=True)
         ]
-        for i, row in enumerate(there[0]):
-            for j, column in enumerate(there[1]):
-                both = f.value(f"and i1 {row}, {column}")
-                corners[i][j] = f.value(f"select i1 {both}, ptr {corners[i][j]}, ptr %blank")
-        self._transform(f, corners)
+        both = [[f.value(f"and i1 {row}, {column}") for column in there[1]] for row in there[0]]
+        for positions in (corners, *operands.values()):
+            for i, row in enumerate(both):
+                for j, inside in enumerate(row):
+                    positions[i][j] = f.value(f"select i1 {inside}, ptr {positions[i][j]}, ptr %blank")
+        self._transform(f, corners, operands, both)
 
-    def _transform(self, f: FunctionText, corners: list[list[str]]) -> None:
-        """`B^T d B`, channels side by side."""
+    def _transform(
+        self,
+        f: FunctionText,
+        corners: list[list[str]],
+        operands: Mapping[str, list[list[str]]],
+        inside: list[list[str]] | None = None,
+    ) -> None:
+        """`B^T d B`, channels side by side. `inside`: which pixels are the image's, if not all are."""
         lanes, element, blocks = self.lanes, self.lanes.element, self.blocks
         rows, columns = blocks.lines
         whole = blocks.channels // lanes.count * lanes.count
         source = LLVM_TYPES[blocks.stored]
 
+        def pixel(i: int, j: int, c: Int, valid: int | None) -> str:
+            value = load_as(f, lanes, f.offset(corners[i][j], c, source), valid, blocks.stored)
+            if blocks.prologue is None:
+                return value
+            at = {name: f"%{name}" for name in names(blocks.prologue)}
+            at |= {name: positions[i][j] for name, positions in operands.items()}
+            value = through(f, lanes, blocks.prologue, value, moved(f, blocks.prologue, at, c, c), valid)
+            if inside is None:
+                return value
+            return f.value(f"select i1 {inside[i][j]}, {lanes.type} {value}, {lanes.type} zeroinitializer")
+
         def places(c: Int, valid: int | None) -> list[str]:
             """A vector of channels at each place."""
             down = []
             for j in range(columns.reach):
-                pixels = [
-                    load_as(f, lanes, f.offset(corners[i][j], c, source), valid, blocks.stored)
-                    for i in range(rows.reach)
-                ]
+                pixels = [pixel(i, j, c, valid) for i in range(rows.reach)]
                 down.append(_apply(f, lanes, rows.patches, pixels))
             return [value for row in _turned_values(down) for value in _apply(f, lanes, columns.patches, row)]
 
@@ -562,6 +604,7 @@ class _Images:
         f = launch.function
         source, packed = launch.buffer(blocks.source), launch.buffer("packed_w")
         buffers = EpilogueBuffers.load(launch, blocks.epilogue)
+        operands = load_operands(launch, blocks.prologue)
         patches, products, blank = self.patches.scratch(launch)
         batch = launch.size("batch", blocks.batch)
         fill_zero(f, lanes, blank, self.patches.blank)
@@ -583,7 +626,7 @@ class _Images:
         def chunk(first: str) -> Int:
             left = f.sub(last_block, first)
             count = self.patches.even(f, left)
-            self.patches.make(launch, source, blank, first, count, patches)
+            self.patches.make(launch, source, operands, blank, first, count, patches)
 
             def each_panel(body: Callable[[Int, int], None]) -> None:
                 if whole:
@@ -771,6 +814,7 @@ class _Filters:
         launch = LaunchText.begin(self.symbol, self.target)
         f = launch.function
         source, dy, sums = launch.buffer(blocks.source), launch.buffer("dy"), launch.buffer("sums")
+        operands = load_operands(launch, blocks.prologue)
         patches, errors, blank = self.patches.scratch(launch)
         batch = launch.size("batch", blocks.batch)
         fill_zero(f, self.lanes, blank, self.patches.blank)
@@ -791,7 +835,7 @@ class _Filters:
 
             def chunk(block: str) -> Int:
                 count = self.patches.even(f, f.sub(last_block, block))
-                self.patches.make(launch, source, blank, block, count, patches)
+                self.patches.make(launch, source, operands, blank, block, count, patches)
 
                 def panel(p: Int, valid: int) -> None:
                     column = f.mul(p, width)
