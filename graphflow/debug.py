@@ -101,7 +101,7 @@ class Statistics:
         counts = (
             (self.nans, "NaN"),
             (self.infinities, "Inf"),
-            (self.zeros, "zeros"),
+            (self.zeros, "zero"),
             (self.negatives, "negative"),
         )
         return text + "".join(f", {count} {what}" for count, what in counts if count)
