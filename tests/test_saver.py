@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +275,89 @@ def test_meta_graph_of_a_scope(tmp_path: Path) -> None:
         gf.train.import_meta_graph(path, import_scope="a")
         assert [y.name for y in gf.get_collection("y")] == ["a/y:0", "a_1/y:0"]
         assert sess.run("a_1/y:0", {"a_1/x:0": [1, 2]}).tolist() == [1, 4]
+
+
+_open = open
+
+
+class _Killer:
+    """Kills the process before or after the n-th thing that it does to a file."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        def done(*args: Any, **kwargs: Any) -> Any:
+            self.tick()
+            result = act(*args, **kwargs)
+            self.tick()
+            return result
+
+        return done
+
+    def tick(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def open(self, path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        self.tick()
+        if mode != "wb":
+            return _open(path, mode, *args, **kwargs)
+        kill = self
+
+        class Watched(io.FileIO):
+            def write(self, data: Any) -> int:
+                view = memoryview(data).cast("B")
+                half = len(view) // 2
+                done = super().write(view[:half]) if half else 0  # torn in the middle
+                kill.tick()
+                return int(done) + int(super().write(view[half:]))
+
+        return Watched(path, "wb")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_kill_at_any_moment_leaves_a_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = gf.get_variable("step", initializer=0)
+    weights = gf.get_variable("weights", initializer=np.zeros(500, np.float32))
+    to = gf.placeholder(gf.int32, [])
+    move = gf.group(gf.assign(step, to), gf.assign(weights, gf.fill([500], gf.cast(to, gf.float32))))
+    saver = gf.train.Saver(max_to_keep=2)
+    with gf.Session() as session:
+        for n in (1, 2):
+            session.run(move, {to: n})
+            saver.save(session, str(tmp_path / "good" / "model"), n)
+        kills = 0
+        found = set()
+        again = gf.train.Saver(max_to_keep=2)
+        while True:
+            folder = tmp_path / f"kill{kills}"
+            shutil.copytree(tmp_path / "good", folder)
+            again.recover_last_checkpoints([str(folder / f"model-{n}") for n in (1, 2)])
+            child = os.fork()
+            if child == 0:
+                killer = _Killer(kills + 1)
+                for name in ("fsync", "replace", "rename", "remove", "unlink"):
+                    monkeypatch.setattr(os, name, killer(getattr(os, name)))
+                monkeypatch.setattr("builtins.open", killer.open)
+                session.run(move, {to: 3})
+                again.save(session, str(folder / "model"), 3)
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            newest = gf.train.latest_checkpoint(folder)
+            assert newest is not None
+            again.restore(session, newest)
+            values = session.run([step, weights])
+            assert values[0] in (2, 3) and (values[1] == values[0]).all()
+            assert newest.endswith(f"-{values[0]}")
+            found.add(int(values[0]))
+            again.save(session, str(folder / "model"), 4)
+            assert str(gf.train.latest_checkpoint(folder)).endswith("-4")
+            if not os.WIFSIGNALED(status):
+                assert os.WEXITSTATUS(status) == 0
+                break
+            kills += 1
+    assert kills > 20 and found == {2, 3}
