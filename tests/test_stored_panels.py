@@ -242,6 +242,36 @@ def test_another_reader_keeps_a_variable_row_major() -> None:
                 np.testing.assert_allclose(session.run(variable), wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize("columns", [64, 70])
+def test_penalties_and_norms_fold_panels_as_they_lie(columns: int) -> None:
+    """Whole panels: what is folded whole needs no order. What fills the last panel up would be folded too."""
+    with gf.Graph().as_default():
+        x = gf.placeholder(gf.float32, [20, 50])
+        w, u, v = (gf.Variable(numbers(50, columns, seed=i), name=n) for i, n in enumerate("wuv"))
+        product = gf.matmul(x, w) + gf.matmul(2 * x, u) + gf.matmul(3 * x, v)
+        # u and v are brought together element by element; the mean of v beside that keeps its order as well.
+        loss = gf.reduce_sum(gf.tanh(product)) + 0.1 * gf.nn.l2_loss(w) + gf.reduce_sum(gf.square(u * v))
+        largest = gf.reduce_max(gf.abs(w))
+        train = gf.train.MomentumOptimizer(0.01, 0.9).minimize(loss)
+        plan = compile_graph([train, loss, largest], [x]).bind(((20, 50),), VariableStore()).plan
+        layouts = {layout.key: layout.storage for layout in plan.variables}
+        assert isinstance(layouts["w"], Panels) == (columns == 64)
+        assert layouts["w/Momentum"] == layouts["w"]
+        assert layouts["u"] is None and layouts["v"] is None
+        fed = numbers(20, 50, seed=9)
+        values = [numbers(50, columns, seed=i).astype(np.float64) for i in range(3)]
+        with gf.Session() as session:
+            session.run(gf.global_variables_initializer())
+            for _ in range(2):
+                found = session.run([loss, largest, train], {x: fed})
+                products = fed @ sum((i + 1) * value for i, value in enumerate(values))
+                wanted = np.tanh(products).sum() + 0.05 * (values[0] ** 2).sum()
+                wanted += np.square(values[1] * values[2]).sum()
+                np.testing.assert_allclose(found[0], wanted, rtol=1e-4)
+                np.testing.assert_allclose(found[1], np.abs(values[0]).max(), rtol=1e-6)
+                values = [value.astype(np.float64) for value in session.run([w, u, v])]
+
+
 def test_everybody_else_speaks_the_logical_layout(tmp_path: Path) -> None:
     model = Model([50, 70, 10], OPTIMIZERS["adam"])
     fed = numbers(20, 50, seed=3)

@@ -1,11 +1,14 @@
-"""What of a group's body the epilogue of a library call can hold."""
+"""What of a group's body the epilogue of a library call can hold, and what it asks of the order of elements."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Set
 
 from graphflow.loops import ir
 from graphflow.loops.build import RowIndex, RowReduce, RowSize
 from graphflow.lowering.kernels import Body, Leaf
 from graphflow.lowering.sizes import row_major
+from graphflow.program import Value
 
 
 def over_of(leaf: Leaf, body: Body) -> str | None:
@@ -27,6 +30,45 @@ def over_of(leaf: Leaf, body: Body) -> str | None:
     if rank and strides[-1] == 0 and strides[:-1] == wanted:
         return "row"
     return None
+
+
+def folds_whole(body: Body, values: Set[Value]) -> bool:
+    """Whether a body folds some values over all their elements and keeps none, each apart from all else that has as
+    many elements: then it does not matter in which order these lie.
+    """
+    if tuple(body.axes) != tuple(range(len(body.space))):
+        return False
+    if any(result.inner or result.column for result in body.results):
+        return False
+    kinds: dict[str, str] = {}
+    for name, leaf in body.leaves.items():
+        over = over_of(leaf, body)
+        if leaf.value in values and (over != "element" or leaf.offset.value):
+            return False
+        kinds[name] = "ours" if leaf.value in values else "scalar" if over == "scalar" else "other"
+    return all(_in_any_order(result.expr, kinds) for result in body.results)
+
+
+def _in_any_order(root: ir.Expr, kinds: Mapping[str, str]) -> bool:
+    """Whether no fold brings leaves of the kind "ours" together with others, or with the places of elements."""
+    folds = [root]
+    while folds:
+        stack, met = [folds.pop()], set()
+        while stack:
+            expr = stack.pop()
+            if isinstance(expr, RowReduce):
+                folds.append(expr.value)
+            elif isinstance(expr, ir.Op):
+                stack.extend(expr.args)
+            elif isinstance(expr, ir.Var):
+                met.add(kinds.get(expr.name, "other"))
+            elif isinstance(expr, RowIndex):
+                met.add("other")
+            elif not isinstance(expr, ir.Const | RowSize):
+                return False
+        if {"ours", "other"} <= met:
+            return False
+    return True
 
 
 def held_in(dtype: str) -> tuple[str, ...]:
@@ -60,4 +102,4 @@ def renamed_in(
     return memo[id(root)]
 
 
-__all__ = ["held_in", "over_of", "renamed_in"]
+__all__ = ["folds_whole", "held_in", "over_of", "renamed_in"]

@@ -18,7 +18,7 @@ from graphflow.loops.library import ACCUMULATOR, Attention, Call, Conv2D, Epilog
 from graphflow.lowering.attention import attention_of
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel, component_kernel, order_kernel
-from graphflow.lowering.epilogues import held_in, over_of, renamed_in
+from graphflow.lowering.epilogues import folds_whole, held_in, over_of, renamed_in
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
 from graphflow.lowering.kernels import STREAM_ALL, STREAM_FROM, Body, Lowered, body_of, lower_group
@@ -159,7 +159,7 @@ class _Lowering(NativeRegions):
                 if len(fitted[2]) == 1:
                     self.place_results({node: next(iter(fitted[2].values()))})
         self.stored = panels_of_variables(
-            program, updates, self.uses, self.call_nodes, self.backend.panel_width
+            program, updates, self.uses, self.call_nodes, self.backend.panel_width, self.folds
         )
         self.streams = self.stream(absorbed)
         self.place_rows()
@@ -415,6 +415,11 @@ class _Lowering(NativeRegions):
                 self.uses.update(old)
                 for taker in takers:
                     taker.copies.remove(node)
+
+    def folds(self, user: Node, values: set[Value]) -> bool:
+        """Whether a node's group takes some values only to fold them whole, so that their order does not matter."""
+        group = self.group_of.get(user)
+        return group is not None and group.axes is not None and folds_whole(self.body(group), values)
 
     def absorb_prologues(self, absorbed: dict[Group, Node]) -> None:
         """Lets contractions compute their first operand from what it is made of, where nobody else takes it."""

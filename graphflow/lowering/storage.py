@@ -1,7 +1,8 @@
 """Which variables a plan wants stored in panels: factors and filters that it updates in the gradient's epilogue.
 
 The product then reads panels that lie there already, and the update goes through memory in the order of its tiles.
-All that reads or writes such a variable must know panels; one user that does not, and it stays row-major.
+All that reads or writes such a variable must know panels, or fold it whole, so that the order of its elements is all
+one (a penalty on weights, a norm); one user that does not, and it stays row-major.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def panels_of_variables(
     uses: Mapping[Value, Sequence[Node]],
     products: Mapping[Node, CallNode],
     width_of: Callable[[str, int], int],
+    folds: Callable[[Node, set[Value]], bool],
 ) -> dict[Value, Panels]:
     """Returns the layout of the values of variables, at the start and after the run, that lie in panels.
 
@@ -40,6 +42,7 @@ def panels_of_variables(
       uses: who takes each value.
       products: the library calls of nodes.
       width_of: says how wide the panels of a matrix are, from dtype and columns; 0 for no panels.
+      folds: says whether a node takes some of these values only to fold them whole, in whatever order they lie.
     """
     names: dict[Value, list[str]] = {}
     for name, value in program.commits:
@@ -68,9 +71,11 @@ def panels_of_variables(
         takers = {user for value in element for user in uses.get(value, ()) if user not in nodes}
         if not any(_multiplies(products.get(user), element) == "forward" for user in takers):
             continue
-        if any(_multiplies(products.get(user), element) is None for user in takers):
-            continue
         width = width_of(call.dtype, matrix[1])
+        others = [user for user in takers if _multiplies(products.get(user), element) is None]
+        # What fills the last panel up is no part of the value.
+        if others and (not width or matrix[1] % width or not all(folds(user, element) for user in others)):
+            continue
         if width:
             found |= dict.fromkeys((*element, *results.values()), Panels(width))
     return found
