@@ -105,7 +105,6 @@ _OUT: dict[str, tuple[str, str]] = {
     "contrib.summary": ("summaries of eager execution", "gf.summary"),
     "contrib.tensor_forest": ("decision trees are another library's work", "scikit-learn"),
     "contrib.tpu": ("there are no TPUs here", "gf.estimator, or a plain optimizer"),
-    "estimator.tpu": ("there are no TPUs here", "gf.estimator"),
     "python.debug": ("tfdbg's terminal", "gf.debug.trace, gf.debug.find_nan and gf.debug.record"),
     "python.eager": ("there are graphs and sessions only", "gf.Session"),
     "python.framework.ops.register_proto_function": ("collections are written by their own rules", ""),

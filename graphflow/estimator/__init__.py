@@ -26,6 +26,6 @@ _LATER = {
     "VocabInfo": "graphflow.train.warm_starting",
 }
 
-__all__ = [*_LATER, "export", "inputs"]
+__all__ = [*_LATER, "export", "inputs", "tpu"]
 
-__getattr__, __dir__ = lazy(__name__, ("export", "inputs"), _LATER)
+__getattr__, __dir__ = lazy(__name__, ("export", "inputs", "tpu"), _LATER)

@@ -518,7 +518,7 @@ class Estimator:
         self, input_fn: Any, mode: str, labelled: bool = True
     ) -> tuple[Any, Any, list[SessionRunHook]]:
         """Calls an input function; returns features, labels, and the hooks that the input needs."""
-        known = {"params": self.params, "config": self.config, "mode": mode}
+        known = {"params": self._params_for(mode), "config": self.config, "mode": mode}
         names = _parameters(input_fn)
         with device("/cpu:0"):
             found = input_fn(**{name: value for name, value in known.items() if name in names})
@@ -542,14 +542,22 @@ class Estimator:
             given["labels"] = labels
         elif labels is not None:
             raise ValueError("model_fn does not take labels, but input_fn returns labels.")
-        known = {"mode": mode, "params": self.params, "config": config}
+        known = {"mode": mode, "params": self._params_for(mode), "config": config}
         given |= {name: value for name, value in known.items() if name in names}
         logging.info("Calling model_fn.")
-        spec = self._model_fn(features=features, **given)
+        made = self._model_fn(features=features, **given)
         logging.info("Done calling model_fn.")
-        if not isinstance(spec, EstimatorSpec):
-            raise ValueError(f"model_fn should return an EstimatorSpec, got {spec!r}")
-        return spec
+        return self._spec(made)
+
+    def _params_for(self, mode: str) -> Any:
+        """Returns what model and input functions are given as `params`."""
+        return self.params
+
+    def _spec(self, made: Any) -> EstimatorSpec:
+        """Returns the EstimatorSpec of what a model function has returned."""
+        if not isinstance(made, EstimatorSpec):
+            raise ValueError(f"model_fn should return an EstimatorSpec, got {made!r}")
+        return made
 
     def _needs_checkpoint(self, path: str | None) -> str:
         path = path or self.latest_checkpoint()
