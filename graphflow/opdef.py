@@ -548,6 +548,10 @@ class InferContext:
         """The inputs per argument: an argument that is a list is a list here."""
         return self.op_def.nest(self.inputs, self.attrs)
 
+    def part(self, op_def: OpDef, inputs: Sequence[Any], attrs: dict[str, Any]) -> InferContext:
+        """Returns what the rule of another op sees that is a part of this one."""
+        return InferContext(op_def, inputs, attrs, self._constant, self._shape)
+
     def constant(self, index: int) -> Array | None:
         """Returns the value of flat input `index` if it is known, else None."""
         return self._constant(self.inputs[index])

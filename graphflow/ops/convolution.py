@@ -542,8 +542,7 @@ def depthwise_conv2d_backprop_filter_gradient(op: Any, dy: Tensor) -> list[Any]:
 _POOL = "ksize:list(int)>=4; strides:list(int)>=4"
 
 
-def _pool_attrs(node: Any) -> tuple[Sequence[int], Sequence[int]]:
-    attrs = node.attrs
+def _pool_attrs(attrs: Any) -> tuple[Sequence[int], Sequence[int]]:
     ksize, strides = attrs["ksize"], attrs["strides"]
     for name, values in (("ksize", ksize), ("strides", strides)):
         if len(values) != 4 or min(values) < 1:
@@ -557,16 +556,20 @@ def _pool_attrs(node: Any) -> tuple[Sequence[int], Sequence[int]]:
     return ksize, strides
 
 
-def _pooled(node: Any, x: TensorShape) -> TensorShape:
-    ksize, strides = _pool_attrs(node)
+def pooled_shape(attrs: Any, x: TensorShape) -> TensorShape:
+    """The shape of what a pool with these attributes makes of images of shape x; they are checked."""
+    ksize, strides = _pool_attrs(attrs)
     sizes = x.with_rank(4).as_list()
-    return TensorShape(
-        [_output_size(size, ksize[i], strides[i], 1, node.attrs, i) for i, size in enumerate(sizes)]
-    )
+    # The batch may be empty: only axes that are pooled have windows that must fit.
+    return TensorShape([
+        size if size == 0 and ksize[i] == strides[i] == 1
+        else _output_size(size, ksize[i], strides[i], 1, attrs, i)
+        for i, size in enumerate(sizes)
+    ])  # fmt: skip
 
 
 def _pool_shape(node: Any) -> TensorShape:
-    return _pooled(node, rank_exactly(node, 0, 4, "the images"))
+    return pooled_shape(node.attrs, rank_exactly(node, 0, 4, "the images"))
 
 
 class PoolWindows:
@@ -662,7 +665,7 @@ def max_pool_gradient(op: Any, dy: Tensor) -> list[Any]:
 
 def _max_pool_grad_shape(node: Any) -> TensorShape:
     x = rank_exactly(node, 0, 4, "orig_input")
-    expected = _pooled(node, x)
+    expected = pooled_shape(node.attrs, x)
     for position, name in ((1, "orig_output"), (2, "grad")):
         if not expected.is_compatible_with(node.inputs[position].shape):
             raise ShapeError(f"{name} has shape {node.inputs[position].shape}, the pool gives {expected}")
@@ -703,7 +706,7 @@ def _max_pool_grad_grad_shape(node: Any) -> TensorShape:
     x = rank_exactly(node, 0, 4, "orig_input")
     if not x.is_compatible_with(node.inputs[2].shape):
         raise ShapeError(f"grad has shape {node.inputs[2].shape}, orig_input {x}")
-    made = _pooled(node, x)
+    made = pooled_shape(node.attrs, x)
     if not made.is_compatible_with(node.inputs[1].shape):
         raise ShapeError(f"orig_output has shape {node.inputs[1].shape}, the pool gives {made}")
     return made
@@ -751,7 +754,7 @@ def _avg_pool_grad_shape(node: Any) -> TensorShape:
         return TensorShape([None] * 4)
     if x.rank != 4:
         raise ShapeError(f"orig_input_shape must have 4 elements, has {x.rank}")
-    expected = _pooled(node, x)
+    expected = pooled_shape(node.attrs, x)
     if not expected.is_compatible_with(grad):
         raise ShapeError(f"grad has shape {grad}, the pool gives {expected}")
     sizes = x.as_list()

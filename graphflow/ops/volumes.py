@@ -439,12 +439,12 @@ def _pooled(node: Any, x: TensorShape) -> TensorShape:
             raise ShapeError(f"{name} must be 5 positive numbers, the first of them 1, got {list(values)}")
         within_int32(name, values)
     sizes = x.with_rank(5).as_list()
-    return TensorShape(
-        [
-            _along(size, attrs["ksize"][i], attrs["strides"][i], 1, attrs["padding"])
-            for i, size in enumerate(sizes)
-        ]
-    )
+    # The batch may be empty: only axes that are pooled have windows that must fit.
+    return TensorShape([
+        size if size == 0 and attrs["ksize"][i] == attrs["strides"][i] == 1
+        else _along(size, attrs["ksize"][i], attrs["strides"][i], 1, attrs["padding"])
+        for i, size in enumerate(sizes)
+    ])  # fmt: skip
 
 
 def _pool_shape(node: Any) -> TensorShape:
