@@ -209,6 +209,7 @@ from graphflow.ops.source import (
     prevent_gradient as prevent_gradient, range as range, rank as rank, shape as shape, shape_n as shape_n,
     size as size, stop_gradient as stop_gradient, zeros as zeros, zeros_like as zeros_like,
 )
+from graphflow.ops.spatial import required_space_to_batch_paddings as required_space_to_batch_paddings
 from graphflow.ops.sparse import (
     sparse_concat as sparse_concat, sparse_fill_empty_rows as sparse_fill_empty_rows,
     sparse_mask as sparse_mask, sparse_merge as sparse_merge, sparse_placeholder as sparse_placeholder,
@@ -315,7 +316,7 @@ if TYPE_CHECKING:
         image as image, initializers as initializers, io as io, keras as keras, layers as layers,
         linalg as linalg, logging as logging, lookup as lookup, losses as losses, manip as manip,
         math as math, metrics as metrics, nest as nest, nn as nn, python_io as python_io,
-        quantization as quantization, random as random, saved_model as saved_model, sets as sets,
+        quantization as quantization, random as random, raw_ops as raw_ops, saved_model as saved_model, sets as sets,
         signal as signal, sparse as sparse, spectral as spectral, strings as strings,
         summary as summary, train as train,
         visualize as visualize,
@@ -360,7 +361,7 @@ NAMESPACES = (
     "app", "compat", "examples", "flags", "graph_util", "test",
     "bitwise", "data", "debug", "debugging", "dtypes", "errors", "estimator", "gfile", "image", "initializers",
     "io", "keras", "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
-    "python_io", "quantization", "random", "saved_model", "sets", "signal", "sparse", "spectral",
+    "python_io", "quantization", "random", "raw_ops", "saved_model", "sets", "signal", "sparse", "spectral",
     "strings", "summary", "train", "visualize",
 )
 _PROTO = "graphflow.serialization.proto"

@@ -37,6 +37,7 @@ INPUTS = {
     "five": rng.uniform(0, 1, (2, 4, 5, 3, 2)).astype(np.float32),
     "filters": rng.normal(size=(3, 2, 2, 2, 4)).astype(np.float32),
     "matrix": rng.normal(size=(4, 5)).astype(np.float32),
+    "gates": rng.normal(size=(7, 12)).astype(np.float32),
 }
 
 IMAGE = """
@@ -179,7 +180,76 @@ tf.nn.uniform_candidate_sampler([[1], [2]], 1, 6, True, 20, seed=3)
 tf.nn.uniform_candidate_sampler([[1], [2]], 1, 6, False, 1024, seed=3)
 """
 
-EXPRESSIONS = [line for text in (IMAGE, SPARSE, NN) for line in text.strip().splitlines()]
+SPATIAL = """
+tf.nn.max_pool_v2(x[:, :, 0], 3, 2, "SAME")
+tf.nn.max_pool_v2(x, [2, 3], [1, 2], "VALID")
+tf.nn.max_pool_v2(five, 2, 1, "SAME", "NDHWC")
+tf.nn.max_pool_v2(x, 2, 1, [[0, 0], [1, 0], [0, 1], [0, 0]])
+tf.nn.avg_pool_v2(x[:, :, 0], [3], [1], "VALID")
+tf.nn.avg_pool_v2(five, [1, 2, 2, 1, 1], 1, "SAME")
+tf.nn.max_pool1d(x[:, 0], 3, 2, "SAME")
+tf.nn.max_pool1d(x[:, 0], [1, 3, 1], [1, 2, 1], "VALID", name="p")
+tf.nn.avg_pool1d(x[:, 0], 3, 2, "SAME")
+tf.nn.max_pool2d(x, 2, 2, "VALID")
+tf.nn.max_pool_with_argmax(x, [1, 2, 2, 1], [1, 2, 2, 1], "SAME", include_batch_in_index=True)
+tf.nn.max_pool_with_argmax(x, [1, 3, 2, 1], [1, 2, 2, 1], "VALID", Targmax=tf.int32)
+tf.gradients(tf.nn.max_pool_with_argmax(x, [1, 3, 2, 1], [1, 1, 2, 1], "SAME")[0] * y[:, :, :5], x)
+[tf.placeholder_with_default(o, None) for o in tf.nn.fractional_max_pool(x, [1.0, 1.44, 1.73, 1.0], deterministic=True, seed=5, seed2=9)]
+[tf.placeholder_with_default(o, None) for o in tf.nn.fractional_max_pool(large, [1.0, 1.3, 2.7, 1.0], True, True, deterministic=True, seed=7, seed2=1)]
+[tf.placeholder_with_default(o, None) for o in tf.nn.fractional_avg_pool(x, [1.0, 1.44, 1.73, 1.0], True, True, deterministic=True, seed=5, seed2=9)]
+[tf.placeholder_with_default(o, None) for o in tf.nn.fractional_avg_pool(tf.cast(large * 99, tf.int32), [1.0, 1.3, 2.7, 1.0], deterministic=True, seed=7, seed2=1)]
+tf.gradients(tf.nn.fractional_max_pool(x, [1.0, 1.44, 1.73, 1.0], False, True, deterministic=True, seed=5, seed2=9)[0] ** 2, x)
+tf.gradients(tf.nn.fractional_avg_pool(x, [1.0, 1.44, 1.73, 1.0], False, True, deterministic=True, seed=5, seed2=9)[0] ** 2, x)
+tf.nn.dilation2d(x, y[0, :2, :3], [1, 1, 1, 1], [1, 1, 1, 1], "SAME")
+tf.nn.dilation2d(x, filters=y[0, :2, :3], strides=[1, 2, 1, 1], dilations=[1, 2, 1, 1], padding="VALID")
+tf.nn.erosion2d(x, y[0, :2, :3], [1, 1, 2, 1], [1, 1, 2, 1], "SAME")
+tf.gradients(tf.nn.dilation2d(x, y[0, :2, :3], [1, 1, 1, 1], [1, 1, 1, 1], "SAME") ** 2, [x, y])
+tf.nn.pool(x[:, :, 0], [3], "MAX", "SAME")
+tf.nn.pool(x, [2, 3], "AVG", "VALID", strides=[1, 2])
+tf.nn.pool(x, [2, 3], "MAX", "VALID", dilation_rate=[2, 1])
+tf.nn.pool(x, [2, 3], "AVG", "VALID", dilation_rate=[2, 2])
+tf.nn.pool(five, [2, 2, 2], "MAX", "SAME", strides=[2, 1, 2])
+tf.nn.pool(x[:, :, 0], [2], "MAX", "VALID", dilations=[3])
+tf.nn.convolution(x[:, :, 0], tf.ones([3, 3, 4]), "SAME", [2])
+tf.nn.convolution(x, tf.ones([2, 2, 3, 4]), "VALID", dilation_rate=[2, 1])
+tf.nn.convolution(five, filters, "SAME", strides=[1, 2, 1])
+tf.nn.convolution(tf.reshape(x, [1, 2, 7, 9, 3]), tf.ones([2, 2, 3, 4]), "SAME")
+tf.nn.conv1d_transpose(x[:, :, 0], tf.ones([3, 5, 3]), [2, 14, 5], 2)
+tf.nn.conv1d_transpose(x[:, :, 0], tf.ones([3, 5, 3]), tf.constant([2, 9, 5]), [1, 1, 1], "VALID", name="t")
+tf.nn.conv_transpose(x[:, :, 0], tf.ones([3, 5, 3]), [2, 14, 5], 2)
+tf.nn.conv_transpose(x, tf.ones([3, 2, 5, 3]), [2, 14, 9, 5], [2, 1])
+tf.nn.conv_transpose(five[:, :, :, :, :], tf.ones([2, 2, 2, 3, 2]), [2, 8, 10, 6, 3], 2)
+tf.nn.depthwise_conv2d_backprop_input([2, 7, 9, 3], tf.ones([2, 2, 3, 2]), tf.concat([x, y], 3), [1, 1, 1, 1], "SAME")
+tf.nn.depthwise_conv2d_backprop_filter(x, [2, 2, 3, 2], tf.concat([x, y], 3), [1, 1, 1, 1], "SAME")
+tf.nn.depthwise_conv2d(x, tf.ones([2, 2, 3, 2]), [1, 1, 1, 1], "VALID", rate=[2, 3])
+tf.nn.with_space_to_batch(x, [2, 3], "SAME", lambda v, n, p: tf.nn.conv2d(v, tf.ones([3, 2, 3, 4]), 1, p), filter_shape=[3, 2])
+tf.nn.with_space_to_batch(tf.placeholder_with_default(x, [None, None, None, 3]), [2, 3], "VALID", lambda v, n, p: tf.nn.conv2d(v, tf.ones([3, 2, 3, 4]), 1, p))
+tf.required_space_to_batch_paddings([7, 9], [2, 4], [[1, 0], [0, 2]])
+tf.nn.atrous_conv2d(x, tf.ones([3, 2, 3, 4]), 2, "SAME")
+tf.nn.atrous_conv2d_transpose(x, tf.ones([3, 2, 4, 3]), [2, 7, 9, 4], 2, "SAME")
+tf.nn.fused_batch_norm(x, y[0, 0, 0], y[0, 0, 1], epsilon=0.01)
+tf.gradients(tf.gradients(tf.nn.fused_batch_norm(x, y[0, 0, 0], y[0, 0, 1])[0] * y, x)[0] * x, [x, y])
+"""
+# Block cells: the gates of a cell come with one step, the gradients flow from states and outputs.
+_BLOCK = (
+    "tf.raw_ops.{}(seq_len_max=tf.constant({}, tf.int64), x=steps, cs_prev=matrix[:2, :3], h_prev=matrix[2:, 2:], "
+    "w=gates, wci=matrix[0, :3], wcf=matrix[1, :3], wco=matrix[2, :3], b=gates[0], use_peephole={}, cell_clip={})"
+)
+_STEP = _BLOCK.replace("seq_len_max=tf.constant({}, tf.int64), x=steps", "x=steps[{}]")
+_GRU = (
+    "tf.raw_ops.GRUBlockCell(x=steps[0], h_prev=matrix[:2, :3], w_ru=gates[:, :6], w_c=gates[:, 6:9], b_ru=gates[0, :6], "
+    "b_c=gates[0, 6:9])"
+)
+CELLS = [
+    *(f"[*{_BLOCK.format(kind, 6, peephole, 0.9)}]" for kind in ("BlockLSTM", "BlockLSTMV2") for peephole in (0 > 1, 1 > 0)),
+    f"[getattr({_BLOCK.format('BlockLSTM', 4, True, 0.0)}, n) for n in ('cs', 'h')]",
+    # Not that of BlockLSTMV2, whose rule in TensorFlow takes its gates for those of BlockLSTM: tests/test_nn.py.
+    f"[tf.gradients([o.cs, o.h], [steps, matrix, gates]) for o in [{_BLOCK.format('BlockLSTM', 5, True, 0.0)}]]",
+    *(f"[*{_STEP.format('LSTMBlockCell', 0, peephole, 0.9)}]" for peephole in (False, True)),
+    f"[*{_GRU}]",
+]  # fmt: skip
+
+EXPRESSIONS = [line for text in (IMAGE, SPARSE, NN, SPATIAL) for line in text.strip().splitlines()] + CELLS
 
 # Evaluates every expression; as a program it has TensorFlow for a package.
 PROGRAM = """

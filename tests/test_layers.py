@@ -75,6 +75,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "math",
         "nn.",
         "random",
+        "raw_ops",
         "sparse",
         "quantization",
         "sets",

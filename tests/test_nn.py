@@ -13,7 +13,7 @@ import pytest
 import graphflow as gf
 from graphflow import ops
 from graphflow.opdef import emit, get_op
-from tests.samples import apart, uniform
+from tests.samples import all_samples, apart, uniform
 
 assert ops
 
@@ -500,3 +500,28 @@ def test_gradient_of_local_response_normalization() -> None:
     wide = x.astype(np.float64)
     measured = (value(wide + 1e-5 * way) - value(wide - 1e-5 * way)) / 2e-5
     assert abs(float((run(gradient) * way).sum()) - measured) < 1e-4
+
+
+@pytest.mark.parametrize("op_type", ["LSTMBlockCell", "BlockLSTM", "BlockLSTMV2", "GRUBlockCell"])
+def test_gradients_of_block_cells(op_type: str) -> None:
+    inputs = all_samples()[op_type][0 if op_type == "GRUBlockCell" else 1].flat()
+    arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in inputs]
+    attrs = {} if op_type == "GRUBlockCell" else {"use_peephole": True, "cell_clip": 0.0}
+    names = [arg.name for arg in get_op(op_type).inputs]
+    # The gates are outputs too, but nothing flows back from them.
+    results = ["h"] if op_type == "GRUBlockCell" else ["cs", "h"]
+    rng = np.random.default_rng(3)
+
+    with gf.Graph().as_default(), gf.Session() as session:
+        values = [gf.constant(a) for a in arrays]
+        made = getattr(gf.raw_ops, op_type)(**dict(zip(names, values, strict=True)), **attrs)
+        weights = [rng.normal(size=getattr(made, name).shape.as_list()) for name in results]
+        loss = gf.add_n([gf.reduce_sum(getattr(made, n) * w) for n, w in zip(results, weights, strict=True)])
+        wanted = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
+        ways = {i: rng.normal(size=arrays[i].shape) for i in wanted}
+        slopes = session.run(gf.gradients(loss, [values[i] for i in wanted]))
+        step = 1e-6
+        for i, slope in zip(wanted, slopes, strict=True):
+            sides = [session.run(loss, {values[i]: arrays[i] + sign * step * ways[i]}) for sign in (1, -1)]
+            expected = (sides[0] - sides[1]) / (2 * step)
+            np.testing.assert_allclose(np.sum(slope * ways[i]), expected, rtol=1e-6, err_msg=names[i])

@@ -18,8 +18,8 @@ from graphflow.ops.convolution import (
     atrous_conv2d as atrous_conv2d, atrous_conv2d_transpose as atrous_conv2d_transpose, avg_pool as avg_pool,
     conv1d as conv1d, conv2d as conv2d, conv2d_backprop_filter as conv2d_backprop_filter,
     conv2d_backprop_input as conv2d_backprop_input, conv2d_transpose as conv2d_transpose,
-    convolution as convolution, depthwise_conv2d as depthwise_conv2d,
-    depthwise_conv2d_native as depthwise_conv2d_native, max_pool as max_pool, pool as pool,
+    depthwise_conv2d as depthwise_conv2d,
+    depthwise_conv2d_native as depthwise_conv2d_native, max_pool as max_pool,
     separable_conv2d as separable_conv2d,
 )
 from graphflow.ops.ctc import (
@@ -34,7 +34,9 @@ from graphflow.ops.embeddings import (
     embedding_lookup_sparse as embedding_lookup_sparse,
     safe_embedding_lookup_sparse as safe_embedding_lookup_sparse,
 )
-from graphflow.ops.layout import depth_to_space as depth_to_space, space_to_depth as space_to_depth
+from graphflow.ops.layout import (
+    depth_to_space as depth_to_space, space_to_batch as space_to_batch, space_to_depth as space_to_depth,
+)
 from graphflow.ops.linalg import l2_normalize as l2_normalize, xw_plus_b as xw_plus_b
 from graphflow.ops.nn import (
     batch_norm_with_global_normalization as batch_norm_with_global_normalization,
@@ -51,7 +53,20 @@ from graphflow.ops.nn import (
     weighted_cross_entropy_with_logits as weighted_cross_entropy_with_logits,
     weighted_moments as weighted_moments, zero_fraction as zero_fraction,
 )
+from graphflow.ops.morphology import dilation2d as dilation2d, erosion2d as erosion2d
+from graphflow.ops.pools import (
+    fractional_avg_pool as fractional_avg_pool, fractional_max_pool as fractional_max_pool,
+    max_pool_with_argmax as max_pool_with_argmax,
+)
 from graphflow.ops.sorting import top_k as top_k
+from graphflow.ops.spatial import (
+    avg_pool1d as avg_pool1d, avg_pool_v2 as avg_pool_v2, conv1d_transpose as conv1d_transpose,
+    conv_transpose as conv_transpose, convolution as convolution,
+    depthwise_conv2d_native_backprop_filter as depthwise_conv2d_native_backprop_filter,
+    depthwise_conv2d_native_backprop_input as depthwise_conv2d_native_backprop_input,
+    max_pool1d as max_pool1d, max_pool2d as max_pool2d, max_pool_v2 as max_pool_v2, pool as pool,
+    with_space_to_batch as with_space_to_batch,
+)
 from graphflow.ops.volumes import (
     avg_pool3d as avg_pool3d, conv3d as conv3d, conv3d_backprop_filter as conv3d_backprop_filter,
     conv3d_transpose as conv3d_transpose, max_pool3d as max_pool3d,
@@ -67,6 +82,8 @@ from graphflow.namespace import lazy
 # Other names of the same.
 conv3d_backprop_filter_v2 = conv3d_backprop_filter
 avg_pool2d = avg_pool
+depthwise_conv2d_backprop_filter = depthwise_conv2d_native_backprop_filter
+depthwise_conv2d_backprop_input = depthwise_conv2d_native_backprop_input
 silu = swish
 
 if not TYPE_CHECKING:

@@ -54,6 +54,7 @@ from graphflow.ops import (
     sparse_math,
     sparse_messages,
     sparse_tensor,
+    spatial,
     special_functions,
     spectral,
     state,
@@ -72,6 +73,6 @@ __all__ = [
     "image", "image_files", "io", "layout", "linalg", "lists", "messages", "morphology", "nn", "optional",
     "parsing", "patches", "pools", "quantize", "quantized", "queues", "random", "readers", "reduction",
     "resize", "rows", "scatter", "segments", "sets", "sorting", "source", "sparse", "sparse_math",
-    "sparse_messages", "sparse_tensor", "special_functions", "spectral", "state", "stateless", "strings",
-    "summaries", "tables", "training", "volumes",
+    "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral", "state", "stateless",
+    "strings", "summaries", "tables", "training", "volumes",
 ]  # fmt: skip

@@ -1069,45 +1069,6 @@ def atrous_conv2d_transpose(
     )
 
 
-def convolution(
-    input: Any, filter: Any = None, padding: Any = None, strides: Any = None, dilation_rate: Any = None,
-    name: str | None = None, data_format: str | None = None, filters: Any = None, dilations: Any = None,
-) -> Tensor:  # fmt: skip
-    """Convolves sequences or images by filters.
-
-    Args:
-      input: [batch, width, in] or [batch, height, width, in]; or channels second ("NC…").
-      filter: [..., in, out]; `filters` is its new name.
-      padding: "SAME" or "VALID".
-      strides: one number per image axis; default 1.
-      dilation_rate: one number per image axis; default 1; `dilations` is its new name.
-      name: a name.
-      data_format: starts with "NC" if channels come second.
-      filters: see `filter`.
-      dilations: see `dilation_rate`.
-
-    Raises:
-      ValueError: if the input has three or more image axes.
-    """
-    w = convert_to_tensor(_either(filters, filter, "filters", "filter"))
-    rate = _either(dilations, dilation_rate, "dilations", "dilation_rate")
-    x = convert_to_tensor(input, name="input")
-    rank = x.shape.rank if x.shape.rank is not None else w.shape.rank
-    second = data_format is not None and data_format.startswith("NC")
-    if rank == 3:
-        return conv1d(
-            x, w, 1 if strides is None else strides, padding, data_format="NCW" if second else "NWC", name=name,
-            dilations=rate,
-        )  # fmt: skip
-    if rank != 4:
-        raise ValueError(f"convolution takes sequences or images (rank 3 or 4), got shape {x.shape}")
-    with name_scope(name, "convolution", [x, w]) as scope:
-        return conv2d(
-            x, w, 1 if strides is None else strides, padding, data_format="NCHW" if second else "NHWC",
-            dilations=1 if rate is None else rate, name=scope,
-        )  # fmt: skip
-
-
 def max_pool(
     value: Any = None, ksize: Any = None, strides: Any = None, padding: Any = None, data_format: str = "NHWC",
     name: str | None = None, input: Any = None,
@@ -1147,55 +1108,8 @@ def avg_pool(
         return result
 
 
-def pool(
-    input: Any, window_shape: Any, pooling_type: str, padding: str, dilation_rate: Any = None, strides: Any = None,
-    name: str | None = None, data_format: str | None = None, dilations: Any = None,
-) -> Tensor:  # fmt: skip
-    """Pools sequences or images.
-
-    Args:
-      input: [batch, width, channels] or [batch, height, width, channels]; or channels second ("NC…").
-      window_shape: one number per image axis.
-      pooling_type: "MAX" or "AVG".
-      padding: "SAME" or "VALID".
-      dilation_rate: must be 1.
-      strides: one number per image axis; default 1.
-      name: a name.
-      data_format: starts with "NC" if channels come second.
-      dilations: the new name of `dilation_rate`.
-
-    Raises:
-      ValueError: for other ranks, pooling types or dilations.
-    """
-    rate = _either(dilations, dilation_rate, "dilations", "dilation_rate")
-    if rate is not None and any(int(r) != 1 for r in np.ravel(rate)):
-        raise ValueError(f"pools with dilation are not supported, got {rate!r}")
-    pools = {"MAX": max_pool, "AVG": avg_pool}
-    if pooling_type not in pools:
-        raise ValueError(f"pooling_type must be 'MAX' or 'AVG', got {pooling_type!r}")
-    x = convert_to_tensor(input, name="input")
-    axes = (x.shape.rank or 0) - 2
-    second = data_format is not None and data_format.startswith("NC")
-    layout = "NCHW" if second else "NHWC"
-    window = [int(size) for size in np.ravel(window_shape)] * (axes if np.ndim(window_shape) == 0 else 1)
-    steps = [int(step) for step in np.ravel(1 if strides is None else strides)]
-    steps = steps * axes if len(steps) == 1 else steps
-    if axes not in (1, 2) or len(window) != axes or len(steps) != axes:
-        raise ValueError(
-            f"pool takes sequences or images with one window size per axis, got {x.shape}, {window_shape!r}"
-        )
-    with name_scope(name, f"{pooling_type.lower()}_pool", [x]) as scope:
-        if axes == 2:
-            return pools[pooling_type](x, window, steps, padding, layout, name=scope)
-        axis = 2 if second else 1
-        wide = emit.ExpandDims(x, axis)
-        pooled = pools[pooling_type](wide, [1, *window], [1, *steps], padding, layout)
-        result: Tensor = emit.Squeeze(pooled, squeeze_dims=(axis,), name=scope)
-        return result
-
-
 __all__ = [
     "atrous_conv2d", "atrous_conv2d_transpose", "avg_pool", "conv1d", "conv2d", "conv2d_backprop_filter",
-    "conv2d_backprop_input", "conv2d_transpose", "convolution", "depthwise_conv2d", "depthwise_conv2d_native",
-    "max_pool", "pool", "separable_conv2d",
+    "conv2d_backprop_input", "conv2d_transpose", "depthwise_conv2d", "depthwise_conv2d_native",
+    "max_pool", "separable_conv2d",
 ]  # fmt: skip

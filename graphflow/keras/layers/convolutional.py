@@ -10,7 +10,7 @@ from graphflow.keras.base_layer import InputSpec, Layer
 from graphflow.keras.layers.core import config_of, numbers
 from graphflow.opdef import convert_to_tensor, emit
 from graphflow.ops import convolution as ops
-from graphflow.ops import layout, nn
+from graphflow.ops import layout, nn, spatial
 from graphflow.shapes import TensorShape
 
 _LETTERS = {1: "W", 2: "HW", 3: "DHW"}
@@ -152,7 +152,7 @@ class Conv(Layer):
             before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
             around = [[0, 0], [0, 0], [before, 0]] if self._first else [[0, 0], [before, 0], [0, 0]]
             x, padding = layout.pad(x, around), "VALID"
-        outputs = ops.convolution(
+        outputs = spatial.convolution(
             x, self.kernel, padding, list(self.strides), list(self.dilation_rate), name=_CONV_OPS[self.rank],
             data_format=layout_of(self.data_format, self.rank),
         )  # fmt: skip
