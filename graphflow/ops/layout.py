@@ -2061,9 +2061,8 @@ def _check_blocks(block: Array) -> None:
         raise ShapeError(f"block sizes must be positive, got {block.tolist()}")
 
 
-def _around_blocks(node: Any, sizes: Sequence[int | None]) -> TensorShape:
-    """What is known where blocks or margins are not: the axes after those that they are for."""
-    count = node.inputs[1].shape.num_elements()
+def _around_blocks(count: int | None, sizes: Sequence[int | None]) -> TensorShape:
+    """What is known where blocks or margins are not: the axes after those (so many) that they are for."""
     if count is None or count + 1 > len(sizes):
         return TensorShape([None] * len(sizes))
     return TensorShape([*[None] * (count + 1), *sizes[count + 1 :]])
@@ -2074,7 +2073,7 @@ def _space_to_batch_shape(node: Any) -> TensorShape:
     if sizes is None:
         return UNKNOWN
     if block is None or paddings is None:
-        return _around_blocks(node, sizes)
+        return _around_blocks(node.inputs[1].shape.num_elements() if block is None else len(block), sizes)
     _check_blocks(block)
     result = list(sizes)
     result[0] = None if sizes[0] is None else sizes[0] * int(np.prod(block))
@@ -2123,7 +2122,7 @@ def _batch_to_space_shape(node: Any) -> TensorShape:
     if sizes is None:
         return UNKNOWN
     if block is None or crops is None:
-        return _around_blocks(node, sizes)
+        return _around_blocks(node.inputs[1].shape.num_elements() if block is None else len(block), sizes)
     _check_blocks(block)
     result = list(sizes)
     if sizes[0] is not None:
