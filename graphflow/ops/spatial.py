@@ -485,7 +485,9 @@ def pool(
             f"strides > window_shape not supported, got strides {steps} and window_shape {window}"
         )
     if max(rates) > 1 and padding.upper() == "SAME":
-        raise ValueError(f"pooling with 'SAME' padding is not implemented for dilation_rate > 1, which is {rates}")
+        raise ValueError(
+            f"pooling with 'SAME' padding is not implemented for dilation_rate > 1, which is {rates}"
+        )
     layout = ("NCW" if _second(data_format) else "NWC") if axes == 1 else _layout(data_format, axes)
     with name_scope(name, f"{pooling_type.lower()}_pool", [x]) as scope:
         exact = scope if max(rates) == 1 else None
