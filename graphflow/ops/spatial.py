@@ -95,7 +95,8 @@ def _spread(values: Tensor, axes: Sequence[int], neutral: int) -> Any:
     """Rows for all axes after the batch: those given for `axes`, and neutral ones for the axes between."""
     known = constant_value(values)
     rows: Any = values if known is None else known
-    like = np.full(values.shape.as_list()[1:], neutral, np.int32)
+    row = (2,) if values.shape.rank == 2 else ()  # a margin before and one after, or a rate
+    like = np.full(row, neutral, np.int32)
     spread = [rows[axes.index(axis)] if axis in axes else like for axis in range(1, max(axes) + 1)]
     return stack(spread, axis=0) if known is None else np.stack(spread).astype(np.int32)
 
