@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -813,10 +813,18 @@ class Session:
                 executable = self._executables[both] = self._compiled(elements, feeds.tensors)
             return _Runner(self._state, self._gate, parts, feeds, executable, slice_.handles, (fetches, keys))
 
-    def _compiled(self, fetches: tuple[Element, ...], feeds: tuple[Tensor, ...]) -> Executable:
+    def _compiled(
+        self,
+        fetches: tuple[Element, ...],
+        feeds: tuple[Tensor, ...],
+        handles: Mapping[Tensor, str] | None = None,
+    ) -> Executable:
         if self._interpreted:
-            return _Interpreted(freeze(fetches, feeds))
-        return compile_graph(fetches, feeds, self._options)
+            return _Interpreted(freeze(fetches, feeds, handles))
+        try:
+            return compile_graph(fetches, feeds, self._options, handles)
+        except ShapeError as error:  # what the passes found of the sizes contradicts the graph
+            raise errors.InvalidArgumentError(None, None, str(error)) from None
 
     def _compiled_function(self, function: Function) -> Call:
         """Returns what calls a function on arrays: one per argument that is no variable."""
@@ -824,10 +832,7 @@ class Session:
         feeds = tuple(function.inputs[i] for i in given)
         handles = {t: variable_name(outermost(t)) for t in function.inputs if t.is_variable}
         fetches: tuple[Element, ...] = (*function.outputs, *function.control_outputs)
-        if self._interpreted:
-            executable: Executable = _Interpreted(freeze(fetches, feeds, handles))
-        else:
-            executable = compile_graph(fetches, feeds, self._options, handles)
+        executable = self._compiled(fetches, feeds, handles)
         parts = Fetches(function.graph, list(fetches))
         places = [parts.tensors.index(tensor) for tensor in function.outputs]
         runner = _Runner(

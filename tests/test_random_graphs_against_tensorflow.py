@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
 import graphflow as gf
+from graphflow.functional_ops import Defun
 from tests.referee import Array, Case, Referee, difference
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -64,6 +65,90 @@ VARIABLE = (
     "gf.identity(gf.assign_add(gf.Variable([1.0, 2.0]), [0.5, {size}.0])) + gf.reduce_sum({x})",
     "gf.nn.embedding_lookup(gf.Variable(gf.reshape(gf.sin(gf.range(12.0)), [4, 3])), [3, 0, 3]) * gf.reduce_max({x})",
 )
+# Of other element types in between, and back to float32.
+TYPES = (
+    "gf.cast(gf.floor_div(gf.cast({x} * 3.0, gf.int32), {size}), gf.float32)",
+    "gf.cast(gf.floormod(gf.cast({x} * 5.0, gf.int64), {size} + 1), gf.float32)",
+    "gf.cast(gf.bitwise.bitwise_xor(gf.cast({x} * 9.0, gf.int32), {size}), gf.float32) * {x}",
+    "gf.cast(gf.cast(gf.abs({x}) * 4.0, gf.uint8) + gf.cast(gf.abs({y}), gf.uint8), gf.float32)",
+    "gf.cast(gf.round({x} * 2.0), gf.float32)", "gf.sign({x}) * gf.floor({y}) + gf.ceil({x})",
+    "gf.cast(gf.logical_or({x} > 0.5, {y} < 0.0), gf.float32) * {x}",
+    "gf.cast(gf.not_equal({x}, gf.nn.relu({x})), gf.float32) + {y}",
+    "gf.cast(gf.argmax({x}, axis={axis}), gf.float32)",
+    "gf.cast(gf.cumsum(gf.cast({x} * 4.0, gf.int32), {axis}), gf.float32)",
+    "gf.cast(gf.reduce_sum(gf.cast({x} * 7.0, gf.int32), {axes}, keepdims={keep}), gf.float32)",
+    "gf.cast(gf.reduce_any({x} > 0.0, {axes}, keepdims={keep}), gf.float32)",
+    "gf.real(gf.complex({x}, {y}) * gf.conj(gf.complex({y}, {x})))",
+    "gf.imag(gf.square(gf.complex({x}, {y})))", "gf.abs(gf.complex(1.0 + gf.square({x}), {y}))",
+    "gf.cast(gf.reduce_mean(gf.cast({x}, gf.float64), {axes}, keepdims={keep}), gf.float32)",
+    "gf.cast(gf.cast({x} * 0.5, gf.float16) * 2.0, gf.float32)",
+    "gf.saturate_cast(gf.saturate_cast({x} * 100.0, gf.int8), gf.float32)",
+)  # fmt: skip
+# Rows and elements that are picked, put and counted.
+PICKED = (
+    "gf.gather_nd({x}, [[0], [0]])", "gf.gather({x}, gf.range(gf.shape({x})[{axis}]) // 2, axis={axis})",
+    "gf.scatter_nd([[1], [0], [1]], gf.stack([{x}, {x} * 2.0, -{x}]), gf.concat([[3], gf.shape({x})], 0))",
+    "gf.tensor_scatter_nd_add({x}, [[0]], gf.expand_dims({x}[0], 0) * 0.5)",
+    "gf.tensor_scatter_nd_update({x}, [[0]], gf.expand_dims({x}[-1], 0))",
+    "gf.boolean_mask({x}, {x} > 0.0)", "gf.boolean_mask({x}, gf.range(gf.shape({x})[0]) < 2)",
+    "gf.nn.top_k({x}, 1)[0]", "gf.dynamic_partition({x}, gf.range(gf.shape({x})[0]) % 2, 2)[0]",
+    "gf.dynamic_stitch([[0, 2], [1]], [gf.stack([{x}, {y}]), [{x} - {y}]])",
+    "gf.segment_sum({x}, gf.range(gf.shape({x})[0]) // 2)", "gf.segment_max({x}, gf.range(gf.shape({x})[0]) // 3)",
+    "gf.unsorted_segment_max({x}, gf.zeros_like(gf.range(gf.shape({x})[0])), 1)",
+    "gf.slice({x}, gf.zeros_like(gf.shape({x})), gf.minimum(gf.shape({x}), 2))", "{x}[..., None] + {x}[None]",
+    "gf.roll({x}, {size}, {axis})", "gf.matrix_transpose({x}) * 0.5", "gf.linalg.diag_part({x})",
+    "gf.reverse_sequence({x}, gf.fill([gf.shape({x})[0]], 1), seq_axis=1)", "gf.meshgrid({x}[0], {x}[0])[1]",
+    "gf.sequence_mask([1, {size}], 4, dtype=gf.float32) * gf.reduce_mean({x})", "gf.squeeze(gf.expand_dims({x}, 0))",
+    "gf.math.segment_mean({x}, gf.range(gf.shape({x})[0]) // 2)", "gf.broadcast_to({x}, gf.shape({x} + {y}))",
+    "gf.batch_gather({x}, gf.zeros([gf.shape({x})[0], 2], gf.int32))", "gf.cumprod(gf.tanh({x}), {axis})",
+    "gf.sort({x}, axis=-1)", "gf.einsum('i...,i...->...', {x}, {y})",
+    "gf.cast(gf.invert_permutation([1, 0])[0], gf.float32) + {x}",
+)  # fmt: skip
+CONTROL = (
+    "gf.cond(gf.reduce_sum({x}) > 0.0, lambda: {x} * 2.0 + {y}, lambda: gf.tanh({x}) - {y})",
+    "gf.cond(gf.reduce_max({y}) > 1.0, lambda: gf.square({x}), lambda: {x})",
+    "gf.case([(gf.reduce_sum({x}) > 1.0, lambda: {x}), (gf.reduce_sum({y}) > 0.0, lambda: gf.exp(gf.tanh({x})))],"
+    " lambda: -{x})",
+    "gf.while_loop(lambda i, s: i < {size}, lambda i, s: (i + 1, gf.tanh(s) * 0.5 + {x}), [0, {x}])[1]",
+    "gf.while_loop(lambda i, s: gf.reduce_sum(gf.abs(s)) > 0.1, lambda i, s: (i + 1, s * 0.25), [0, {x}],"
+    " maximum_iterations=4)[1]",
+    "gf.while_loop(lambda i, s: i < gf.shape({x})[0], lambda i, s: (i + 1, s + gf.sin({x}[i])), [0, {x}[0]])[1]",
+    "gf.while_loop(lambda i, s: i < 2, lambda i, s: (i + 1, gf.while_loop(lambda j, t: j < i + {size},"
+    " lambda j, t: (j + 1, t * 0.5 + 0.1), [0, s])[1]), [0, {x}])[1]",
+    "gf.while_loop(lambda i, s: i < 3, lambda i, s: (i + 1, gf.cond(gf.equal(i, 1), lambda: s * {x}, lambda: s + 0.1)),"
+    " [0, {x}])[1]",
+    "gf.map_fn(lambda v: gf.square(v) + gf.reduce_sum(v), {x})", "gf.scan(lambda a, v: 0.5 * a + gf.tanh(v), {x})",
+    "gf.foldl(lambda a, v: a + gf.sin(v), {x})", "gf.foldr(lambda a, v: 0.5 * a - v, {x})",
+    "Defun(gf.float32)(lambda v: gf.tanh(v) * v)({x}) + 1.0",
+    "gf.custom_gradient(lambda v: (gf.floor(v), lambda dy: dy * {size}.0))({x})",
+    "gf.gradients(gf.reduce_sum(gf.tanh({x}) * {x}), {x})[0]", "gf.gradients(gf.square({x}) * {y}, {x})[0]",
+)  # fmt: skip
+STATE = (
+    "gf.scatter_add(gf.Variable(gf.zeros([3, 2])), [0, {size} % 3], [[1.0, 2.0], [3.0, 4.0]]) * gf.reduce_mean({x})",
+    "gf.scatter_update(gf.Variable(gf.ones([4])), [1, 3], [{size}.0, 0.5]) + gf.reduce_max({x})",
+    "gf.assign_sub(gf.Variable(gf.ones([2])), [0.25, {size}.0]) * gf.reduce_min({x})",
+    "gf.gather(gf.Variable(gf.reshape(gf.range(6.0), [3, 2])), [2, 0]) * gf.reduce_mean({x})",
+    "gf.gather_nd(gf.Variable(gf.reshape(gf.range(6.0), [3, 2])), [[2, 1], [0, 0]]) - gf.reduce_mean({x})",
+    "gf.get_variable('g{size}', [2, {size}], initializer=gf.ones_initializer()) * gf.reduce_mean({x})",
+    "gf.matmul(gf.Variable(gf.fill([2, {size}], 0.5)), gf.Variable(gf.fill([{size}, 3], -0.25)))"
+    " + gf.reduce_sum({x})",
+)  # fmt: skip
+KINDS = [
+    UNARY,
+    UNARY,
+    BINARY,
+    BINARY,
+    ALONG,
+    ALONG,
+    ALONG,
+    VARIABLE,
+    TYPES,
+    TYPES,
+    PICKED,
+    PICKED,
+    CONTROL,
+    STATE,
+]
 
 
 class Program:
@@ -72,7 +157,7 @@ class Program:
     def __init__(self) -> None:
         self.graph = gf.Graph()
         self.lines: list[str] = []
-        self.scope: dict[str, Any] = {"gf": gf, "np": np}
+        self.scope: dict[str, Any] = {"gf": gf, "Defun": Defun}
         self.feeds: dict[str, Array] = {}
         self.floats: list[str] = []
 
@@ -110,7 +195,7 @@ def programs(draw: st.DrawFn) -> Program:
     for _ in range(draw(st.integers(1, 16))):
         x, y = (draw(st.sampled_from(program.floats)) for _ in range(2))
         rank = program.tensor(x).shape.rank or 0
-        kind = draw(st.sampled_from([UNARY, UNARY, BINARY, BINARY, ALONG, ALONG, ALONG, VARIABLE]))
+        kind = draw(st.sampled_from(KINDS))
         axis = draw(st.integers(-rank, max(0, rank - 1)))
         axes = draw(st.lists(st.integers(0, rank - 1), unique=True)) if rank else []
         each = [draw(st.integers(0, 2)) for _ in range(rank)]
@@ -155,7 +240,10 @@ def test_random_graphs_mean_the_same(referee: Referee, program: Program) -> None
             program.tensor(name) for name in program.floats if program.tensor(name).op.type == "Placeholder"
         ]
         sources += gf.trainable_variables()
-        grads = gf.gradients(fetches, sources)
+        try:
+            grads = gf.gradients(fetches, sources)
+        except ValueError:
+            assume(False)  # sizes that were open turn out not to fit, when they are asked about
         fetches += [gf.convert_to_tensor(g) for g in grads if g is not None]
         initializer = gf.global_variables_initializer()
     note("\n".join([*program.lines, f"fetches: {', '.join(program.floats[-3:])} and their gradients"]))

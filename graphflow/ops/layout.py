@@ -1228,12 +1228,13 @@ def strided_slice_grad_op(
     """Zeros of a shape with `dy` where the strided slice would read."""
     masks = _mask_table(begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask)
     result = np.zeros(tuple(int(size) for size in shape), dy.dtype)
-    part = result[_numpy_index(result.shape, begin, end, strides, masks)]
+    where = _numpy_index(result.shape, begin, end, strides, masks)
+    part = result[where]
     if part.shape != dy.shape:
         raise refuse(
             f"dy has shape {list(dy.shape)}, the slice of {list(result.shape)} has {list(part.shape)}"
         )
-    part[...] = dy
+    result[where] = dy
     return result
 
 

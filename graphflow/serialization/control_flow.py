@@ -31,6 +31,7 @@ from graphflow.serialization.regions import (
     Writer,
     constant_integer,
     integers,
+    is_next,
     is_stateful,
     read_function,
     read_graph,
@@ -115,10 +116,6 @@ class _Frame:
         self.exits: list[Node] = []
 
 
-def _is_next(source: Node, node: Node) -> bool:
-    return source.op == "NextIteration" and node.op == "Merge"
-
-
 class _Loops:
     """Turns the frames of a region into While nodes."""
 
@@ -137,11 +134,11 @@ class _Loops:
         """Sorts the nodes into frames; returns the frames."""
         frames: dict[tuple[_Frame, str], _Frame] = {}
         lives_in: dict[Node, _Frame] = {}  # the frame in which a node's outputs are used
-        for node in sorted_nodes(self.region.nodes, _is_next):
+        for node in sorted_nodes(self.region.nodes, is_next):
             frame: _Frame | None = None
             first: Node | None = None
             for source in sources(node):
-                if _is_next(source, node):
+                if is_next(source, node):
                     continue
                 other = lives_in.get(source, self.root)
                 if frame is not None and other is not frame:
@@ -184,7 +181,7 @@ class _Loops:
         for frame in frames.values():
             for node in frame.members:
                 for before, _ in node.inputs if node.op == "Merge" else ():
-                    if _is_next(before, node) and lives_in[before] is not frame:
+                    if is_next(before, node) and lives_in[before] is not frame:
                         raise ValueError(
                             f"node {node.name!r} (Merge) of {_of_frame(frame)} gets its next value from "
                             f"{before.name!r}, which is in {_of_frame(lives_in[before])}"

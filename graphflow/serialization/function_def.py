@@ -325,7 +325,10 @@ class FunctionLibrary:
         for node in definition.node_def:
             if node.name in starts or node.name in arguments:
                 raise ValueError(f"it has two nodes called {node.name!r}")
-            starts[node.name] = output_starts(node.op, node.attr, self.defs)
+            try:
+                starts[node.name] = output_starts(node.op, node.attr, self.defs)
+            except ValueError as error:
+                raise ValueError(f"node {node.name!r} ({node.op}): {error}") from None
 
         def flat(reference: str) -> tuple[str, int]:
             source, _, rest = reference.partition(":")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from pathlib import Path
@@ -37,15 +36,14 @@ from graphflow.opdef import (
 from graphflow.serialization.attr_value import attr_from_proto
 from graphflow.serialization.function_def import FunctionLibrary
 from graphflow.serialization.graph_def import PRODUCER
-from graphflow.serialization.preparation import listed, prepare
+from graphflow.serialization.preparation import check_names, listed, prepare
 from graphflow.serialization.proto import function_pb2, graph_pb2, node_def_pb2, op_def_pb2
 from graphflow.serialization.regions import parse_input
+from graphflow.serialization.signatures import MOST_OUTPUTS
 from graphflow.serialization.tensor_proto import dtype_from_enum
 
 # Newer files that need more than this say so in their min_consumer.
 CONSUMER = 4096
-_VALID_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*$")
-_MOST_OUTPUTS = 1 << 16
 
 # Kept by TensorFlow for debugging; they say nothing that inference does not.
 _IGNORED_ATTRS = frozenset({"_output_shapes"})
@@ -202,12 +200,8 @@ class _Importer:
         return name if output == 0 and name in self.input_map else None
 
     def check_nodes(self) -> None:
-        for i, node in enumerate(self.nodes):
-            if not _VALID_NAME.match(node.name):
-                raise ValueError(f"{node.name!r} is not a valid node name")
-            if node.name in self.index:
-                raise ValueError(f"the graph has two nodes called {node.name!r}")
-            self.index[node.name] = i
+        check_names(self.nodes)
+        self.index = {node.name: i for i, node in enumerate(self.nodes)}
         dangling: list[str] = []
         for node in self.nodes:
             parsed = [parse_input(text) for text in node.input]
@@ -255,7 +249,7 @@ class _Importer:
             position[at] = len(path)
             path.append(at)
             # Every node that still waits has an input that does.
-            at = next(self.index[name] for name, _ in self.inputs[at] if waiting[self.index.get(name, at)])
+            at = next(i for i in map(self.index.get, dict(self.inputs[at])) if i is not None and waiting[i])
         names = [self.nodes[i].name for i in reversed(path[position[at] :])]
         if len(names) > 8:
             names = [*names[:4], "…", *names[-3:]]
@@ -453,7 +447,7 @@ class _Importer:
                     f"{arg.number_attr} is {attrs[arg.number_attr]}, but it has {len(inputs)} inputs"
                 )
         for arg in definition.outputs:
-            if arg.number_attr and not 0 <= attrs[arg.number_attr] <= _MOST_OUTPUTS:
+            if arg.number_attr and not 0 <= attrs[arg.number_attr] <= MOST_OUTPUTS:
                 raise ValueError(f"{arg.number_attr} is {attrs[arg.number_attr]}")
         wanted = definition.input_dtypes(attrs)
         if len(wanted) != len(inputs):

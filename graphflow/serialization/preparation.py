@@ -7,6 +7,7 @@ resources, and control flow of TF1 becomes If and While.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from graphflow.opdef import registered_ops
@@ -23,11 +24,23 @@ from graphflow.serialization.signatures import TRANSLATED
 
 _log = logging.getLogger("graphflow")
 
+_VALID_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*\Z")
 _MOST_LISTED = 20
 # Functions that call others twice each grow without bound; no honest model comes near.
 _MOST_NODES = 4_000_000
 _MOST_CLOSED = 10_000  # functions with open types, each for one choice of types
 _Attrs = Mapping[str, attr_value_pb2.AttrValue]
+
+
+def check_names(nodes: Iterable[node_def_pb2.NodeDef]) -> None:
+    """Raises ValueError unless every node has a name of its own that a node can have."""
+    seen: set[str] = set()
+    for node in nodes:
+        if not _VALID_NAME.match(node.name):
+            raise ValueError(f"{node.name[:200]!r} is not a valid node name")
+        if node.name in seen:
+            raise ValueError(f"the graph has two nodes called {node.name!r}")
+        seen.add(node.name)
 
 
 def prepare(
@@ -45,6 +58,7 @@ def prepare(
     Raises:
       ValueError: if the graph has ops of unknown types (names them all) or does not hold together.
     """
+    check_names(graph_def.node)
     library = _Library(graph_def.library)
     nodes = [library.called(node) for node in graph_def.node]
     library.close_all()

@@ -277,19 +277,18 @@ class _Translator:
         definition: OpDef = self.ops[op_type]
         inputs: list[str] = []
         order: list[str] = []
-        plain: list[str] = []
+        plain: list[str | None] = []
         for i, name in enumerate(data):
             takes_handle = i < len(definition.inputs) and definition.inputs[i].dtype is resource
             if takes_handle and self.variable_of(name) is not None:
                 order += self.order_of(name)
                 inputs.append(self.handle_of(name))
-                plain.append("")
+                plain.append(None)
             else:
                 inputs.append("")
                 plain.append(name)
-        values = self.values(node, [name for name in plain if name], controls)
-        given = iter(values)
-        inputs = [name or next(given) for name in inputs]
+        given = iter(self.values(node, [name for name in plain if name is not None], controls))
+        inputs = [inputs[i] if name is None else next(given) for i, name in enumerate(plain)]
         write = self.add(
             self.write_name(node.name), op_type, [*inputs, *dict.fromkeys(order + controls)], node
         )

@@ -234,7 +234,10 @@ def parse_input(text: str) -> tuple[str, int]:
 
 
 def _node(proto: node_def_pb2.NodeDef, functions: Mapping[str, function_pb2.FunctionDef]) -> Node:
-    types = output_types(proto.op, proto.attr, functions)
+    try:
+        types = output_types(proto.op, proto.attr, functions)
+    except ValueError as error:
+        raise ValueError(f"node {proto.name!r} ({proto.op}): {error}") from None
     return Node(proto.name, proto.op, types=types, attrs=proto.attr, device=proto.device)
 
 
@@ -275,7 +278,42 @@ def read_graph(
                 node.controls.append(source)
             else:
                 node.inputs.append((source, output))
+    _check(region)
     return region
+
+
+# How many inputs those nodes have whose inputs are looked at while branches and loops are found.
+_ARITIES = {
+    "Identity": 1, "Switch": 2, "Enter": 1, "Exit": 1, "NextIteration": 1, "LoopCond": 1,
+    "StackPushV2": 2, "StackPopV2": 1, "StackCloseV2": 1,
+    "TensorArrayGradV3": 2, "TensorArrayGradWithShape": 3, "TensorArrayWriteV3": 4, "TensorArrayReadV3": 3,
+    "TensorArrayGatherV3": 3, "TensorArrayScatterV3": 4, "TensorArrayConcatV3": 2, "TensorArraySplitV3": 4,
+    "TensorArraySizeV3": 2, "TensorArrayCloseV3": 1, "TensorArrayV3": 1, "StackV2": 1,
+}  # fmt: skip
+
+
+def _check(region: Region) -> None:
+    """Refuses what the steps that follow rely on: numbers of inputs, outputs that exist, an order."""
+    for node in region.nodes:
+        arity = _ARITIES.get(node.op)
+        if arity is not None and len(node.inputs) != arity:
+            raise ValueError(
+                f"node {node.name!r} ({node.op}) must have {arity} inputs, has {len(node.inputs)}"
+            )
+        if node.op == "Merge" and not node.inputs:
+            raise ValueError(f"node {node.name!r} (Merge) must have an input")
+        for source, output in node.inputs:
+            if output >= len(source.types):
+                raise ValueError(
+                    f"node {node.name!r} takes output {output} of {source.name!r} ({source.op}), "
+                    f"which has {len(source.types)}"
+                )
+    sorted_nodes(region.nodes, is_next)
+
+
+def is_next(source: Node, node: Node) -> bool:
+    """Whether a value goes into the next turn of a loop: the way on which a graph goes round."""
+    return source.op == "NextIteration" and node.op == "Merge"
 
 
 def read_function(
@@ -331,6 +369,7 @@ def read_function(
             raise ValueError(f"the function {name!r} returns no {result.name!r}")
         region.results.append(source(function.ret[result.name]))
     region.waits = [source(reference)[0] for reference in function.control_ret.values()]
+    _check(region)
     return region
 
 

@@ -8,6 +8,7 @@ from graphflow.opdef import ArgDef, AttrDef, registered_ops
 from graphflow.serialization.proto import attr_value_pb2, function_pb2, op_def_pb2, types_pb2
 
 Attrs = Mapping[str, attr_value_pb2.AttrValue]
+MOST_OUTPUTS = 1 << 16
 
 # Ops of TF1 that are translated before a graph is built, and so have no definition: their outputs, in the notation of
 # `opdef.op`.
@@ -47,10 +48,11 @@ _TYPES = {
 
 
 def _number(attrs: Attrs, key: str, defaults: Mapping[str, AttrDef]) -> int:
-    if key in attrs:
-        return int(attrs[key].i)
     default = defaults[key].default if key in defaults else None
-    return default if isinstance(default, int) else 0
+    number = int(attrs[key].i) if key in attrs else default if isinstance(default, int) else 0
+    if not 0 <= number <= MOST_OUTPUTS:
+        raise ValueError(f"attribute {key!r} is {number}")
+    return number
 
 
 def _type(attrs: Attrs, key: str, defaults: Mapping[str, AttrDef]) -> int:

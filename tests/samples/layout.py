@@ -291,6 +291,8 @@ def strided_slice_grad() -> Iterator[Sample]:
             differentiable=(4,),
             name=str(key),
         )
+    yield Sample([ints(4), ints(2), ints(3), ints(1), uniform(dtype=np.float64)], attrs={"shrink_axis_mask": 1},
+                 constant=(0, 1, 2, 3), differentiable=(4,), name="one element")  # fmt: skip
 
 
 @samples("Pad")
