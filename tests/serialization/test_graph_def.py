@@ -196,9 +196,9 @@ BAD = {
         "attribute 'T': it is of kind int, expected type",
     ),
     "an empty attr": (CONST % "c" + 'node { name: "a" op: "Neg" input: "c" attr { key: "T" value { } } }', "no value"),
-    "a quantized dtype": (
-        'node { name: "a" op: "Placeholder" attr { key: "dtype" value { type: DT_QINT8 } } }',
-        "DT_QINT8 is not supported",
+    "a dtype that we lack": (
+        'node { name: "a" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT8_E5M2 } } }',
+        "DT_FLOAT8_E5M2 is not supported",
     ),
     "a negative size": (
         'node { name: "a" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } '
