@@ -36,7 +36,7 @@ from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
 from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization
 from graphflow.plan import Arenas, Plan, PlanTemplate, TraceEvent
-from graphflow.program import NESTED, Node, Program, freeze, specialize
+from graphflow.program import Node, Program, freeze, specialize
 from graphflow.records import dataclass, field
 from graphflow.side_by_side import SideBySide
 from graphflow.symbolic import Sizes
@@ -146,7 +146,6 @@ class Executable:
         self._templates: dict[Any, list[_Template]] = {}
         self._parts: _Parts | None = None
         self.without_template: Exception | None = None
-        self._nests = any(node.op_def in NESTED for node in self.program.nodes)
         self._arenas = Arenas()
         self._lock = threading.Lock()
         self._many_contents = False
@@ -232,11 +231,8 @@ class Executable:
     def _has_templates(self) -> bool:
         """Whether plans may be made for other sizes than those at hand.
 
-        Not where somebody wants to look at them. Nor where there are loops: how often they turn, and what of their
-        variables lies where, is found by plain numbers.
+        Not where somebody wants to look at them.
         """
-        if self._nests:
-            return False
         return self.options.memory_budget is None and not config.verify() and not _stages()
 
     def _pattern(self, feed_shapes: Shapes) -> _Pattern:

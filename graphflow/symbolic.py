@@ -656,6 +656,13 @@ class Derived:
         return cls(sizes, hint, make, objects, key)
 
     @classmethod
+    def holding(cls, numbers: Any, dtype: Any) -> Derived | Array:
+        """Returns the array that holds these integers: for other sizes anew, where some are symbolic."""
+        objects = np.array(numbers, dtype=object)
+        symbolic = next((n for n in objects.reshape(-1).tolist() if type(n) is Symbolic), None)
+        return np.array(numbers, dtype) if symbolic is None else cls.of(symbolic.sizes, objects, dtype)
+
+    @classmethod
     def made_of(cls, number: Any, function: Callable[[Any], Any], dtype: Any) -> Derived | Array:
         """Returns what a function makes of a number as a scalar array: for other sizes anew, where it is symbolic.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from graphflow.program import WHILES, Node, Program, Value
+from graphflow.symbolic import ceil_div, greatest
 
 __all__ = [
     "Bounds",
@@ -44,9 +45,10 @@ class Limit(NamedTuple):
 def integer(value: Value) -> int | None:
     """The number that a value is, if it is a known integer."""
     constant = value.constant
-    if constant is None or constant.ndim or constant.dtype.kind not in "iu":
+    if constant is None or constant.ndim or not value.dtype.is_integer:
         return None
-    return int(constant)
+    number: int = constant.item()  # or a symbolic one
+    return number
 
 
 def inductions(inputs: Sequence[Value], body: Program) -> dict[int, Even]:
@@ -159,7 +161,8 @@ def turns_of(limit: Limit) -> int | None:
 def _turns_until(limit: Limit, value: int) -> int:
     start, step = limit.even
     distance = (value - start) * (1 if step > 0 else -1) + limit.inclusive
-    return max(0, -(-distance // abs(step)))
+    turns: int = ceil_div(greatest(0, distance), abs(step))
+    return turns
 
 
 def known_turns(

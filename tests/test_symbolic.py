@@ -293,6 +293,27 @@ def _joined() -> Any:
     return [x], [loss, mean, variance, *gf.gradients(loss, [x, weights, scale])]
 
 
+def _recurrent() -> Any:
+    x = gf.placeholder(gf.float32, [None, None, 6])
+    out, state = gf.nn.dynamic_rnn(gf.nn.rnn_cell.GRUCell(8), x, dtype=gf.float32, scope="steps")
+    loss = gf.reduce_mean(gf.square(out[:, -1] - 0.1)) + gf.reduce_mean(out[:, 1:, ::2])
+    return [x], [loss, state, gf.train.GradientDescentOptimizer(0.1).minimize(loss)]
+
+
+def _counted() -> Any:
+    x = gf.placeholder(gf.float32, [None, 4])
+    rows = gf.shape(x)[0]
+
+    def turn(i: Any, total: Any, most: Any) -> Any:
+        row = gf.gather(x, i)
+        largest = gf.cond(gf.reduce_sum(row) > 0.5, lambda: gf.maximum(most, row), lambda: most - 0.25)
+        return i + 1, total + gf.tanh(row * total), largest
+
+    i, total, most = gf.while_loop(lambda i, *_: i < rows, turn, [0, gf.ones([4]), gf.zeros([4])])
+    halves, _ = gf.while_loop(lambda n, _: n > 1.0, lambda n, s: (n / 2, s + 1), [gf.reduce_sum(x) + 9.0, 0])
+    return [x], [i, total, most, halves]
+
+
 @pytest.mark.parametrize(
     ("model", "sizes", "templates"),
     [
@@ -300,8 +321,10 @@ def _joined() -> Any:
         (_convolutions, [(8,), (6,), (3,), (16,), (4,)], 1),
         (_sequence, [(4, 7), (3, 9), (5, 6), (2, 12), (7, 3)], 1),
         (_joined, [(8,), (5,), (13,), (64,)], 1),
+        (_recurrent, [(4, 7), (3, 9), (5, 8), (2, 12), (7, 3), (6, 30)], 1),
+        (_counted, [(8,), (5,), (13,), (64,)], 1),
     ],
-    ids=["mlp", "convolutions", "sequence", "joined"],
+    ids=["mlp", "convolutions", "sequence", "joined", "recurrent", "counted"],
 )
 def test_models_take_new_sizes_by_one_template(model, sizes, templates):
     with gf.Graph().as_default():

@@ -24,6 +24,7 @@ from graphflow.plan import COPY, Arg, PlanBuilder, Slot, read, write
 from graphflow.program import CASES, WHILES, Node, Program, Value
 from graphflow.records import dataclass
 from graphflow.regions import Region
+from graphflow.symbolic import Derived
 from graphflow.turns import Limit
 
 __all__ = ["Finish", "NativeRegions", "Nested"]
@@ -408,7 +409,7 @@ class NativeRegions:
                     self.slots[value] = self.new_buffer(value)
                     self.copy(self.slots[value], here[i], node, f"{node.name}/end")
                 elif i in form.known:
-                    number = np.array(form.known[i], value.dtype.numpy)
+                    number = Derived.holding(form.known[i], value.dtype.numpy)
                     self.slots[value] = builder.constant(number, node.name)
                 else:
                     self.slots[value] = self.slot(node.inputs[i])
@@ -418,17 +419,17 @@ class NativeRegions:
         made = self.builder.buffer((1,), np.int64, f"{node.name}/turns")
         args: list[Arg] = [read(self.still(limit.value, node)) for limit in form.limits]
         self.builder.launch(
-            _limit_kernel(form.limits, form.most),
-            [*args, write(made)],
+            _limit_kernel(form.limits, form.most is not None),
+            [*([] if form.most is None else [form.most]), *args, write(made)],
             name=f"{node.name}/turns",
             origin=node,
         )
         return made
 
 
-def _limit_kernel(limits: Sequence[Limit], most: int | None) -> Kernel:
+def _limit_kernel(limits: Sequence[Limit], bounded: bool) -> Kernel:
     b = Builder("turns")
-    least = None if most is None else b.const(most, "i64")
+    least = b.int_param("most") if bounded else None
     for number, limit in enumerate(limits):
         x = b.buffer(f"x{number}", {"int32": "i32", "int64": "i64"}.get(limit.value.dtype.name, "i64"))
         value = b.cast(b.load(x, 0), "i64")

@@ -35,6 +35,7 @@ from graphflow.ops.rules import (
     zero_of,
 )
 from graphflow.shapes import UNKNOWN, Dimension, TensorShape
+from graphflow.symbolic import ceil_div
 
 newaxis = None
 
@@ -1014,13 +1015,37 @@ class _Spec:
             if start is not ... and stop is not ... and _surely_empty(start, stop, step):
                 return 0
             return None
-        return len(range(have)[_slice(start, stop, step)])
+        return _picked(have, start, stop, step)
 
     def check(self, axis: int, have: int | None) -> None:
         """Refuses a single index outside its dimension."""
         start, _, _, shrink = self.entries[axis]
         if shrink and start is not ... and have is not None and not -have <= start < have:
             raise ShapeError(f"slice index {start} of dimension {axis} out of bounds (size {have})")
+
+
+def _ends(have: int, start: int | None, stop: int | None, step: int) -> tuple[int, int]:
+    """Where a slice of a dimension begins, and before which element it ends; sizes may be symbolic."""
+    low, high = (0, have) if step > 0 else (-1, have - 1)
+
+    def at(bound: int | None, default: int) -> int:
+        if bound is None:
+            return default
+        if bound < 0:
+            bound += have
+        return low if bound < low else high if bound > high else bound
+
+    return (at(start, low), at(stop, high)) if step > 0 else (at(start, high), at(stop, low))
+
+
+def _picked(have: int, start: int | None, stop: int | None, step: int) -> int:
+    """How many elements of a dimension a slice picks; sizes may be symbolic."""
+    first, end = _ends(have, start, stop, step)
+    distance = end - first if step > 0 else first - end
+    if distance <= 0:
+        return 0
+    count: int = ceil_div(distance, abs(step))
+    return count
 
 
 def _surely_empty(start: Any, stop: Any, step: Any) -> bool:
@@ -1034,7 +1059,7 @@ def _vector_entries(node: Any, position: int, count: int) -> list[Any]:
     """The entries of an index vector; `...` where they are not known yet."""
     value = node.constant(position)
     if value is not None:
-        return [int(entry) for entry in value]
+        return value.tolist()
     try:
         partial = node.constant_shape(position).as_tuple()
     except ValueError:  # entries that no shape can have
@@ -1146,7 +1171,7 @@ def _strided_slice_index(
             offset += (start % size if size else 0) * stride
             moves.append(0)
             continue
-        first, _, _ = _slice(start, stop, step).indices(size)
+        first, _ = _ends(size, start, stop, step)
         # An empty range may begin outside; nothing is read then.
         offset += min(max(first, 0), max(size - 1, 0)) * stride
         moves.append(step * stride)

@@ -44,7 +44,7 @@ def _shape_of(array: Array, what: str = "element_shape") -> TensorShape:
         return UNKNOWN
     if array.ndim != 1 or (array < -1).any():
         raise _refused(f"{what} must be a vector of sizes, or -1 where one is open, got {array.tolist()}")
-    return TensorShape([None if size < 0 else int(size) for size in array])
+    return TensorShape([None if size < 0 else size for size in array.tolist()])
 
 
 def _merged(first: TensorShape, second: TensorShape) -> TensorShape:

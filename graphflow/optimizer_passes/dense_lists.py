@@ -37,6 +37,7 @@ from graphflow.program import (
 )
 from graphflow.records import dataclass, field
 from graphflow.shapes import TensorShape
+from graphflow.symbolic import Derived
 
 __all__ = ["dense_lists"]
 
@@ -139,7 +140,7 @@ class _Kind:
         elif constant is None:
             self.root().fits = False
         elif constant.ndim == 1:
-            self.root().shapes.append(tuple(None if d < 0 else int(d) for d in constant))
+            self.root().shapes.append(tuple(None if d < 0 else d for d in constant.tolist()))
 
     def settle(self) -> bool:
         """Whether everything is known and agrees."""
@@ -231,7 +232,7 @@ class _Lists:
             elif count is None:
                 kind.root().fits = False
             else:
-                kind.long(int(count), SPECIALIZED not in node.inputs[1].node.attrs)
+                kind.long(count.item(), SPECIALIZED not in node.inputs[1].node.attrs)
         elif what == "TensorListFromTensor":
             tensor = node.inputs[0]
             kind.said(node.inputs[1])
@@ -326,7 +327,7 @@ _Rule = Callable[[ProgramBuilder, Node, Sequence[Value], _Kind], Value]
 
 def _zeros(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
     assert kind.dtype is not None
-    dims = np.array(kind.type.shape.as_list(), np.int32)
+    dims = Derived.holding(kind.type.shape.as_list(), np.int32)
     attrs = {"T": kind.dtype, "index_type": dtypes.int32}
     operands = (b.constant(dims, True), b.constant(np.zeros((), kind.dtype.numpy)))
     return b.node(get_op("Fill"), operands, attrs, (), (kind.type,), node.origin, node.name).outputs[0]
@@ -354,12 +355,12 @@ def _gathered(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kin
 
 
 def _length(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
-    return b.constant(np.array(kind.count, np.int32), not kind.fixed)
+    return b.constant(Derived.holding(kind.count, np.int32), not kind.fixed)
 
 
 def _element_shape(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
     shape_type: Any = node.attrs["shape_type"]
-    return b.constant(np.array(kind.sizes, shape_type.numpy), True)
+    return b.constant(Derived.holding(kind.sizes, shape_type.numpy), True)
 
 
 def _sum(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:

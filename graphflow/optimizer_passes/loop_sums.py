@@ -35,6 +35,7 @@ from graphflow.program import (
 )
 from graphflow.records import dataclass, field
 from graphflow.shapes import TensorShape
+from graphflow.symbolic import Derived
 from graphflow.turns import Even, evens, inductions, is_zero, known_turns
 
 __all__ = ["loop_sums"]
@@ -243,7 +244,7 @@ class _Loop:
         zeros = self.builder.node(
             get_op("Fill"),
             (
-                self.builder.constant(np.array([self.turns, *shape], np.int32), True),
+                self.builder.constant(Derived.holding([self.turns, *shape], np.int32), True),
                 self.builder.constant(np.zeros((), value.dtype.numpy)),
             ),
             {"T": value.dtype, "index_type": dtypes.int32}, (), (kind,),
@@ -276,7 +277,7 @@ class _Loop:
             known = None if None in static[:at] else rows
             least = TensorShape([known, *static[at:]])
         attrs = {"T": stack.dtype, "Tshape": dtypes.int32}
-        dims = self.builder.constant(np.array(shape.as_list(), np.int32), least != shape)
+        dims = self.builder.constant(Derived.holding(shape.as_list(), np.int32), least != shape)
         kind = TensorType(stack.dtype, shape, shape if least == shape else least)
         return self.builder.node(get_op("Reshape"), (stack, dims), attrs, (), (kind,)).outputs[0]
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-import numpy as np
-
 from graphflow import config
 from graphflow.program import (
     MOST_NESTED,
@@ -24,6 +22,7 @@ from graphflow.program import (
     rebuild,
     with_programs,
 )
+from graphflow.symbolic import Derived
 from graphflow.turns import Even, evens, inductions, known_turns
 
 __all__ = ["prune_loops"]
@@ -122,7 +121,7 @@ def _ends(builder: ProgramBuilder, inputs: Sequence[Value], cond: Program, body:
     if turns is None:
         return {}
     return {
-        i: builder.constant(np.array(even.start + even.step * turns, body.feeds[i].dtype.numpy), True)
+        i: builder.constant(Derived.holding(even.start + even.step * turns, body.feeds[i].dtype.numpy), True)
         for i, even in counted.items()
     }
 

@@ -35,6 +35,7 @@ from graphflow.program import (
 )
 from graphflow.records import dataclass
 from graphflow.shapes import SCALAR
+from graphflow.symbolic import Derived
 from graphflow.turns import Bounds, inductions, integer, most_turns
 
 __all__ = ["sized_lists"]
@@ -285,7 +286,7 @@ class _Change:
             lengths[made] = builder.constant(np.array(0, np.int32))
             if node.type == "FakeParam":
                 return None
-            count = builder.constant(np.array(self.found.groups[made].root().most, np.int32), True)
+            count = builder.constant(Derived.holding(self.found.groups[made].root().most, np.int32), True)
             self.counts["lists"] += 1
             return builder.node(get_op("TensorListReserve"), (inputs[0], count), {**node.attrs})
         length = lengths[taken]

@@ -157,8 +157,11 @@ class Recording:
             slot.kind, name or slot.name, shape, slot.dtype if dtype is None else dtype, parent=slot.root,
             offset=slot.offset + offset, key=slot.key, terms=(*slot.terms, Term(loop, step, swing)),
         )  # fmt: skip
-        for turn in () if loop.most is None else {0, 1, loop.most - 1, loop.most - 2} & {*range(loop.most)}:
-            at = offset + turn * step + (turn & 1) * swing
+        most = loop.most
+        for turn in () if most is None else (0, 1, most - 1, most - 2) if step else (0, 1):
+            if most is None or not 0 <= turn < most:
+                continue
+            at = offset + turn * step + (turn % 2 * swing if swing else 0)
             if at < 0 or at + made.nbytes > slot.nbytes:
                 raise ValueError(f"{made} does not lie inside {slot} in turn {turn} of {loop.name!r}")
         return made
