@@ -24,7 +24,7 @@ from graphflow.ops.convolution import (
 )
 from graphflow.ops.ctc import (
     ctc_beam_search_decoder as ctc_beam_search_decoder, ctc_beam_search_decoder_v2 as ctc_beam_search_decoder_v2,
-    ctc_greedy_decoder as ctc_greedy_decoder, ctc_loss as ctc_loss,
+    ctc_greedy_decoder as ctc_greedy_decoder, ctc_loss as ctc_loss, ctc_loss_v2 as ctc_loss_v2,
 )
 from graphflow.ops.elementwise import (
     elu as elu, leaky_relu as leaky_relu, relu as relu, relu6 as relu6, selu as selu, sigmoid as sigmoid,

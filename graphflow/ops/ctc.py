@@ -9,10 +9,10 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
-from graphflow.graph import Tensor
+from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
 from graphflow.ops.elementwise import cast
-from graphflow.ops.layout import transpose
+from graphflow.ops.layout import gather, transpose
 from graphflow.ops.rules import Array, rank_exactly
 from graphflow.ops.sparse_tensor import SparseTensor, as_sparse
 from graphflow.shapes import TensorShape
@@ -158,6 +158,42 @@ def ctc_loss_gradient(op: Any, d_loss: Tensor | None, d_gradient: Tensor | None)
         op.outputs[1], message="Currently there is no way to take the second derivative of ctc_loss."
     )
     return [emit.Reshape(d_loss, np.array([1, -1, 1], np.int32)) * ready, None, None, None]
+
+
+@op("CTCLossV2", "inputs:float32; labels_indices:int64; labels_values:int32; sequence_length:int32",
+    "loss:float32; gradient:float32",
+    "preprocess_collapse_repeated:bool=false; ctc_merge_repeated:bool=true; "
+    "ignore_longer_outputs_than_inputs:bool=false", infer=_loss_shape)  # fmt: skip
+def ctc_loss_v2_op(
+    inputs: Array, labels_indices: Array, labels_values: Array, sequence_length: Array, *,
+    preprocess_collapse_repeated: bool = False, ctc_merge_repeated: bool = True,
+    ignore_longer_outputs_than_inputs: bool = False,
+) -> tuple[Array, Array]:  # fmt: skip
+    """As CTCLoss, but the first class is the blank, labels may be empty, and what cannot be has an infinite loss."""
+    _check_lengths(inputs, sequence_length)
+    _, batch, classes = inputs.shape
+    labels: list[list[int]] = [[] for _ in range(batch)]
+    for i in np.lexsort(labels_indices.T[::-1]).tolist() if len(labels_indices) else ():
+        row, value = int(labels_indices[i, 0]), int(labels_values[i])
+        if not 0 <= row < batch or not 0 < value < classes:
+            raise _refuse(
+                f"label {value} of example {row}: labels lie in [1, {classes}), examples in [0, {batch})"
+            )
+        if not (preprocess_collapse_repeated and labels[row] and labels[row][-1] == value):
+            labels[row].append(value)
+    loss, gradient = np.zeros(batch, inputs.dtype), np.zeros_like(inputs)
+    for b, own in enumerate(labels):
+        length = int(sequence_length[b])
+        if not length or (len(own) > length and ignore_longer_outputs_than_inputs):
+            continue
+        # The blank comes last in what is shared with CTCLoss.
+        log_y = np.roll(_log_softmax(inputs[:length, b]), -1, axis=-1)
+        loss[b], slope = _one_loss(log_y, [value - 1 for value in own], ctc_merge_repeated)
+        gradient[:length, b] = np.roll(slope, 1, axis=-1)
+    return loss, gradient
+
+
+ctc_loss_v2_op.gradient(ctc_loss_gradient)
 
 
 # ---------------------------------------------------------------------------- decoders
@@ -360,6 +396,63 @@ def ctc_loss(
     return result
 
 
+def ctc_loss_v2(
+    labels: Any, logits: Any, label_length: Any, logit_length: Any, logits_time_major: bool = True,
+    unique: Any = None, blank_index: int | None = None, name: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Returns minus the log probability of label sequences, summed over all their alignments with the steps.
+
+    Args:
+      labels: int32 [batch, longest], or a sparse tensor of that shape.
+      logits: [time, batch, classes].
+      label_length: int32 [batch]: how many labels count; of no use with sparse labels.
+      logit_length: int32 [batch]: how many steps count.
+      logits_time_major: whether logits have the time first, else the batch.
+      unique: accepted: what `ctc_unique_labels` gives.
+      blank_index: the blank; default 0, but sparse labels need it told. Negative ones count from the end.
+      name: a name.
+
+    Returns:
+      [batch].
+
+    Raises:
+      ValueError: if labels are sparse and there is no blank_index, or the number of classes is not known.
+    """
+    sparse = not isinstance(labels, Tensor) and hasattr(labels, "dense_shape")
+    if sparse and blank_index is None:
+        raise ValueError("Argument `blank_index` must be provided when labels is a SparseTensor.")
+    with name_scope(name, "ctc_loss", [logits]):
+        values = convert_to_tensor(logits, name="logits")
+        classes = values.shape.as_list()[2]
+        if classes is None:
+            raise ValueError(f"the number of classes must be known, logits have shape {values.shape}")
+        blank = 0 if blank_index is None else blank_index + classes * (blank_index < 0)
+        if not 0 <= blank < classes:
+            raise ValueError(f"blank_index must lie in [{-classes}, {classes}), is {blank_index}")
+        last = [*range(blank), *range(blank + 1, classes), blank]
+        if sparse:
+            given = as_sparse(labels)
+            own = cast(given.values, dtypes.int32)
+            if blank != classes - 1:
+                values = gather(values, np.array(last, np.int32), axis=2)
+                own = emit.SelectV2(own < blank, own, own - 1)
+            moved = SparseTensor(given.indices, own, given.dense_shape)
+            return ctc_loss(moved, values, logit_length, time_major=logits_time_major)
+        kind = values.dtype
+        values = cast(values if logits_time_major else transpose(values, [1, 0, 2]), dtypes.float32)
+        dense = cast(convert_to_tensor(labels, name="labels"), dtypes.int32)
+        steps = emit.Range(0, emit.Shape(dense)[1], 1)
+        lengths = cast(convert_to_tensor(label_length), dtypes.int32)
+        places = emit.Where(emit.Less(emit.ExpandDims(steps, 0), emit.ExpandDims(lengths, 1)))
+        own = emit.GatherNd(dense, places)
+        if blank:
+            values = gather(values, np.array([last[-1], *last[:-1]], np.int32), axis=2)
+            own = emit.SelectV2(own < blank, own + 1, own)
+        loss, _ = emit.CTCLossV2(values, places, own, cast(convert_to_tensor(logit_length), dtypes.int32))
+        result: Tensor = cast(loss, kind)
+        return result
+
+
 def ctc_greedy_decoder(
     inputs: Any, sequence_length: Any, merge_repeated: bool = True, blank_index: int | None = None
 ) -> tuple[list[SparseTensor], Tensor]:
@@ -410,4 +503,6 @@ def ctc_beam_search_decoder_v2(
     return ctc_beam_search_decoder(inputs, sequence_length, beam_width, top_paths, merge_repeated=False)
 
 
-__all__ = ["ctc_beam_search_decoder", "ctc_beam_search_decoder_v2", "ctc_greedy_decoder", "ctc_loss"]
+__all__ = [
+    "ctc_beam_search_decoder", "ctc_beam_search_decoder_v2", "ctc_greedy_decoder", "ctc_loss", "ctc_loss_v2",
+]  # fmt: skip

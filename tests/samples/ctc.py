@@ -38,3 +38,10 @@ def beam_samples() -> Iterator[Sample]:
         {"beam_width": 2, "top_paths": 2},
     ):
         yield Sample([uniform(7, 3, 5), LENGTHS], attrs, rtol=1e-4, atol=1e-5)
+
+
+@samples("CTCLossV2")
+def blank_first_samples() -> Iterator[Sample]:
+    indices = np.array([[0, 0], [0, 1], [2, 0], [2, 1]], np.int64)
+    lengths = np.array([5, 4, 2], np.int32)
+    yield Sample([uniform(5, 3, 4), indices, np.array([1, 2, 3, 3], np.int32), lengths], {}, False, rtol=1e-5)
