@@ -104,7 +104,7 @@ def test_sizes_that_only_the_feed_tells() -> None:
         session.run(gf.global_variables_initializer())
         whole = session.run([*outputs, *states], {x: X, lengths: [5, 2, 4]})
         for row, length in enumerate([5, 2, 4]):
-            alone = session.run([*outputs, *states], {x: X[[row, row], :length], lengths: [length] * 2})
+            alone = session.run([*outputs, *states], {x: X[[row], :length], lengths: [length]})
             np.testing.assert_allclose(whole[0][row, :length], alone[0][0], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(whole[1][row, :length], alone[1][0], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(whole[3][row], alone[3][0], rtol=1e-5, atol=1e-6)
