@@ -39,7 +39,7 @@ def _unsorted_shape(node: Any) -> TensorShape:
     count = node.constant(2)
     if count is not None and count < 0:
         raise ShapeError(f"num_segments must not be negative, got {int(count)}")
-    return TensorShape((None if count is None else int(count), *sizes[len(rows) :]))
+    return TensorShape((None if count is None else count.item(), *sizes[len(rows) :]))
 
 
 def unsorted_segment(op_type: str, types: str, lowering: str = "") -> Declaration:
