@@ -87,6 +87,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "strings",
     ),
     ("estimator.",),
+    ("contrib.",),
     ("flags", "graph_util"),
     ("app",),
     ("test", "compat.", "examples.", "client_devices"),

@@ -1,0 +1,20 @@
+"""`tf.contrib.slim`: the layers, scopes, losses and loops of slim under its short names."""
+
+from __future__ import annotations
+
+from graphflow.contrib import deep as _deep
+from graphflow.contrib import losses as losses
+from graphflow.contrib.framework import *  # noqa: F403
+from graphflow.contrib.framework import arg_scope as arg_scope
+from graphflow.contrib.layers import *  # noqa: F403
+from graphflow.contrib.layers import initializers as initializers
+from graphflow.contrib.layers import layers as layers
+from graphflow.contrib.layers import regularizers as regularizers
+from graphflow.contrib.layers import summaries as summaries
+from graphflow.contrib.layers import utils as utils
+from graphflow.contrib.slim import evaluation as evaluation
+from graphflow.contrib.slim import learning as learning
+from graphflow.contrib.slim import metrics as metrics
+from graphflow.contrib.slim import model_analyzer as model_analyzer
+
+python = _deep(f"{__name__}.python", "slim")
