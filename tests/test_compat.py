@@ -40,8 +40,9 @@ def test_bytes_and_text() -> None:
 
 def test_what_is_missing_says_why_and_what_to_use() -> None:
     assert gf.compat.status("tf.nn.relu").state == "here"
-    assert gf.compat.status("tf.contrib.tpu.TPUEstimator").state == "out of scope"
-    assert gf.compat.status("tf.contrib.layers.flatten").instead == "gf.layers.flatten"
+    assert gf.compat.status("tf.contrib.tpu.TPUEstimator").state == "here"
+    assert gf.compat.status("tf.contrib.tpu.rewrite").state == "out of scope"
+    assert gf.compat.status("tf.contrib.layers.flatten").state == "here"
     assert gf.compat.status("tf.never_heard_of").state == "unknown"
     with pytest.raises(AttributeError, match="did you mean graphflow.layers.dense"):
         gf.layers.dens  # noqa: B018
@@ -70,7 +71,7 @@ def main(argv):
     FLAGS.steps = 8
     print(FLAGS.steps, tf.layers.__name__, summary_pb2.Summary.__name__)
     try:
-        import tensorflow.contrib.tpu
+        import tensorflow.contrib.graph_editor
     except ImportError as error:
         print(error)
 if __name__ == "__main__":
