@@ -937,7 +937,9 @@ class _Lowering(NativeRegions):
         if self.forms[node] is Form.WINDOW:
             base, offset, strides = view_of(value, self.forms)
             dense = [s.value for s in row_major(value_sizes(value))]
-            if all(s.value == d or n == 1 for s, d, n in zip(strides, dense, sizes, strict=True)):
+            # A window on a value of one number everywhere has nothing to lie in.
+            lies = base in self.slots or self.forms.get(base.node) is not Form.UNIFORM
+            if lies and all(s.value == d or n == 1 for s, d, n in zip(strides, dense, sizes, strict=True)):
                 source = self.slot(base)
                 self.slots[value] = self.builder.view(
                     source, sizes, offset=offset.value * value.dtype.size, name=node.name
