@@ -483,7 +483,7 @@ def _fitted(
     """Returns the attributes of a node with its programs made for the types of its inputs, and its own types."""
     if op_def in CASES:
         types = [value.type for value in inputs[1:]]
-        branches = [retyped(branch, _known(branch, types)) for branch in attrs["branches"]]
+        branches = [_branch_for(branch, types) for branch in attrs["branches"]]
         made = _case_types(branches)
         branches = [_with_fakes(branch, made) for branch in branches]
         return {**attrs, "branches": tuple(branches)}, tuple(made)
@@ -497,6 +497,17 @@ def _fitted(
             break
         types = less
     return {**attrs, "cond": retyped(cond, types), "body": body}, tuple(types)
+
+
+def _branch_for(branch: Program, types: Sequence[TensorType]) -> Program:
+    """Returns a branch for the types of a node's inputs, or as it is where they do not fit it.
+
+    What does not fit is told when the branch is taken: one that is not may be handed values that stand for nothing.
+    """
+    try:
+        return retyped(branch, _known(branch, types))
+    except ShapeError:
+        return branch
 
 
 def _known(program: Program, types: Sequence[TensorType]) -> list[TensorType]:

@@ -82,7 +82,7 @@ def test_other_nonsense() -> None:
         tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[1, 2]),
         tensor_pb2.TensorProto(dtype=types_pb2.DT_UINT8, int_val=[256]),
         tensor_pb2.TensorProto(dtype=types_pb2.DT_COMPLEX64, scomplex_val=[1]),
-        tensor_pb2.TensorProto(dtype=types_pb2.DT_QINT8),
+        tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT8_E5M2),
         tensor_pb2.TensorProto(dtype=types_pb2.DT_RESOURCE),
         tensor_pb2.TensorProto(dtype=77),  # type: ignore[arg-type]
         tensor_pb2.TensorProto(),
