@@ -104,7 +104,11 @@ def values_by_name(session: gf.Session) -> list[tuple[str, Array]]:
     return [(v.op.name, value) for v, value in zip(variables, session.run(variables), strict=True)]
 
 
-def test_tensorflow_trains_the_demos_graph_as_we_do(tensorflow: Callable[..., str], tmp_path: Path) -> None:
+def test_tensorflow_trains_the_demos_graph_as_we_do(
+    tensorflow: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Adam makes much of small gradients' roundings: of Winograd's products the more exact ones.
+    monkeypatch.setenv("GRAPHFLOW_WINOGRAD", "2")
     match = train_both(tensorflow, tmp_path)
     check_losses(match)
     check_variables(match)
