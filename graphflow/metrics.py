@@ -24,7 +24,6 @@ from graphflow.ops.elementwise import (
     less,
     logical_and,
     logical_not,
-    logical_or,
     maximum,
     multiply,
     sqrt,
@@ -585,7 +584,10 @@ def _confusion(labels: Any, predictions: Any, classes: int, weights: Any) -> tup
     ):
         factors = source.ones_like(labels, dtype=float64)
     if weights is not None:
-        factors = factors * cast(layout.reshape(weights, [-1]), float64)
+        flat = layout.reshape(weights, [-1])
+        # One weight for all would broadcast without a word; there is one per label here.
+        flat.shape.assert_is_compatible_with(labels.shape)
+        factors = factors * cast(flat, float64)
     places = labels * classes + predictions
     counts = emit.UnsortedSegmentSum(factors, places, constant(classes * classes))
     return total, assign_add(total, layout.reshape(counts, [classes, classes]))
@@ -642,7 +644,7 @@ def mean_per_class_accuracy(
         if weights is not None:
             given = convert_to_tensor(weights)
             given = layout.squeeze(given, [-1]) if (given.shape.rank or 0) > 1 else given
-            factors = cast(layout.reshape(given, [-1]), float32)
+            factors = factors * cast(layout.reshape(given, [-1]), float32)
             found = found * factors
         number = constant(num_classes)
         new_total = assign_add(total, emit.UnsortedSegmentSum(factors, flat, number))
@@ -663,18 +665,22 @@ def _label_sets(labels: Any, indices: Tensor) -> Tensor:
     return labels
 
 
-def _counts(labels: Tensor, indices: Tensor, class_id: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Hits, predictions and labels of each example, as [...]; repeated labels of an example count once."""
-    here = reduce_any(equal(layout.expand_dims(indices, -1), layout.expand_dims(labels, -2)), -1)
-    n = source.range(emit.Shape(labels)[-1])
-    same = equal(layout.expand_dims(labels, -1), layout.expand_dims(labels, -2))
+def _first(numbers: Tensor) -> Tensor:
+    """Where along the last axis a number stands for the first time."""
+    n = source.range(emit.Shape(numbers)[-1])
+    same = equal(layout.expand_dims(numbers, -1), layout.expand_dims(numbers, -2))
     earlier = less(layout.expand_dims(n, 0), layout.expand_dims(n, 1))
-    first = logical_not(reduce_any(logical_and(same, earlier), -1))
-    own = first
-    guesses = logical_or(here, logical_not(here))
+    return logical_not(reduce_any(logical_and(same, earlier), -1))
+
+
+def _counts(labels: Tensor, indices: Tensor, class_id: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Hits, predictions and labels of each example, as [...]; what an example repeats counts once."""
+    own, guesses = _first(labels), _first(indices)
+    here = reduce_any(equal(layout.expand_dims(indices, -1), layout.expand_dims(labels, -2)), -1)
+    here = logical_and(here, guesses)
     if class_id is not None:
         of_class = equal(indices, constant(class_id, indices.dtype))
-        here, guesses = logical_and(here, of_class), of_class
+        here, guesses = logical_and(here, of_class), logical_and(guesses, of_class)
         own = logical_and(own, equal(labels, constant(class_id, labels.dtype)))
     count: Callable[[Tensor], Tensor] = lambda x: reduce_sum(cast(x, float64), -1)  # noqa: E731
     return count(here), count(guesses), count(own)
@@ -806,7 +812,8 @@ def average_precision_at_k(
         # Numbers below zero fill up rows of labels; repeated ones count.
         wanted = reduce_sum(cast(sets >= 0, float64), -1)
         most = emit.Minimum(wanted, constant(float(k), float64))
-        each = div_no_nan(reduce_sum(so_far / place * hit, -1), most)
+        # An example without labels has no precision: not a number, as in TensorFlow.
+        each = reduce_sum(so_far / place * hit, -1) / most
         number = cast(source.size(each), float64)
         if weights is not None:
             factors = broadcast_weights(cast(aligned_weights(weights, each), float64), each)
