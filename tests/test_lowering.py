@@ -1201,3 +1201,14 @@ def test_products_write_into_the_parts_of_a_concatenation(open_batch: bool) -> N
     old = gf.placeholder(gf.float32, [lead, count, length, depth])
     added = gf.concat([rows(gf.matmul(x, y) + old), parts[0]], axis=1)
     check_run([added], [x, y, old], [*arrays, numbers(batch, count, length, depth, seed=3)], 1e-4)
+
+
+def test_a_sum_of_repeated_elements_counts_each() -> None:
+    """The operand of a fold repeats what its group has: the fold's space is not the group's."""
+    x = gf.placeholder(gf.float32, [None, None])
+    total = gf.reduce_sum(gf.constant([1.5, 3.0]) + gf.reduce_sum(x), None, keepdims=True)
+    (slope,) = gf.gradients(gf.tanh(gf.segment_sum(total, gf.range(gf.shape(total)[0]) // 2)), [x])
+    with gf.Session() as session:
+        np.testing.assert_allclose(
+            session.run(slope, {x: [[-0.5]]}), [[2 * (1 - np.tanh(3.5) ** 2)]], rtol=1e-3
+        )

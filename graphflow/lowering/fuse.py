@@ -454,7 +454,8 @@ def _fits(node: Node, form: Form, group: Group, fusion: Fusion) -> bool:
     no_more = column or group.folds_in_shares  # nothing per element may follow the fold
     if form is Form.REDUCE:
         axes = reduced_axes(node)
-        if any(value.sizes != group.space for value in inside) or not axes:
+        # The operand itself, too: where it repeats elements of the group's, each counts as often as it stands there.
+        if any(value.sizes != group.space for value in (*inside, node.inputs[0])) or not axes:
             return False
         if folds_columns(node):
             return _beside_columns(group, group.axes)
