@@ -1212,3 +1212,10 @@ def test_a_sum_of_repeated_elements_counts_each() -> None:
         np.testing.assert_allclose(
             session.run(slope, {x: [[-0.5]]}), [[2 * (1 - np.tanh(3.5) ** 2)]], rtol=1e-3
         )
+    one = gf.placeholder(gf.float32, [1])
+    flat = gf.reduce_sum(gf.broadcast_to(one + 1.0, [2]))
+    square = gf.gather(gf.reshape(one + one, [1, 1]), [0])
+    rows = gf.reduce_sum(gf.broadcast_to(square, [4, 3]), 1)
+    with gf.Session() as session:
+        assert session.run(flat, {one: [1.0]}) == 4
+        assert session.run(rows, {one: [1.0]}).tolist() == [6, 6, 6, 6]
