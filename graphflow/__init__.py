@@ -322,6 +322,7 @@ if TYPE_CHECKING:
         summary as summary, train as train,
         visualize as visualize,
     )
+    from graphflow.compat import install_as_tensorflow as install_as_tensorflow
     from graphflow.compat.paths import core as core, python as python
     from graphflow.compiler import CompileOptions as CompileOptions
     from graphflow.data.structure import (
@@ -388,6 +389,7 @@ _LATER = {
     "Session": "graphflow.session",
     **dict.fromkeys(("SparseTensorSpec", "TensorSpec"), "graphflow.data.structure"),
     **dict.fromkeys(("core", "python"), "graphflow.compat.paths"),
+    "install_as_tensorflow": "graphflow.compat",
     "profile": "graphflow.profiling",
     "import_graph_def": "graphflow.serialization.graph_import",
     **dict.fromkeys(("make_ndarray", "make_tensor_proto"), "graphflow.serialization.tensor_proto"),

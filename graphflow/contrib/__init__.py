@@ -47,8 +47,10 @@ class Deep(ModuleType):
         inner = getattr(module, tail, None) if tail != "python" else None
         for place in (inner, module):
             found = getattr(place, name, None) if place is not None else None
+            # A module that another one has merely imported is no part of its path.
+            passed = isinstance(found, ModuleType) and name in _FILES
             if found is not None and not (
-                isinstance(found, ModuleType) and name in _FILES and place is module
+                passed and (place is module or not found.__name__.startswith(__name__))
             ):
                 return found
         if name in _FILES:

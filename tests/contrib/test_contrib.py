@@ -187,6 +187,11 @@ def test_long_paths_lead_somewhere(path: str) -> None:
     assert found is not None
 
 
+def test_long_paths_lead_to_the_layers_of_contrib() -> None:
+    layers = contrib.layers.python.layers.layers
+    assert layers.batch_norm is contrib.layers.batch_norm and layers.conv2d is contrib.layers.conv2d
+
+
 def test_what_is_missing_says_so() -> None:
     with pytest.raises(AttributeError, match="graph_editor"):
         contrib.graph_editor  # noqa: B018
