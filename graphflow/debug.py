@@ -397,6 +397,20 @@ def find_nan(session: Session, fetches: Any, feed_dict: Any = None) -> Blame | N
 
 
 @contextlib.contextmanager
+def _runs_through(session: Session, run: Callable[..., Any]) -> Iterator[None]:
+    """Inside, a session's runs go through a function, and after it where they went before."""
+    before = vars(session).get("run")
+    session.run = run  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if before is None:
+            del session.run
+        else:
+            session.run = before  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
 def watch(
     session: Session, pattern: str, every: int = 1, to: Callable[[str], Any] = print
 ) -> Iterator[dict[str, list[Statistics]]]:
@@ -431,11 +445,8 @@ def watch(
             to(f"run {runs}: {tensor.name}: {found}")
         return results
 
-    session.run = run  # type: ignore[method-assign]
-    try:
+    with _runs_through(session, run):
         yield seen
-    finally:
-        del session.run
 
 
 @dataclass
@@ -505,11 +516,8 @@ def record(session: Session, last: int = 10) -> Iterator[Tape]:
             raise
         return made.results
 
-    session.run = run  # type: ignore[method-assign]
-    try:
+    with _runs_through(session, run):
         yield tape
-    finally:
-        del session.run
 
 
 # What programs import from `tensorflow.python.debug`.

@@ -117,6 +117,17 @@ def test_watched_tensors_are_told_at_each_run(model: Any) -> None:
     assert [s.largest for s in seen["layer1/MatMul:0"]] == [32, 32]
 
 
+def test_watching_and_recording_nest(model: Any) -> None:
+    session, x, loss, _ = model
+    lines: list[str] = []
+    with gf.debug.record(session) as tape:
+        with gf.debug.watch(session, "layer1/MatMul$", to=lines.append):
+            session.run(loss, {x: BATCH * 2})
+        session.run(loss, {x: BATCH * 2})
+    session.run(loss, {x: BATCH * 2})
+    assert len(lines) == 1 and len(tape) == 2
+
+
 def test_recorded_runs_are_run_again_as_they_were() -> None:
     v = gf.Variable(1.0, name="v")
     noise = gf.random_normal([], seed=3)
