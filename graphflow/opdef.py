@@ -10,6 +10,7 @@ A signature is written in the notation of TensorFlow's op list::
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 import re
@@ -122,24 +123,26 @@ def _parse_value(kind: str, text: str) -> Any:
 
 
 def _parse_attrs(text: str) -> dict[str, AttrDef]:
-    result = {}
-    for part in filter(None, (p.strip(" ") for p in text.split(";"))):
-        match = _ATTR.match(part)
-        if match is None:
-            raise ValueError(f"malformed attribute {part!r}")
-        kind, default = match["kind"], match["default"]
-        inner = kind[5:-1] if kind.startswith("list(") else kind
-        listed = match["allowed"].split("|") if match["allowed"] else ()
-        allowed = tuple(_parse_value(inner, item) for item in listed)
-        result[match["name"]] = AttrDef(
-            match["name"],
-            kind,
-            _parse_value(kind, default[1:]) if default is not None else None,
-            default is not None,
-            allowed,
-            int(match["minimum"]) if match["minimum"] is not None else None,
-        )
-    return result
+    parts = filter(None, (p.strip(" ") for p in text.split(";")))
+    return {made.name: made for made in map(_parse_attr, parts)}
+
+
+@functools.cache  # most ops have attributes that others have too
+def _parse_attr(part: str) -> AttrDef:
+    match = _ATTR.match(part)
+    if match is None:
+        raise ValueError(f"malformed attribute {part!r}")
+    kind, default = match["kind"], match["default"]
+    inner = kind[5:-1] if kind.startswith("list(") else kind
+    listed = match["allowed"].split("|") if match["allowed"] else ()
+    return AttrDef(
+        match["name"],
+        kind,
+        _parse_value(kind, default[1:]) if default is not None else None,
+        default is not None,
+        tuple(_parse_value(inner, item) for item in listed),
+        int(match["minimum"]) if match["minimum"] is not None else None,
+    )
 
 
 def _as_text(value: Any) -> str | bytes:
@@ -424,6 +427,11 @@ class OpDef:
 
 
 def _keyword_only(function: Callable[..., Any]) -> Iterable[str]:
+    code = getattr(function, "__code__", None)
+    if code is not None and not hasattr(function, "__wrapped__"):
+        # A plain function says so itself; `inspect` is slow, and there are hundreds of bodies.
+        names: Sequence[str] = code.co_varnames
+        return names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     return (
         name
         for name, p in inspect.signature(function).parameters.items()
