@@ -220,7 +220,7 @@ class _BranchGradient(_GradientGraph):
         super().__init__(name, get_default_graph(), operation, function, first)
         self.index = index
         self.wanted: dict[Tensor, Tensor] = {}  # tensors of the branch to inputs here
-        self.unused: set[Tensor] = set()  # inputs for what only other branches give out
+        self.unused: set[Tensor] = set()  # inputs that are no values where this branch runs
 
     def no_gradient(self, index: int) -> Tensor:
         """What to return for an argument on which the branch does not depend."""
@@ -307,7 +307,10 @@ def _branches_gradient(operation: Operation, *dys: Any, wanted: Sequence[bool]) 
             for tensor, argument in other.wanted.items():
                 if other is not graph:
                     argument = graph.add_input(tensor.dtype, tensor.shape, "unused")
-                    graph.unused.add(argument)
+                    # What another branch reads may be an output that all branches have, and others look at too.
+                    place = operation.outputs.index(saved[other.index, tensor])
+                    if _functions(operation)[graph.index].outputs[place].op.type == "FakeParam":
+                        graph.unused.add(argument)
                 arguments.append(argument)
         graph.inputs = [*arguments, *graph.captures.values()]
     captured = matched_captures(graphs)

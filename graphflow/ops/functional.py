@@ -170,10 +170,11 @@ stateful_partitioned_call_op = _declare(
 @op("FakeParam", "", "output:dtype", "dtype:type; shape:shape", infer=attr_shape, lowering="anything",
     differentiable=False)  # fmt: skip
 def fake_param_op(*, dtype: DType, shape: TensorShape) -> Array:
-    """A value that stands where a branch has none to give; nobody may look at its elements."""
+    """A value that stands where a branch has none to give; nobody may look at its elements, and NaN shows who does."""
     if dtype is dtypes.variant:
         return boxed(TensorList(dtypes.float32, UNKNOWN))
-    return np.zeros([size or 0 for size in shape.as_tuple() or ()], dtype.numpy)
+    sizes = [size or 0 for size in shape.as_tuple() or ()]
+    return np.full(sizes, np.nan, dtype.numpy) if dtype.is_floating else np.zeros(sizes, dtype.numpy)
 
 
 @op("GraphflowTruth", "value:T", "truth:bool", "T:type", infer=scalar, differentiable=False)
