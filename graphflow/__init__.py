@@ -312,7 +312,8 @@ if TYPE_CHECKING:
     from graphflow import (
         app as app, compat as compat, contrib as contrib, examples as examples, flags as flags,
         graph_util as graph_util, test as test,
-        bitwise as bitwise, data as data, debug as debug, debugging as debugging, dtypes as dtypes,
+        bitwise as bitwise, data as data, debug as debug, debugging as debugging,
+        distributions as distributions, dtypes as dtypes,
         estimator as estimator, gfile as gfile,
         image as image, initializers as initializers, io as io, keras as keras, layers as layers,
         linalg as linalg, logging as logging, lookup as lookup, losses as losses, manip as manip,
@@ -361,7 +362,8 @@ if TYPE_CHECKING:
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
     "app", "compat", "contrib", "examples", "flags", "graph_util", "test",
-    "bitwise", "data", "debug", "debugging", "dtypes", "errors", "estimator", "gfile", "image", "initializers",
+    "bitwise", "data", "debug", "debugging", "distributions", "dtypes", "errors", "estimator", "gfile", "image",
+    "initializers",
     "io", "keras", "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
     "python_io", "quantization", "random", "raw_ops", "saved_model", "sets", "signal", "sparse", "spectral",
     "strings", "summary", "train", "visualize",

@@ -69,6 +69,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "bitwise",
         "debugging",
+        "distributions.",
         "image",
         "linalg",
         "manip",

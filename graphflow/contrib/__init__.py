@@ -13,7 +13,8 @@ from typing import Any
 from graphflow.namespace import MissingNameError, lazy
 
 NAMESPACES = (
-    "crf", "data", "framework", "layers", "learn", "legacy_seq2seq", "lookup", "losses", "metrics", "opt", "rnn",
+    "crf", "data", "distributions", "framework", "layers", "learn", "legacy_seq2seq", "lookup", "losses", "metrics",
+    "opt", "rnn",
     "slim", "summary", "tensorboard", "training",
 )  # fmt: skip
 # Namespaces that stand elsewhere under the same name.
@@ -25,7 +26,7 @@ _FILES = frozenset(
     optimizers summaries utils normalization feature_column tensor_util core_rnn_cell rnn_cell rnn lstm_ops gru_ops
     attention_wrapper basic_decoder beam_search_decoder decoder helper loss seq2seq hparam evaluation preprocessing
     slim learning model_analyzer nets add_arg_scope metrics metric_ops losses loss_ops crf lookup lookup_ops
-    fused_rnn_cell core_rnn
+    fused_rnn_cell core_rnn bijectors distribution
     """.split()
 )
 
