@@ -7,6 +7,7 @@ only if what the body returns needs it, by data or by control edges.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -86,9 +87,18 @@ def _identities(values: Sequence[Tensor], scope: str) -> list[Tensor]:
 
 
 def _branch(function: Callable[[], Any], name: str, pred: Tensor, strict: bool) -> _Body:
-    graph = FuncGraph(name, get_default_graph())
+    outer = get_default_graph()
+    graph = FuncGraph(name, outer)
     with graph.as_default():
-        structure = function()
+        try:
+            structure = function()
+        except RecursionError as error:
+            if isinstance(outer, FuncGraph):
+                raise
+            raise RecursionError(
+                f"{_called(function)}: {error}; functions nested this deep need a higher limit than"
+                f" {sys.getrecursionlimit()}, see sys.setrecursionlimit"
+            ) from error
         if structure is None:
             raise ValueError(f"{_called(function)} must have a return value.")
         if not strict and isinstance(structure, list | tuple) and len(structure) == 1:
@@ -144,8 +154,6 @@ def _effect_behind(leaf: Any) -> Operation | None:
 
 def _outside_level() -> int:
     """How many frames up the user's code is."""
-    import sys
-
     from_here, frame = 0, sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("graphflow."):
         from_here += 1

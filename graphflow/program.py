@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphflow import dtypes
+from graphflow.array_accesses import refuse_second_accesses
 from graphflow.dtypes import DType
 from graphflow.errors import ShapeError
 from graphflow.function import Function
@@ -404,8 +405,20 @@ def nested_programs(node: Node) -> list[tuple[str, Program]]:
     return []
 
 
-MOST_NESTED = 32
-"""Passes that go into nested programs go no deeper."""
+MOST_NESTED = 10
+"""Passes that go into nested programs go no deeper. What lies deeper runs from the host, and has its passes then."""
+
+
+def nests_deeper(node: Node, most: int) -> bool:
+    """Whether programs lie more than `most` deep in one another in a node."""
+    stack = [(node, 0)]
+    while stack:
+        current, depth = stack.pop()
+        if depth > most:
+            return True
+        for _, nested in nested_programs(current):
+            stack += [(inner, depth + 1) for inner in nested.nodes if inner.op_def in NESTED]
+    return False
 
 
 def with_programs(op_def: OpDef, attrs: dict[str, Any], programs: Sequence[Program]) -> dict[str, Any]:
@@ -1000,6 +1013,7 @@ class _Freezer:
 
     def run(self, frame: _Frame) -> _Task:
         """Makes nodes of a frame's operations."""
+        refuse_second_accesses(frame.operations)
         for operation in frame.operations:
             if operation.outputs and all(t in frame.fed for t in operation.outputs):
                 continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import threading
 import time
 import warnings
@@ -23,7 +24,7 @@ from graphflow import errors, reference, timeline
 from graphflow.compiler import CompileOptions, compile_graph
 from graphflow.config import BACKEND
 from graphflow.contents import Content
-from graphflow.errors import ShapeError
+from graphflow.errors import PassError, ShapeError
 from graphflow.fetches import Element, Feeds, Fetches, feed_array, structure_key
 from graphflow.function import Function, outermost
 from graphflow.graph import (
@@ -486,6 +487,8 @@ class _Runner:
             return errors.InvalidArgumentError(None, None, str(error))
         if isinstance(error, MemoryError):
             return errors.ResourceExhaustedError(None, None, str(error) or "Out of memory")
+        if isinstance(error.__cause__ or error, RecursionError):
+            return _too_deep()
         return error
 
     def _uninitialized(self, error: UninitializedVariableError) -> Exception:
@@ -503,6 +506,14 @@ class _Runner:
         return errors.FailedPreconditionError(
             None, first, f"{text}\nRun the initializers first: sess.run(gf.global_variables_initializer())"
         )
+
+
+def _too_deep() -> errors.ResourceExhaustedError:
+    return errors.ResourceExhaustedError(
+        None, None,
+        "Branches and loops are nested deeper than Python's recursion limit allows,"
+        f" {sys.getrecursionlimit()}; see sys.setrecursionlimit.",
+    )  # fmt: skip
 
 
 class DeviceAttributes(NamedTuple):
@@ -825,6 +836,10 @@ class Session:
             return compile_graph(fetches, feeds, self._options, handles)
         except ShapeError as error:  # what the passes found of the sizes contradicts the graph
             raise errors.InvalidArgumentError(None, None, str(error)) from None
+        except (PassError, RecursionError) as error:
+            if isinstance(error.__cause__ or error, RecursionError):
+                raise _too_deep() from error
+            raise
 
     def _compiled_function(self, function: Function) -> Call:
         """Returns what calls a function on arrays: one per argument that is no variable."""

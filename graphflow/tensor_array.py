@@ -1,7 +1,7 @@
 """TensorArray: a list of tensors that loops write and read, with TF1's members; `ops.lists` holds the elements.
 
-Each operation gives a new `TensorArray`, as in TF1; what has become of the old one is not looked at, so one that was
-read or written may be used again.
+Each operation gives a new `TensorArray`, as in TF1. Elements that a run surely reads or writes twice are refused when
+it is put together (`array_accesses`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphflow import dtypes, nest
+from graphflow.array_accesses import note_access
 from graphflow.dtypes import DType, as_dtype
 from graphflow.graph import Operation, Tensor, name_scope
 from graphflow.opdef import constant_value, convert_to_tensor, emit
@@ -25,7 +26,7 @@ class TensorArray:
       dtype: the dtype of the elements.
       size: int32 scalar: how many elements it has.
       dynamic_size: whether writing behind the end makes it longer.
-      clear_after_read: accepted; elements stay when they are read.
+      clear_after_read: whether elements may be read once only; so unless False. A run that reads one twice is refused.
       tensor_array_name: accepted.
       handle: accepted in the place of `flow`: the list of an existing one.
       flow: the list of an existing one, in which case no list is made.
@@ -64,6 +65,9 @@ class TensorArray:
         self._infer_shape = infer_shape
         self._element_shape = as_shape(element_shape)
         self._colocate = colocate_with_first_write_call
+        # What all versions of the array have in common. One that is made of a flow is another array.
+        self._identity = object()
+        self._clears = clear_after_read is not False and existing is None
         if existing is not None:
             self._flow: Tensor = convert_to_tensor(existing)
             return
@@ -83,9 +87,17 @@ class TensorArray:
         made = TensorArray.__new__(TensorArray)
         made._dtype, made._dynamic, made._infer_shape = self._dtype, self._dynamic, self._infer_shape
         made._colocate = self._colocate
+        made._identity, made._clears = self._identity, self._clears
         made._element_shape = self._element_shape if shape is None else shape
         made._flow = flow
         return made
+
+    def _reads(self, result: Tensor, index: Any = None) -> None:
+        if self._clears:
+            note_access(result, self._identity, index, writes=False)
+
+    def _writes(self, flow: Tensor, index: Tensor | None) -> None:
+        note_access(flow, self._identity, index, writes=True)
 
     def _merged(self, shape: TensorShape, what: str) -> TensorShape:
         """What is known of the elements' shape once an element of `shape` is written."""
@@ -153,9 +165,11 @@ class TensorArray:
     def read(self, index: Any, name: str | None = None) -> Tensor:
         """Returns the element at `index`; zeros if it has not been written."""
         with name_scope(name, "TensorArrayV2Read", [self._flow, index]) as scope:
+            place = convert_to_tensor(index, dtypes.int32, name="index")
             result: Tensor = emit.TensorListGetItem(
-                self._flow, index, self._said(self._element_shape), element_dtype=self._dtype, name=scope
+                self._flow, place, self._said(self._element_shape), element_dtype=self._dtype, name=scope
             )
+            self._reads(result, place)
             return result
 
     def write(self, index: Any, value: Any, name: str | None = None) -> TensorArray:
@@ -167,9 +181,11 @@ class TensorArray:
         with name_scope(name, "TensorArrayV2Write", [self._flow, index, value]) as scope:
             tensor = convert_to_tensor(value, self._dtype, name="value")
             shape = self._merged(tensor.shape, f"write of {tensor.name!r}")
+            place = convert_to_tensor(index, dtypes.int32, name="index")
             flow = emit.TensorListSetItem(
-                self._flow, index, tensor, resize_if_index_out_of_bounds=self._dynamic, name=scope
+                self._flow, place, tensor, resize_if_index_out_of_bounds=self._dynamic, name=scope
             )
+            self._writes(flow, place)
             return self._with(flow, shape)
 
     def stack(self, name: str | None = None) -> Tensor:
@@ -183,15 +199,18 @@ class TensorArray:
                 self._flow, self._said(self._element_shape), element_dtype=self._dtype,
                 num_elements=-1 if known is None else int(known), name=scope,
             )  # fmt: skip
+            self._reads(result)
             return result
 
     def gather(self, indices: Any, name: str | None = None) -> Tensor:
         """Returns the elements at `indices` as rows of one tensor."""
         with name_scope(name, "TensorArrayV2Gather", [self._flow, indices]) as scope:
+            places = convert_to_tensor(indices, dtypes.int32, name="indices")
             result: Tensor = emit.TensorListGather(
-                self._flow, convert_to_tensor(indices, dtypes.int32), self._said(self._element_shape),
+                self._flow, places, self._said(self._element_shape),
                 element_dtype=self._dtype, name=scope,
             )  # fmt: skip
+            self._reads(result, places)
             return result
 
     def concat(self, name: str | None = None) -> Tensor:
@@ -204,6 +223,7 @@ class TensorArray:
                 self._flow, self._said(shape), np.zeros(0, np.int64), element_dtype=self._dtype, name=scope
             )
             made: Tensor = result
+            self._reads(made)
             return made
 
     def unstack(self, value: Any, name: str | None = None) -> TensorArray:
@@ -213,7 +233,9 @@ class TensorArray:
             if tensor.shape.rank == 0:
                 raise ValueError(f"a scalar has no rows to unstack: {tensor!r}")
             shape = self._merged(tensor.shape[1:], f"the rows of {tensor.name!r}")
-            return self._with(emit.TensorListFromTensor(tensor, self._said(shape)), shape)
+            flow = emit.TensorListFromTensor(tensor, self._said(shape))
+            self._writes(flow, None)
+            return self._with(flow, shape)
 
     def scatter(self, indices: Any, value: Any, name: str | None = None) -> TensorArray:
         """Returns the array with a tensor's rows at `indices`."""
@@ -221,7 +243,9 @@ class TensorArray:
             tensor = convert_to_tensor(value, self._dtype, name="value")
             shape = self._merged(tensor.shape[1:], f"the rows of {tensor.name!r}")
             places = convert_to_tensor(indices, dtypes.int32, name="indices")
-            return self._with(emit.TensorListScatterIntoExistingList(self._flow, tensor, places), shape)
+            flow = emit.TensorListScatterIntoExistingList(self._flow, tensor, places)
+            self._writes(flow, places)
+            return self._with(flow, shape)
 
     def split(self, value: Any, lengths: Any, name: str | None = None) -> TensorArray:
         """Returns the array of pieces of a tensor, of so many rows each."""
@@ -237,7 +261,9 @@ class TensorArray:
                     None if known is None or known.size == 0 or (known != known[0]).any() else int(known[0])
                 )
                 shape = self._merged(TensorShape([rows, *tensor.shape.as_list()[1:]]), f"{tensor.name!r}")
-            return self._with(emit.TensorListSplit(tensor, self._said(shape), sizes), shape)
+            flow = emit.TensorListSplit(tensor, self._said(shape), sizes)
+            self._writes(flow, None)
+            return self._with(flow, shape)
 
     def grad(self, source: str, flow: Any = None, name: str | None = None) -> TensorArray:
         """Returns an array for gradients: zeros, as long as this one; `gf.gradients` needs none.
@@ -248,7 +274,9 @@ class TensorArray:
           name: a name scope.
         """
         with name_scope(name, "TensorArrayGrad", [self._flow]):
-            return self._with(emit.ZerosLike(self._flow))
+            made = self._with(emit.ZerosLike(self._flow))
+            made._identity, made._clears = object(), False
+            return made
 
     def close(self, name: str | None = None) -> Operation:
         """Returns an operation that does nothing: a list ends with the run."""

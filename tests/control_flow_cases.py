@@ -147,7 +147,7 @@ def array_that_grows(x: Any, w: Any) -> Any:
 @case
 def array_members(x: Any, w: Any) -> Any:
     a = gf.TensorArray(gf.float64, size=4).scatter([2, 0, 3, 1], gf.sin(w))
-    b = gf.TensorArray(gf.float64, size=2).split(x * x, [1, 3])
+    b = gf.TensorArray(gf.float64, size=2, clear_after_read=False).split(x * x, [1, 3])
     return gf.concat([gf.reshape(a.gather([0, 2]), [-1]), a.read(1), b.read(1), b.concat()], 0)
 
 

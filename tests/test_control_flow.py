@@ -311,3 +311,16 @@ def test_one_loop_for_all_lengths() -> None:
     grad = gf.gradients(loss, k)[0]
     for turns, batch in ((5, 2), (7, 2), (7, 3)):
         both([loss, grad], {x: np.ones((turns, batch, 4))})
+
+
+def test_branches_nested_deep() -> None:
+    x = gf.placeholder(gf.float32, [])
+
+    def build(depth: int) -> Any:
+        return gf.cond(x > depth, lambda: build(depth - 1), lambda: x) if depth else x * 2.0
+
+    deep = build(14)
+    with gf.Session() as session:
+        assert (session.run(deep, {x: 20.0}), session.run(deep, {x: 7.0})) == (40.0, 7.0)
+    with pytest.raises(RecursionError, match=r"functions nested this deep .* see sys.setrecursionlimit"):
+        build(100_000)

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("loops.",),
     ("graph",),
     ("opdef",),
-    ("function",),
+    ("function", "array_accesses"),
     ("ops.",),
     ("gradients",),
     ("functional_gradients",),
@@ -101,7 +101,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 # The graph column and the machine column meet in lowering/ and compiler.py and nowhere below.
 GRAPH_COLUMN = (
-    "graph", "opdef", "function", "ops.", "gradients", "functional_gradients", "initializers", "variables",
+    "graph", "opdef", "function", "array_accesses", "ops.", "gradients", "functional_gradients", "initializers", "variables",
     "variable_scope", "tensor_array", "control_flow", "functional_ops", "program", "text", "reference",
     "contents", "optimizer_passes.",
 )  # fmt: skip

@@ -247,7 +247,7 @@ def test_of_two_writes_to_a_row_in_one_turn_the_later_one_stays() -> None:
     x = gf.placeholder(gf.float32, [3])
     made = gf.TensorArray(gf.float32, size=4, element_shape=[3])
     _, made = gf.while_loop(
-        lambda i, m: i < 4, lambda i, m: (i + 1, m.write(i, x).write(i, x * 2.0)), [0, made]
+        lambda i, m: i < 4, lambda i, m: (i + 1, m.write(i, x).write(i + 0, x * 2.0)), [0, made]
     )
     native([made.stack()], [x], [numbers(3)])
 

@@ -82,6 +82,33 @@ def test_tensor_array_members() -> None:
         gf.TensorArray(gf.float32, size=2, element_shape=[2]).write(0, [1.0, 2.0, 3.0])
 
 
+def _rows(clear: bool | None = None) -> gf.TensorArray:
+    return gf.TensorArray(gf.float32, 2, clear_after_read=clear).unstack([[1.0], [2.0]])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda a: a.read(0) + a.read(1), None),
+        (lambda a: a.read(0) + a.read(0), "Could not read index 0 twice"),
+        (lambda a: a.read(1) + a.stack(), "Could not read index 1 twice"),
+        (lambda a: a.concat() + a.concat(), "Could not read index 0 twice"),
+        (lambda a: a.gather([1]) + a.gather([0, 1]), "Could not read index 1 twice"),
+        (lambda a: a.gather([0, 0]), "Could not read index 0 twice"),
+        (lambda a: a.write(0, [3.0]).stack(), "Could not write to TensorArray index 0 because it has already"),
+        (lambda a: _rows(False).read(0) + _rows(False).stack(), None),
+        (lambda a: gf.scan(lambda s, i: s + a.read(i) * a.read(i), gf.range(2), gf.zeros([1])), "the same tensor"),
+    ],
+)  # fmt: skip
+def test_elements_are_read_and_written_once(make: Any, message: str | None) -> None:
+    with gf.Session() as session:
+        if message is None:
+            session.run(make(_rows()))
+            return
+        with pytest.raises(gf.errors.InvalidArgumentError, match=rf"{message}.*made at test_tensor_lists.py"):
+            session.run(make(_rows()))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

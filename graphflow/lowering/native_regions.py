@@ -21,7 +21,7 @@ from graphflow.lowering.forms import Form, native
 from graphflow.lowering.fuse import Fusion
 from graphflow.lowering.turns import LOOP_ROW, LOOP_ROWS, SET_LOOP_ROW, LoopForm, loop_form
 from graphflow.plan import COPY, Arg, PlanBuilder, Slot, read, write
-from graphflow.program import CASES, WHILES, Node, Program, Value
+from graphflow.program import CASES, WHILES, Node, Program, Value, nests_deeper
 from graphflow.records import dataclass
 from graphflow.regions import Region
 from graphflow.symbolic import Derived
@@ -99,7 +99,7 @@ class NativeRegions:
     def nests_natively(self, node: Node) -> bool:
         """Whether a node is a branch or a loop that can run in the plan; remembers how."""
         found: Nested | None = None
-        if self.depth >= _DEEPEST:
+        if nests_deeper(node, _DEEPEST - 1 - self.depth):
             return False
         if node.op_def in WHILES and not node.controls:
             found = self.while_of(node)

@@ -1,0 +1,107 @@
+"""Elements of TensorArrays are read once and written once, as in TF1: what a run would do twice is refused.
+
+An array is a value here, of which old versions stay what they are; TF1's is an object, whose elements go when they are
+read. What is known of an access when a run is put together is looked at: accesses of one body to the same known
+element, to that of the same index tensor, or to all. That a turn of a loop reads what another one has read is not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.errors import InvalidArgumentError
+from graphflow.graph import Operation, Tensor
+from graphflow.opdef import constant_value
+from graphflow.records import dataclass
+
+__all__ = ["note_access", "refuse_second_accesses"]
+
+_KEY = "array_accesses"
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """An access to an array: its elements at an index, or at all if None."""
+
+    array: object
+    writes: bool
+    index: Tensor | None
+
+
+def note_access(tensor: Tensor, array: object, index: Tensor | None, writes: bool) -> None:
+    """Notes that an operation accesses an array.
+
+    Args:
+      tensor: what the operation makes.
+      array: stands for the array: the same for all its versions.
+      index: of which elements, a scalar or a vector; None: of all.
+      writes: whether it writes.
+    """
+    accesses = tensor.graph.registries.setdefault(_KEY, {})
+    accesses[tensor.op] = _Access(array, writes, index)
+
+
+def refuse_second_accesses(operations: Sequence[Operation]) -> None:
+    """Looks at operations of one graph that will run together.
+
+    Raises:
+      InvalidArgumentError: if two of them read or write the same element.
+    """
+    if not operations or _KEY not in operations[0].graph.registries:
+        return
+    noted: dict[Operation, _Access] = operations[0].graph.registries[_KEY]
+    seen: dict[tuple[int, bool], _Seen] = {}
+    for operation in operations:
+        access = noted.get(operation)
+        if access is not None:
+            seen.setdefault((id(access.array), access.writes), _Seen(access.writes)).add(operation, access)
+
+
+class _Seen:
+    """The accesses of one kind to one array."""
+
+    def __init__(self, writes: bool) -> None:
+        self.writes = writes
+        self.places: set[int] = set()
+        self.tensors: set[Tensor] = set()
+        self.any = self.all = False
+
+    def add(self, operation: Operation, access: _Access) -> None:
+        """Takes in another one."""
+        if self.all:
+            self.refuse(operation, 0)
+        if access.index is None:
+            if self.any:
+                self.refuse(operation, min(self.places, default=0))
+            self.all = True
+        else:
+            known = constant_value(access.index)
+            for place in () if known is None else _flat(known):
+                if place in self.places:
+                    self.refuse(operation, place)
+                self.places.add(place)
+            if known is None and access.index in self.tensors:
+                self.refuse(operation, None)
+            self.tensors.add(access.index)
+        self.any = True
+
+    def refuse(self, operation: Operation, place: int | None) -> None:
+        """Raises what TF1 does."""
+        which = "of the same tensor" if place is None else place
+        if self.writes:
+            text = f"Could not write to TensorArray index {which} because it has already been written to."
+        else:
+            text = (
+                f"Could not read index {which} twice because it was cleared after a previous read "
+                "(perhaps try setting clear_after_read = false?)."
+            )
+        made = f" (made at {operation.user_line})" if operation.user_line else ""
+        raise InvalidArgumentError(None, operation, f'{operation.type} "{operation.name}": {text}{made}')
+
+
+def _flat(known: np.ndarray[Any, Any]) -> Iterable[int]:
+    places: list[int] = known.reshape(-1).tolist()
+    return places
