@@ -68,9 +68,7 @@ def test_tensor_array_in_a_loop() -> None:
 
 
 def test_tensor_array_members() -> None:
-    array = gf.TensorArray(
-        gf.int32, size=0, dynamic_size=True, infer_shape=False, clear_after_read=False
-    )
+    array = gf.TensorArray(gf.int32, size=0, dynamic_size=True, infer_shape=False, clear_after_read=False)
     array = array.write(0, [1, 2]).write(2, [3]).write(1, [4, 4, 4])
     fetched = both([array.concat(), array.size(), array.read(2)])
     for value, wanted in zip(fetched, ([1, 2, 4, 4, 4, 3], 3, [3]), strict=True):
