@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphflow.backends.cpu.codegen import kernel_to_llvm
-from graphflow.backends.cpu.jit import emit_object
+from graphflow.backends.cpu.llvm import emit_object
 from graphflow.backends.cpu.target import Target, cross_target, host_target
 from graphflow.loops.build import Builder, Scalar
 from graphflow.loops.interpret import evaluate, interpret

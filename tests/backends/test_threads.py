@@ -14,7 +14,7 @@ import pytest
 from graphflow.backends.cpu import threads as threads_module
 from graphflow.backends.cpu.backend import CpuBackend
 from graphflow.backends.cpu.driver import HEADER_WORDS, TEAM_BYTES, driver_text
-from graphflow.backends.cpu.jit import emit_object
+from graphflow.backends.cpu.llvm import emit_object
 from graphflow.backends.cpu.target import cross_target
 from graphflow.backends.cpu.threads import Team, TeamCell, driver, process_jit, team_cell
 from graphflow.memory import aligned_empty

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import sys
+from pathlib import Path
 from typing import Literal
 
+import llvmlite
+
+from graphflow.backends.cache import default_cache, digest
 from graphflow.records import dataclass
 
-__all__ = ["Isa", "Target", "cross_target", "host_target"]
+__all__ = ["OPTIMIZATION", "Isa", "Target", "cross_target", "host_target", "relocation"]
+
+# Code generation level. Level 0 must not be used: its instruction selector aborts the process on AVX-512
+# masks. Higher levels take longer and made no kernel faster: the text is written as it should run.
+OPTIMIZATION = 1
+
+# What Linux says of a processor that decides what LLVM calls it and what it takes it to be able to do.
+_TELLING = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
 
 Isa = Literal["avx512", "avx2", "neon", "generic"]
 
@@ -79,9 +92,47 @@ def cross_target(isa: Isa) -> Target:
     return Target("x86_64-unknown-linux-gnu", cpu, ",".join(f"+{f}" for f in wanted), isa)
 
 
+def relocation(target: Target) -> str:
+    """How LLVM is to leave addresses open in code for this process.
+
+    Not "pic" on x86: LLVM's loader computes the constants' addresses of every object of an engine from the offset
+    table of the first, so that all others would read their constants from elsewhere.
+    """
+    return "static" if target.triple.startswith("x86_64") else "pic"
+
+
 @functools.cache
 def host_target() -> Target:
-    """The machine this process runs on, asked of LLVM."""
+    """The machine this process runs on, as LLVM sees it.
+
+    Its answer is kept beside the compiled code, for processors that the system describes: loading LLVM to ask takes
+    longer than loading a small model's code.
+    """
+    cache, description = default_cache(), _description()
+    key = description and digest("host", description, sys.platform, llvmlite.__version__)
+    kept = cache.get(key) if key else None
+    if kept is None:
+        target = _asked()
+        if key:
+            cache.put(key, json.dumps([target.triple, target.cpu, target.features, target.isa]).encode())
+        return target
+    return Target(*json.loads(kept))
+
+
+def _description() -> str:
+    """What the system says of the first processor; nothing if it does not say enough."""
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            # Of the others it says the same, and they are many on a large machine.
+            first = file.read(8192).partition("\n\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return ""
+    fields = (line.partition(":") for line in first.splitlines())
+    known = {name.strip(): value.strip() for name, _, value in fields}
+    return "\n".join(known[name] for name in _TELLING) if known.keys() >= set(_TELLING) else ""
+
+
+def _asked() -> Target:
     from llvmlite import binding
 
     triple = binding.get_process_triple()
