@@ -15,7 +15,6 @@ import os
 import resource
 import sys
 import time
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -81,6 +80,9 @@ class Worker:
         return {"version": self._version(), "python": sys.version.split()[0]}
 
     def _version(self) -> str:
+        # Not at the top: it would count as the peers' time to the first step.
+        from importlib import metadata
+
         for name in self._distributions:
             try:
                 return metadata.version(name)

@@ -4,11 +4,17 @@
 saves and serves them loads when it is first asked for, so that the import stays light.
 """
 
-# ruff: noqa: I001
+# ruff: noqa: I001, E402
 # fmt: off
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
+
+from graphflow.collector import while_loading as _while_loading
+
+# The collector would walk all modules again and again, while they load.
+_held = _while_loading()
+_held.__enter__()
 
 from graphflow.behavior import (
     control_flow_v2_enabled as control_flow_v2_enabled, disable_control_flow_v2 as disable_control_flow_v2,
@@ -413,3 +419,5 @@ __all__ = sorted({
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(__name__, NAMESPACES, _LATER)
+
+_held.__exit__(None, None, None)

@@ -23,9 +23,10 @@ import numpy as np
 
 from graphflow import config
 from graphflow.backends.base import Backend, load
+from graphflow.collector import without_collector
 from graphflow.contents import Content, find_contents
 from graphflow.errors import ResourceExhaustedError
-from graphflow.graph import Operation, Tensor, without_collector
+from graphflow.graph import Operation, Tensor
 from graphflow.later import CutPlan, Later
 from graphflow.loops.ir import Kernel
 from graphflow.loops.text import kernel_text

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphflow import dtypes
+from graphflow.collector import without_collector
 from graphflow.graph import (
     Graph,
     IndexedSlices,
@@ -21,7 +22,6 @@ from graphflow.graph import (
     Tensor,
     get_default_graph,
     name_scope,
-    without_collector,
 )
 from graphflow.opdef import (
     OpDef,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import gc
 import os
 import re
 import sys
@@ -79,18 +78,6 @@ def user_frames() -> tuple[Frame, ...]:
             frames.append((code.co_filename, frame.f_lineno, code.co_name))
         frame = frame.f_back  # type: ignore[assignment]
     return tuple(frames)
-
-
-@contextlib.contextmanager
-def without_collector() -> Iterator[None]:
-    """Holds back the garbage collector: it would walk all that is being built, again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class Tensor:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from graphflow.collector import while_loading
+
 _ROOT = "graphflow"
 
 
@@ -25,9 +27,11 @@ def lazy(
 
     def load(name: str) -> Any:
         if name in modules:
-            return importlib.import_module(f"{package}.{name}")
+            with while_loading():
+                return importlib.import_module(f"{package}.{name}")
         if name in places:
-            value = getattr(importlib.import_module(places[name]), name)
+            with while_loading():
+                value = getattr(importlib.import_module(places[name]), name)
             setattr(sys.modules[package], name, value)
             return value
         raise MissingNameError(package, name)

@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "graphflow"
 # same entry, a folder) without a circle. An entry that ends in a dot is a folder with everything in it; the
 # longest entry that fits a module counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "namespace", "records", "checksum"),
+    ("version", "errors", "config", "collector", "records", "checksum"),
+    ("namespace",),
     ("symbolic", "behavior", "nest"),
     ("dtypes", "shapes", "resources", "tfrecord", "gfile"),
     ("tensor_list",),

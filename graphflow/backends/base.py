@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from graphflow.collector import while_loading
 from graphflow.loops.library import Call, Size
 from graphflow.plan import PlanBuilder, Runtime
 
@@ -116,7 +117,7 @@ def load(device: str = "", threads: int = 0) -> Backend:
         backend = _loaded.get(key)
         if backend is None:
             module, name = _BACKENDS[kind]
-            backend = _loaded[key] = getattr(importlib.import_module(module), name)(
-                index=index, threads=threads
-            )
+            with while_loading():
+                made = getattr(importlib.import_module(module), name)
+            backend = _loaded[key] = made(index=index, threads=threads)
         return backend

@@ -9,7 +9,8 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from graphflow.graph import Graph, Operation, without_collector
+from graphflow.collector import without_collector
+from graphflow.graph import Graph, Operation
 from graphflow.serialization.attr_value import attr_to_proto
 from graphflow.serialization.function_def import function_to_def, functions_under
 from graphflow.serialization.proto import graph_pb2, node_def_pb2, variable_pb2
