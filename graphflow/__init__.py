@@ -39,7 +39,6 @@ from graphflow.dtypes import (
 from graphflow.control_flow import (
     case as case, cond as cond, switch_case as switch_case, while_loop as while_loop,
 )
-from graphflow.functional_ops import foldl as foldl, foldr as foldr, map_fn as map_fn, scan as scan
 from graphflow.gradients import (
     AggregationMethod as AggregationMethod, custom_gradient as custom_gradient, gradients as gradients,
     hessians as hessians, NoGradient as NoGradient, NotDifferentiable as NotDifferentiable,
@@ -69,10 +68,6 @@ from graphflow.opdef import (
     convert_to_tensor_or_indexed_slices as convert_to_tensor_or_indexed_slices,
     register_tensor_conversion_function as register_tensor_conversion_function,
 )
-from graphflow.ops.accumulators import (
-    ConditionalAccumulator as ConditionalAccumulator, ConditionalAccumulatorBase as ConditionalAccumulatorBase,
-    SparseConditionalAccumulator as SparseConditionalAccumulator,
-)
 from graphflow.ops.control import (
     add_check_numerics_ops as add_check_numerics_ops, Assert as Assert, assert_equal as assert_equal,
     assert_greater as assert_greater, assert_greater_equal as assert_greater_equal,
@@ -88,15 +83,6 @@ from graphflow.ops.control import (
     print as print, py_func as py_func, py_function as py_function, timestamp as timestamp, tuple as tuple,
     verify_tensor_all_finite as verify_tensor_all_finite,
 )
-from graphflow.ops.counting import (
-    bincount as bincount, confusion_matrix as confusion_matrix,
-    histogram_fixed_width as histogram_fixed_width, histogram_fixed_width_bins as histogram_fixed_width_bins,
-)
-from graphflow.ops.diagonals import (
-    diag as diag, diag_part as diag_part, matrix_band_part as matrix_band_part, matrix_diag as matrix_diag,
-    matrix_diag_part as matrix_diag_part, matrix_set_diag as matrix_set_diag,
-)
-from graphflow.ops.distributions import random_gamma as random_gamma, random_poisson as random_poisson
 from graphflow.ops.elementwise import (
     abs as abs, accumulate_n as accumulate_n, acos as acos, acosh as acosh, add as add, add_n as add_n,
     angle as angle, asin as asin, asinh as asinh, atan as atan, atan2 as atan2, atanh as atanh,
@@ -116,15 +102,6 @@ from graphflow.ops.elementwise import (
     to_double as to_double, to_float as to_float, to_int32 as to_int32, to_int64 as to_int64,
     truediv as truediv, truncatediv as truncatediv, truncatemod as truncatemod, where as where,
     where_v2 as where_v2,
-)
-from graphflow.ops.factorizations import (
-    cholesky as cholesky, cholesky_solve as cholesky_solve, matrix_determinant as matrix_determinant,
-    matrix_inverse as matrix_inverse, matrix_solve as matrix_solve, matrix_solve_ls as matrix_solve_ls,
-    matrix_square_root as matrix_square_root, matrix_triangular_solve as matrix_triangular_solve, qr as qr,
-    self_adjoint_eig as self_adjoint_eig, self_adjoint_eigvals as self_adjoint_eigvals, svd as svd,
-)
-from graphflow.ops.files import (
-    matching_files as matching_files, read_file as read_file, write_file as write_file,
 )
 from graphflow.ops.layout import (
     batch_gather as batch_gather, batch_to_space as batch_to_space, batch_to_space_nd as batch_to_space_nd,
@@ -146,40 +123,9 @@ from graphflow.ops.linalg import (
     sparse_matmul as sparse_matmul, tensordot as tensordot, trace as trace,
 )
 from graphflow.ops.messages import set_messages as _set_messages
-from graphflow.ops.parsing import (
-    decode_compressed as decode_compressed, decode_csv as decode_csv,
-    decode_json_example as decode_json_example, decode_raw as decode_raw, FixedLenFeature as FixedLenFeature,
-    FixedLenSequenceFeature as FixedLenSequenceFeature, parse_example as parse_example,
-    parse_single_example as parse_single_example,
-    parse_single_sequence_example as parse_single_sequence_example, parse_tensor as parse_tensor,
-    serialize_tensor as serialize_tensor, SparseFeature as SparseFeature, VarLenFeature as VarLenFeature,
-)
-from graphflow.ops.patches import (
-    extract_image_patches as extract_image_patches, extract_volume_patches as extract_volume_patches,
-)
-from graphflow.ops.quantize import (
-    fake_quant_with_min_max_args as fake_quant_with_min_max_args,
-    fake_quant_with_min_max_args_gradient as fake_quant_with_min_max_args_gradient,
-    fake_quant_with_min_max_vars as fake_quant_with_min_max_vars,
-    fake_quant_with_min_max_vars_gradient as fake_quant_with_min_max_vars_gradient,
-    fake_quant_with_min_max_vars_per_channel as fake_quant_with_min_max_vars_per_channel,
-    fake_quant_with_min_max_vars_per_channel_gradient as fake_quant_with_min_max_vars_per_channel_gradient,
-)
-from graphflow.ops.quantized import (
-    dequantize as dequantize, quantize as quantize, quantize_v2 as quantize_v2, quantized_concat as quantized_concat,
-)
-from graphflow.ops.queues import (
-    FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,
-    QueueBase as QueueBase, RandomShuffleQueue as RandomShuffleQueue,
-)
 from graphflow.ops.random import (
     multinomial as multinomial, random_crop as random_crop, random_normal as random_normal,
     random_shuffle as random_shuffle, random_uniform as random_uniform, truncated_normal as truncated_normal,
-)
-from graphflow.ops.readers import (
-    FixedLengthRecordReader as FixedLengthRecordReader, IdentityReader as IdentityReader,
-    ReaderBase as ReaderBase, TextLineReader as TextLineReader, TFRecordReader as TFRecordReader,
-    WholeFileReader as WholeFileReader,
 )
 from graphflow.ops.reduction import (
     arg_max as arg_max, arg_min as arg_min, argmax as argmax, argmin as argmin,
@@ -195,18 +141,6 @@ from graphflow.ops.scatter import (
     tensor_scatter_nd_update as tensor_scatter_nd_update, tensor_scatter_sub as tensor_scatter_sub,
     tensor_scatter_update as tensor_scatter_update,
 )
-from graphflow.ops.segments import (
-    segment_max as segment_max, segment_mean as segment_mean, segment_min as segment_min,
-    segment_prod as segment_prod, segment_sum as segment_sum, sparse_segment_mean as sparse_segment_mean,
-    sparse_segment_sqrt_n as sparse_segment_sqrt_n, sparse_segment_sum as sparse_segment_sum,
-    unsorted_segment_max as unsorted_segment_max, unsorted_segment_mean as unsorted_segment_mean,
-    unsorted_segment_min as unsorted_segment_min, unsorted_segment_prod as unsorted_segment_prod,
-    unsorted_segment_sqrt_n as unsorted_segment_sqrt_n, unsorted_segment_sum as unsorted_segment_sum,
-)
-from graphflow.ops.sorting import (
-    argsort as argsort, edit_distance as edit_distance, searchsorted as searchsorted, setdiff1d as setdiff1d,
-    sort as sort, unique as unique, unique_with_counts as unique_with_counts,
-)
 from graphflow.ops.source import (
     broadcast_dynamic_shape as broadcast_dynamic_shape, broadcast_static_shape as broadcast_static_shape,
     ensure_shape as ensure_shape, fill as fill, guarantee_const as guarantee_const, identity as identity,
@@ -215,47 +149,11 @@ from graphflow.ops.source import (
     prevent_gradient as prevent_gradient, range as range, rank as rank, shape as shape, shape_n as shape_n,
     size as size, stop_gradient as stop_gradient, zeros as zeros, zeros_like as zeros_like,
 )
-from graphflow.ops.spatial import required_space_to_batch_paddings as required_space_to_batch_paddings
-from graphflow.ops.sparse import (
-    sparse_concat as sparse_concat, sparse_fill_empty_rows as sparse_fill_empty_rows,
-    sparse_mask as sparse_mask, sparse_merge as sparse_merge, sparse_placeholder as sparse_placeholder,
-    sparse_reorder as sparse_reorder, sparse_reset_shape as sparse_reset_shape,
-    sparse_reshape as sparse_reshape, sparse_retain as sparse_retain, sparse_slice as sparse_slice,
-    sparse_split as sparse_split, sparse_tensor_to_dense as sparse_tensor_to_dense,
-    sparse_to_dense as sparse_to_dense, sparse_to_indicator as sparse_to_indicator,
-    sparse_transpose as sparse_transpose,
-)
-from graphflow.ops.sparse_math import (
-    sparse_add as sparse_add, sparse_maximum as sparse_maximum, sparse_minimum as sparse_minimum,
-    sparse_reduce_max as sparse_reduce_max, sparse_reduce_max_sparse as sparse_reduce_max_sparse,
-    sparse_reduce_sum as sparse_reduce_sum, sparse_reduce_sum_sparse as sparse_reduce_sum_sparse,
-    sparse_softmax as sparse_softmax, sparse_tensor_dense_matmul as sparse_tensor_dense_matmul,
-)
-from graphflow.ops.sparse_messages import (
-    deserialize_many_sparse as deserialize_many_sparse, deserialize_sparse as deserialize_sparse,
-    serialize_many_sparse as serialize_many_sparse, serialize_sparse as serialize_sparse,
-)
 from graphflow.ops.sparse_tensor import (
     convert_to_tensor_or_sparse_tensor as convert_to_tensor_or_sparse_tensor, SparseTensor as SparseTensor,
     SparseTensorValue as SparseTensorValue,
 )
-from graphflow.ops.special_functions import (
-    betainc as betainc, digamma as digamma, erf as erf, erfc as erfc, igamma as igamma, igammac as igammac,
-    lbeta as lbeta, lgamma as lgamma, polygamma as polygamma, zeta as zeta,
-)
-from graphflow.ops.spectral import (
-    fft as fft, fft2d as fft2d, fft3d as fft3d, ifft as ifft, ifft2d as ifft2d, ifft3d as ifft3d,
-)
-from graphflow.ops.strings import (
-    as_string as as_string, decode_base64 as decode_base64, encode_base64 as encode_base64,
-    reduce_join as reduce_join, regex_replace as regex_replace, string_join as string_join,
-    string_split as string_split, string_strip as string_strip,
-    string_to_hash_bucket as string_to_hash_bucket, string_to_hash_bucket_fast as string_to_hash_bucket_fast,
-    string_to_hash_bucket_strong as string_to_hash_bucket_strong, string_to_number as string_to_number,
-    substr as substr,
-)
 from graphflow.shapes import Dimension as Dimension, TensorShape as TensorShape
-from graphflow.tensor_array import TensorArray as TensorArray
 from graphflow.variable_scope import (
     AUTO_REUSE as AUTO_REUSE, get_local_variable as get_local_variable, get_variable as get_variable,
     get_variable_scope as get_variable_scope, no_regularizer as no_regularizer,
@@ -284,27 +182,7 @@ from graphflow.namespace import lazy
 from graphflow.version import __version__ as __version__
 
 # Other names of the same, some of them from before TensorFlow 1.0.
-batch_cholesky = cholesky
-batch_cholesky_solve = cholesky_solve
-batch_fft = fft
-batch_fft2d = fft2d
-batch_fft3d = fft3d
-batch_ifft = ifft
-batch_ifft2d = ifft2d
-batch_ifft3d = ifft3d
-batch_matrix_band_part = matrix_band_part
-batch_matrix_determinant = matrix_determinant
-batch_matrix_diag = matrix_diag
-batch_matrix_diag_part = matrix_diag_part
-batch_matrix_inverse = matrix_inverse
-batch_matrix_set_diag = matrix_set_diag
-batch_matrix_solve = matrix_solve
-batch_matrix_solve_ls = matrix_solve_ls
 batch_matrix_transpose = matrix_transpose
-batch_matrix_triangular_solve = matrix_triangular_solve
-batch_self_adjoint_eig = self_adjoint_eig
-batch_self_adjoint_eigvals = self_adjoint_eigvals
-batch_svd = svd
 bool = _bool_
 get_static_value = _constant_value
 mul = multiply
@@ -338,6 +216,109 @@ if TYPE_CHECKING:
     from graphflow.lookup import (
         initialize_all_tables as initialize_all_tables, tables_initializer as tables_initializer,
     )
+    from graphflow.ops.accumulators import (
+        ConditionalAccumulator as ConditionalAccumulator, ConditionalAccumulatorBase as ConditionalAccumulatorBase,
+        SparseConditionalAccumulator as SparseConditionalAccumulator,
+    )
+    from graphflow.ops.counting import (
+        bincount as bincount, confusion_matrix as confusion_matrix,
+        histogram_fixed_width as histogram_fixed_width, histogram_fixed_width_bins as histogram_fixed_width_bins,
+    )
+    from graphflow.ops.diagonals import (
+        diag as diag, diag_part as diag_part, matrix_band_part as matrix_band_part, matrix_diag as matrix_diag,
+        matrix_diag_part as matrix_diag_part, matrix_set_diag as matrix_set_diag,
+    )
+    from graphflow.ops.distributions import random_gamma as random_gamma, random_poisson as random_poisson
+    from graphflow.ops.factorizations import (
+        cholesky as cholesky, cholesky_solve as cholesky_solve, matrix_determinant as matrix_determinant,
+        matrix_inverse as matrix_inverse, matrix_solve as matrix_solve, matrix_solve_ls as matrix_solve_ls,
+        matrix_square_root as matrix_square_root, matrix_triangular_solve as matrix_triangular_solve, qr as qr,
+        self_adjoint_eig as self_adjoint_eig, self_adjoint_eigvals as self_adjoint_eigvals, svd as svd,
+    )
+    from graphflow.ops.files import (
+        matching_files as matching_files, read_file as read_file, write_file as write_file,
+    )
+    from graphflow.ops.parsing import (
+        decode_compressed as decode_compressed, decode_csv as decode_csv,
+        decode_json_example as decode_json_example, decode_raw as decode_raw, FixedLenFeature as FixedLenFeature,
+        FixedLenSequenceFeature as FixedLenSequenceFeature, parse_example as parse_example,
+        parse_single_example as parse_single_example,
+        parse_single_sequence_example as parse_single_sequence_example, parse_tensor as parse_tensor,
+        serialize_tensor as serialize_tensor, SparseFeature as SparseFeature, VarLenFeature as VarLenFeature,
+    )
+    from graphflow.ops.patches import (
+        extract_image_patches as extract_image_patches, extract_volume_patches as extract_volume_patches,
+    )
+    from graphflow.ops.quantize import (
+        fake_quant_with_min_max_args as fake_quant_with_min_max_args,
+        fake_quant_with_min_max_args_gradient as fake_quant_with_min_max_args_gradient,
+        fake_quant_with_min_max_vars as fake_quant_with_min_max_vars,
+        fake_quant_with_min_max_vars_gradient as fake_quant_with_min_max_vars_gradient,
+        fake_quant_with_min_max_vars_per_channel as fake_quant_with_min_max_vars_per_channel,
+        fake_quant_with_min_max_vars_per_channel_gradient as fake_quant_with_min_max_vars_per_channel_gradient,
+    )
+    from graphflow.ops.quantized import (
+        dequantize as dequantize, quantize as quantize, quantize_v2 as quantize_v2,
+        quantized_concat as quantized_concat,
+    )
+    from graphflow.ops.queues import (
+        FIFOQueue as FIFOQueue, PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue,
+        QueueBase as QueueBase, RandomShuffleQueue as RandomShuffleQueue,
+    )
+    from graphflow.ops.readers import (
+        FixedLengthRecordReader as FixedLengthRecordReader, IdentityReader as IdentityReader,
+        ReaderBase as ReaderBase, TextLineReader as TextLineReader, TFRecordReader as TFRecordReader,
+        WholeFileReader as WholeFileReader,
+    )
+    from graphflow.ops.segments import (
+        segment_max as segment_max, segment_mean as segment_mean, segment_min as segment_min,
+        segment_prod as segment_prod, segment_sum as segment_sum, sparse_segment_mean as sparse_segment_mean,
+        sparse_segment_sqrt_n as sparse_segment_sqrt_n, sparse_segment_sum as sparse_segment_sum,
+        unsorted_segment_max as unsorted_segment_max, unsorted_segment_mean as unsorted_segment_mean,
+        unsorted_segment_min as unsorted_segment_min, unsorted_segment_prod as unsorted_segment_prod,
+        unsorted_segment_sqrt_n as unsorted_segment_sqrt_n, unsorted_segment_sum as unsorted_segment_sum,
+    )
+    from graphflow.ops.sorting import (
+        argsort as argsort, edit_distance as edit_distance, searchsorted as searchsorted, setdiff1d as setdiff1d,
+        sort as sort, unique as unique, unique_with_counts as unique_with_counts,
+    )
+    from graphflow.ops.spatial import required_space_to_batch_paddings as required_space_to_batch_paddings
+    from graphflow.ops.sparse import (
+        sparse_concat as sparse_concat, sparse_fill_empty_rows as sparse_fill_empty_rows,
+        sparse_mask as sparse_mask, sparse_merge as sparse_merge, sparse_placeholder as sparse_placeholder,
+        sparse_reorder as sparse_reorder, sparse_reset_shape as sparse_reset_shape,
+        sparse_reshape as sparse_reshape, sparse_retain as sparse_retain, sparse_slice as sparse_slice,
+        sparse_split as sparse_split, sparse_tensor_to_dense as sparse_tensor_to_dense,
+        sparse_to_dense as sparse_to_dense, sparse_to_indicator as sparse_to_indicator,
+        sparse_transpose as sparse_transpose,
+    )
+    from graphflow.ops.sparse_math import (
+        sparse_add as sparse_add, sparse_maximum as sparse_maximum, sparse_minimum as sparse_minimum,
+        sparse_reduce_max as sparse_reduce_max, sparse_reduce_max_sparse as sparse_reduce_max_sparse,
+        sparse_reduce_sum as sparse_reduce_sum, sparse_reduce_sum_sparse as sparse_reduce_sum_sparse,
+        sparse_softmax as sparse_softmax, sparse_tensor_dense_matmul as sparse_tensor_dense_matmul,
+    )
+    from graphflow.ops.sparse_messages import (
+        deserialize_many_sparse as deserialize_many_sparse, deserialize_sparse as deserialize_sparse,
+        serialize_many_sparse as serialize_many_sparse, serialize_sparse as serialize_sparse,
+    )
+    from graphflow.ops.special_functions import (
+        betainc as betainc, digamma as digamma, erf as erf, erfc as erfc, igamma as igamma, igammac as igammac,
+        lbeta as lbeta, lgamma as lgamma, polygamma as polygamma, zeta as zeta,
+    )
+    from graphflow.ops.spectral import (
+        fft as fft, fft2d as fft2d, fft3d as fft3d, ifft as ifft, ifft2d as ifft2d, ifft3d as ifft3d,
+    )
+    from graphflow.ops.strings import (
+        as_string as as_string, decode_base64 as decode_base64, encode_base64 as encode_base64,
+        reduce_join as reduce_join, regex_replace as regex_replace, string_join as string_join,
+        string_split as string_split, string_strip as string_strip,
+        string_to_hash_bucket as string_to_hash_bucket, string_to_hash_bucket_fast as string_to_hash_bucket_fast,
+        string_to_hash_bucket_strong as string_to_hash_bucket_strong, string_to_number as string_to_number,
+        substr as substr,
+    )
+    from graphflow.functional_ops import foldl as foldl, foldr as foldr, map_fn as map_fn, scan as scan
+    from graphflow.tensor_array import TensorArray as TensorArray
     from graphflow.profiling import profile as profile
     from graphflow.serialization.graph_def import write_graph as write_graph
     from graphflow.serialization.graph_import import import_graph_def as import_graph_def
@@ -365,6 +346,27 @@ if TYPE_CHECKING:
     )
     from graphflow.session import InteractiveSession as InteractiveSession, Session as Session
 
+    batch_cholesky = cholesky
+    batch_cholesky_solve = cholesky_solve
+    batch_fft = fft
+    batch_fft2d = fft2d
+    batch_fft3d = fft3d
+    batch_ifft = ifft
+    batch_ifft2d = ifft2d
+    batch_ifft3d = ifft3d
+    batch_matrix_band_part = matrix_band_part
+    batch_matrix_determinant = matrix_determinant
+    batch_matrix_diag = matrix_diag
+    batch_matrix_diag_part = matrix_diag_part
+    batch_matrix_inverse = matrix_inverse
+    batch_matrix_set_diag = matrix_set_diag
+    batch_matrix_solve = matrix_solve
+    batch_matrix_solve_ls = matrix_solve_ls
+    batch_matrix_triangular_solve = matrix_triangular_solve
+    batch_self_adjoint_eig = self_adjoint_eig
+    batch_self_adjoint_eigvals = self_adjoint_eigvals
+    batch_svd = svd
+
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
     "app", "compat", "contrib", "examples", "flags", "graph_util", "test",
@@ -376,6 +378,145 @@ NAMESPACES = (
 )
 _PROTO = "graphflow.serialization.proto"
 _LATER = {
+    # Rarer families of ops.
+    **dict.fromkeys(
+        (
+            "ConditionalAccumulator", "ConditionalAccumulatorBase", "SparseConditionalAccumulator",
+        ),
+        "graphflow.ops.accumulators",
+    ),
+    **dict.fromkeys(
+        (
+            "bincount", "confusion_matrix", "histogram_fixed_width", "histogram_fixed_width_bins",
+        ),
+        "graphflow.ops.counting",
+    ),
+    **dict.fromkeys(
+        (
+            "diag", "diag_part", "matrix_band_part", "matrix_diag", "matrix_diag_part", "matrix_set_diag",
+        ),
+        "graphflow.ops.diagonals",
+    ),
+    **dict.fromkeys(("random_gamma", "random_poisson"), "graphflow.ops.distributions"),
+    **dict.fromkeys(
+        (
+            "cholesky", "cholesky_solve", "matrix_determinant", "matrix_inverse", "matrix_solve",
+            "matrix_solve_ls", "matrix_square_root", "matrix_triangular_solve", "qr", "self_adjoint_eig",
+            "self_adjoint_eigvals", "svd",
+        ),
+        "graphflow.ops.factorizations",
+    ),
+    **dict.fromkeys(("matching_files", "read_file", "write_file"), "graphflow.ops.files"),
+    **dict.fromkeys(
+        (
+            "decode_compressed", "decode_csv", "decode_json_example", "decode_raw", "FixedLenFeature",
+            "FixedLenSequenceFeature", "parse_example", "parse_single_example", "parse_single_sequence_example",
+            "parse_tensor", "serialize_tensor", "SparseFeature", "VarLenFeature",
+        ),
+        "graphflow.ops.parsing",
+    ),
+    **dict.fromkeys(("extract_image_patches", "extract_volume_patches"), "graphflow.ops.patches"),
+    **dict.fromkeys(
+        (
+            "fake_quant_with_min_max_args", "fake_quant_with_min_max_args_gradient",
+            "fake_quant_with_min_max_vars", "fake_quant_with_min_max_vars_gradient",
+            "fake_quant_with_min_max_vars_per_channel", "fake_quant_with_min_max_vars_per_channel_gradient",
+        ),
+        "graphflow.ops.quantize",
+    ),
+    **dict.fromkeys(
+        (
+            "dequantize", "quantize", "quantize_v2", "quantized_concat",
+        ),
+        "graphflow.ops.quantized",
+    ),
+    **dict.fromkeys(
+        (
+            "FIFOQueue", "PaddingFIFOQueue", "PriorityQueue", "QueueBase", "RandomShuffleQueue",
+        ),
+        "graphflow.ops.queues",
+    ),
+    **dict.fromkeys(
+        (
+            "FixedLengthRecordReader", "IdentityReader", "ReaderBase", "TextLineReader", "TFRecordReader",
+            "WholeFileReader",
+        ),
+        "graphflow.ops.readers",
+    ),
+    **dict.fromkeys(
+        (
+            "segment_max", "segment_mean", "segment_min", "segment_prod", "segment_sum", "sparse_segment_mean",
+            "sparse_segment_sqrt_n", "sparse_segment_sum", "unsorted_segment_max", "unsorted_segment_mean",
+            "unsorted_segment_min", "unsorted_segment_prod", "unsorted_segment_sqrt_n", "unsorted_segment_sum",
+        ),
+        "graphflow.ops.segments",
+    ),
+    **dict.fromkeys(
+        (
+            "argsort", "edit_distance", "searchsorted", "setdiff1d", "sort", "unique", "unique_with_counts",
+        ),
+        "graphflow.ops.sorting",
+    ),
+    "required_space_to_batch_paddings": "graphflow.ops.spatial",
+    **dict.fromkeys(
+        (
+            "sparse_concat", "sparse_fill_empty_rows", "sparse_mask", "sparse_merge", "sparse_placeholder",
+            "sparse_reorder", "sparse_reset_shape", "sparse_reshape", "sparse_retain", "sparse_slice",
+            "sparse_split", "sparse_tensor_to_dense", "sparse_to_dense", "sparse_to_indicator",
+            "sparse_transpose",
+        ),
+        "graphflow.ops.sparse",
+    ),
+    **dict.fromkeys(
+        (
+            "sparse_add", "sparse_maximum", "sparse_minimum", "sparse_reduce_max", "sparse_reduce_max_sparse",
+            "sparse_reduce_sum", "sparse_reduce_sum_sparse", "sparse_softmax", "sparse_tensor_dense_matmul",
+        ),
+        "graphflow.ops.sparse_math",
+    ),
+    **dict.fromkeys(
+        (
+            "deserialize_many_sparse", "deserialize_sparse", "serialize_many_sparse", "serialize_sparse",
+        ),
+        "graphflow.ops.sparse_messages",
+    ),
+    **dict.fromkeys(
+        (
+            "betainc", "digamma", "erf", "erfc", "igamma", "igammac", "lbeta", "lgamma", "polygamma", "zeta",
+        ),
+        "graphflow.ops.special_functions",
+    ),
+    **dict.fromkeys(("fft", "fft2d", "fft3d", "ifft", "ifft2d", "ifft3d"), "graphflow.ops.spectral"),
+    **dict.fromkeys(
+        (
+            "as_string", "decode_base64", "encode_base64", "reduce_join", "regex_replace", "string_join",
+            "string_split", "string_strip", "string_to_hash_bucket", "string_to_hash_bucket_fast",
+            "string_to_hash_bucket_strong", "string_to_number", "substr",
+        ),
+        "graphflow.ops.strings",
+    ),
+    **dict.fromkeys(("foldl", "foldr", "map_fn", "scan"), "graphflow.functional_ops"),
+    "TensorArray": "graphflow.tensor_array",
+    "batch_cholesky": "graphflow.ops.factorizations:cholesky",
+    "batch_cholesky_solve": "graphflow.ops.factorizations:cholesky_solve",
+    "batch_fft": "graphflow.ops.spectral:fft",
+    "batch_fft2d": "graphflow.ops.spectral:fft2d",
+    "batch_fft3d": "graphflow.ops.spectral:fft3d",
+    "batch_ifft": "graphflow.ops.spectral:ifft",
+    "batch_ifft2d": "graphflow.ops.spectral:ifft2d",
+    "batch_ifft3d": "graphflow.ops.spectral:ifft3d",
+    "batch_matrix_band_part": "graphflow.ops.diagonals:matrix_band_part",
+    "batch_matrix_determinant": "graphflow.ops.factorizations:matrix_determinant",
+    "batch_matrix_diag": "graphflow.ops.diagonals:matrix_diag",
+    "batch_matrix_diag_part": "graphflow.ops.diagonals:matrix_diag_part",
+    "batch_matrix_inverse": "graphflow.ops.factorizations:matrix_inverse",
+    "batch_matrix_set_diag": "graphflow.ops.diagonals:matrix_set_diag",
+    "batch_matrix_solve": "graphflow.ops.factorizations:matrix_solve",
+    "batch_matrix_solve_ls": "graphflow.ops.factorizations:matrix_solve_ls",
+    "batch_matrix_triangular_solve": "graphflow.ops.factorizations:matrix_triangular_solve",
+    "batch_self_adjoint_eig": "graphflow.ops.factorizations:self_adjoint_eig",
+    "batch_self_adjoint_eigvals": "graphflow.ops.factorizations:self_adjoint_eigvals",
+    "batch_svd": "graphflow.ops.factorizations:svd",
     "AttrValue": f"{_PROTO}.attr_value_pb2",
     "CompileOptions": "graphflow.compiler",
     **dict.fromkeys(

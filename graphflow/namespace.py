@@ -21,7 +21,8 @@ def lazy(
     Args:
       package: the `__name__` of the module that they serve.
       modules: names of submodules to load at first use.
-      attributes: names of other things to load at first use, each with the module where it stands.
+      attributes: names of other things to load at first use, each with the module where it stands, and behind a
+        colon its name there if that is another.
     """
     places = dict(attributes or {})
 
@@ -30,8 +31,9 @@ def lazy(
             with while_loading():
                 return importlib.import_module(f"{package}.{name}")
         if name in places:
+            module, _, other = places[name].partition(":")
             with while_loading():
-                value = getattr(importlib.import_module(places[name]), name)
+                value = getattr(importlib.import_module(module), other or name)
             setattr(sys.modules[package], name, value)
             return value
         raise MissingNameError(package, name)

@@ -14,6 +14,7 @@ import functools
 import inspect
 import math
 import re
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -456,6 +457,8 @@ def _arg_dtypes(args: Sequence[ArgDef], attrs: dict[str, Any]) -> list[DType]:
 # -- the registry -----------------------------------------------------------------------------------
 
 _REGISTRY: dict[str, OpDef] = {}
+_load_families: list[Callable[[], None]] = []
+_loading = threading.RLock()
 _GRADIENTS: dict[str, Callable[..., Any]] = {}
 
 
@@ -484,22 +487,40 @@ def op(
     return register
 
 
+def set_families(loads: Iterable[Callable[[], None]]) -> None:
+    """Says how the families of ops are loaded that are not there yet, in the order in which they are tried."""
+    _load_families[:] = loads
+
+
+def find_op(name: str) -> OpDef | None:
+    """Returns the definition of an op type, or None if there is none."""
+    found = _REGISTRY.get(name)
+    if found is None and _load_families:
+        with _loading:
+            while (found := _REGISTRY.get(name)) is None and _load_families:
+                _load_families.pop(0)()
+    return found
+
+
 def get_op(name: str) -> OpDef:
     """Returns the definition of an op type.
 
     Raises:
       UnregisteredOpError: if there is none; near names are listed.
     """
-    try:
-        return _REGISTRY[name]
-    except KeyError:
+    found = find_op(name)
+    if found is None:
         near = difflib.get_close_matches(name, _REGISTRY, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UnregisteredOpError(f"Op type not registered: {name!r}{hint}") from None
+        raise UnregisteredOpError(f"Op type not registered: {name!r}{hint}")
+    return found
 
 
 def registered_ops() -> dict[str, OpDef]:
     """Returns all definitions by type."""
+    with _loading:
+        while _load_families:
+            _load_families.pop(0)()
     return dict(_REGISTRY)
 
 

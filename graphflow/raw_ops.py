@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import graphflow.ops  # noqa: F401 - registers the ops
-from graphflow.opdef import OpDef, emit_operation, get_op, registered_ops
+from graphflow.opdef import OpDef, emit_operation, find_op, get_op, registered_ops
 
 
 def _function(definition: OpDef) -> Callable[..., Any]:
@@ -29,7 +29,7 @@ def _function(definition: OpDef) -> Callable[..., Any]:
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
-    if name.startswith("_") or name not in registered_ops() or name.startswith("Graphflow"):
+    if name.startswith("_") or find_op(name) is None or name.startswith("Graphflow"):
         raise AttributeError(f"module {__name__!r} has no op {name!r}")
     return _function(get_op(name))
 

@@ -8,15 +8,15 @@ put an entry under another name first and rename it, so processes may share the 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from graphflow import config
 
-__all__ = ["ObjectCache", "default_cache", "digest"]
+__all__ = ["ObjectCache", "default_cache", "digest", "digest_of_sources"]
 
 _MAGIC = b"graphflow object 1\n"
 
@@ -29,6 +29,18 @@ def digest(*parts: str | bytes) -> str:
         total.update(len(data).to_bytes(8, "little"))
         total.update(data)
     return total.hexdigest()
+
+
+@functools.cache
+def digest_of_sources(*places: str) -> str:
+    """The digest of modules of graphflow, and of all modules in folders of it, by their paths in the package."""
+    package = Path(__file__).parent.parent
+    parts: list[str | bytes] = []
+    for place in places:
+        path = package / place
+        for source in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            parts += [source.name, source.read_bytes()]
+    return digest(*parts)
 
 
 class ObjectCache:
@@ -74,6 +86,8 @@ class ObjectCache:
         """Keeps an entry. A disk that is full or read-only costs only the next process's time."""
         if not self.enabled:
             return
+        import tempfile  # a process that finds everything has no use for it
+
         path = self._path(key)
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)

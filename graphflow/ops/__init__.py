@@ -1,78 +1,41 @@
-"""The ops, each in one place; importing this package registers them."""
+"""The ops, each in one place: a module per family, which registers what it defines when it loads.
 
-from graphflow.ops import (
-    accumulators,
-    backprops,
-    boxes,
-    candidates,
-    cells,
-    color,
-    control,
-    convolution,
-    counting,
-    ctc,
-    data_formats,
-    datasets,
-    diagonals,
-    distributions,
-    draws,
-    elementwise,
-    embeddings,
-    factorizations,
-    files,
-    functional,
-    fused,
-    global_normalization,
-    hashing,
-    image,
-    image_files,
-    io,
-    layout,
-    linalg,
-    lists,
-    messages,
-    morphology,
-    nn,
-    optional,
-    parsing,
-    patches,
-    pools,
-    quantize,
-    quantized,
-    queues,
-    random,
-    readers,
-    reduction,
-    resize,
-    rows,
-    scatter,
-    segments,
-    sets,
-    sorting,
-    source,
-    sparse,
-    sparse_math,
-    sparse_messages,
-    sparse_tensor,
-    spatial,
-    special_functions,
-    spectral,
-    state,
-    stateless,
-    strings,
-    summaries,
-    tables,
-    training,
-    volumes,
-)
+Importing the package loads none. Whoever wants the functions of a family imports it; the registry loads them when
+it is asked for an op that no loaded one has: first those that most programs use, then all others.
+"""
+
+import functools
+import importlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from graphflow.collector import while_loading
+from graphflow.namespace import lazy
+from graphflow.opdef import set_families
 
 __all__ = [
     "accumulators", "backprops", "boxes", "candidates", "cells", "color", "control", "convolution",
     "counting", "ctc", "data_formats", "datasets", "diagonals", "distributions", "draws", "elementwise",
     "embeddings", "factorizations", "files", "functional", "fused", "global_normalization", "hashing",
-    "image", "image_files", "io", "layout", "linalg", "lists", "messages", "morphology", "nn", "optional",
-    "parsing", "patches", "pools", "quantize", "quantized", "queues", "random", "readers", "reduction",
-    "resize", "rows", "scatter", "segments", "sets", "sorting", "source", "sparse", "sparse_math",
-    "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral", "state", "stateless",
-    "strings", "summaries", "tables", "training", "volumes",
+    "image", "image_files", "io", "layout", "linalg", "lists", "messages", "morphology", "nn",
+    "optional", "parsing", "patches", "pools", "quantize", "quantized", "queues", "random", "readers",
+    "reduction", "resize", "rows", "scatter", "segments", "sets", "sorting", "source", "sparse",
+    "sparse_math", "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral",
+    "state", "stateless", "strings", "summaries", "tables", "training", "volumes",
 ]  # fmt: skip
+
+
+# What most programs use.
+_EVERYDAY = ("elementwise", "fused", "layout", "nn", "reduction", "rows", "source", "state", "training")
+
+
+def _load(families: Iterable[str]) -> None:
+    with while_loading():
+        for family in families:
+            importlib.import_module(f"graphflow.ops.{family}")
+
+
+set_families([functools.partial(_load, _EVERYDAY), functools.partial(_load, __all__)])
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__, __all__)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import builtins
 import itertools
-import logging
 import pprint
 import sys
 import time
@@ -249,6 +248,8 @@ def print_v2_op(input: Array, *, output_stream: str = "stderr", end: str = "\n")
     """Writes a line to a stream, a log or a file."""
     text = bytes(input[()]).decode("utf-8", "backslashreplace")
     if output_stream.startswith("log("):
+        import logging  # takes longer to load than most programs' ops
+
         level = {"log(info)": logging.INFO, "log(warning)": logging.WARNING, "log(error)": logging.ERROR}
         logging.getLogger("graphflow").log(level[output_stream], "%s", text)
     else:

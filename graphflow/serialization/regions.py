@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from graphflow.opdef import registered_ops
+from graphflow.opdef import find_op
 from graphflow.serialization.proto import attr_value_pb2, function_pb2, node_def_pb2, types_pb2
 from graphflow.serialization.signatures import output_names, output_starts, output_types
 
@@ -505,5 +505,5 @@ def is_stateful(node: Node, functions: Mapping[str, function_pb2.FunctionDef]) -
         return any(is_stateful(inner, functions) for body in node.bodies for inner in body.nodes)
     if node.op in functions:
         return functions[node.op].signature.is_stateful
-    definition = registered_ops().get(node.op)
+    definition = find_op(node.op)
     return definition is not None and definition.stateful

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from graphflow.opdef import ArgDef, AttrDef, registered_ops
+from graphflow.opdef import ArgDef, AttrDef, find_op
 from graphflow.serialization.proto import attr_value_pb2, function_pb2, op_def_pb2, types_pb2
 
 Attrs = Mapping[str, attr_value_pb2.AttrValue]
@@ -79,7 +79,7 @@ def _of_proto(arg: op_def_pb2.OpDef.ArgDef, attrs: Attrs) -> list[int]:
 def _outputs(
     op_type: str, attrs: Attrs, functions: Mapping[str, function_pb2.FunctionDef]
 ) -> Iterable[tuple[str, list[int]]]:
-    definition = registered_ops().get(op_type)
+    definition = find_op(op_type)
     if definition is not None:
         for arg in definition.outputs:
             yield arg.name, _of_arg(arg, attrs, definition.attrs)

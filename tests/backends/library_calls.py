@@ -8,8 +8,9 @@ from functools import cache
 
 import numpy as np
 
-from graphflow.backends.cpu.contraction import BufferArgument, LibraryCode, emit
+from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.jit import Jit
+from graphflow.backends.cpu.library_code import BufferArgument, LibraryCode
 from graphflow.backends.cpu.target import Target, host_target
 from graphflow.loops.library import Call
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from graphflow.backends.cpu.contraction import emit
-from graphflow.backends.cpu.gemm import panel_width
 from graphflow.backends.cpu.llvm import emit_object
-from graphflow.backends.cpu.target import Target, cross_target, host_target
+from graphflow.backends.cpu.target import Target, cross_target, host_target, panel_width
 from graphflow.loops.ir import Const, Expr, Op, Var, numpy_dtype
 from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm
 from tests.backends.library_calls import Runner

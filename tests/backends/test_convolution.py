@@ -10,9 +10,8 @@ import pytest
 
 from graphflow.backends.cpu import convolution
 from graphflow.backends.cpu.contraction import emit
-from graphflow.backends.cpu.gemm import panel_width
 from graphflow.backends.cpu.llvm import emit_object
-from graphflow.backends.cpu.target import Target, cross_target, host_target
+from graphflow.backends.cpu.target import Target, cross_target, host_target, panel_width
 from graphflow.backends.cpu.winograd import Blocks
 from graphflow.loops.ir import Const, Op, Var
 from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Pool2D

@@ -18,7 +18,8 @@ from graphflow.backends.cpu.llvm import Engine, emit_object, generate
 from graphflow.backends.cpu.target import Target, cross_target, host_target
 
 pytestmark = pytest.mark.skipif(
-    not (sys.platform == "linux" and host_target().triple.startswith("x86_64")), reason="only for x86-64 Linux"
+    not (sys.platform == "linux" and host_target().triple.startswith("x86_64")),
+    reason="only for x86-64 Linux",
 )
 
 # A function of its own, a table of constants, a table of addresses, and a function of the C library.
@@ -71,7 +72,9 @@ def test_other_kinds_are_left_to_llvm() -> None:
     assert objects.load([b"no object at all", b""]) is None
     assert objects.load([generate(PLAIN, host_target())[:-200]]) is None
     assert objects.load([emit_object(PLAIN, cross_target("neon"))]) is None
-    missing = "declare void @nobody_has_this()\ndefine void @f() {\n  call void @nobody_has_this()\n  ret void\n}\n"
+    missing = (
+        "declare void @nobody_has_this()\ndefine void @f() {\n  call void @nobody_has_this()\n  ret void\n}\n"
+    )
     assert objects.load([generate(missing, host_target())]) is None
     assert objects.load([generate(COUNTS, host_target())]) is None
     jit = Jit(cache=ObjectCache(None))

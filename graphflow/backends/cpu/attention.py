@@ -12,22 +12,20 @@ from collections.abc import Callable, Sequence
 
 from graphflow.backends.cpu.expressions import write_expressions
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes
+from graphflow.backends.cpu.library_code import LibraryCode, Workspace
 from graphflow.backends.cpu.packing import pack_straight, pack_transposed
-from graphflow.backends.cpu.target import Target
+from graphflow.backends.cpu.target import Target, tile_shape
 from graphflow.backends.cpu.tiles import (
     LaunchText,
-    LibraryCode,
     Nest,
     RowPlan,
     Store,
     Tile,
     TileKernel,
-    Workspace,
     each_run,
     lanes_of,
     stepped,
     tile_kernel,
-    tile_shape,
 )
 from graphflow.loops.ir import Op, Var
 from graphflow.loops.library import (
@@ -71,7 +69,7 @@ class _Writer:
         self.call = call
         self.lanes = lanes_of(target, call.dtype)
         self.width = _VECTORS * self.lanes.count
-        self.rows = RowPlan(call.m, tile_shape(target, self.lanes, None)[0])
+        self.rows = RowPlan(call.m, tile_shape(target, self.lanes.count, None)[0])
         self.symbol = f"attention_{digest(call, target.vector_bytes, target.registers)}"
         self.launch = LaunchText.begin(self.symbol, target)
         self.f = self.launch.function

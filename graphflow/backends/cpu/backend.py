@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -14,16 +15,13 @@ import numpy as np
 from graphflow import config
 from graphflow.backends.base import NativeCode
 from graphflow.backends.cache import digest
-from graphflow.backends.cpu.codegen import kernel_to_llvm
-from graphflow.backends.cpu.contraction import emit
 from graphflow.backends.cpu.driver import HEADER_WORDS
 from graphflow.backends.cpu.entry import Call, make_direct, make_entry
-from graphflow.backends.cpu.gemm import panel_width
 from graphflow.backends.cpu.jit import Jit, Source
+from graphflow.backends.cpu.library_code import LibraryCode, code_of
 from graphflow.backends.cpu.peak import machine_peak
-from graphflow.backends.cpu.target import Target
+from graphflow.backends.cpu.target import Target, panel_width
 from graphflow.backends.cpu.threads import driver, process_jit, team_cell
-from graphflow.backends.cpu.tiles import LibraryCode
 from graphflow.loops.cost import Peak
 from graphflow.loops.ir import Kernel
 from graphflow.loops.library import Call as LibraryCall
@@ -78,7 +76,7 @@ class CpuBackend:
         key = digest_of_call(call)
         code = self._library.get(key)
         if code is None:
-            code = self._library[key] = emit(call, self.target)
+            code = self._library[key] = code_of(call, self.target, self.jit.cache)
         return code
 
     def panel_width(self, dtype: str, columns: int) -> int:
@@ -114,7 +112,7 @@ class CpuBackend:
         if symbol not in texts:
             if config.verify():
                 verify(kernel)
-            texts[symbol] = functools.partial(kernel_to_llvm, kernel, self.target, symbol)
+            texts[symbol] = functools.partial(_written, kernel, self.target, symbol)
         return symbol
 
     def segment(
@@ -158,6 +156,14 @@ class CpuBackend:
     def watch(self, plan: Pooled) -> None:
         """Remembers a plan whose workspaces a fork would leave without threads."""
         _bound.add(plan)
+
+
+def _written(kernel: Kernel, target: Target, symbol: str) -> str:
+    # What writes is loaded only if there is something to write.
+    text: str = importlib.import_module("graphflow.backends.cpu.codegen").kernel_to_llvm(
+        kernel, target, symbol
+    )
+    return text
 
 
 def _after_fork() -> None:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from graphflow.backends.cpu.attention import emit_attention
 from graphflow.backends.cpu.convolution import emit_convolution
 from graphflow.backends.cpu.gemm import emit_gemm
+from graphflow.backends.cpu.library_code import (
+    BufferArgument,
+    Launch,
+    LibraryCode,
+    Pack,
+    SizeArgument,
+    Workspace,
+)
 from graphflow.backends.cpu.pooling import emit_pool
 from graphflow.backends.cpu.target import Target
-from graphflow.backends.cpu.tiles import BufferArgument, Launch, LibraryCode, Pack, SizeArgument, Workspace
 from graphflow.loops.library import Attention, Call, Conv2D, Gemm, Pool2D
 
 __all__ = ["BufferArgument", "Launch", "LibraryCode", "Pack", "SizeArgument", "Workspace", "emit"]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes
 from graphflow.backends.cpu.halo import Halo, Span
+from graphflow.backends.cpu.library_code import BufferArgument, Launch, LibraryCode, Pack, Workspace
 from graphflow.backends.cpu.packing import (
     copy,
     fill_zero,
@@ -24,23 +25,17 @@ from graphflow.backends.cpu.packing import (
     transpose_strided,
 )
 from graphflow.backends.cpu.prologue import load_operands, moved
-from graphflow.backends.cpu.target import Target
+from graphflow.backends.cpu.target import Target, tile_shape
 from graphflow.backends.cpu.tiles import (
-    BufferArgument,
     EpilogueBuffers,
-    Launch,
     LaunchText,
-    LibraryCode,
     Nest,
-    Pack,
     RowPlan,
     Store,
     Tile,
-    Workspace,
     each_run,
     lanes_of,
     tile_kernel,
-    tile_shape,
 )
 from graphflow.backends.cpu.winograd import Blocks, emit_winograd, emit_winograd_filters, winograd_blocks
 from graphflow.loops.ir import Op, Var
@@ -84,7 +79,7 @@ def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
 
 
 def _check_panels(call: Conv2D, target: Target) -> None:
-    width = tile_shape(target, lanes_of(target, call.dtype), call.out_channels)[1]
+    width = tile_shape(target, lanes_of(target, call.dtype).count, call.out_channels)[1]
     if call.depthwise or call.operand_dtype:
         raise ValueError("depthwise filters, and those in bfloat16, are not stored in panels")
     if call.panels_w != width * lanes_of(target, call.dtype).count:
@@ -379,7 +374,7 @@ def _panel_elements(images: _Images, target: Target) -> tuple[int, int]:
     if images.depthwise:
         return taps * images.summed * images.out_channels, 1
     lanes = lanes_of(target, images.dtype)
-    width = tile_shape(target, lanes, images.out_channels)[1] * lanes.count
+    width = tile_shape(target, lanes.count, images.out_channels)[1] * lanes.count
     return taps * images.channels * width, -(-images.out_channels // width)
 
 
@@ -454,7 +449,7 @@ def _chunk_lines(images: _Images, halo: Halo, together: int) -> int:
 def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Launch:
     launch = LaunchText.begin(symbol, target)
     f, lanes = launch.function, lanes_of(target, images.dtype)
-    most_rows, vectors = tile_shape(target, lanes, images.out_channels)
+    most_rows, vectors = tile_shape(target, lanes.count, images.out_channels)
     width, element = vectors * lanes.count, lanes.element
     source, packed = launch.buffer(images.source), launch.buffer("packed_w" if images.packed else "w")
     buffers = EpilogueBuffers.load(launch, images.epilogue)
@@ -624,7 +619,7 @@ class _FilterGradient:
     def __init__(self, call: Conv2D, target: Target, symbol: str) -> None:
         self.call, self.target, self.symbol = call, target, symbol
         self.lanes = lanes_of(target, call.dtype)
-        self.most_rows, self.vectors = tile_shape(target, self.lanes, call.out_channels)
+        self.most_rows, self.vectors = tile_shape(target, self.lanes.count, call.out_channels)
         self.width = self.vectors * self.lanes.count
         self.size = element_bytes(call.dtype)
 

@@ -13,7 +13,7 @@ import ctypes
 import functools
 import importlib
 import platform
-import sysconfig
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -467,7 +467,8 @@ def _sequences_fit() -> bool:
 def _layout_fits() -> bool:
     if platform.python_implementation() != "CPython" or ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
-    if sysconfig.get_config_var("Py_GIL_DISABLED") or not np.little_endian:
+    # "t": a build without the interpreter lock.
+    if "t" in getattr(sys, "abiflags", "") or not np.little_endian:
         return False
     square = np.zeros((3, 5), np.float32)
     locked = np.zeros(4, np.int64)

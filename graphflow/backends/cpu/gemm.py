@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int
+from graphflow.backends.cpu.library_code import Launch, LibraryCode, Pack, Workspace
 from graphflow.backends.cpu.packing import (
     copy,
     copy_pairs,
@@ -25,29 +26,24 @@ from graphflow.backends.cpu.packing import (
     pack_transposed,
 )
 from graphflow.backends.cpu.prologue import copy_through, load_operands, moved
-from graphflow.backends.cpu.target import Target
+from graphflow.backends.cpu.target import Target, tile_shape
 from graphflow.backends.cpu.tiles import (
     EpilogueBuffers,
-    Launch,
     LaunchText,
-    LibraryCode,
     Nest,
-    Pack,
     RowPlan,
     Store,
     Tile,
     TileKernel,
-    Workspace,
     each_run,
     lanes_of,
     stepped,
     tile_kernel,
-    tile_shape,
 )
 from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm, Size, digest, digest_of, element_bytes
 from graphflow.records import dataclass
 
-__all__ = ["emit_gemm", "panel_width"]
+__all__ = ["emit_gemm"]
 
 _GROUP_BYTES = 384 * 1024
 """Packed panels that a part keeps in its second-level cache while it walks down the rows."""
@@ -143,12 +139,6 @@ def emit_gemm(call: Gemm, target: Target) -> LibraryCode:
     return LibraryCode((_emit_product(product, target),), product.workspaces(), packs)
 
 
-def panel_width(target: Target, dtype: str, columns: int) -> int:
-    """The columns of a panel of a matrix that has so many."""
-    lanes = lanes_of(target, dtype)
-    return tile_shape(target, lanes, columns)[1] * lanes.count
-
-
 class _Product:
     """A matrix product with everything decided that can be before run time."""
 
@@ -223,7 +213,7 @@ class _Product:
         fixed = call.panels_c or (call.panels_b if self.stored_packed else None)
         if fixed:
             columns, flat = fixed, None
-        most_rows, self.vectors = tile_shape(target, self.lanes, columns, flat)
+        most_rows, self.vectors = tile_shape(target, self.lanes.count, columns, flat)
         if fixed and self.vectors * self.lanes.count != fixed:
             raise ValueError(f"no tile is {fixed} columns wide")
         self.width = self.vectors * self.lanes.count

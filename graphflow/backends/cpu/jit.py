@@ -6,30 +6,32 @@ LLVM is loaded only where something has to be generated, or is loaded as only LL
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import llvmlite
 
 from graphflow import config
-from graphflow.backends.cache import ObjectCache, default_cache, digest
+from graphflow.backends.cache import ObjectCache, default_cache, digest, digest_of_sources
 from graphflow.backends.cpu import objects
 from graphflow.backends.cpu.target import OPTIMIZATION, Target, host_target, relocation
 from graphflow.records import dataclass
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from graphflow.backends.cpu import llvm
 
 __all__ = ["CompileStats", "Jit", "Source"]
 
 Source = str | Callable[[], str]
+
+# The sources that turn loops into text: other sources, other code.
+_WRITERS = tuple(f"backends/cpu/{name}.py" for name in ("codegen", "instructions", "vector_math"))
 
 _lock = threading.RLock()
 
@@ -67,7 +69,7 @@ class Jit:
             keys: dict[str, str] = {}
             missing: dict[str, Source] = {}
             for symbol, source in kernels:
-                origin = source if isinstance(source, str) else _generator_version()
+                origin = source if isinstance(source, str) else digest_of_sources("loops/ir.py", *_WRITERS)
                 key = digest(
                     symbol,
                     origin,
@@ -113,7 +115,8 @@ class Jit:
                 workers = min(config.num_threads(), len(kernels) - position)
                 if pool is None and workers > 1:
                     # One thread writes text, the others turn it into code meanwhile.
-                    pool = stack.enter_context(ThreadPoolExecutor(workers, "graphflow compiler"))
+                    futures = importlib.import_module("concurrent.futures")
+                    pool = stack.enter_context(futures.ThreadPoolExecutor(workers, "graphflow compiler"))
                 made[key] = (
                     self._generate(key, text) if pool is None else pool.submit(self._generate, key, text)
                 )
@@ -137,14 +140,3 @@ class Jit:
 
 def _llvm() -> ModuleType:
     return importlib.import_module("graphflow.backends.cpu.llvm")
-
-
-@functools.cache
-def _generator_version() -> str:
-    """The digest of the sources that turn loops into text: other sources, other code."""
-    package = resources.files("graphflow")
-    paths = (
-        "loops/ir.py",
-        *(f"backends/cpu/{name}.py" for name in ("codegen", "instructions", "vector_math")),
-    )
-    return digest(*((package / path).read_bytes() for path in paths))

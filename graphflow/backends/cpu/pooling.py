@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
+from graphflow.backends.cpu.library_code import LibraryCode, Workspace
 from graphflow.backends.cpu.packing import fill_zero
 from graphflow.backends.cpu.target import Target
 from graphflow.backends.cpu.tiles import (
     EpilogueBuffers,
     LaunchText,
-    LibraryCode,
     Nest,
     RowPlan,
     Store,
     Tile,
-    Workspace,
     each_run,
     lanes_of,
     tile_kernel,

@@ -12,9 +12,19 @@ from typing import Literal
 import llvmlite
 
 from graphflow.backends.cache import default_cache, digest
+from graphflow.loops.library import element_bytes
 from graphflow.records import dataclass
 
-__all__ = ["OPTIMIZATION", "Isa", "Target", "cross_target", "host_target", "relocation"]
+__all__ = [
+    "OPTIMIZATION",
+    "Isa",
+    "Target",
+    "cross_target",
+    "host_target",
+    "panel_width",
+    "relocation",
+    "tile_shape",
+]
 
 # Code generation level. Level 0 must not be used: its instruction selector aborts the process on AVX-512
 # masks. Higher levels take longer and made no kernel faster: the text is written as it should run.
@@ -90,6 +100,31 @@ def cross_target(isa: Isa) -> Target:
     cpu = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "generic": "x86-64"}[isa]
     wanted: tuple[str, ...] = {"avx512": _AVX512_FEATURES, "avx2": _AVX2_FEATURES, "generic": ()}[isa]
     return Target("x86_64-unknown-linux-gnu", cpu, ",".join(f"+{f}" for f in wanted), isa)
+
+
+# So few rows are one tile, as wide as the registers allow.
+_FLAT_ROWS = 8
+
+
+def tile_shape(target: Target, lanes: int, columns: int | None, rows: int | None = None) -> tuple[int, int]:
+    """Rows and vectors, of `lanes` elements, of the register tile for so many columns and rows (`None`: many)."""
+    needed = 2 if columns is None else -(-columns // lanes)
+    many = target.registers >= 32
+    if rows is not None and 0 < rows <= _FLAT_ROWS and columns is not None:
+        widest = min(16, (28 if many else 12) // rows)
+        if widest > 2:
+            return rows, max(1, min(needed, widest))
+    if needed <= 1:
+        return (16 if many else 8), 1
+    if many and needed == 3:
+        return 8, 3
+    return (14 if many else 6), 2
+
+
+def panel_width(target: Target, dtype: str, columns: int) -> int:
+    """The columns of a panel of a matrix that has so many."""
+    lanes = target.lanes(element_bytes(dtype))
+    return tile_shape(target, lanes, columns)[1] * lanes
 
 
 def relocation(target: Target) -> str:

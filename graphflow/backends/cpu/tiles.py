@@ -12,105 +12,25 @@ from collections.abc import Callable, Mapping, Sequence
 
 from graphflow.backends.cpu.expressions import write_expressions
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes, ModuleText
+from graphflow.backends.cpu.library_code import Argument, BufferArgument, Launch, SizeArgument
 from graphflow.backends.cpu.target import Target
 from graphflow.loops.ir import Expr, Op
 from graphflow.loops.library import ACCUMULATOR, Epilogue, Size, element_bytes
 from graphflow.records import dataclass, field
 
 __all__ = [
-    "BufferArgument",
     "EpilogueBuffers",
-    "Launch",
     "LaunchText",
-    "LibraryCode",
     "Nest",
-    "Pack",
     "RowPlan",
-    "SizeArgument",
     "Store",
     "Tile",
     "TileKernel",
-    "Workspace",
     "each_run",
     "lanes_of",
     "stepped",
     "tile_kernel",
-    "tile_shape",
 ]
-
-
-# ------------------------------------------------------------------------------------------- what comes out
-
-
-@dataclass(frozen=True, slots=True)
-class BufferArgument:
-    """The address of an operand, result or workspace, by name."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SizeArgument:
-    """An i64 computed from run-time sizes."""
-
-    size: Size
-
-
-Argument = BufferArgument | SizeArgument
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """One phase of a library call: a function `symbol(ptr args, i64 part, i64 parts)`; phases end in a
-    barrier.
-    """
-
-    symbol: str
-    text: str
-    arguments: tuple[Argument, ...]
-    parallel: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """Scratch memory, 64-byte aligned; `bytes` may speak of "parts", the greatest number of threads of a
-    launch.
-    """
-
-    name: str
-    bytes: Size
-
-
-@dataclass(frozen=True, slots=True)
-class Pack:
-    """One operand in the order in which a call reads it: made before the call's own launches, which read `name`.
-
-    The launches read `operand` and nothing else, and write the `bytes` of `name`, 64-byte aligned. Packs of one
-    `key` make the same of the same operand, whichever call asks for them: one serves all these calls, and later
-    runs too as long as the operand stays as it is. `panels`: the columns of the operand and of a panel, where
-    what is made is the operand as a variable may be stored.
-    """
-
-    operand: str
-    name: str
-    bytes: Size
-    key: str
-    launches: tuple[Launch, ...]
-    panels: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LibraryCode:
-    """A library call as code: what it makes of single operands, phases in order, and the scratch they share."""
-
-    launches: tuple[Launch, ...]
-    workspaces: tuple[Workspace, ...]
-    packs: tuple[Pack, ...] = ()
-
-    @property
-    def sequence(self) -> tuple[Launch, ...]:
-        """The launches of packs and phases, as they run if nothing is shared."""
-        return (*(launch for pack in self.packs for launch in pack.launches), *self.launches)
 
 
 @dataclass(slots=True)
@@ -223,25 +143,6 @@ def stepped(f: FunctionText, extents: Sequence[Int], steps: Sequence[Int], index
 def lanes_of(target: Target, dtype: str) -> Lanes:
     """The vector type of a dtype on a target."""
     return Lanes(dtype, max(1, target.vector_bytes // element_bytes(dtype)))
-
-
-_FLAT_ROWS = 8
-"""So few rows are one tile, as wide as the registers allow."""
-
-
-def tile_shape(target: Target, lanes: Lanes, columns: int | None, rows: int | None = None) -> tuple[int, int]:
-    """Rows and vectors of the register tile for so many columns and rows (`None`: not known, or many)."""
-    needed = 2 if columns is None else -(-columns // lanes.count)
-    many = target.registers >= 32
-    if rows is not None and 0 < rows <= _FLAT_ROWS and columns is not None:
-        widest = min(16, (28 if many else 12) // rows)
-        if widest > 2:
-            return rows, max(1, min(needed, widest))
-    if needed <= 1:
-        return (16 if many else 8), 1
-    if many and needed == 3:
-        return 8, 3
-    return (14 if many else 6), 2
 
 
 TileBody = Callable[[Callable[[Sequence[str]], str], Int, Int, Int], None]

@@ -33,24 +33,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes
 from graphflow.backends.cpu.instructions import float_text
+from graphflow.backends.cpu.library_code import Launch, LibraryCode, Pack, Workspace
 from graphflow.backends.cpu.packing import fill_zero, load_as, pack_straight, pack_transposed
 from graphflow.backends.cpu.prologue import load_operands, moved, names, through
-from graphflow.backends.cpu.target import Target
+from graphflow.backends.cpu.target import Target, tile_shape
 from graphflow.backends.cpu.tiles import (
     EpilogueBuffers,
-    Launch,
     LaunchText,
-    LibraryCode,
     Nest,
-    Pack,
     RowPlan,
     Store,
     Tile,
-    Workspace,
     each_run,
     lanes_of,
     tile_kernel,
-    tile_shape,
 )
 from graphflow.loops.ir import Op, Var
 from graphflow.loops.library import (
@@ -297,7 +293,7 @@ class _Patches:
         self.blocks, self.target = blocks, target
         self.lanes = lanes = lanes_of(target, blocks.dtype)
         self.size = element_bytes(blocks.dtype)
-        self.most_rows, self.vectors = tile_shape(target, lanes, blocks.out_channels)
+        self.most_rows, self.vectors = tile_shape(target, lanes.count, blocks.out_channels)
         self.width = self.vectors * lanes.count
         self.panels = -(-blocks.out_channels // self.width)
         # Whole vectors to a patch; and one more where rows of a tile would share cache sets.
