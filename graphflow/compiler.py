@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
@@ -212,9 +213,16 @@ class Executable:
         try:
             return self._leaving_template(pattern, sizes, state, templates)
         except Exception as error:
-            # What is wrong with the sizes themselves is said of plain numbers.
+            # What is wrong with the sizes themselves is said of plain numbers. Where these do, it is a fault of ours.
             bound = self._planned(sizes, state)
             self.without_template = error
+            warnings.warn(
+                f"{self.name or 'a program'} is planned anew for each size of its feeds, which costs time but changes"
+                f" no result: symbolic sizes fail where plain ones do ({type(error).__name__}: {error}). This is a"
+                " fault of graphflow; please report it.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
             return bound
 
     def _cut(self, program: Program, sizes: _Given, state: VariableStore) -> BoundPlan | None:

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
 import graphflow as gf
+from graphflow import compiler
 from graphflow.compiler import CompileOptions, Executable
 from graphflow.plan import RECORD_WORDS, HostStep, Launch, Plan, Ref
-from graphflow.symbolic import Derived, Sizes, about, ceil_div, greatest, least
+from graphflow.symbolic import Derived, Sizes, about, ceil_div, greatest, is_symbolic, least
 from graphflow.testing import TestState, check_same, run_reference
 from graphflow.text import program_text
 from tests.test_random_programs import programs
@@ -369,3 +370,20 @@ def test_sizes_that_do_not_fit_are_refused_with_their_numbers():
             session.run(total, {a: np.ones(4), b: np.ones(3)})
         assert session.run(total, {a: np.ones(4), b: np.ones(1)}).tolist() == [2] * 4
         assert session.run(total, {a: np.ones(7), b: np.ones(7)}).tolist() == [2] * 7
+
+
+def test_a_fault_of_symbolic_sizes_is_told(monkeypatch):
+    lower_open = compiler.lower_open
+
+    def failing(program, *more):
+        if any(is_symbolic(size) for feed in program.feeds for size in feed.sizes):
+            raise TypeError("a fault")
+        return lower_open(program, *more)
+
+    monkeypatch.setattr(compiler, "lower_open", failing)
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None])
+        y = gf.exp(x * 0.0)
+        with pytest.warns(RuntimeWarning, match=r"planned anew for each size.*TypeError: a fault"):
+            assert session.run(y, {x: np.ones(4)}).tolist() == [1] * 4
+        assert session.run(y, {x: np.ones(3)}).tolist() == [1] * 3
