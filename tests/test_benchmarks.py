@@ -13,7 +13,7 @@ import pytest
 import graphflow as gf
 from benchmarks import peak, race, report, roofline, scaling, sizes
 from benchmarks.peers import PEERS
-from benchmarks.workloads import BY_NAME, WORKLOADS
+from benchmarks.workloads import BY_NAME
 
 
 def quiet(text: str) -> None:
@@ -128,9 +128,11 @@ def test_tensorflow_gets_the_same_results(monkeypatch: pytest.MonkeyPatch) -> No
     if not interpreter:
         pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow; `make test` makes one")
     monkeypatch.setenv("BENCH_PYTHON", interpreter)
-    # The same programs with a larger batch, and one that says nothing new, only take longer.
-    left_out = {"black_scholes", "resnet18_b16", "resnet18_b16_bf16", "transformer_b8", "transformer_b8_bf16"}
-    names = [workload.name for workload in WORKLOADS if workload.name not in left_out]
+    # One of each kind: every race compares all of them before it times any.
+    names = [
+        "dispatch_scalar", "softmax_regression", "mlp", "lenet", "softmax", "layer_norm", "resnet18_b1", "lstm_while",
+        "small_loop", "transformer_train", "embedding",
+    ]  # fmt: skip
     results = race.race(
         names, ["graphflow", "tensorflow"], threads=2, rounds=0, seconds=0.0, patience=0.0, say=quiet
     )
