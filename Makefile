@@ -61,11 +61,12 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The tests run even where lint fails, so that one command tells everything.
+# Lint runs beside the tests, and the tests run even where it fails, so that one command tells everything.
 test: $(VENV)/.test $(VENV_TF)/.ready
-	@lint=0; $(MAKE) --no-print-directory lint || lint=1; \
-	if [ -e $(VENV_TF)/.ready ]; then export GRAPHFLOW_TF_PYTHON="$${GRAPHFLOW_TF_PYTHON:-$(CURDIR)/$(VENV_TF)/bin/python}"; fi; \
+	@if [ -e $(VENV_TF)/.ready ]; then export GRAPHFLOW_TF_PYTHON="$${GRAPHFLOW_TF_PYTHON:-$(CURDIR)/$(VENV_TF)/bin/python}"; fi; \
+	report=$$(mktemp); $(MAKE) --no-print-directory lint > $$report 2>&1 & linting=$$!; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal; tests=$$?; \
+	wait $$linting; lint=$$?; echo; cat $$report; rm -f $$report; \
 	[ $$lint = 0 ] || echo "lint failed, see above"; exit $$((lint | tests))
 
 bench: $(VENV)/.test $(VENV_BENCH)/.ready

@@ -7,7 +7,8 @@ gradient, and its gradient, agree with central differences of random projections
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,33 @@ DIFFERENTIABLE = [
     and gradient_rule(case.values[0]) is not None
 ]
 
+
+def over(cases: Sequence[Any]) -> Callable[[Callable[[str, Sample], None]], Callable[[str], None]]:
+    """Makes one test for each op type of a check for each sample: thousands of tests cost more than what they do."""
+    of_type: dict[str, list[Any]] = {}
+    for case in cases:
+        of_type.setdefault(case.values[0], []).append(case)
+
+    def decorate(check: Callable[[str, Sample], None]) -> Callable[[str], None]:
+        @pytest.mark.parametrize("op_type", of_type)
+        @functools.wraps(check, assigned=("__module__", "__name__", "__qualname__", "__doc__"), updated=())
+        def test(op_type: str) -> None:
+            failed = []
+            for case in of_type[op_type]:
+                try:
+                    check(*case.values)
+                except Exception as error:
+                    error.add_note(f"the sample is {case.id}")
+                    failed.append(error)
+            if failed:
+                raise ExceptionGroup(f"{len(failed)} of {len(of_type[op_type])} samples of {op_type}", failed)
+
+        del test.__wrapped__  # pytest would take its arguments for fixtures
+        return test
+
+    return decorate
+
+
 # Relative and absolute difference allowed between a body and compiled code.
 TOLERANCE = {"float16": (2e-3, 2e-3), "bfloat16": (2e-2, 2e-2), "float32": (3e-6, 1e-6), "float64": (1e-12, 1e-13),
              "complex64": (3e-6, 1e-6), "complex128": (1e-12, 1e-13)}  # fmt: skip
@@ -184,7 +212,7 @@ def assert_same(actual: Array, expected: Array, sample: Sample, what: str) -> No
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol, equal_nan=True, err_msg=what)
 
 
-@pytest.mark.parametrize(("op_type", "sample"), PURE)
+@over(PURE)
 def test_shape_rule(op_type: str, sample: Sample) -> None:
     results = body_results(op_type, sample)
     for known in (True, False):
@@ -202,7 +230,7 @@ def run_reference(built: Built, fetches: Sequence[Tensor]) -> list[Array]:
     return reference.run(program, [built.feeds[t] for t in feeds], SessionState())
 
 
-@pytest.mark.parametrize(("op_type", "sample"), PURE)
+@over(PURE)
 def test_reference(op_type: str, sample: Sample) -> None:
     built = Built(op_type, sample)
     actual = run_reference(built, built.operation.outputs)
@@ -211,7 +239,7 @@ def test_reference(op_type: str, sample: Sample) -> None:
         assert mine.dtype == body.dtype
 
 
-@pytest.mark.parametrize(("op_type", "sample"), PURE)
+@over(PURE)
 def test_compiled(op_type: str, sample: Sample) -> None:
     expected = body_results(op_type, sample)
     for known in (True, False):
@@ -229,7 +257,7 @@ def as_array(value: Any, like: Array) -> Array:
     return np.asarray(value, object) if like.dtype == object else np.asarray(value)
 
 
-@pytest.mark.parametrize(("op_type", "sample"), PURE)
+@over(PURE)
 def test_protobuf_round_trip(op_type: str, sample: Sample) -> None:
     from graphflow.serialization.graph_def import graph_to_graph_def
     from graphflow.serialization.graph_import import import_graph_def
@@ -251,7 +279,7 @@ def test_protobuf_round_trip(op_type: str, sample: Sample) -> None:
             assert mine.attrs[name] == value, name
 
 
-@pytest.mark.parametrize(("op_type", "sample"), STATEFUL)
+@over(STATEFUL)
 def test_variables(op_type: str, sample: Sample) -> None:
     built = Built(op_type, sample)
     op_def, operation = built.op_def, built.operation
@@ -291,7 +319,7 @@ def test_variables(op_type: str, sample: Sample) -> None:
         assert_same(values[name], body, sample, name)
 
 
-@pytest.mark.parametrize(("op_type", "sample"), RANDOM)
+@over(RANDOM)
 def test_random_numbers(op_type: str, sample: Sample) -> None:
     built = Built(op_type, sample)
     outputs = list(built.operation.outputs)
@@ -401,13 +429,13 @@ def gradient_parts(op_type: str, sample: Sample) -> tuple[Built, list[Tensor], l
     return built, xs, ys, weights
 
 
-@pytest.mark.parametrize(("op_type", "sample"), DIFFERENTIABLE)
+@over(DIFFERENTIABLE)
 def test_gradient(op_type: str, sample: Sample) -> None:
     built, xs, ys, weights = gradient_parts(op_type, sample)
     check_gradient(built, xs, ys, weights, sample.gradient_tolerance)
 
 
-@pytest.mark.parametrize(("op_type", "sample"), [case for case in DIFFERENTIABLE if case.values[1].second])
+@over([case for case in DIFFERENTIABLE if case.values[1].second])
 def test_second_gradient(op_type: str, sample: Sample) -> None:
     built, xs, ys, weights = gradient_parts(op_type, sample)
     with built.graph.as_default():

@@ -196,7 +196,8 @@ def test_every_share_of_every_size() -> None:
 
 @pytest.mark.parametrize("transpose", list(itertools.product([False, True], repeat=2)), ids=str)
 def test_odd_sizes(transpose: tuple[bool, bool]) -> None:
-    for size in range(1, 71):
+    # Every size in the plain layout, every second one in the others.
+    for size in range(1, 71, 2 if any(transpose) else 1):
         check(size, 71 - size, size, transpose_a=transpose[0], transpose_b=transpose[1], parts=(2,))
         if size % 7 == 0:
             check(71 - size, size, 17, transpose_a=transpose[0], transpose_b=transpose[1], dynamic="mnk")
