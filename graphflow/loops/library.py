@@ -22,12 +22,17 @@ from graphflow.records import dataclass
 
 __all__ = [
     "ACCUMULATOR",
+    "CHANGE",
+    "TOTAL",
+    "WEIGHT",
     "Attention",
+    "AttentionGradient",
     "Call",
     "Conv2D",
     "Epilogue",
     "EpilogueOperand",
     "Gemm",
+    "Lies",
     "Mask",
     "Pool2D",
     "Size",
@@ -279,11 +284,12 @@ class Mask:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Attention:
-    """`c[..., m, width] = softmax(score(q[..., m, k] @ k[..., n, k]^T)) @ v[..., n, width]`, the softmax
+    """`c[..., m, width] = weight(softmax(score(q[..., m, k] @ k[..., n, k]^T))) @ v[..., n, width]`, the softmax
     taken over the n keys.
 
     Buffers: `q`, `k`, `v`, the masks, `c`. `score`: one result, an expression over `acc` (a product of a
-    query and a key) and the masks' names; its operands are empty. `stride_q`, ...: elements from one row to
+    query and a key) and the masks' names; its operands are empty. `weight` is one over `weight`, a share of the
+    softmax, and the masks' names; `None` leaves it as it is. `stride_q`, ...: elements from one row to
     the next; `steps_q`, ...: from one matrix to the next along each of the `batch` axes, zero where the
     operand has one for all. The elements of a row lie side by side. Run-time sizes where `None`: "m", "n",
     "k", "width", "batch0", ..., "stride_q", ..., "step_q0", ..., and "stride_MASK", "step_MASK0".
@@ -305,6 +311,7 @@ class Attention:
     steps_c: tuple[Extent, ...]
     score: Epilogue
     masks: tuple[Mask, ...] = ()
+    weight: Epilogue | None = None
 
     def flops(self, sizes: Mapping[str, int]) -> int:
         """Floating-point operations of the two products, a multiply-add being two."""
@@ -315,7 +322,58 @@ class Attention:
         return total
 
 
-Call = Gemm | Conv2D | Pool2D | Attention
+@dataclass(frozen=True, slots=True)
+class Lies:
+    """How an operand or a result lies: elements from row to row, and from matrix to matrix along each batch axis."""
+
+    name: str
+    stride: Extent
+    steps: tuple[Extent, ...]
+
+
+WEIGHT = "weight"
+"""What an attention's `weight` calls a key's share of a query: the softmax of its scores."""
+
+CHANGE = "change"
+"""What `slope` and `summed` call the product of a row of the result's gradient and one of the values."""
+
+TOTAL = "total"
+"""What `slope` calls the sum of `summed` over the keys."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class AttentionGradient:
+    """The gradients of an attention, which see the result's gradient `g[..., m, width]`.
+
+    With `w` the softmax of the scores: `dv = weight(w)^T @ g`; with `s = slope(w, g @ v^T, total)`, `dq = s @ k` and
+    `dk = s^T @ q`. Buffers: `q`, `k`, `v`, `g`, the masks, `dq`, `dk`, `dv`. `operands`: how these seven lie, in this
+    order. `slope`, `summed`: one result each, expressions over `weight`, `change`, the masks' names, and, in `slope`
+    alone, `total`. Everything else as in `Attention`.
+    """
+
+    dtype: str
+    m: Extent
+    n: Extent
+    k: Extent
+    width: Extent
+    batch: tuple[Extent, ...]
+    operands: tuple[Lies, ...]
+    score: Epilogue
+    weight: Epilogue | None
+    summed: Epilogue
+    slope: Epilogue
+    masks: tuple[Mask, ...] = ()
+
+    def flops(self, sizes: Mapping[str, int]) -> int:
+        """Floating-point operations of the five products, a multiply-add being two."""
+        total = 2 * (self.m or sizes["m"]) * (self.n or sizes["n"])
+        total *= 3 * (self.k or sizes["k"]) + 2 * (self.width or sizes["width"])
+        for axis, extent in enumerate(self.batch):
+            total *= sizes[f"batch{axis}"] if extent is None else extent
+        return total
+
+
+Call = Gemm | Conv2D | Pool2D | Attention | AttentionGradient
 
 
 def window_count(extent: int, window: int, stride: int, dilation: int, padding: Pair) -> int:

@@ -14,8 +14,17 @@ import numpy as np
 
 from graphflow.backends.base import Backend, Pack
 from graphflow.loops import ir
-from graphflow.loops.library import ACCUMULATOR, Attention, Call, Conv2D, Epilogue, EpilogueOperand, Gemm
-from graphflow.lowering.attention import attention_of
+from graphflow.loops.library import (
+    ACCUMULATOR,
+    Attention,
+    AttentionGradient,
+    Call,
+    Conv2D,
+    Epilogue,
+    EpilogueOperand,
+    Gemm,
+)
+from graphflow.lowering.attention import Backward, attention_gradient_of, attention_of
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel, component_kernel, order_kernel
 from graphflow.lowering.epilogues import folds_whole, held_in, over_of, renamed_in
@@ -31,6 +40,7 @@ from graphflow.lowering.recompute import recomputed
 from graphflow.lowering.sizes import Size, reshaped, row_major, value_sizes
 from graphflow.lowering.storage import Update, panels_of_variables
 from graphflow.lowering.strided import (
+    Product,
     Strides,
     before_transpose,
     product_strides,
@@ -97,6 +107,7 @@ class _Lowering(NativeRegions):
         self.slots: dict[Value, Slot] = {}
         self.call_nodes: dict[Node, CallNode] = {}
         self.nests: dict[Node, Nest] = {}
+        self.together: dict[Node, tuple[Node, ...]] = {}  # products of one call, by the one that stands for all
         self.packs: dict[tuple[str, Value, str], Slot] = {}
         self.parts: dict[Value, _Part] = {}
         self.skipped: set[Node] = set()  # views whose work a library call does
@@ -274,13 +285,14 @@ class _Lowering(NativeRegions):
                 self.drop_use(source, node)
 
     def join_attention(self) -> None:
-        """Makes one call of two products with a softmax between them, of which nobody else takes anything."""
+        """Makes one call of two products with a softmax between them, and one of their gradients, where nobody else
+        takes anything of what is between.
+        """
+        position = {entry: number for number, entry in enumerate(self.fusion.order)}
         for node, found in list(self.call_nodes.items()):
             weights = found.operands.get("a")
             group = None if weights is None else self.group_of.get(weights.node)
-            if weights is None or group is None or weights in self.roots:
-                continue
-            if self.uses[weights] != [node] or self.needed(group) != [weights]:
+            if weights is None or group is None or weights in self.roots or self.call_nodes.get(node) is not found:
                 continue
             body = self.body(group)
             for value in {leaf.value for leaf in body.leaves.values() if leaf.value is not None}:
@@ -289,21 +301,92 @@ class _Lowering(NativeRegions):
                     continue
                 if any(self.group_of.get(user) is not group for user in self.uses[value]):
                     continue
-                joined = attention_of(found, scores, body, value)
-                if joined is not None:
-                    self.call_nodes[node] = joined
-                    del self.call_nodes[value.node]
-                    self.skipped.add(value.node)
-                    self.drop_use(weights, node)
-                    for operand in joined.operands.values():
-                        self.uses[operand].append(node)
-                    break
+                joined = attention_of(found, scores, body, value, weights)
+                if joined is None:
+                    continue
+                if not (self.uses[weights] == [node] and self.needed(group) == [weights]):
+                    if not self.join_gradient(node, scores, body, value, weights, position):
+                        break
+                self.call_nodes[node] = joined
+                del self.call_nodes[value.node]
+                self.skipped.add(value.node)
+                self.drop_use(weights, node)
+                for operand in joined.operands.values():
+                    self.uses[operand].append(node)
+                break
+
+    def join_gradient(
+        self, node: Node, scores: CallNode, forward: Body, scored: Value, weights: Value,
+        position: dict[Group | Node, int],
+    ) -> bool:  # fmt: skip
+        """Makes one call of an attention's gradients, if they alone take what the attention's group makes."""
+        made = {result.value for result in forward.results}
+        if made & self.roots:
+            return False
+        users = {user for value in made for user in self.uses[value]} - {node}
+        turned = [user for user in users if user in self.call_nodes]
+        others = [user for user in users if user not in self.call_nodes]
+        if len(turned) != 1 or not others or others[0] not in self.group_of:
+            return False
+        (values,), group = turned, self.group_of[others[0]]
+        if group.copies or any(self.group_of.get(user) is not group for user in others):
+            return False
+        body = self.body(group)
+        if len(body.results) != 1 or body.results[0].value in self.roots:
+            return False
+        slopes = body.results[0].value
+        products = [user for user in self.uses[slopes] if user in self.call_nodes]
+        if len(products) != 2 or len(self.uses[slopes]) != 2:
+            return False
+        keys, queries = sorted(products, key=lambda one: not getattr(self.call_nodes[one].call, "transpose_a", False))
+        changes = [
+            value.node
+            for value in {leaf.value for leaf in body.leaves.values() if leaf.value is not None}
+            if value.node in self.call_nodes and value not in made and value not in self.roots
+            and all(self.group_of.get(user) is group for user in self.uses[value])
+        ]  # fmt: skip
+        results = {"dq": queries, "dk": keys, "dv": values}
+        for changed in changes:
+            found = Backward(*(self.call_nodes[one] for one in (changed, values, queries, keys)))
+            joined = attention_gradient_of(scores, forward, scored, weights, found, body, changed.outputs[0])
+            if joined is None:
+                continue
+            first = min(results.values(), key=lambda one: position[one])
+            if not all(self.made_before(value, position[first], position) for value in joined.operands.values()):
+                continue
+            for name, one in results.items():
+                self.call_nodes[one] = dataclasses.replace(joined, result=name)
+            del self.call_nodes[changed]
+            self.together[first] = tuple(results.values())
+            self.skipped.update({changed, *results.values()} - {first})
+            for one in (changed, *results.values()):
+                for operand in dict.fromkeys(one.inputs):
+                    self.drop_use(operand, one)
+            for member in group.nodes:
+                for operand in dict.fromkeys(member.inputs):
+                    self.drop_use(operand, member)
+            for operand in joined.operands.values():
+                self.uses[operand].append(first)
+            return True
+        return False
+
+    def made_before(self, value: Value, place: int, position: dict[Group | Node, int]) -> bool:
+        """Whether a value is in memory before an entry's turn."""
+        stack = [value]
+        while stack:
+            node = stack.pop().node
+            entry = self.group_of.get(node, node)
+            if entry in position and position[entry] >= place:
+                return False
+            if self.forms[node] in (Form.ALIAS, Form.WINDOW) and node not in self.group_of:
+                stack.extend(node.inputs)
+        return True
 
     def place_results(self, results: dict[Node, Value]) -> None:
         """Lets matrix products leave a result in the order of the transpose that alone takes it."""
         for node, value in results.items():
             call, users = self.call_nodes[node].call, self.uses.get(value, [])
-            if not isinstance(call, Gemm | Attention) or value in self.turned or value in self.roots:
+            if not isinstance(call, Product) or value in self.turned or value in self.roots:
                 continue
             if (
                 len(users) != 1
@@ -327,7 +410,7 @@ class _Lowering(NativeRegions):
         for entry in list(order):
             if not isinstance(entry, Node) or entry not in self.call_nodes:
                 continue
-            if isinstance(self.call_nodes[entry].call, Attention):
+            if isinstance(self.call_nodes[entry].call, Attention | AttentionGradient):
                 continue
             value = self.shown(entry)
             users = self.uses.get(value, [])
@@ -537,7 +620,7 @@ class _Lowering(NativeRegions):
         """The call with the group as its epilogue, operands and results by name, and from which byte on operands
         are read; None where it doesn't fit."""
         call_node = self.call_nodes[node]
-        assert not isinstance(call_node.call, Attention)
+        assert not isinstance(call_node.call, Attention | AttentionGradient)
         produced = self.shown(node)
         dtype, made = call_node.call.dtype, ir.dtype_name(produced.dtype.name)
         allowed = [held for held in held_in(dtype) if held != "i1"]
@@ -592,10 +675,10 @@ class _Lowering(NativeRegions):
         if isinstance(call, Gemm) and self.prepacks(self.call_nodes[node]):
             call = dataclasses.replace(call, prepack_b=True)
         for name, value in list(results.items()):
-            if value in self.turned and isinstance(call, Gemm | Attention):
+            if value in self.turned and isinstance(call, Product):
                 results[name], strides = self.turned[value]
                 sizes = dict(sizes)
-                call = with_result_at(call, strides, sizes)
+                call = with_result_at(call, name, strides, sizes)
         if isinstance(call, Gemm):
             call = self.with_panels(call, operands["b"], next(iter(results.values())))
         elif isinstance(call, Conv2D):
@@ -784,7 +867,7 @@ class _Lowering(NativeRegions):
         self.skipped.update(views)
         return True
 
-    def lies_anyhow(self, value: Value, absorbed: dict[Group, Node]) -> Gemm | Attention | None:
+    def lies_anyhow(self, value: Value, absorbed: dict[Group, Node]) -> Product | None:
         """The product that makes a value and can leave it at any strides of rows and matrices, if one does."""
         node = value.node
         group = self.group_of.get(node)
@@ -801,7 +884,7 @@ class _Lowering(NativeRegions):
         elif node not in self.call_nodes or node in absorbed.values():
             return None
         call = self.call_nodes[node].call
-        return call if isinstance(call, Gemm | Attention) else None
+        return call if isinstance(call, Product) else None
 
     def new_buffer(self, value: Value) -> Slot:
         """Memory for a value: of its own, or where it is a part of another."""
@@ -906,9 +989,9 @@ class _Lowering(NativeRegions):
                 self.check(member)
             if node in self.call_nodes:
                 found = self.call_nodes[node]
-                self.library_call(
-                    found.call, found.operands, {found.result: node.outputs[0]}, found.sizes, node
-                )
+                members = self.together.get(node, (node,))
+                results = {self.call_nodes[one].result: one.outputs[0] for one in members}
+                self.library_call(found.call, found.operands, results, found.sizes, node)
             elif node in self.nests:
                 self.nest(self.nests[node], node)
             elif node in self.nested:

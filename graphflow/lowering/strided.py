@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container, Mapping, Sequence
 
-from graphflow.loops.library import Attention, Gemm
+from graphflow.loops.library import Attention, AttentionGradient, Gemm, Lies
 from graphflow.lowering.calls import CallNode
 from graphflow.lowering.forms import Form, window_source
 from graphflow.lowering.sizes import Size, reshaped, row_major, value_sizes
@@ -18,6 +18,7 @@ from graphflow.program import Node, Value
 from graphflow.records import dataclass
 
 Strides = tuple[Size, ...]
+Product = Gemm | Attention | AttentionGradient
 
 
 def strided_view(
@@ -193,7 +194,7 @@ def before_transpose(value: Value, user: Node, strides: Strides | None = None) -
     return None if offset.value or place else tuple(result)
 
 
-def product_strides(call: Gemm | Attention, value: Value, strides: Strides) -> Strides | None:
+def product_strides(call: Product, value: Value, strides: Strides) -> Strides | None:
     """Returns a product's strides for a result whose elements lie so, or None where rows are torn apart."""
     sizes = value_sizes(value)
     if len(sizes) < 2 or (sizes[-1].value != 1 and strides[-1].value != 1):
@@ -206,16 +207,18 @@ def product_strides(call: Gemm | Attention, value: Value, strides: Strides) -> S
     return (*strides[:-2], sizes[-1], strides[-1]) if sizes[-2].value == 1 else strides
 
 
-def with_result_at(call: Gemm | Attention, strides: Strides, sizes: dict[str, int]) -> Gemm | Attention:
-    """Returns a product whose result lies at these strides; what of them is open is added to the sizes."""
-    return dataclasses.replace(
-        call,
-        stride_c=named(sizes, "stride_c", strides[-2]),
-        steps_c=tuple(named(sizes, f"step_c{axis}", step) for axis, step in enumerate(strides[:-2])),
-    )
+def with_result_at(call: Product, name: str, strides: Strides, sizes: dict[str, int]) -> Product:
+    """Returns a product whose result of a name lies at these strides; what of them is open is added to the sizes."""
+    stride = named(sizes, f"stride_{name}", strides[-2])
+    steps = tuple(named(sizes, f"step_{name}{axis}", step) for axis, step in enumerate(strides[:-2]))
+    if not isinstance(call, AttentionGradient):
+        return dataclasses.replace(call, stride_c=stride, steps_c=steps)
+    operands = tuple(Lies(name, stride, steps) if one.name == name else one for one in call.operands)
+    return dataclasses.replace(call, operands=operands)
 
 
 __all__ = [
+    "Product",
     "Side",
     "Strides",
     "before_transpose",

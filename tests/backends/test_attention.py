@@ -7,7 +7,7 @@ import pytest
 
 from graphflow.backends.cpu.target import Target
 from graphflow.loops.ir import Const, Expr, Op, Var
-from graphflow.loops.library import Attention, Epilogue, Mask
+from graphflow.loops.library import CHANGE, TOTAL, WEIGHT, Attention, AttentionGradient, Epilogue, Lies, Mask
 from tests.backends.library_calls import Runner
 from tests.backends.test_contraction import numbers, runnable_targets
 
@@ -142,3 +142,99 @@ def test_what_is_not_a_number_spreads_along_its_head() -> None:
     made = check(1, 2, 20, 37, 8, 16, change=np.nan)
     assert np.isnan(made[0, :, 0]).all()
     assert np.isfinite(made[0, :, 1]).all()
+
+
+# -- gradients ------------------------------------------------------------------------------------------------
+
+
+def one(name: str, expr: Expr) -> Epilogue:
+    return Epilogue(((name, expr),))
+
+
+def check_gradient(
+    batch: int,
+    heads: int,
+    m: int,
+    n: int,
+    k: int,
+    width: int,
+    *,
+    dynamic: bool = False,
+    dtype: str = "f32",
+    target: Target | None = None,
+    dropped: bool = False,
+    scale: float = 0.3,
+) -> None:
+    """Operands and results lie head beside head; of the weights some may be dropped, and then others grow."""
+    shapes = {"q": (m, k), "k": (n, k), "v": (n, width), "g": (m, width), "dq": (m, k), "dk": (n, k), "dv": (n, width)}
+    sizes = {"m": m, "n": n, "k": k, "width": width, "batch0": batch, "batch1": heads}
+    arrays, lies = {}, []
+
+    def known(name: str) -> int | None:
+        return None if dynamic else sizes[name]
+
+    for seed, (name, (rows, columns)) in enumerate(shapes.items()):
+        arrays[name] = numbers(seed, batch, rows, heads, columns, dtype=dtype)
+        sizes |= {f"stride_{name}": heads * columns, f"step_{name}0": rows * heads * columns, f"step_{name}1": columns}
+        lies.append(Lies(name, known(f"stride_{name}"), (known(f"step_{name}0"), known(f"step_{name}1"))))
+    weight, change = Var(WEIGHT, dtype), Var(CHANGE, dtype)
+    kept = np.ones((batch, heads, m, n), np.bool_)
+    masks: tuple[Mask, ...] = ()
+    rule = None
+    if dropped:
+        kept = np.random.default_rng(5).random(kept.shape) < 0.75
+        sizes |= {"stride_kept": n, "step_kept0": heads * m * n, "step_kept1": m * n}
+        masks = (Mask("kept", "i1", known("stride_kept"), 1, (known("step_kept0"), known("step_kept1"))),)
+        arrays["kept"] = kept
+
+        def drop(x: Expr) -> Expr:
+            grown = Op("mul", (x, Const(4 / 3, dtype)), dtype)
+            return Op("select", (Var("kept", "i1"), grown, Const(0.0, dtype)), dtype)
+
+        rule, change = one("weight", drop(weight)), drop(change)
+    sloping = Op("mul", (Op("sub", (change, Var(TOTAL, dtype)), dtype), weight), dtype)
+    call = AttentionGradient(
+        dtype=dtype, m=known("m"), n=known("n"), k=known("k"), width=known("width"),
+        batch=(known("batch0"), known("batch1")), operands=tuple(lies), masks=masks, weight=rule,
+        score=one("score", Op("mul", (Var("acc", dtype), Const(scale, dtype)), dtype)),
+        summed=one("summed", Op("mul", (change, weight), dtype)),
+        slope=one("slope", Op("mul", (sloping, Const(scale, dtype)), dtype)),
+    )  # fmt: skip
+    q, key, v, g = (arrays[name].astype(np.float64) for name in "qkvg")
+    shares = weights(np.einsum("bmhk,bnhk->bhmn", q, key) * scale)
+    factor = kept * (4 / 3 if dropped else 1.0)
+    changes = np.einsum("bmhw,bnhw->bhmn", g, v) * factor
+    slopes = (changes - (changes * shares).sum(-1, keepdims=True)) * shares * scale
+    expected = {
+        "dq": np.einsum("bhmn,bnhk->bmhk", slopes, key),
+        "dk": np.einsum("bhmn,bmhk->bnhk", slopes, q),
+        "dv": np.einsum("bhmn,bmhw->bnhw", shares * factor, g),
+    }
+    runner = Runner(call, target)
+    bits = set()
+    for parts in (1, 3):
+        guarded = {name: np.full(arrays[name].size + 16, 7, arrays[name].dtype) for name in expected}
+        runner({**arrays, **guarded}, sizes, parts)
+        for name, wanted in expected.items():
+            assert (guarded[name][-16:] == 7).all(), f"written behind {name}"
+            made = guarded[name][:-16].reshape(wanted.shape)
+            np.testing.assert_allclose(made, wanted, rtol=0, atol={"f32": 1e-4, "f64": 1e-12}[dtype])
+        bits.add(b"".join(array.tobytes() for array in guarded.values()))
+    assert len(bits) == 1, "the bits depend on the number of parts"
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 2, 100, 9, 8, 16)], ids=str)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_gradients_of_any_shape(shape: tuple[int, int, int, int, int, int], dynamic: bool) -> None:
+    check_gradient(*shape, dynamic=dynamic, dropped=shape[2] % 2 == 1)
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.isa)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_gradients_on_every_target(target: Target, dtype: str) -> None:
+    check_gradient(2, 2, 55, 37, 19, 21, dtype=dtype, target=target, dropped=True)
+
+
+@pytest.mark.parametrize("odd", range(1, 71, 9))
+def test_every_edge_of_gradients(odd: int) -> None:
+    check_gradient(1, 2, odd, 71 - odd, odd, 71 - odd, dynamic=odd % 2 == 0)

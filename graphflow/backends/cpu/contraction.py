@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphflow.backends.cpu.attention import emit_attention
+from graphflow.backends.cpu.attention import emit_attention, emit_attention_gradient
 from graphflow.backends.cpu.convolution import emit_convolution
 from graphflow.backends.cpu.gemm import emit_gemm
 from graphflow.backends.cpu.library_code import (
@@ -15,7 +15,7 @@ from graphflow.backends.cpu.library_code import (
 )
 from graphflow.backends.cpu.pooling import emit_pool
 from graphflow.backends.cpu.target import Target
-from graphflow.loops.library import Attention, Call, Conv2D, Gemm, Pool2D
+from graphflow.loops.library import Attention, AttentionGradient, Call, Conv2D, Gemm, Pool2D
 
 __all__ = ["BufferArgument", "Launch", "LibraryCode", "Pack", "SizeArgument", "Workspace", "emit"]
 
@@ -30,4 +30,6 @@ def emit(call: Call, target: Target) -> LibraryCode:
         return emit_pool(call, target)
     if isinstance(call, Attention):
         return emit_attention(call, target)
+    if isinstance(call, AttentionGradient):
+        return emit_attention_gradient(call, target)
     raise TypeError(f"{type(call).__name__} is not a library call")
