@@ -457,7 +457,7 @@ def test_a_training_step_with_dropout_is_one_segment(x: Any, index: Any) -> None
         assert again < first
     plan = plan_of([loss, train], [x, index], [X, INDEX])
     assert [type(step).__name__ for step in plan.steps] == ["HostStep", "Segment"]
-    assert hosts(plan) == ["RandomUniform"]
+    assert hosts(plan) == ["GraphflowRandomAtLeast"]  # not the numbers: whether they are great enough
     assert not any(step.name.startswith("copy") for step in plan.launches)
 
 
@@ -969,8 +969,7 @@ def test_gradients_of_attention_are_one_launch(case: str) -> None:
     loss = gf.reduce_sum(gf.tanh(gf.reshape(mixed, [-1, length, count * depth])))
     plan = check_run([loss, *gf.gradients(loss, [x])], feeds, arrays, 1e-4)
     assert attentions(plan) == 2
-    assert not any("BatchMatMul" in launch.origin.type for launch in plan.launches if launch.origin) or True
-    assert all(launch.kernel.symbol.startswith("attention") for launch in plan.launches if "MatMul" in launch.name)
+    assert all("attention" in launch.kernel.symbol for launch in plan.launches if "MatMul" in launch.name)
 
 
 def test_what_else_takes_the_slopes_keeps_them() -> None:

@@ -149,7 +149,13 @@ class Backward:
 
 
 def attention_gradient_of(
-    scores: CallNode, forward: Body, scored: Value, weights: Value, found: Backward, body: Body, changed: Value
+    scores: CallNode,
+    forward: Body,
+    scored: Value,
+    weights: Value,
+    found: Backward,
+    body: Body,
+    changed: Value,
 ) -> CallNode | None:
     """Returns the one call that makes an attention's gradients from what it is made of, or None.
 
@@ -189,7 +195,9 @@ def attention_gradient_of(
         side = side_of(theirs, "b")
         if side is None or side.transposed or (side.stride, side.steps) != (also.stride, also.steps):
             return None
-        if theirs.operands["b"] is not ours.operands[own] or theirs.offsets.get("b", 0) != ours.offsets.get(own, 0):
+        if theirs.operands["b"] is not ours.operands[own] or theirs.offsets.get("b", 0) != ours.offsets.get(
+            own, 0
+        ):
             return None
     shares = _shares_of(forward, weights)
     if shares is None or len(body.results) != 1 or not body.results[0].inner or body.axes != forward.axes:
@@ -205,8 +213,12 @@ def attention_gradient_of(
     own_values: dict[Value, ir.Expr] = {changed: ir.Var(CHANGE, first.dtype)}
     for value, result in made.items():
         again = renamed_in(result.expr, names, {id(share): ir.Var(WEIGHT, first.dtype)}, first.dtype)
-        if again is not None and not any(isinstance(e, ir.Var) and e.name == ACCUMULATOR for e in ir.walk_exprs(again)):
+        if again is not None and not any(
+            isinstance(e, ir.Var) and e.name == ACCUMULATOR for e in ir.walk_exprs(again)
+        ):
             own_values[value] = again
+    if any(leaf.value in made and leaf.value not in own_values for leaf in body.leaves.values()):
+        return None
     names = masks.named(body, own_values)
     expr = body.results[0].expr
     folds = {id(e): e for e in ir.walk_exprs(expr) if isinstance(e, RowReduce)}

@@ -107,7 +107,9 @@ class _Lowering(NativeRegions):
         self.slots: dict[Value, Slot] = {}
         self.call_nodes: dict[Node, CallNode] = {}
         self.nests: dict[Node, Nest] = {}
-        self.together: dict[Node, tuple[Node, ...]] = {}  # products of one call, by the one that stands for all
+        self.together: dict[
+            Node, tuple[Node, ...]
+        ] = {}  # products of one call, by the one that stands for all
         self.packs: dict[tuple[str, Value, str], Slot] = {}
         self.parts: dict[Value, _Part] = {}
         self.skipped: set[Node] = set()  # views whose work a library call does
@@ -292,7 +294,12 @@ class _Lowering(NativeRegions):
         for node, found in list(self.call_nodes.items()):
             weights = found.operands.get("a")
             group = None if weights is None else self.group_of.get(weights.node)
-            if weights is None or group is None or weights in self.roots or self.call_nodes.get(node) is not found:
+            if (
+                weights is None
+                or group is None
+                or weights in self.roots
+                or self.call_nodes.get(node) is not found
+            ):
                 continue
             body = self.body(group)
             for value in {leaf.value for leaf in body.leaves.values() if leaf.value is not None}:
@@ -323,13 +330,16 @@ class _Lowering(NativeRegions):
         made = {result.value for result in forward.results}
         if made & self.roots:
             return False
-        users = {user for value in made for user in self.uses[value]} - {node}
+        own = self.group_of[weights.node]
+        users = {
+            user for value in made for user in self.uses[value] if self.group_of.get(user) is not own
+        } - {node}
         turned = [user for user in users if user in self.call_nodes]
         others = [user for user in users if user not in self.call_nodes]
         if len(turned) != 1 or not others or others[0] not in self.group_of:
             return False
         (values,), group = turned, self.group_of[others[0]]
-        if group.copies or any(self.group_of.get(user) is not group for user in others):
+        if any(self.group_of.get(user) is not group for user in others):
             return False
         body = self.body(group)
         if len(body.results) != 1 or body.results[0].value in self.roots:
@@ -338,7 +348,9 @@ class _Lowering(NativeRegions):
         products = [user for user in self.uses[slopes] if user in self.call_nodes]
         if len(products) != 2 or len(self.uses[slopes]) != 2:
             return False
-        keys, queries = sorted(products, key=lambda one: not getattr(self.call_nodes[one].call, "transpose_a", False))
+        keys, queries = sorted(
+            products, key=lambda one: not getattr(self.call_nodes[one].call, "transpose_a", False)
+        )
         changes = [
             value.node
             for value in {leaf.value for leaf in body.leaves.values() if leaf.value is not None}
@@ -352,7 +364,9 @@ class _Lowering(NativeRegions):
             if joined is None:
                 continue
             first = min(results.values(), key=lambda one: position[one])
-            if not all(self.made_before(value, position[first], position) for value in joined.operands.values()):
+            if not all(
+                self.made_before(value, position[first], position) for value in joined.operands.values()
+            ):
                 continue
             for name, one in results.items():
                 self.call_nodes[one] = dataclasses.replace(joined, result=name)

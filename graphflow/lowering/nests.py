@@ -140,6 +140,55 @@ def cumprod(node: Node, body: Body | None) -> Nest | None:
     return _running(node, "mul")
 
 
+# -- moments of shares ----------------------------------------------------------------------------------------
+
+_MOST_COLUMNS = 4096  # sums of so many are a part of the cache that is next to a core
+
+
+def share_moments(node: Node, body: Body | None) -> Nest | None:
+    """`GraphflowShareMoments(x, rows=)`: a share is so small that its second reading finds it in the cache."""
+    (x,), (means, squares, weights) = node.inputs, node.outputs
+    rows, columns = value_sizes(x)
+    if columns.dynamic or columns.value > _MOST_COLUMNS:
+        return None
+    w = _Writer("share_moments")
+    b = w.b
+    dtype = ir.dtype_name(x.dtype.name)
+    source, mean, square = w.operand("x", x), w.operand("m", means), w.operand("q", squares)
+    weight = w.operand("w", weights)
+    width, step, count = b.const(columns.value, "i64"), b.const(node.attrs["rows"], "i64"), w.size(rows)
+    shares = b.floordiv(b.add(count, b.sub(step, 1)), step)
+    with b.loop("share", 0, shares, "parallel") as share:
+        own = {name: b.local(name, dtype, columns.value) for name in ("means", "squares")}
+        start = b.let("start", b.mul(share, step))
+        stop = b.let("stop", b.min(b.add(start, step), count))
+        many = b.let("many", b.cast(b.sub(stop, start), dtype))
+        base, total = b.let("base", b.mul(share, width)), b.let("total", b.cast(count, dtype))
+        b.store(weight, share, b.div(many, total))
+
+        def fold(name: str, of: Callable[[ir.Expr, ir.Expr], ir.Expr]) -> None:
+            with b.loop("c", 0, width, "vector") as c:
+                b.store(own[name], c, 0.0)
+            with b.loop("r", start, stop) as r:
+                line = b.let("line", b.mul(r, width))
+                with b.loop("c", 0, width, "vector") as c:
+                    value = of(b.load(source, b.add(line, c)), c)
+                    b.store(own[name], c, b.add(b.load(own[name], c), value))
+
+        def off(value: ir.Expr, c: ir.Expr) -> ir.Expr:
+            return b.square(b.sub(value, b.load(own["means"], c)))
+
+        fold("means", lambda value, c: value)
+        with b.loop("c", 0, width, "vector") as c:
+            made = b.let("mean", b.div(b.load(own["means"], c), many))
+            b.store(own["means"], c, made)
+            b.store(mean, b.add(base, c), made)
+        fold("squares", off)
+        with b.loop("c", 0, width, "vector") as c:
+            b.store(square, b.add(base, c), b.div(b.load(own["squares"], c), total))
+    return w.nest(True, 4.0 * rows.value * columns.value)
+
+
 # -- rows by index ------------------------------------------------------------------------------------------------
 
 
@@ -483,44 +532,21 @@ def seed_words(key: tuple[int, int], counter: int) -> tuple[int, int, int]:
 Words = tuple[ir.Expr, ...]
 
 
-def random(node: Node, body: Body | None) -> Nest | None:
-    """An op with a `draw` rule: each sample of Philox 4x32-10 gives so many numbers."""
-    rule = node.op_def.draw_rule
-    if rule is None or any(value.constant is None for value in node.inputs[1:]):
-        return None
-    if any(SPECIALIZED in value.node.attrs for value in node.inputs[1:]):
-        return None
-    constants = [value.constant.item() for value in node.inputs[1:] if value.constant is not None]
-    attrs = rule_attrs(rule, node)
-    made = node.outputs[0]
-    w = _Writer("random")
-    b = w.b
-    trial = rule(
-        b,
-        tuple(b.var(f"w{i}", "u32") for i in range(4)),
-        lambda t, i: b.const(0, t.dtype),
-        *constants,
-        **attrs,
-    )
-    if trial is None:
-        return None
-    per_sample = len(trial)
-    seeds, target = w.buffer("seeds", "u64", node), w.operand("y", made)
-    tables: dict[int, ir.Buffer] = {}
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """A kernel that draws: what a sample gives, and where results go."""
 
-    def table(values: np.ndarray[Any, Any], index: ir.Expr) -> ir.Expr:
-        if id(values) not in tables:
-            tables[id(values)] = w.buffer("table", values.dtype, values)
-        return b.load(tables[id(values)], b.cast(index, "i64"))
+    w: _Writer
+    per_sample: int
+    seeds: ir.Buffer
+    target: ir.Buffer
+    of: Callable[[Words], list[ir.Expr]]
 
-    size = _product(value_sizes(made))
-    total = w.size(size)
-    group = b.const(per_sample, "i64")
-    whole, samples = b.floordiv(total, group), b.floordiv(b.add(total, per_sample - 1), group)
-    turns = b.floordiv(b.add(samples, BLOCK_TURN - 1), b.const(BLOCK_TURN, "i64"))
-    with b.loop("turn", 0, turns, "parallel") as turn:
-        key = b.let("key", b.load(seeds, 0))
-        low, high = b.let("low", b.load(seeds, 1)), b.let("high", b.load(seeds, 2))
+    def begin(self) -> Callable[[ir.Expr], list[ir.Expr]]:
+        """Reads the seeds; gives what makes the numbers of a sample."""
+        b = self.w.b
+        key = b.let("key", b.load(self.seeds, 0))
+        low, high = b.let("low", b.load(self.seeds, 1)), b.let("high", b.load(self.seeds, 2))
         halves = [b.cast(key, "u32"), b.cast(b.shr(key, b.const(32, "u64")), "u32")]
         keys = [
             [
@@ -529,13 +555,51 @@ def random(node: Node, body: Body | None) -> Nest | None:
             ]
             for i in range(_ROUNDS)
         ]
+        return lambda sample: [b.let("v", v) for v in self.of(_philox(b, sample, low, high, keys))]
+
+
+def _drawing(node: Node) -> _Drawing | None:
+    """The kernel of an op with a `draw` rule, if that takes the node."""
+    rule = node.op_def.draw_rule
+    if rule is None or any(value.constant is None for value in node.inputs[1:]):
+        return None
+    if any(SPECIALIZED in value.node.attrs for value in node.inputs[1:]):
+        return None
+    constants = [value.constant.item() for value in node.inputs[1:] if value.constant is not None]
+    attrs = rule_attrs(rule, node)
+    w = _Writer("random")
+    b = w.b
+    blank = tuple(b.var(f"w{i}", "u32") for i in range(4))
+    trial = rule(b, blank, lambda t, i: b.const(0, t.dtype), *constants, **attrs)
+    if trial is None:
+        return None
+    seeds, target = w.buffer("seeds", "u64", node), w.operand("y", node.outputs[0])
+    tables: dict[int, ir.Buffer] = {}
+
+    def table(values: np.ndarray[Any, Any], index: ir.Expr) -> ir.Expr:
+        if id(values) not in tables:
+            tables[id(values)] = w.buffer("table", values.dtype, values)
+        return b.load(tables[id(values)], b.cast(index, "i64"))
+
+    return _Drawing(w, len(trial), seeds, target, lambda words: rule(b, words, table, *constants, **attrs))
+
+
+def random(node: Node, body: Body | None) -> Nest | None:
+    """An op with a `draw` rule: each sample of Philox 4x32-10 gives so many numbers."""
+    drawing = _drawing(node)
+    if drawing is None:
+        return None
+    w, b, made, target = drawing.w, drawing.w.b, node.outputs[0], drawing.target
+    per_sample = drawing.per_sample
+    size = _product(value_sizes(made))
+    total = w.size(size)
+    group = b.const(per_sample, "i64")
+    whole, samples = b.floordiv(total, group), b.floordiv(b.add(total, per_sample - 1), group)
+    turns = b.floordiv(b.add(samples, BLOCK_TURN - 1), b.const(BLOCK_TURN, "i64"))
+    with b.loop("turn", 0, turns, "parallel") as turn:
+        numbers = drawing.begin()
         start = b.let("start", b.mul(turn, b.const(BLOCK_TURN, "i64")))
         stop = b.let("stop", b.min(b.add(start, b.const(BLOCK_TURN, "i64")), samples))
-
-        def numbers(sample: ir.Expr) -> list[ir.Expr]:
-            made = rule(b, _philox(b, sample, low, high, keys), table, *constants, **attrs)
-            return [b.let("v", number) for number in made]
-
         with b.loop("s", start, b.min(stop, whole), "vector") as s:
             for number, value in enumerate(numbers(s)):
                 b.store(target, b.add(b.mul(s, group), number), value)
@@ -545,6 +609,39 @@ def random(node: Node, body: Body | None) -> Nest | None:
                 with b.where(b.lt(at, total)):
                     b.store(target, at, value)
     return w.nest(True, 30.0 * size.value)
+
+
+_TRIES = 16
+
+
+def truncated_normal(node: Node, body: Body | None) -> Nest | None:
+    """`TruncatedNormal`: each group of numbers draws from samples of its own, until all of it lie near enough."""
+    drawing = _drawing(node)
+    if drawing is None:
+        return None
+    w, b, target = drawing.w, drawing.w.b, drawing.target
+    group, size = b.const(drawing.per_sample, "i64"), _product(value_sizes(node.outputs[0]))
+    total = w.size(size)
+    groups = b.floordiv(b.add(total, drawing.per_sample - 1), group)
+    turn_size = b.const(BLOCK_TURN // _TRIES, "i64")
+    with b.loop("turn", 0, b.floordiv(b.add(groups, b.sub(turn_size, 1)), turn_size), "parallel") as turn:
+        numbers = drawing.begin()
+        filled = b.local("filled", "i64", 1)
+        start = b.let("start", b.mul(turn, turn_size))
+        with b.loop("g", start, b.min(b.add(start, turn_size), groups)) as g:
+            # As many samples as the session reserves for a group; nearly always the first two are enough.
+            first = b.let("first", b.mul(g, b.const(_TRIES * _TRIES, "i64")))
+            b.store(filled, 0, 0)
+            with b.loop("t", 0, _TRIES) as t, b.where(b.lt(b.load(filled, 0), group)):
+                with b.loop("u", 0, _TRIES) as u, b.where(b.lt(b.load(filled, 0), group)):
+                    for value in numbers(b.add(first, b.add(b.mul(t, b.const(_TRIES, "i64")), u))):
+                        place = b.let("p", b.load(filled, 0))
+                        with b.where(b.and_(b.lt(b.abs(value), 2.0), b.lt(place, group))):
+                            at = b.let("at", b.add(b.mul(g, group), place))
+                            with b.where(b.lt(at, total)):
+                                b.store(target, at, b.cast(value, target.dtype))
+                            b.store(filled, 0, b.add(place, 1))
+    return w.nest(True, 60.0 * size.value)
 
 
 def _philox(b: Builder, sample: ir.Expr, low: ir.Expr, high: ir.Expr, keys: list[list[ir.Expr]]) -> Words:
@@ -570,6 +667,7 @@ def _philox(b: Builder, sample: ir.Expr, low: ir.Expr, high: ir.Expr, keys: list
 
 
 NESTS: dict[str, Rule] = {
+    "share_moments": share_moments,
     "cumsum": cumsum,
     "cumprod": cumprod,
     "segment_sum": _segmented("add"),
@@ -591,6 +689,7 @@ NESTS: dict[str, Rule] = {
     "nd_update": _scattered_slices("set"),
     "top_k": top_k,
     "random": random,
+    "truncated_normal": truncated_normal,
 }
 # The operand whose elements a nest may compute as it goes along, instead of reading them from memory.
 _STREAMED = {

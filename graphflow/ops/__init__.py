@@ -17,7 +17,7 @@ __all__ = [
     "accumulators", "backprops", "boxes", "candidates", "cells", "color", "control", "convolution",
     "counting", "ctc", "data_formats", "datasets", "diagonals", "distributions", "draws", "elementwise",
     "embeddings", "factorizations", "files", "functional", "fused", "global_normalization", "hashing",
-    "image", "image_files", "io", "layout", "linalg", "lists", "messages", "morphology", "nn",
+    "image", "image_files", "io", "layout", "linalg", "lists", "messages", "moments", "morphology", "nn",
     "optional", "parsing", "patches", "pools", "quantize", "quantized", "queues", "random", "readers",
     "reduction", "resize", "rows", "scatter", "segments", "sets", "sorting", "source", "sparse",
     "sparse_math", "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral",

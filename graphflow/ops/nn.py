@@ -12,7 +12,7 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, colocate_with, name_scope
-from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op
+from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, get_op, op
 from graphflow.ops.elementwise import cast, maximum, minimum, relu, sigmoid, square, squared_difference, where
 from graphflow.ops.layout import concat, dynamic_partition, dynamic_stitch, gather, reshape, squeeze
 from graphflow.ops.linalg import clip_by_norm, xw_plus_b
@@ -30,7 +30,7 @@ from graphflow.ops.rules import (
     widened,
 )
 from graphflow.shapes import UNKNOWN, TensorShape, as_shape, broadcast_shapes
-from graphflow.symbolic import Derived
+from graphflow.symbolic import Derived, is_symbolic
 
 _FORMAT = "data_format:string{NHWC|NCHW}=NHWC"
 
@@ -937,6 +937,31 @@ def _inverse(count: int) -> float:
     return 1 / count
 
 
+_SHARE_ELEMENTS = 8192
+"""So much of an image stays in the cache while its moments are taken."""
+
+
+def _batch_moments(builder: Any, x: Any, channels: int) -> list[Any] | None:
+    """Mean and variance of each channel, at one read of an image whose channels come last; None for others.
+
+    Each share of rows has its own mean, and these are put together. So nothing is lost where the mean is far from zero.
+    """
+    sizes = x.sizes
+    columns = sizes[channels]
+    if channels != len(sizes) - 1 or is_symbolic(columns) or x.dtype.name not in ("float32", "float64"):
+        return None
+    emit_ = builder.emit
+    share = max(16, _SHARE_ELEMENTS // columns)
+    matrix = emit_("Reshape", x, builder.constant(np.array([-1, columns], np.int32)))
+    means, squares, weights = builder.node(
+        get_op("GraphflowShareMoments"), (matrix,), {"T": x.dtype, "rows": share}
+    ).outputs
+    over = builder.constant(np.array([0], np.int32))
+    mean = emit_("Sum", emit_("Mul", means, weights), over)
+    apart = emit_("Mul", emit_("SquaredDifference", means, mean), weights)
+    return [mean, emit_("Sum", emit_("AddV2", squares, apart), over)]
+
+
 def _fused_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
     """The primitive ops of the formula, so that they fuse."""
     x, scale, offset, mean, variance = inputs
@@ -959,8 +984,12 @@ def _fused_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] |
 
     over = builder.constant(np.array(axes, np.int32))
     if attrs["is_training"]:
-        batch_mean = emit_("Mean", x, over)
-        batch_variance = emit_("Mean", emit_("SquaredDifference", x, spread(batch_mean)), over)
+        moments = _batch_moments(builder, x, channels)
+        if moments is None:
+            batch_mean = emit_("Mean", x, over)
+            batch_variance = emit_("Mean", emit_("SquaredDifference", x, spread(batch_mean)), over)
+        else:
+            batch_mean, batch_variance = moments
         # The size of the batch decides this factor: it holds for these feeds only.
         ratio = builder.constant(Derived.made_of(math.prod(sizes) // sizes[channels], _unbiased, kind), True)
         new_mean, new_variance = batch_mean, emit_("Mul", batch_variance, ratio)
@@ -1293,6 +1322,66 @@ def lrn_grad_op(
     return input_grads * scale ** kind(-beta) - kind(2 * alpha * beta) * input_image * spread
 
 
+def _window_sum_of(b: Any, x: Any, radius: int) -> Any:
+    """The same in primitive ops, of a matrix: neighbours are windows of the padded rows."""
+    depth = x.sizes[1]
+    reach = min(radius, depth - 1)
+    widths = b.constant(np.array([[0, 0], [reach, reach]], np.int32))
+    padded, size = b.emit("Pad", x, widths), b.constant(np.array([-1, depth], np.int32))
+    parts = [
+        b.emit("Slice", padded, b.constant(np.array([0, reach + shift], np.int32)), size)
+        for shift in range(-reach, reach + 1)
+    ]
+    return b.emit("AddN", *parts, N=len(parts))
+
+
+def _lrn_scale(b: Any, node: Any, x: Any) -> Any:
+    """What elements are divided by a power of."""
+    alpha, bias = (b.constant(np.float32(node.attrs[name])) for name in ("alpha", "bias"))
+    around = _window_sum_of(b, b.emit("Square", x), node.attrs["depth_radius"])
+    return b.emit("AddV2", bias, b.emit("Mul", alpha, around))
+
+
+def _lrn_rows(b: Any, images: Sequence[Any]) -> list[Any] | None:
+    """Images as matrices with a row per pixel."""
+    sizes = images[0].sizes
+    if sizes is None or 0 in sizes or is_symbolic(sizes[-1]) or images[0].dtype is not dtypes.float32:
+        return None
+    shape = b.constant(np.array([-1, sizes[-1]], np.int32))
+    return [b.emit("Reshape", x, shape) for x in images]
+
+
+def _as_images(b: Any, x: Any, like: Any) -> Any:
+    return b.emit("Reshape", x, b.emit("Shape", like))
+
+
+@lrn_op.expand
+def lrn_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
+    """The primitive ops of the formula, so that they fuse."""
+    rows = _lrn_rows(builder, inputs)
+    if rows is None or node.attrs["depth_radius"] < 0:
+        return None
+    (x,) = rows
+    power = builder.constant(np.float32(-node.attrs["beta"]))
+    made = builder.emit("Mul", x, builder.emit("Pow", _lrn_scale(builder, node, x), power))
+    return [_as_images(builder, made, inputs[0])]
+
+
+@lrn_grad_op.expand
+def lrn_grad_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
+    """The primitive ops of the formula, so that they fuse."""
+    rows = _lrn_rows(builder, inputs)
+    if rows is None or node.attrs["depth_radius"] < 0:
+        return None
+    dy, x, y = rows
+    emit_, attrs = builder.emit, node.attrs
+    scale = _lrn_scale(builder, node, x)
+    spread = _window_sum_of(builder, emit_("RealDiv", emit_("Mul", dy, y), scale), attrs["depth_radius"])
+    factor = builder.constant(np.float32(2 * attrs["alpha"] * attrs["beta"]))
+    direct = emit_("Mul", dy, emit_("Pow", scale, builder.constant(np.float32(-attrs["beta"]))))
+    return [_as_images(builder, emit_("Sub", direct, emit_("Mul", emit_("Mul", factor, x), spread)), inputs[1])]
+
+
 @lrn_op.gradient
 def lrn_gradient(op: Any, dy: Tensor) -> list[Any]:
     """By LRNGrad."""
@@ -1462,6 +1551,32 @@ def _in_top_k_v2_shape(node: Any) -> TensorShape:
 def in_top_k_v2_op(predictions: Array, targets: Array, k: Array) -> Array:
     """Whether the target is among the k best; ties with the k-th count, rows that are not finite do not."""
     return _in_top_k(predictions, targets, int(k))
+
+
+def _in_top_k_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
+    """The primitive ops of the rule: they are one kernel."""
+    predictions, targets, *rest = inputs
+    sizes = predictions.sizes
+    if sizes is None or 0 in sizes or is_symbolic(sizes[1]):
+        return None
+    emit_, kind = builder.emit, targets.dtype
+    last = builder.constant(np.array([1], np.int32))
+    k = emit_("Cast", rest[0], DstT=dtypes.int32) if rest else builder.constant(np.int32(node.attrs["k"]))
+
+    def column(x: Any) -> Any:
+        return emit_("Reshape", x, builder.constant(np.array([-1, 1], np.int32)))
+
+    hit = emit_("Equal", builder.constant(np.arange(sizes[1], dtype=kind.numpy)), column(targets))
+    lowest = builder.constant(np.float32(-np.inf))
+    own = emit_("Max", emit_("SelectV2", hit, predictions, lowest), last)
+    above = emit_("Sum", emit_("Cast", emit_("Greater", predictions, column(own)), DstT=dtypes.int32), last)
+    finite = emit_("All", emit_("IsFinite", predictions), last)
+    valid = emit_("LogicalAnd", emit_("Any", hit, last), finite)
+    return [emit_("LogicalAnd", valid, emit_("Less", above, k))]
+
+
+in_top_k_op.expand(_in_top_k_expand)
+in_top_k_v2_op.expand(_in_top_k_expand)
 
 
 def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) -> Tensor:

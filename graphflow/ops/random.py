@@ -301,6 +301,23 @@ def _random_uniform_draw(b: Builder, words: Sequence[Expr], table: Any, *, dtype
     return _uniform_lower(b, words, dtype.name)
 
 
+@op("GraphflowRandomAtLeast", "shape:T; least:dtype", "output:bool", _SHAPED, infer=shape_input(0), effects="random",
+    differentiable=False, lowering="random")  # fmt: skip
+def random_at_least_op(
+    shape: Array, least: Array, *, dtype: DType, key: tuple[int, int], counter: int
+) -> Array:
+    """Whether uniform numbers in [0, 1), those of `RandomUniform`, are at least some number: who is kept by dropout."""
+    kind = dtype.numpy
+    return _filled(shape, key, counter, _group_size(kind), lambda words: uniform_of(words, kind) >= least)
+
+
+@random_at_least_op.draw
+def _random_at_least_draw(
+    b: Builder, words: Sequence[Expr], table: Any, least: float, *, dtype: DType
+) -> list[Expr]:
+    return [b.ge(number, least) for number in _uniform_lower(b, words, dtype.name)]
+
+
 @_shape_op("RandomStandardNormal")
 def random_standard_normal_op(shape: Array, *, dtype: DType, key: tuple[int, int], counter: int) -> Array:
     """Normal numbers of mean 0 and deviation 1."""
@@ -327,7 +344,8 @@ def _random_standard_normal_draw(
     return found
 
 
-@_shape_op("TruncatedNormal")
+@op("TruncatedNormal", "shape:T", "output:dtype", _SHAPED, infer=shape_input(0), effects="random",
+    differentiable=False, lowering="truncated_normal")  # fmt: skip
 def truncated_normal_op(shape: Array, *, dtype: DType, key: tuple[int, int], counter: int) -> Array:
     """Normal numbers of mean 0 and deviation 1, drawn again where they lie two or more away from 0."""
     kind = dtype.numpy
@@ -353,6 +371,15 @@ def truncated_normal_op(shape: Array, *, dtype: DType, key: tuple[int, int], cou
         pending = pending[filled[pending] < group]
         step += 1
     return result.reshape(-1)[:size].reshape(sizes).astype(kind)
+
+
+@truncated_normal_op.draw
+def _truncated_normal_draw(
+    b: Builder, words: Sequence[Expr], table: Any, *, dtype: DType
+) -> list[Expr] | None:
+    """What is drawn of one sample before anything is refused; float32 also where that will be rounded."""
+    wide = dtypes.float64 if dtype.name == "float64" else dtypes.float32
+    return _random_standard_normal_draw(b, words, table, dtype=wide)
 
 
 def _uniform_int_shape(node: Any) -> TensorShape:

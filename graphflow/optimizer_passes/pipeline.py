@@ -12,6 +12,7 @@ from graphflow.optimizer_passes.dense_lists import dense_lists
 from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
 from graphflow.optimizer_passes.fold_constants import fold_constants
+from graphflow.optimizer_passes.keep_masks import keep_masks
 from graphflow.optimizer_passes.loop_shapes import loop_shapes
 from graphflow.optimizer_passes.loop_sums import loop_sums
 from graphflow.optimizer_passes.manager import Pass
@@ -72,6 +73,7 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass("expand_composites", expand_composites, "last: earlier rules know the composite by its name"),
     Pass("fold_expanded", fold_constants, "expansion writes shapes and axes as constants"),
     Pass("merge_expanded", merge_common, "two expansions share their parts"),
+    Pass("keep_masks", keep_masks, "on merged values: who takes random numbers is known"),
 )
 
 

@@ -166,7 +166,15 @@ def check_gradient(
     scale: float = 0.3,
 ) -> None:
     """Operands and results lie head beside head; of the weights some may be dropped, and then others grow."""
-    shapes = {"q": (m, k), "k": (n, k), "v": (n, width), "g": (m, width), "dq": (m, k), "dk": (n, k), "dv": (n, width)}
+    shapes = {
+        "q": (m, k),
+        "k": (n, k),
+        "v": (n, width),
+        "g": (m, width),
+        "dq": (m, k),
+        "dk": (n, k),
+        "dv": (n, width),
+    }
     sizes = {"m": m, "n": n, "k": k, "width": width, "batch0": batch, "batch1": heads}
     arrays, lies = {}, []
 
@@ -175,7 +183,11 @@ def check_gradient(
 
     for seed, (name, (rows, columns)) in enumerate(shapes.items()):
         arrays[name] = numbers(seed, batch, rows, heads, columns, dtype=dtype)
-        sizes |= {f"stride_{name}": heads * columns, f"step_{name}0": rows * heads * columns, f"step_{name}1": columns}
+        sizes |= {
+            f"stride_{name}": heads * columns,
+            f"step_{name}0": rows * heads * columns,
+            f"step_{name}1": columns,
+        }
         lies.append(Lies(name, known(f"stride_{name}"), (known(f"step_{name}0"), known(f"step_{name}1"))))
     weight, change = Var(WEIGHT, dtype), Var(CHANGE, dtype)
     kept = np.ones((batch, heads, m, n), np.bool_)

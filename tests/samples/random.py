@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from graphflow import dtypes
-from tests.samples import Sample, samples, uniform
+from tests.samples import BFLOAT16, Sample, samples, uniform
 
 
 @samples("RandomUniform", "RandomStandardNormal", "TruncatedNormal")
@@ -22,6 +22,15 @@ def filled_samples() -> Iterator[Sample]:
     yield Sample(
         [np.array([0, 4], np.int64)], {"dtype": dtypes.float32}, constant=(0,), exact=False, name="empty"
     )
+
+
+@samples("GraphflowRandomAtLeast")
+def at_least_samples() -> Iterator[Sample]:
+    for dtype in (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.float64)):
+        yield Sample(
+            [np.array([3, 5], np.int32), np.array(0.25, dtype)], {"seed": 1, "seed2": 2}, constant=(0, 1), exact=False
+        )
+    yield Sample([np.array([0, 4], np.int64), np.float32(0.5)], constant=(0, 1), exact=False, name="empty")
 
 
 @samples("RandomUniformInt")

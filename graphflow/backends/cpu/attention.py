@@ -190,9 +190,7 @@ class _Writer:
             self.launch.module.internal(("rows", height), head, functools.partial(build, height))
             for height in self.rows.heights
         ]
-        f.emit(
-            f"call void {pick(found)}(ptr {source}, i64 {stride}, i64 {depth}, ptr {target}, i64 {apart})"
-        )
+        f.emit(f"call void {pick(found)}(ptr {source}, i64 {stride}, i64 {depth}, ptr {target}, i64 {apart})")
 
     def scores(self, pick: _Pick, rows: str, stride: Int, depth: Int, panels: str, scores: str) -> None:
         """The products of a tile's rows, so deep, with all keys' panels (or the values')."""
@@ -689,9 +687,13 @@ class _Backward(_Writer):
             tile_kernel(
                 self.launch.module,
                 Tile(
-                    lanes, _VECTORS, height, tuple(range(height)),
+                    lanes,
+                    _VECTORS,
+                    height,
+                    tuple(range(height)),
                     (Nest(None, stride if isinstance(stride, int) else None, width),),
-                    Store(width, 1, width), resume=width,
+                    Store(width, 1, width),
+                    resume=width,
                 ),  # fmt: skip
                 self.plain,
             )
