@@ -25,6 +25,7 @@ from graphflow.ops.rules import (
     zero_of,
 )
 from graphflow.shapes import UNKNOWN, TensorShape
+from graphflow.symbolic import is_symbolic
 
 
 def _diag_shape(node: Any) -> TensorShape:
@@ -441,6 +442,25 @@ def matrix_band_part_op(input: Array, num_lower: Array, num_upper: Array) -> Any
     distance = np.arange(input.shape[-1]) - np.arange(input.shape[-2])[:, None]
     inside = ((num_lower < 0) | (-distance <= num_lower)) & ((num_upper < 0) | (distance <= num_upper))
     return np.where(inside, input, zero_of(input))
+
+
+_MOST_MASK = 1 << 20  # elements of a band that is kept as a mask
+
+
+@matrix_band_part_op.expand
+def _matrix_band_part_expand(b: Any, node: Any, inputs: Any) -> list[Any] | None:
+    x, *widths = inputs
+    sizes = x.sizes
+    if sizes is None or 0 in sizes or any(map(is_symbolic, sizes[-2:])) or sizes[-2] * sizes[-1] > _MOST_MASK:
+        return None
+    if any(width.constant is None or width.derived for width in widths):
+        return None
+    if any(width.constant > size for width, size in zip(widths, sizes[-2:], strict=True)):
+        return None
+    ones = np.ones(sizes[-2:], np.bool_)
+    inside = matrix_band_part_op.body(ones, *(width.constant for width in widths))
+    zero = b.constant(np.zeros((), x.dtype.numpy))
+    return [b.emit("SelectV2", b.constant(inside, True), x, zero)]
 
 
 @matrix_band_part_op.gradient

@@ -35,7 +35,7 @@ from graphflow.ops.rules import (
     zero_of,
 )
 from graphflow.shapes import UNKNOWN, Dimension, TensorShape
-from graphflow.symbolic import ceil_div
+from graphflow.symbolic import ceil_div, is_symbolic
 
 newaxis = None
 
@@ -2049,6 +2049,31 @@ def space_to_depth_op(input: Array, *, block_size: int, data_format: str = "NHWC
     return x if data_format == "NHWC" else np.moveaxis(x, 3, 1)
 
 
+def _plain_images(x: Any, data_format: str) -> list[int] | None:
+    """Height, width and depth of images that compiled code can hold, channels last; None for others."""
+    sizes = x.sizes
+    if sizes is None or 0 in sizes or data_format != "NHWC" or any(map(is_symbolic, sizes[1:])):
+        return None
+    return list(sizes[1:]) if x.dtype.is_floating or x.dtype.is_integer else None
+
+
+def _moved(b: Any, x: Any, split: Sequence[int], order: Sequence[int], joined: Sequence[int]) -> Any:
+    """A tensor whose axes are split, put in another order, and joined again; one size of each shape may be -1."""
+    apart = b.emit("Reshape", x, b.constant(np.array(split, np.int32)))
+    turned = b.emit("Transpose", apart, b.constant(np.array(order, np.int32)))
+    return b.emit("Reshape", turned, b.constant(np.array(joined, np.int32)))
+
+
+@space_to_depth_op.expand
+def _space_to_depth_expand(b: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
+    found, k = _plain_images(inputs[0], node.attrs["data_format"]), node.attrs["block_size"]
+    if found is None or found[0] % k or found[1] % k:
+        return None
+    h, w, c = found
+    split, joined = [-1, h // k, k, w // k, k, c], [-1, h // k, w // k, k * k * c]
+    return [_moved(b, inputs[0], split, [0, 1, 3, 2, 4, 5], joined)]
+
+
 @space_to_depth_op.gradient
 def _space_to_depth_gradient(op: Any, dy: Any) -> list[Any]:
     return [emit.DepthToSpace(dy, block_size=op.attrs["block_size"], data_format=op.attrs["data_format"])]
@@ -2065,6 +2090,17 @@ def depth_to_space_op(input: Array, *, block_size: int, data_format: str = "NHWC
     inner = c // (k * k)
     x = x.reshape(n, h, w, k, k, inner).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * k, w * k, inner)
     return x if data_format == "NHWC" else np.moveaxis(x, 3, 1)
+
+
+@depth_to_space_op.expand
+def _depth_to_space_expand(b: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
+    found, k = _plain_images(inputs[0], node.attrs["data_format"]), node.attrs["block_size"]
+    if found is None or found[2] % (k * k):
+        return None
+    h, w, c = found
+    inner = c // (k * k)
+    split, joined = [-1, h, w, k, k, inner], [-1, h * k, w * k, inner]
+    return [_moved(b, inputs[0], split, [0, 1, 3, 2, 4, 5], joined)]
 
 
 @depth_to_space_op.gradient
@@ -2138,6 +2174,40 @@ def space_to_batch_nd_op(input: Array, block_shape: Array, paddings: Array) -> A
     return x.reshape(-1 if input.size else input.shape[0] * math.prod(block), *x.shape[m + 1 :])
 
 
+def _plain_blocks(inputs: Sequence[Any]) -> tuple[list[int], list[list[int]], list[int]] | None:
+    """Blocks, margins, and the sizes after the batch, where all are plain numbers that make sense; else None."""
+    x, block, margins = inputs
+    sizes = x.sizes
+    if sizes is None or 0 in sizes or any(map(is_symbolic, sizes[1:])) or block.derived or margins.derived:
+        return None
+    if block.constant is None or margins.constant is None or not (x.dtype.is_floating or x.dtype.is_integer):
+        return None
+    blocks, around = block.constant.tolist(), margins.constant.tolist()
+    if min(blocks, default=1) < 1 or any(min(pair) < 0 for pair in around):
+        return None
+    return blocks, around, list(sizes[1:])
+
+
+@space_to_batch_nd_op.expand
+def _space_to_batch_nd_expand(b: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
+    found = _plain_blocks(inputs)
+    if found is None:
+        return None
+    blocks, margins, sizes = found
+    m = len(blocks)
+    rest = sizes[m:]
+    padded = [size + sum(pair) for size, pair in zip(sizes, margins, strict=False)]
+    if any(size % block or not size for size, block in zip(padded, blocks, strict=True)):
+        return None
+    widths = [[0, 0], *margins, *[[0, 0]] * len(rest)]
+    x = b.emit("Pad", inputs[0], b.constant(np.array(widths, np.int32)))
+    counts = [size // block for size, block in zip(padded, blocks, strict=True)]
+    split = [-1, *(n for pair in zip(counts, blocks, strict=True) for n in pair), *rest]
+    order = [2 * i + 2 for i in range(m)] + [0] + [2 * i + 1 for i in range(m)]
+    order += range(1 + 2 * m, 1 + 2 * m + len(rest))
+    return [_moved(b, x, split, order, [-1, *counts, *rest])]
+
+
 @space_to_batch_nd_op.gradient
 def _space_to_batch_nd_gradient(op: Any, dy: Any) -> list[Any]:
     return [emit.BatchToSpaceND(dy, op.inputs[1], op.inputs[2]), None, None]
@@ -2183,6 +2253,24 @@ def batch_to_space_nd_op(input: Array, block_shape: Array, crops: Array) -> Any:
     x = x.reshape(batch, *spatial, *input.shape[1 + m :])
     cut = tuple(_slice(int(a), size - int(b)) for (a, b), size in zip(crops, spatial, strict=True))
     return x[(_slice(None), *cut)]
+
+
+@batch_to_space_nd_op.expand
+def _batch_to_space_nd_expand(b: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
+    found = _plain_blocks(inputs)
+    if found is None or inputs[0].sizes[0] % math.prod(found[0]):
+        return None
+    blocks, crops, sizes = found
+    m = len(blocks)
+    rest = sizes[m:]
+    spatial = [size * block for size, block in zip(sizes, blocks, strict=False)]
+    kept = [size - sum(pair) for size, pair in zip(spatial, crops, strict=True)]
+    if min(kept, default=1) < 1:
+        return None
+    order = [m, *(place for i in range(m) for place in (m + 1 + i, i)), *range(2 * m + 1, 2 * m + 1 + len(rest))]
+    whole = _moved(b, inputs[0], [*blocks, -1, *sizes], order, [-1, *spatial, *rest])
+    begin = np.array([0, *(pair[0] for pair in crops), *[0] * len(rest)], np.int32)
+    return [b.emit("Slice", whole, b.constant(begin), b.constant(np.array([-1, *kept, *rest], np.int32)))]
 
 
 @batch_to_space_nd_op.gradient

@@ -232,6 +232,15 @@ def euclidean_norm_op(input: Array, reduction_indices: Array, *, keep_dims: bool
     return np.sqrt(square).astype(input.dtype)
 
 
+@euclidean_norm_op.expand
+def _euclidean_norm_expand(b: Any, node: Any, inputs: Any) -> list[Any] | None:
+    x, axes = inputs
+    if x.dtype.name not in ("float32", "float64"):
+        return None
+    total = b.emit("Sum", b.emit("Square", x), axes, keep_dims=node.attrs["keep_dims"])
+    return [b.emit("Sqrt", total)]
+
+
 @euclidean_norm_op.gradient
 def _euclidean_norm_gradient(op: Any, dy: Any) -> list[Any]:
     x, y = op.inputs[0], op.outputs[0]
