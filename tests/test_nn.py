@@ -378,6 +378,21 @@ def test_layer_normalization() -> None:
     np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [1, 37, 5000])
+def test_moments_of_a_batch_far_from_zero_are_exact(rows: int) -> None:
+    values = np.random.default_rng(2).standard_normal((rows, 1, 1, 40)).astype(np.float32)
+    values += np.linspace(-3000, 3000, 40, dtype=np.float32)
+    values[0, ..., 3] = 1e5  # one that is far from all others
+    x = gf.placeholder(gf.float32, [None, 1, 1, 40])
+    _, mean, variance = gf.nn.fused_batch_norm(x, gf.ones([40]), gf.zeros([40]))
+    with gf.Session() as session:
+        got = session.run([mean, variance], {x: values})
+    wide = values.astype(np.float64)
+    np.testing.assert_allclose(got[0], wide.mean((0, 1, 2)), rtol=1e-6, atol=1e-3)
+    wanted = wide.var((0, 1, 2)) * rows / max(1, rows - 1)
+    np.testing.assert_allclose(got[1], wanted, rtol=2e-5)
+
+
 def test_batch_norm_of_a_batch_of_any_size() -> None:
     x = gf.placeholder(gf.float32, [None, 2, 2, 3])
     y, mean, variance = gf.nn.fused_batch_norm(x, gf.ones([3]), gf.zeros([3]))

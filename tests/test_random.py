@@ -220,3 +220,16 @@ def test_bad_arguments() -> None:
         late = random_uniform([2], 5, high, dtype=dtypes.int32, seed=1)
     with Session(graph=graph) as session, pytest.raises(InvalidArgumentError, match="minval < maxval"):
         session.run(late, {high: 5})
+
+
+def test_dropout_keeps_the_same_whether_its_numbers_are_looked_at_or_not() -> None:
+    with Graph().as_default():
+        numbers = random_uniform([40, 25], seed=3)
+        kept = numbers >= 0.3
+        with Session() as session, Session() as other:
+            for run in range(3):
+                drawn, seen = other.run([numbers, kept])
+                alone = session.run(kept)
+                assert (seen == (drawn >= np.float32(0.3))).all() and (alone == seen).all(), run
+            # A run that looks at the numbers goes on where one that did not has stopped.
+            assert (session.run(numbers) == other.run(numbers)).all()

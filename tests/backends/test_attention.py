@@ -235,7 +235,7 @@ def check_gradient(
     assert len(bits) == 1, "the bits depend on the number of parts"
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, (1, 2, 100, 9, 8, 16)], ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES[::2], (1, 2, 100, 9, 8, 16)], ids=str)
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_gradients_of_any_shape(shape: tuple[int, int, int, int, int, int], dynamic: bool) -> None:
     check_gradient(*shape, dynamic=dynamic, dropped=shape[2] % 2 == 1)
@@ -247,6 +247,6 @@ def test_gradients_on_every_target(target: Target, dtype: str) -> None:
     check_gradient(2, 2, 55, 37, 19, 21, dtype=dtype, target=target, dropped=True)
 
 
-@pytest.mark.parametrize("odd", range(1, 71, 9))
+@pytest.mark.parametrize("odd", range(1, 71, 17))
 def test_every_edge_of_gradients(odd: int) -> None:
     check_gradient(1, 2, odd, 71 - odd, odd, 71 - odd, dynamic=odd % 2 == 0)
