@@ -2267,7 +2267,11 @@ def _batch_to_space_nd_expand(b: Any, node: Any, inputs: Sequence[Any]) -> list[
     kept = [size - sum(pair) for size, pair in zip(spatial, crops, strict=True)]
     if min(kept, default=1) < 1:
         return None
-    order = [m, *(place for i in range(m) for place in (m + 1 + i, i)), *range(2 * m + 1, 2 * m + 1 + len(rest))]
+    order = [
+        m,
+        *(place for i in range(m) for place in (m + 1 + i, i)),
+        *range(2 * m + 1, 2 * m + 1 + len(rest)),
+    ]
     whole = _moved(b, inputs[0], [*blocks, -1, *sizes], order, [-1, *spatial, *rest])
     begin = np.array([0, *(pair[0] for pair in crops), *[0] * len(rest)], np.int32)
     return [b.emit("Slice", whole, b.constant(begin), b.constant(np.array([-1, *kept, *rest], np.int32)))]

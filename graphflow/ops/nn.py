@@ -1379,7 +1379,9 @@ def lrn_grad_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any]
     spread = _window_sum_of(builder, emit_("RealDiv", emit_("Mul", dy, y), scale), attrs["depth_radius"])
     factor = builder.constant(np.float32(2 * attrs["alpha"] * attrs["beta"]))
     direct = emit_("Mul", dy, emit_("Pow", scale, builder.constant(np.float32(-attrs["beta"]))))
-    return [_as_images(builder, emit_("Sub", direct, emit_("Mul", emit_("Mul", factor, x), spread)), inputs[1])]
+    return [
+        _as_images(builder, emit_("Sub", direct, emit_("Mul", emit_("Mul", factor, x), spread)), inputs[1])
+    ]
 
 
 @lrn_op.gradient

@@ -28,7 +28,10 @@ def filled_samples() -> Iterator[Sample]:
 def at_least_samples() -> Iterator[Sample]:
     for dtype in (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.float64)):
         yield Sample(
-            [np.array([3, 5], np.int32), np.array(0.25, dtype)], {"seed": 1, "seed2": 2}, constant=(0, 1), exact=False
+            [np.array([3, 5], np.int32), np.array(0.25, dtype)],
+            {"seed": 1, "seed2": 2},
+            constant=(0, 1),
+            exact=False,
         )
     yield Sample([np.array([0, 4], np.int64), np.float32(0.5)], constant=(0, 1), exact=False, name="empty")
 
