@@ -122,9 +122,8 @@ class _Counter:
             raise ValueError(f"kernel {self.kernel.name}: no value for {missing[0]!r}")
         self.body(self.kernel.body)
         moved = {False: 0.0, True: 0.0}
-        own = {
-            local.name for local in self.kernel.locals
-        }  # what a kernel keeps for itself stays in the cache
+        # What a kernel keeps for itself stays in the cache.
+        own = {local.name for local in self.kernel.locals}
         for (name, written), size in self.touched.items():
             if name in own:
                 continue

@@ -30,7 +30,7 @@ from graphflow.ops.rules import (
     widened,
 )
 from graphflow.shapes import UNKNOWN, TensorShape, as_shape, broadcast_shapes
-from graphflow.symbolic import Derived, is_symbolic
+from graphflow.symbolic import Derived, about, is_symbolic
 
 _FORMAT = "data_format:string{NHWC|NCHW}=NHWC"
 
@@ -940,15 +940,20 @@ def _inverse(count: int) -> float:
 _SHARE_ELEMENTS = 8192
 """So much of an image stays in the cache while its moments are taken."""
 
+_LARGE_IMAGES = 1 << 20
+"""Elements of a batch that no cache holds from one reading to the next."""
+
 
 def _batch_moments(builder: Any, x: Any, channels: int) -> list[Any] | None:
-    """Mean and variance of each channel, at one read of an image whose channels come last; None for others.
+    """Mean and variance of each channel, at one read of large images whose channels come last; None for others.
 
     Each share of rows has its own mean, and these are put together. So nothing is lost where the mean is far from zero.
     """
     sizes = x.sizes
     columns = sizes[channels]
     if channels != len(sizes) - 1 or is_symbolic(columns) or x.dtype.name not in ("float32", "float64"):
+        return None
+    if not about(math.prod(sizes), _LARGE_IMAGES):
         return None
     emit_ = builder.emit
     share = max(16, _SHARE_ELEMENTS // columns)
