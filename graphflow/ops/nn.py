@@ -12,10 +12,11 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, colocate_with, name_scope
-from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, get_op, op
+from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op
 from graphflow.ops.elementwise import cast, maximum, minimum, relu, sigmoid, square, squared_difference, where
 from graphflow.ops.layout import concat, dynamic_partition, dynamic_stitch, gather, reshape, squeeze
 from graphflow.ops.linalg import clip_by_norm, xw_plus_b
+from graphflow.ops.moments import share_moments_op
 from graphflow.ops.random import random_uniform
 from graphflow.ops.reduction import reduce_mean, reduce_prod, reduce_sum
 from graphflow.ops.rules import (
@@ -958,9 +959,7 @@ def _batch_moments(builder: Any, x: Any, channels: int) -> list[Any] | None:
     emit_ = builder.emit
     share = max(16, _SHARE_ELEMENTS // columns)
     matrix = emit_("Reshape", x, builder.constant(np.array([-1, columns], np.int32)))
-    means, squares, weights = builder.node(
-        get_op("GraphflowShareMoments"), (matrix,), {"T": x.dtype, "rows": share}
-    ).outputs
+    means, squares, weights = builder.node(share_moments_op, (matrix,), {"T": x.dtype, "rows": share}).outputs
     over = builder.constant(np.array([0], np.int32))
     mean = emit_("Sum", emit_("Mul", means, weights), over)
     apart = emit_("Mul", emit_("SquaredDifference", means, mean), weights)
