@@ -98,6 +98,7 @@ class Table:
             self.fixed[at] = address + place
         for at, number in self.status_words:
             self.fixed[at] = 8 * (status + number)
+        self.number_words = np.array([at for at, _ in self.numbers], np.int64)
         self.arena_words = np.array([at for at, _, _ in self.arena], np.int64)
         self.relative_words = np.array(self.relative, np.int64)
         self.fixed_patches: dict[tuple[str, int], Array] = {}
@@ -111,11 +112,15 @@ class Table:
     def at(self, sizes: Evaluation, layout: Layout, constants: Mapping[int, Array]) -> Array:
         """The words for certain sizes, places in the arena and constants."""
         words = self.fixed.copy()
-        for at, number in self.numbers:
-            words[at] = sizes(number)
+        # Lists go in at once: a word at a time takes longer than finding out what it is.
+        if self.numbers:
+            words[self.number_words] = [sizes(number) for _, number in self.numbers]
         offsets = layout.offsets
-        for at, request, skip in self.arena:
-            words[at] = offsets[request] + sizes(skip)
+        if self.arena:
+            words[self.arena_words] = [
+                offsets[request] + (skip if type(skip) is int else sizes(skip))
+                for _, request, skip in self.arena
+            ]
         for at, index, skip in self.derived:
             words[at] = constants[index].__array_interface__["data"][0] + sizes(skip)
         return words

@@ -3,29 +3,7 @@
 from __future__ import annotations
 
 from graphflow.namespace import lazy
-from graphflow.train.adadelta import AdadeltaOptimizer
-from graphflow.train.adagrad import AdagradDAOptimizer, AdagradOptimizer
-from graphflow.train.adam import AdamOptimizer
-from graphflow.train.coordinator import Coordinator, LooperThread
-from graphflow.train.ftrl import FtrlOptimizer
-from graphflow.train.gradient_descent import GradientDescentOptimizer
-from graphflow.train.learning_rate_decay import (
-    cosine_decay,
-    cosine_decay_restarts,
-    exponential_decay,
-    inverse_time_decay,
-    linear_cosine_decay,
-    natural_exp_decay,
-    noisy_linear_cosine_decay,
-    piecewise_constant,
-    piecewise_constant_decay,
-    polynomial_decay,
-)
-from graphflow.train.momentum import MomentumOptimizer
-from graphflow.train.moving_averages import ExponentialMovingAverage
 from graphflow.train.optimizer import Optimizer
-from graphflow.train.proximal import ProximalAdagradOptimizer, ProximalGradientDescentOptimizer
-from graphflow.train.rmsprop import RMSPropOptimizer
 from graphflow.train.training_util import (
     assert_global_step,
     create_global_step,
@@ -42,8 +20,26 @@ _SAVER_NAMES = (
     "update_checkpoint_state", "write_graph",
 )  # fmt: skip
 
-# Likewise queues and what they are filled with.
+# Likewise queues and what they are filled with; and of the optimizers a program uses one.
 _LATER = {
+    "AdadeltaOptimizer": "graphflow.train.adadelta",
+    **dict.fromkeys(("AdagradDAOptimizer", "AdagradOptimizer"), "graphflow.train.adagrad"),
+    "AdamOptimizer": "graphflow.train.adam",
+    **dict.fromkeys(("Coordinator", "LooperThread"), "graphflow.train.coordinator"),
+    "ExponentialMovingAverage": "graphflow.train.moving_averages",
+    "FtrlOptimizer": "graphflow.train.ftrl",
+    "GradientDescentOptimizer": "graphflow.train.gradient_descent",
+    **dict.fromkeys(
+        ("cosine_decay", "cosine_decay_restarts", "exponential_decay", "inverse_time_decay", "linear_cosine_decay",
+         "natural_exp_decay", "noisy_linear_cosine_decay", "piecewise_constant", "piecewise_constant_decay",
+         "polynomial_decay"),
+        "graphflow.train.learning_rate_decay",
+    ),
+    "MomentumOptimizer": "graphflow.train.momentum",
+    **dict.fromkeys(
+        ("ProximalAdagradOptimizer", "ProximalGradientDescentOptimizer"), "graphflow.train.proximal"
+    ),
+    "RMSPropOptimizer": "graphflow.train.rmsprop",
     **dict.fromkeys(("SummaryWriter", "summary_iterator"), "graphflow.summary.writer"),
     **dict.fromkeys(
         ("BytesList", "Feature", "FeatureList", "FeatureLists", "Features", "FloatList", "Int64List"),
@@ -86,12 +82,6 @@ __getattr__, __dir__ = lazy(
 )
 
 __all__ = [
-    "AdadeltaOptimizer", "AdagradDAOptimizer", "AdagradOptimizer", "AdamOptimizer", "Coordinator",
-    "ExponentialMovingAverage", "LooperThread",
-    "FtrlOptimizer", "GradientDescentOptimizer", "MomentumOptimizer", "Optimizer", "ProximalAdagradOptimizer",
-    "ProximalGradientDescentOptimizer", "RMSPropOptimizer", "assert_global_step", "cosine_decay",
-    "cosine_decay_restarts", "create_global_step", "exponential_decay", "get_global_step",
-    "get_or_create_global_step", "global_step", "inverse_time_decay", "linear_cosine_decay", "natural_exp_decay",
-    "noisy_linear_cosine_decay", "piecewise_constant", "piecewise_constant_decay", "polynomial_decay",
-    *_LATER, *_SAVER_NAMES,
+    "Optimizer", "assert_global_step", "create_global_step", "get_global_step", "get_or_create_global_step",
+    "global_step", *_LATER, *_SAVER_NAMES,
 ]  # fmt: skip
