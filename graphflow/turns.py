@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from graphflow.program import WHILES, Node, Program, Value
+from graphflow.program import CASES, WHILES, Node, Program, Value
 from graphflow.symbolic import ceil_div, greatest
 
 __all__ = [
@@ -197,11 +197,11 @@ class Bounds:
         if node.type == "Identity" or (node.type == "Cast" and node.inputs[0].dtype.is_integer):
             return self.of(node.inputs[0])
         if node.type == "Minimum":
-            ends = [end for end in map(self.of, node.inputs) if end is not None]
-            return min(ends) if ends else None
+            known = [end for end in map(self.of, node.inputs) if end is not None]
+            return min(known) if known else None
         if node.type == "Maximum":
-            ends = [end for end in map(self.of, node.inputs) if end is not None]
-            return max(ends) if len(ends) == 2 else None
+            known = [end for end in map(self.of, node.inputs) if end is not None]
+            return max(known) if len(known) == 2 else None
         if node.type in ("Add", "AddV2", "Sub"):
             a, b = node.inputs
             other = integer(b)
@@ -213,6 +213,15 @@ class Bounds:
             )
         if node.op_def in WHILES:
             return self.after(node, value.index)
+        if node.op_def in CASES:
+            # What stands for nothing in other branches is not looked at.
+            ends: list[int | None] = [
+                self.of_branch(node, branch).of(made)
+                for branch in node.attrs["branches"]
+                if (made := branch.fetches[value.index]).node.type != "FakeParam"
+            ]
+            known = [end for end in ends if end is not None]
+            return max(known) if ends and len(known) == len(ends) else None
         return None
 
     def after(self, node: Node, i: int) -> int | None:

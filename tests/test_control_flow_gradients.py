@@ -19,8 +19,7 @@ Array = np.ndarray[Any, Any]
 
 # What has gradients that are not native: shapes that change, lists of lists, any number of turns.
 ON_THE_HOST = {
-    "as_often_as_the_value_says", "array_members", "array_that_grows", "loop_in_a_branch", "loop_in_a_loop",
-    "shape_that_grows",
+    "as_often_as_the_value_says", "array_members", "array_that_grows", "shape_that_grows",
 }  # fmt: skip
 
 

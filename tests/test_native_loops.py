@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 import graphflow as gf
 from graphflow.backends.cpu.jit import Jit
 from graphflow.compiler import CompileOptions, compile_graph
+from graphflow.optimizer_passes.loop_invariants import loop_invariants
 from graphflow.plan import HostStep, Plan
+from graphflow.program import WHILES, Program, freeze, specialize, verify
 from graphflow.testing import TestState, check_same, run_reference
 
 
@@ -497,3 +500,43 @@ def test_a_loop_without_end_heeds_an_interrupt() -> None:
         finally:
             signal.signal(signal.SIGINT, before)
             timer.join()
+
+
+def test_what_every_turn_computes_alike_is_computed_in_front() -> None:
+    x, w = gf.placeholder(gf.float32, [3]), gf.placeholder(gf.float32, [3, 3])
+    n = gf.placeholder(gf.int32, [])
+
+    def outer(i: Any, h: Any) -> Any:
+        def inner(j: Any, h: Any) -> Any:
+            return j + 1, gf.tanh(h * gf.reduce_sum(gf.matmul(w, w), 0) + gf.sin(h[0] + gf.exp(x)))
+
+        return i + 1, gf.while_loop(lambda j, h: j < n * 2 + i, inner, [0, h + gf.sin(x)])[1]
+
+    result = gf.while_loop(lambda i, h: i < 3, outer, [0, x])[1]
+    program = specialize(freeze([result], [x, w, n]), ((3,), (3, 3), ()), {})
+    counts: Counter[str] = Counter()
+    changed = loop_invariants(program, counts)
+    verify(changed)
+
+    def kinds(program: Program) -> list[str]:
+        return [node.type for node in program.nodes]
+
+    (loop,) = [node for node in changed.nodes if node.op_def in WHILES]
+    (within,) = [node for node in loop.attrs["body"].nodes if node.op_def in WHILES]
+    assert {"MatMul", "Sum", "Sin", "Exp", "Mul"} <= set(kinds(changed))
+    assert not {"MatMul", "Sum", "Sin", "Exp"} & set(kinds(loop.attrs["body"]))
+    assert not {"MatMul", "Sum", "Exp"} & set(kinds(within.attrs["body"]))
+    assert set(kinds(within.attrs["cond"])) == {"GraphflowFeed", "Less"}
+    assert loop_invariants(changed, Counter()) is changed
+    for turns in (2, 0):
+        native([result], [x, w, n], [numbers(3), numbers(3, 3), np.array(turns, np.int32)])
+
+
+def test_what_could_fail_stays_in_the_loop() -> None:
+    d, n = gf.placeholder(gf.int32, []), gf.placeholder(gf.int32, [])
+    result = gf.while_loop(lambda i, h: i < n, lambda i, h: (i + 1, h + 6 // d), [0, 1])[1]
+    with gf.Session() as session:
+        assert session.run(result, {d: 0, n: 0}) == 1
+        assert session.run(result, {d: 3, n: 2}) == 5
+        with pytest.raises(gf.errors.InvalidArgumentError, match="(?i)zero"):
+            session.run(result, {d: 0, n: 1})

@@ -235,7 +235,8 @@ class NativeRegions:
                 continue  # of several rows that a turn sets, a later one may be the same
             if value in self.rows or value in self.roots or value in self.turned:
                 continue
-            if self.forms[value.node] in made_by and value.node.op_def not in LOOP_ROWS:
+            # What a loop leaves lies where its turns have put it.
+            if self.forms[value.node] in made_by and value.node.op_def not in LOOP_ROWS | WHILES:
                 self.rows[value] = node
 
     def keeps_its_place(self, node: Node) -> bool:

@@ -2,7 +2,8 @@
 
 What reads, sets or stacks elements then reads, sets or is a tensor, which compiled code can hold. Lists belong together
 if one is made of the other, or if one goes through a loop or a branch as the other; all that belong together change, or
-none.
+none. Of lists of lists, such as what a loop in a loop keeps for its gradient, the inner ones are changed first; then
+the outer ones are lists of tensors.
 """
 
 from __future__ import annotations
@@ -60,9 +61,15 @@ _SUMS = ("AddN", "AddV2", "Add")
 
 @dataclass(eq=False, slots=True)
 class _Kind:
-    """What is known of lists that belong together. `fits` is false where some of it contradicts the rest."""
+    """What is known of lists that belong together.
+
+    `fits` is false where some of it contradicts the rest, or where it is not known yet what their elements are;
+    `closed` is true where somebody else looks at them, who wants to find in them what is there now.
+    """
 
     fits: bool = True
+    closed: bool = False
+    inner: _Kind | None = None  # their elements, where these are lists
     dtype: DType | None = None
     count: int | None = None
     fixed: bool = True  # whether the count holds for all sizes of the feeds
@@ -95,6 +102,21 @@ class _Kind:
             a.like(b.sizes, b.static)
         a.shapes += b.shapes
         a.as_long += b.as_long
+        a.closed |= b.closed
+        if b.inner is not None:
+            a.element().join(b.inner)
+
+    def element(self) -> _Kind:
+        """The lists that are elements of these."""
+        kind = self.root()
+        if kind.inner is None:
+            kind.inner = _Kind()
+        return kind.inner.root()
+
+    def close(self) -> None:
+        """Leaves them as they are."""
+        kind = self.root()
+        kind.fits, kind.closed = False, True
 
     def of(self, dtype: DType) -> None:
         """Notes the dtype of the elements."""
@@ -181,7 +203,12 @@ class _Lists:
         self.look(program)
         for value in (*program.feeds, *program.roots):  # whoever gives or takes lists knows no tensors
             if value.dtype is dtypes.variant:
-                self.kind(value).root().fits = False
+                self.kind(value).close()
+        for kind in list(self.kinds.values()):
+            outer = kind.root()
+            while outer.closed and outer.inner is not None:
+                outer.inner.close()
+                outer = outer.inner.root()
         self.dense = {value: kind.root() for value, kind in self.kinds.items() if kind.root().settle()}
 
     def kind(self, value: Value) -> _Kind:
@@ -200,7 +227,7 @@ class _Lists:
                 self.look(nested, depth + 1)
             if depth >= MOST_NESTED:  # nobody looks into what is nested here
                 for value in lists:
-                    self.kind(value).root().fits = False
+                    self.kind(value).close()
             if lists:
                 self.note(node, lists)
 
@@ -212,12 +239,19 @@ class _Lists:
             for value in lists[1:]:
                 self.kind(lists[0]).join(self.kind(value))
         elif kind in _SAME and not node.controls and not node.attrs.get("resize_if_index_out_of_bounds"):
+            if node.attrs.get("element_dtype") is dtypes.variant:
+                item = _item_of(node)
+                lists = [value for value in lists if value is not item]
+                if item is not None:
+                    self.kind(lists[0]).element().join(self.kind(item))
+                elif kind not in ("TensorListReserve", "TensorListLength"):
+                    self.kind(lists[0]).close()
             for value in lists[1:]:
                 self.kind(lists[0]).join(self.kind(value))
             self.facts(node, self.kind(lists[0]))
         elif node.op_def is not FEED:
             for value in lists:
-                self.kind(value).root().fits = False
+                self.kind(value).close()
 
     def facts(self, node: Node, kind: _Kind) -> None:
         dtype = node.attrs.get("element_dtype")
@@ -242,7 +276,7 @@ class _Lists:
                 kind.long(tensor.sizes[0], dims is not None and dims[0] is not None)
             else:
                 kind.root().fits = False
-        elif what == "TensorListSetItem":
+        elif what == "TensorListSetItem" and dtype is not dtypes.variant:
             kind.looks(node.inputs[2])
         elif what == "TensorListGetItem":
             kind.said(node.inputs[2])
@@ -259,7 +293,7 @@ class _Lists:
         def pair(a: Value, b: Value) -> None:
             if (a.dtype is dtypes.variant) != (b.dtype is dtypes.variant):
                 for value in (a, b):
-                    self.kind(value).root().fits = False
+                    self.kind(value).close()
             elif a.dtype is dtypes.variant:
                 self.kind(a).join(self.kind(b))
 
@@ -302,6 +336,8 @@ class _Lists:
                 attrs["Tin"] = tuple(value.dtype for value in inputs[1:])
                 attrs["Tout"] = tuple(value.dtype for value in programs[0].fetches)
             return builder.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
+        if node.attrs.get("element_dtype") is dtypes.variant:
+            return self.holding(builder, node, inputs, controls)
         made = next((self.dense[value] for value in node.outputs if value in self.dense), None)
         taken = next((self.dense[value] for value in node.inputs if value in self.dense), None)
         if made is None and taken is None:
@@ -318,6 +354,33 @@ class _Lists:
         return builder.node(
             node.op_def, inputs, {**node.attrs, "T": kind.dtype}, controls, None, node.origin, node.name
         )
+
+    def holding(
+        self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        """An operation on lists of what were lists, and may be tensors now."""
+        outer = node.outputs[0] if node.type == "TensorListReserve" else node.inputs[0]
+        found = self.kinds[outer].root() if outer in self.kinds else None
+        kind = None if found is None or found.inner is None else found.inner.root()
+        if kind is None or kind not in self.dense.values():
+            return None
+        shape = builder.constant(Derived.holding(kind.type.shape.as_list(), np.int32), True)
+        given = list(inputs)
+        if node.type in _SHAPES:
+            given[_SHAPES[node.type]] = shape
+        attrs = {**node.attrs, "element_dtype": kind.dtype}
+        return builder.node(node.op_def, given, attrs, controls, None, node.origin, node.name)
+
+
+# Which input of an operation says of what shape elements are.
+_SHAPES = {"TensorListReserve": 0, "TensorListGetItem": 2}
+
+
+def _item_of(node: Node) -> Value | None:
+    """The element that an operation puts into a list, or takes out."""
+    if node.type == "TensorListSetItem":
+        return node.inputs[2]
+    return node.outputs[0] if node.type == "TensorListGetItem" else None
 
 
 # -- what an operation on lists is on tensors ------------------------------------------------------------------

@@ -13,6 +13,7 @@ from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
 from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.optimizer_passes.keep_masks import keep_masks
+from graphflow.optimizer_passes.loop_invariants import loop_invariants
 from graphflow.optimizer_passes.loop_shapes import loop_shapes
 from graphflow.optimizer_passes.loop_sums import loop_sums
 from graphflow.optimizer_passes.manager import Pass
@@ -59,6 +60,7 @@ SPECIALIZED: tuple[Pass, ...] = (
     ),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
     Pass("loop_shapes", loop_shapes, "sizes are fixed now; before what asks for those of loop variables"),
+    Pass("loop_invariants", loop_invariants, "sizes are known; before what asks what limits the turns"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
     Pass("part_lists", part_lists, "after what merges equal nodes; before what asks how long lists get"),
     Pass("sized_lists", sized_lists, "the numbers of turns are known; before what asks for lengths"),

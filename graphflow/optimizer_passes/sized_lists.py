@@ -4,7 +4,8 @@ That is how the gradient of a loop finds the values of the loop's turns: each tu
 loop that goes back takes the last one off. Where it is known how long a list can get, it is made so long at once.
 Its length is a number then, which goes through loops and branches with the list: appending sets the element at that
 number, taking off reads the one before. Where the turns are known, or their number, that number is known for each turn
-(`graphflow.turns`), and needs no memory.
+(`graphflow.turns`), and needs no memory. Of lists of such lists, which loops in loops fill, the lengths of the elements
+are kept in a list beside them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from graphflow.program import (
     rebuild,
     with_programs,
 )
-from graphflow.records import dataclass
+from graphflow.records import dataclass, field
 from graphflow.shapes import SCALAR
 from graphflow.symbolic import Derived
 from graphflow.turns import Bounds, inductions, integer, most_turns
@@ -42,6 +43,7 @@ __all__ = ["sized_lists"]
 
 _MOST_LOOPS = 6  # loops within loops whose lists are looked at: each is walked twice
 _LENGTH = TensorType(dtypes.int32, SCALAR, SCALAR)
+_LENGTHS = TensorType(dtypes.variant, SCALAR, SCALAR)
 # By op: by how much the list it gives is longer than the one it takes.
 _CHANGES = {
     "TensorListPushBack": 1, "TensorListPopBack": -1, "Identity": 0, "ZerosLike": 0, "AddN": 0, "AddV2": 0, "Add": 0,
@@ -66,13 +68,25 @@ def _makes_lists(program: Program, depth: int = 0) -> bool:
 
 @dataclass(eq=False, slots=True)
 class _Group:
-    """Lists of which one is made of another. `most`: how long they ever get; `starts`: whether one begins empty."""
+    """Lists of which one is made of another.
+
+    `most`: how long they ever get; `starts`: whether one begins empty.
+    """
 
     fits: bool = True
     starts: bool = False
     most: int = 0
     least_room: int | None = None  # what those who made them said they may hold
     parent: _Group | None = None
+    inner: _Group | None = None  # their elements, where these are lists
+    holders: list[_Group] = field(default_factory=list)  # lists that these are elements of
+
+    def element(self) -> _Group:
+        """The lists that are elements of these."""
+        group = self.root()
+        if group.inner is None:
+            group.inner = _Group(holders=[group])
+        return group.inner.root()
 
     def root(self) -> _Group:
         group = self
@@ -90,11 +104,15 @@ class _Group:
         a.most = max(a.most, b.most)
         rooms = [room for room in (a.least_room, b.least_room) if room is not None]
         a.least_room = min(rooms) if rooms else None
+        a.holders += b.holders
+        if b.inner is not None:
+            a.element().join(b.inner)
 
     def good(self) -> bool:
         group = self.root()
         room = group.least_room
-        return group.fits and group.starts and group.most > 0 and (room is None or group.most <= room)
+        fits = group.fits and group.starts and group.most > 0 and (room is None or group.most <= room)
+        return fits and all(holder.good() for holder in group.holders)
 
 
 class _Lengths:
@@ -103,6 +121,9 @@ class _Lengths:
     def __init__(self, program: Program) -> None:
         self.groups: dict[Value, _Group] = {}
         self.most: dict[Value, int] = {}  # of each list, how long it is at most
+        # Of lists of whole numbers the greatest number in them, of lists of lists the greatest length; else None.
+        self.greatest: dict[Value, int | None] = {}
+        self.trusted = True
         for value in program.feeds:
             if value.dtype is dtypes.variant:
                 self.spoil(value)
@@ -110,6 +131,8 @@ class _Lengths:
         for value in program.roots:
             if value.dtype is dtypes.variant:
                 self.spoil(value)
+        if not self.trusted:
+            self.groups.clear()
 
     def any(self) -> bool:
         """Whether there is anything to change."""
@@ -119,6 +142,12 @@ class _Lengths:
         """Whether a value is a list that is to change."""
         group = self.groups.get(value)
         return group is not None and group.good()
+
+    def holds_good(self, value: Value) -> bool:
+        """Whether the elements of a list that is to change are such lists, too."""
+        group = self.groups.get(value)
+        inner = None if group is None else group.root().inner
+        return inner is not None and inner.good()
 
     def group(self, value: Value) -> _Group:
         found = self.groups.get(value)
@@ -136,6 +165,11 @@ class _Lengths:
         self.most[value] = max(most, self.most.get(value, 0))
         group = self.group(value).root()
         group.most = max(group.most, most)
+
+    def put(self, value: Value, *ends: int | None) -> None:
+        """Notes the greatest number in a list."""
+        known = [end for end in ends if end is not None]
+        self.greatest[value] = max(known) if len(known) == len(ends) else None
 
     def walk(self, program: Program, bounds: Bounds, depth: int) -> None:
         """Follows the lists of a program whose feeds are known."""
@@ -161,10 +195,28 @@ class _Lengths:
             elif node.type == "TensorListLength" and not node.controls:
                 continue
             else:
-                self.step(node, taken, made)
+                self.step(node, taken, made, bounds)
 
-    def step(self, node: Node, taken: Sequence[Value], made: Sequence[Value]) -> None:
+    def step(self, node: Node, taken: Sequence[Value], made: Sequence[Value], bounds: Bounds) -> None:
         change = _CHANGES.get(node.type)
+        if change and node.attrs["element_dtype"] is dtypes.variant and not node.controls:
+            item = node.inputs[1] if change > 0 else node.outputs[1]
+            self.group(taken[0]).element().join(self.group(item))
+            taken, made = taken[:1], made[:1]
+            if change > 0:
+                self.put(made[0], self.greatest.get(taken[0], 0), self.most.get(item, 0))
+            elif (end := self.greatest.get(taken[0], 0)) is not None:
+                self.note(item, end)
+            else:
+                self.spoil(item)
+        elif change and node.attrs["element_dtype"] in (dtypes.int32, dtypes.int64):
+            end = self.greatest.get(taken[0], 0)
+            if change > 0:
+                self.put(made[0], end, bounds.of(node.inputs[1]))
+            elif end is not None:
+                bounds.known[node.outputs[1]] = end
+        if change is not None and change <= 0 and len(made) == 1:
+            self.put(made[0], *(self.greatest.get(value, 0) for value in taken))
         several = 1 if change else len(taken)
         if change is None or node.controls or len(made) != 1 or len(taken) != several:
             self.spoil(*taken, *made)
@@ -201,8 +253,13 @@ class _Lengths:
             self.walk(body, inside, depth + 1)
             self.walk(cond, inside, depth + 1)
             return
+        for i in lists:
+            self.greatest[body.feeds[i]] = self.greatest[cond.feeds[i]] = self.greatest.get(node.inputs[i], 0)
         shadow = _Shadow(self)
         shadow.walk(body, inside, depth + 1)
+        for i in lists:
+            for other in (body.feeds[i], cond.feeds[i], node.outputs[i]):
+                self.put(other, self.greatest.get(node.inputs[i], 0), shadow.greatest.get(body.fetches[i], 0))
         by_group: dict[_Group, tuple[int, int]] = {}
         for i in lists:
             root = self.group(node.inputs[i]).root()
@@ -230,6 +287,10 @@ class _Lengths:
             self.note(node.outputs[i], max(0, end))
         self.walk(body, inside, depth + 1)
         self.walk(cond, inside, depth + 1)
+        for i in lists:
+            said, made = self.greatest[body.feeds[i]], self.greatest.get(body.fetches[i], 0)
+            # What a turn puts into a list may grow with what it takes off.
+            self.trusted &= said is None or made is not None and made <= said
 
     def choice(self, node: Node, bounds: Bounds, depth: int) -> None:
         for branch in node.attrs["branches"]:
@@ -237,6 +298,7 @@ class _Lengths:
                 self.pair(value, feed)
                 if value.dtype is dtypes.variant:
                     self.most[feed] = self.most.get(value, 0)
+                    self.greatest[feed] = self.greatest.get(value, 0)
                     if node.controls:
                         self.spoil(value)
             self.walk(branch, bounds.of_branch(node, branch), depth + 1)
@@ -244,6 +306,7 @@ class _Lengths:
                 self.pair(value, made)
                 if value.dtype is dtypes.variant:
                     self.note(value, self.most.get(made, 0))
+                    self.put(value, self.greatest.get(value, 0), self.greatest.get(made, 0))
 
 
 class _Shadow(_Lengths):
@@ -251,6 +314,8 @@ class _Shadow(_Lengths):
 
     def __init__(self, of: _Lengths) -> None:
         self.groups = of.groups
+        self.greatest = dict(of.greatest)
+        self.trusted = True
         self.most = dict(of.most)
 
     def note(self, value: Value, most: int) -> None:
@@ -264,7 +329,9 @@ class _Change:
     def __init__(self, found: _Lengths, counts: Counter[str]) -> None:
         self.found = found
         self.counts = counts
-        self.lengths: dict[Value, Value] = {}  # of lists as they were: their lengths in the new program
+        # Of lists as they were, in the new program: their lengths, and those of their elements where these are lists.
+        self.lengths: dict[Value, Value] = {}
+        self.inner: dict[Value, Value] = {}
 
     def changed(self, program: Program) -> Program:
         """The program with lists made long enough at once."""
@@ -284,24 +351,42 @@ class _Change:
         if taken is None:
             assert made is not None
             lengths[made] = builder.constant(np.array(0, np.int32))
+            count = builder.constant(Derived.holding(self.found.groups[made].root().most, np.int32), True)
+            if self.found.holds_good(made):
+                self.inner[made] = builder.emit(
+                    "TensorListReserve", _scalar(builder), count, element_dtype=dtypes.int32
+                )
             if node.type == "FakeParam":
                 return None
-            count = builder.constant(Derived.holding(self.found.groups[made].root().most, np.int32), True)
             self.counts["lists"] += 1
             return builder.node(get_op("TensorListReserve"), (inputs[0], count), {**node.attrs})
         length = lengths[taken]
+        inner = self.inner.get(taken)
         one = builder.constant(np.array(1, np.int32))
         kind = {"element_dtype": node.attrs.get("element_dtype")}
         if node.type == "TensorListPushBack":
-            lengths[node.outputs[0]] = builder.emit("AddV2", length, one)
+            made = node.outputs[0]
+            lengths[made] = builder.emit("AddV2", length, one)
+            if inner is not None:
+                added = lengths[node.inputs[1]]
+                self.inner[made] = builder.emit(
+                    "TensorListSetItem", inner, length, added, element_dtype=dtypes.int32
+                )
             return [builder.emit("TensorListSetItem", inputs[0], length, inputs[1], **kind)]
         if node.type == "TensorListPopBack":
             last = lengths[node.outputs[0]] = builder.emit("Sub", length, one)
+            if inner is not None:
+                self.inner[node.outputs[0]] = inner
+                lengths[node.outputs[1]] = builder.emit(
+                    "TensorListGetItem", inner, last, _scalar(builder), element_dtype=dtypes.int32
+                )
             return [inputs[0], builder.emit("TensorListGetItem", inputs[0], last, inputs[1], **kind)]
         if node.type == "TensorListLength":
             return [length]
         assert made is not None
         lengths[made] = length
+        if inner is not None:
+            self.inner[made] = inner
         return None
 
     def nested(
@@ -317,7 +402,8 @@ class _Change:
         ]
         if all(new is old for new, (_, old) in zip(programs, nested_programs(node), strict=True)):
             return None
-        more = (*inputs, *(self.lengths[given[i]] for i in places))
+        holding = [i for i in places if given[i] in self.inner]
+        more = (*inputs, *(self.lengths[given[i]] for i in places), *(self.inner[given[i]] for i in holding))
         attrs: dict[str, Any] = with_programs(node.op_def, node.attrs, programs)
         if node.op_def in WHILES:
             attrs["T"] = tuple(value.dtype for value in more)
@@ -326,8 +412,12 @@ class _Change:
             attrs["Tout"] = tuple(value.dtype for value in programs[0].fetches)
         made = builder.node(node.op_def, more, attrs, controls, None, node.origin, node.name)
         count = len(node.outputs)
-        for i, length in zip(results, made.outputs[count:], strict=True):
+        added = iter(made.outputs[count:])
+        for i, length in zip(results, added, strict=False):
             self.lengths[node.outputs[i]] = length
+        for i in results:
+            if self.found.holds_good(node.outputs[i]):
+                self.inner[node.outputs[i]] = next(added)
         return list(made.outputs[:count]) if count else made
 
     def inside(self, program: Program, places: Sequence[int], results: Sequence[int]) -> Program:
@@ -340,9 +430,26 @@ class _Change:
             feed = builder.node(FEED, (), dict(attrs), (), (_LENGTH,)).outputs[0]
             feeds.append(feed)
             self.lengths[program.feeds[i]] = feed
+        for i in places:
+            if self.found.holds_good(program.feeds[i]):
+                attrs = {"dtype": dtypes.variant, "shape": SCALAR, "feed": f"lengths in {i}"}
+                feed = builder.node(FEED, (), attrs, (), (_LENGTHS,)).outputs[0]
+                feeds.append(feed)
+                self.inner[program.feeds[i]] = feed
         asked = [builder.emit("TensorListLength", program.fetches[i]) for i in results]
         wider = Program(
             (*program.feeds, *feeds), (*program.fetches, *asked), program.commits, program.effects,
             program.specialized,
         ) if feeds or asked else program  # fmt: skip
-        return self.changed(wider)
+        made = self.changed(wider)
+        lengths = [
+            self.inner[program.fetches[i]] for i in results if self.found.holds_good(program.fetches[i])
+        ]
+        if not lengths:
+            return made
+        return Program(made.feeds, (*made.fetches, *lengths), made.commits, made.effects, made.specialized)
+
+
+def _scalar(builder: ProgramBuilder) -> Value:
+    """The shape of a number."""
+    return builder.constant(np.zeros(0, np.int32))
