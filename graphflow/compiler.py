@@ -212,6 +212,9 @@ class Executable:
             return self._planned(sizes, state)
         try:
             return self._leaving_template(pattern, sizes, state, templates)
+        except NotImplementedError as error:  # loops that run from the host
+            self.without_template = error
+            return self._planned(sizes, state)
         except Exception as error:
             # What is wrong with the sizes themselves is said of plain numbers. Where these do, it is a fault of ours.
             bound = self._planned(sizes, state)

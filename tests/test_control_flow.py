@@ -278,7 +278,15 @@ def test_optimizers_and_their_slots_in_bodies() -> None:
 
     steps = gf.while_loop(lambda i: i < 3, body, [0])
     adam, p = gf.train.AdamOptimizer(0.1), gf.placeholder(gf.bool, [])
-    maybe = gf.cond(p, lambda: gf.group(adam.minimize(gf.reduce_sum(gf.square(w)))), gf.no_op)
+    inside: list[str] = []
+
+    def act() -> Any:
+        update = adam.minimize(gf.reduce_sum(gf.square(w)))
+        inside.extend(v.op.name for v in adam.variables())
+        return gf.group(update)
+
+    maybe = gf.cond(p, act, gf.no_op)
+    assert inside == ["beta1_power", "beta2_power", "w/Adam", "w/Adam_1"]
     names = [v.op.name for v in gf.global_variables()]
     assert names == ["w", "beta1_power", "beta2_power", "w/Adam", "w/Adam_1"]
     with gf.Session() as session:

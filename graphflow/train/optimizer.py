@@ -287,8 +287,10 @@ class Optimizer:
         return sorted(self._slots)
 
     def variables(self) -> list[Variable]:
-        """Returns the optimizer's own variables in the default graph, by name."""
+        """Returns the optimizer's own variables in the default graph, by name; in a body, those of the graph around."""
         graph = get_default_graph()
+        if isinstance(graph, FuncGraph):
+            graph = graph.outermost
         found = [
             *self._non_slot_dict.values(),
             *(slot for slots in self._slots.values() for slot in slots.values()),
