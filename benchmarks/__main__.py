@@ -6,6 +6,7 @@ peak      matrix products and convolutions, share of the machine's peak
 roofline  the steps of some workloads under the machine's roofline
 sizes     batch sizes that are new to a compiled model; growing batches and tensors
 scaling   growing graphs
+programs  others' TF1 programs from start to end, beside TensorFlow
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peak, race, report, roofline, scaling, sizes, startup
+from benchmarks import peak, programs, race, report, roofline, scaling, sizes, startup
 from benchmarks.workloads import WORKLOADS
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -154,6 +155,36 @@ def write_sizes(arguments: argparse.Namespace) -> None:
     say("\n" + text)
 
 
+def write_programs(arguments: argparse.Namespace) -> None:
+    """Runs programs, writes JSON and table."""
+    go_first()
+    harness, listed = programs.load(arguments.harness)
+    threads = arguments.threads or machine()["cores"]
+    rows = programs.measure(
+        harness,
+        programs.chosen(listed, arguments.only),
+        arguments.tensorflow,
+        arguments.sources,
+        arguments.rounds,
+        threads,
+        say,
+    )
+    before = programs.earlier(RESULTS / f"{arguments.name}.json") if arguments.only else {}
+    every = before | rows
+    results = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "threads": threads,
+        "programs": {
+            program["name"]: every[program["name"]] for program in listed if program["name"] in every
+        },
+    }
+    save(arguments.name, results)
+    text = programs.table(results)
+    (RESULTS / f"{arguments.name}.md").write_text(text)
+    say("\n" + text)
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
@@ -191,6 +222,8 @@ def main() -> None:
     sized.add_argument("--threads", type=int, default=0, help="default: the cores")
     sized.add_argument("--seconds", type=float, default=0.2, help="per peer and size")
     sized.add_argument("--name", default="sizes")
+    whole = commands.add_parser("programs", help="others' TF1 programs from start to end, beside TensorFlow")
+    programs.add_arguments(whole)
     arguments = parser.parse_args()
     if arguments.command == "run":
         run(arguments)
@@ -202,6 +235,8 @@ def main() -> None:
         write_roofline(arguments.name, arguments.workloads, arguments.threads or machine()["cores"])
     elif arguments.command == "sizes":
         write_sizes(arguments)
+    elif arguments.command == "programs":
+        write_programs(arguments)
     else:
         results = {"machine": machine(), **scaling.measure(say)}
         save(arguments.name, results)
