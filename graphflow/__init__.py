@@ -318,7 +318,13 @@ if TYPE_CHECKING:
         substr as substr,
     )
     from graphflow.functional_ops import foldl as foldl, foldr as foldr, map_fn as map_fn, scan as scan
+    from graphflow.partitioners import (
+        fixed_size_partitioner as fixed_size_partitioner,
+        min_max_variable_partitioner as min_max_variable_partitioner,
+        variable_axis_size_partitioner as variable_axis_size_partitioner,
+    )
     from graphflow.tensor_array import TensorArray as TensorArray
+    from graphflow.template import make_template as make_template
     from graphflow.profiling import profile as profile
     from graphflow.serialization.graph_def import write_graph as write_graph
     from graphflow.serialization.graph_import import import_graph_def as import_graph_def
@@ -497,6 +503,11 @@ _LATER = {
     ),
     **dict.fromkeys(("foldl", "foldr", "map_fn", "scan"), "graphflow.functional_ops"),
     "TensorArray": "graphflow.tensor_array",
+    "make_template": "graphflow.template",
+    **dict.fromkeys(
+        ("fixed_size_partitioner", "min_max_variable_partitioner", "variable_axis_size_partitioner"),
+        "graphflow.partitioners",
+    ),
     "batch_cholesky": "graphflow.ops.factorizations:cholesky",
     "batch_cholesky_solve": "graphflow.ops.factorizations:cholesky_solve",
     "batch_fft": "graphflow.ops.spectral:fft",

@@ -107,7 +107,7 @@ class _VariableStore:
         wanted = None if shape is None else TensorShape(shape)
         found = self.variables.get(name)
         if found is not None:
-            if reuse is False or reuse is None:
+            if reuse is False:
                 raise ValueError(_exists_already(name, found))
             if wanted is not None and not wanted.is_compatible_with(found.shape):
                 raise ValueError(

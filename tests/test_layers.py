@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("initializers",),
     ("variables",),
     ("variable_scope",),
-    ("tensor_array",),
+    ("tensor_array", "template", "partitioners"),
     ("control_flow",),
     ("functional_ops",),
     ("program",),
@@ -103,7 +103,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # The graph column and the machine column meet in lowering/ and compiler.py and nowhere below.
 GRAPH_COLUMN = (
     "graph", "opdef", "function", "array_accesses", "ops.", "gradients", "functional_gradients", "initializers",
-    "variables", "variable_scope", "tensor_array", "control_flow", "functional_ops", "program", "text", "reference",
+    "variables", "variable_scope", "tensor_array", "template", "partitioners", "control_flow",
+    "functional_ops", "program", "text", "reference",
     "contents", "optimizer_passes.",
 )  # fmt: skip
 MACHINE_COLUMN = ("loops.", "memory", "regions", "variable_store", "plan.", "backends.")

@@ -228,8 +228,10 @@ def test_failing_to_save_keeps_what_was(tmp_path: Path) -> None:
         with gf.Session() as fresh, pytest.raises(gf.errors.FailedPreconditionError, match="uninitialized"):
             saver.save(fresh, prefix)
         assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
-        with pytest.raises(ValueError, match="names a folder"):
-            saver.save(sess, str(tmp_path) + "/")
+        nameless = saver.save(sess, str(tmp_path / "deep") + "/", write_meta_graph=False)
+        assert files(tmp_path / "deep") == {".data-00000-of-00001", ".index", "checkpoint"}
+        sess.run(b.assign(0))
+        saver.restore(sess, nameless)
         with pytest.raises(ValueError, match="path components"):
             saver.save(sess, prefix, latest_filename="a/b")
         assert sess.run(b) == 5

@@ -175,7 +175,11 @@ _SPELT: dict[tuple[str, str], tuple[str, str]] = {
 }
 
 # Python's own modules that stand in for TensorFlow's wrappers of them.
-_STANDARD = {"util.tf_contextlib": "contextlib", "util.tf_inspect": "compat.inspection"}
+_STANDARD = {
+    "util.tf_contextlib": "contextlib",
+    "util.tf_decorator": "compat.decorator",
+    "util.tf_inspect": "compat.inspection",
+}
 
 # Protocol buffers, below `tensorflow.core.`.
 _CORE_FOLDERS = ("example", "framework", "protobuf", "util")

@@ -78,7 +78,6 @@ _OUT: dict[str, tuple[str, str]] = {
     "python.ops.control_flow_util": ("control flow is structured here: there are no contexts", ""),
     "python.ops.control_flow_ops.merge": ("control flow is structured here", "gf.cond"),
     "python.ops.control_flow_ops.switch": ("control flow is structured here", "gf.cond"),
-    "python.util.tf_decorator": ("TensorFlow's own decorators", "functools.wraps"),
     "train.experimental": ("losses are scaled by nobody's rewrite", "the bfloat16 mode of gf.ConfigProto"),
 }  # fmt: skip
 
@@ -87,7 +86,7 @@ _TO_COME = frozenset(
     """
     FIFOQueue FixedLenFeature RandomShuffleQueue SparseTensor TFRecordReader TensorArray TextLineReader VarLenFeature
     WholeFileReader batch_svd case cond decode_csv decode_raw edit_distance extract_image_patches
-    fixed_size_partitioner histogram_summary image_summary init_scope map_fn merge_all_summaries merge_summary
+    histogram_summary image_summary init_scope map_fn merge_all_summaries merge_summary
     nn op_scope parse_single_example read_file scalar_summary scan self_adjoint_eig sparse_placeholder
     sparse_reshape sparse_retain sparse_tensor_dense_matmul string_split tables_initializer test while_loop
     """.split()

@@ -76,14 +76,14 @@ def _lengths(sequence_length: Any, batch: Any) -> Tensor | None:
     if sequence_length is None:
         return None
     given = convert_to_tensor(sequence_length, name="sequence_length")
-    if given.dtype not in (dtypes.int32, dtypes.int64) or given.shape.rank not in (None, 1):
+    if not (given.dtype.is_integer or given.dtype.is_floating) or given.shape.rank not in (None, 1):
         raise ValueError(
-            "sequence_length must be a vector of length batch_size, of int32 or int64, but is"
+            "sequence_length must be a vector of length batch_size, of numbers, but is"
             f" {given.dtype.name} of shape {given.shape}"
         )
     if isinstance(batch, int) and given.shape.rank == 1 and given.shape.as_list()[0] not in (None, batch):
         raise ValueError(f"sequence_length has {given.shape.as_list()[0]} elements, the batch {batch}")
-    if given.dtype is dtypes.int64:
+    if given.dtype is not dtypes.int32:
         given = emit.Cast(given, DstT=dtypes.int32)
     length: Tensor = emit.Identity(given, name="sequence_length")
     if not isinstance(batch, int):

@@ -12,7 +12,7 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.dtypes import as_dtype
-from graphflow.graph import Tensor, name_scope
+from graphflow.graph import Tensor, control_dependencies, name_scope
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit
 from graphflow.ops.control import assert_equal, assert_positive
 from graphflow.ops.convolution import avg_pool, depthwise_conv2d
@@ -73,7 +73,7 @@ def _image(image: Any) -> Tensor:
         raise ValueError(f"inner 3 dims of 'image.shape' must be > 0: {image.shape}")
     if None in inner:
         check = assert_positive(emit.Shape(image)[-3:], ["inner 3 dims of 'image.shape' must be > 0."])
-        with image.graph.control_dependencies([check]):
+        with control_dependencies([check]):
             checked: Tensor = emit.Identity(image)
             return checked
     return image
@@ -624,8 +624,12 @@ def rgb_to_grayscale(images: Any, name: str | None = None) -> Tensor:
     with name_scope(name, "rgb_to_grayscale", [images]) as scope:
         images = convert_to_tensor(images, name="images")
         floats = convert_image_dtype(images, dtypes.float32)
-        grey = tensordot(floats, constant([0.2989, 0.5870, 0.1140]), [[-1], [-1]])
-        return convert_image_dtype(expand_dims(grey, -1), images.dtype, name=scope)
+        weights = constant([0.2989, 0.5870, 0.1140])
+        if images.shape.rank is None:
+            grey = reduce_sum(multiply(floats, weights), -1, keepdims=True)
+        else:
+            grey = expand_dims(tensordot(floats, weights, [[-1], [-1]]), -1)
+        return convert_image_dtype(grey, images.dtype, name=scope)
 
 
 def grayscale_to_rgb(images: Any, name: str | None = None) -> Tensor:
@@ -641,9 +645,7 @@ def grayscale_to_rgb(images: Any, name: str | None = None) -> Tensor:
             raise ValueError(f"A grayscale image (shape {shape}) must be at least two-dimensional.")
         if shape.rank is None or shape.as_list()[-1] is None:
             message = "Last dimension of a grayscale image should be size 1."
-            with images.graph.control_dependencies(
-                [assert_equal(emit.Shape(images)[-1], 1, message=message)]
-            ):
+            with control_dependencies([assert_equal(emit.Shape(images)[-1], 1, message=message)]):
                 images = identity(images)
         elif shape.as_list()[-1] != 1:
             raise ValueError("Last dimension of a grayscale image should be size 1.")
@@ -796,7 +798,7 @@ def _two_images(a: Tensor, b: Tensor) -> Tensor:
     if first[-3:].is_fully_defined() and second[-3:].is_fully_defined():
         return a
     check = assert_equal(emit.Shape(a)[-3:], emit.Shape(b)[-3:])
-    with a.graph.control_dependencies([check]):
+    with control_dependencies([check]):
         return identity(a)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
-from graphflow.graph import IndexedSlices, Tensor, name_scope
+from graphflow.graph import IndexedSlices, Tensor, control_dependencies, name_scope
 from graphflow.opdef import constant_value, constant_value_as_shape, convert_to_tensor, emit, op
 from graphflow.ops.control import assert_equal, assert_less_equal
 from graphflow.ops.elementwise import cast, maximum, minimum
@@ -804,7 +804,7 @@ def sparse_reset_shape(sp_input: Any, new_shape: Any = None) -> SparseTensor:
         return SparseTensor(indices, values, given)
     same = assert_equal(emit.Shape(old), emit.Shape(wanted))
     fits = assert_less_equal(old, wanted)
-    with wanted.graph.control_dependencies([same, fits]):
+    with control_dependencies([same, fits]):
         wanted = emit.Identity(wanted)
     return SparseTensor(indices, values, wanted)
 

@@ -329,12 +329,10 @@ class Saver:
           The path prefix of the checkpoint; None for a Saver without variables.
 
         Raises:
-          ValueError: if `save_path` names a folder or `latest_filename` has a folder in it.
+          ValueError: if `latest_filename` has a folder in it.
           RuntimeError: if the Saver is not built.
         """
         path = os.fspath(save_path)
-        if not os.path.basename(path):
-            raise ValueError(f"save_path {path!r} names a folder, not a prefix of files in one")
         if latest_filename and os.path.split(latest_filename)[0]:
             raise ValueError("'latest_filename' must not contain path components")
         if self._is_empty:
