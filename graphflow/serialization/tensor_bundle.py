@@ -99,7 +99,7 @@ class BundleWriter:
 
     def __init__(self, prefix: str | os.PathLike[str]) -> None:
         self._prefix = os.fspath(prefix)
-        directory = Path(self._prefix).absolute().parent
+        directory = Path(os.path.dirname(self._prefix)).absolute()  # of "folder/", too, the folder itself
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._temporary = f"{data_file(self._prefix, 0, 1)}.{uuid.uuid4().hex}.tmp"
