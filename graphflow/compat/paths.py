@@ -168,6 +168,7 @@ _SPELT: dict[tuple[str, str], tuple[str, str]] = {
     ("framework.tensor_shape", "unknown_shape"): ("compat.shapes", "unknown_shape"),
     ("framework.tensor_util", "MakeNdarray"): ("", "make_ndarray"),
     ("layers.utils", "constant_value"): ("keras.smart_cond", "smart_constant_value"),
+    ("ops.rnn", "rnn_cell_impl"): ("nn", "rnn_cell"),
     ("ops.resource_variable_ops", "ResourceVariable"): ("", "Variable"),
     ("ops.variables", "VariableV1"): ("", "Variable"),
     ("pywrap_tensorflow", "EventsWriter"): ("summary.writer", "EventsWriter"),
