@@ -20,7 +20,10 @@ def _sizes(shape: Any, axis: int) -> list[int]:
     sizes = as_shape(shape).as_list()
     if not -len(sizes) <= axis < len(sizes):
         raise ValueError(f"Cannot partition axis {axis} of shape {tuple(sizes)}, which has {len(sizes)} axes")
-    return [int(size) for size in sizes]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        raise ValueError(f"Cannot partition shape {tuple(sizes)}: a size is open")
+    return known
 
 
 def _bytes_of_element(dtype: Any, bytes_per_string_element: int) -> int:
