@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 INSTALL := $(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt
 
-.PHONY: demo test lint format bench referee protos clean help
+.PHONY: demo test lint format bench referee zoo protos clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   race graphflow against its peers (results in benchmarks/results/)"
 	@echo "make referee every op, its gradient and random graphs against TensorFlow (results in benchmarks/results/)"
+	@echo "make zoo     models of real size train for a few steps: ResNet-50, BERT-base and others (minutes)"
 	@echo "make protos  generate the protobuf modules from proto/"
 	@echo "make clean   remove what the other targets made"
 
@@ -79,6 +80,9 @@ bench: $(VENV)/.test $(VENV_BENCH)/.ready
 
 referee: $(VENV)/.test $(VENV_TF)/.ready
 	GRAPHFLOW_TF_PYTHON="$${GRAPHFLOW_TF_PYTHON:-$(CURDIR)/$(VENV_TF)/bin/python}" $(BIN)/python -m tests.referee_report
+
+zoo: $(VENV)/.test
+	$(BIN)/python -m pytest -m zoo -s tests/models
 
 protos: $(BIN)/python
 	$(BIN)/python proto/generate.py

@@ -33,6 +33,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the files under tests/golden/")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Models of real size take minutes: they run when they are asked for, by `-m zoo`."""
+    if "zoo" in (config.option.markexpr or ""):
+        return
+    kept = [item for item in items if "zoo" not in item.keywords]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if "zoo" in item.keywords])
+        items[:] = kept
+
+
 def pytest_report_header() -> str:
     return f"seed: {SEED}"
 

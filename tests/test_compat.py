@@ -55,6 +55,11 @@ from __future__ import print_function
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 import tensorflow.keras.layers
+from tensorflow.contrib.framework.python.ops import arg_scope
+from tensorflow.contrib.framework.python.ops.arg_scope import add_arg_scope
+from tensorflow.contrib.learn.python.learn.datasets.mnist import read_data_sets
+from tensorflow.contrib.legacy_seq2seq.python.ops import seq2seq
+from tensorflow.contrib.seq2seq.python.ops.attention_wrapper import BahdanauAttention, _bahdanau_score
 from tensorflow.core.framework import summary_pb2
 from tensorflow.examples.tutorials.mnist import input_data
 from tensorflow.python.client import device_lib
@@ -64,6 +69,11 @@ flags.DEFINE_string("name", "nobody", "a name")
 flags.DEFINE_integer(flag_name="steps", default_value=3, docstring="a count")
 flags.DEFINE_boolean("loud", False, "a switch")
 FLAGS = flags.FLAGS
+@add_arg_scope
+def double(x, by=2):
+    return x * by
+with arg_scope([double], by=3):
+    assert double(2) == 6 and seq2seq.rnn_decoder and read_data_sets and BahdanauAttention
 print(FLAGS.steps, tf1 is tf, array_ops.shape is tf.shape, device_lib.list_local_devices()[0].name)
 def main(argv):
     print(__name__, argv[1:], FLAGS.name, FLAGS.steps, FLAGS.loud, FLAGS.flag_values_dict()["steps"],

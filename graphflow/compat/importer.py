@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from graphflow.compat.paths import public_path
+from graphflow.contrib import deep
 
 _NAME = "tensorflow"
 
@@ -47,7 +48,12 @@ def _found(fullname: str) -> Any:
     if not rest:
         return importlib.import_module("graphflow")
     try:
-        return public_path(rest)
+        found = public_path(rest)
+        below = rest.split(".")
+        if not isinstance(found, ModuleType) and below[0] == "contrib" and "python" in below[:-1]:
+            # A file of TensorFlow that is named like the function in it.
+            return deep(f"graphflow.{rest}", below[1])
+        return found
     except AttributeError:
         # A module of graphflow that no namespace passes on.
         try:

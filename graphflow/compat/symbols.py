@@ -41,7 +41,6 @@ class Status:
 
 # By the beginning of the name, the longest that fits: why it is planned or out of scope, and the way round.
 _PLANNED: dict[str, tuple[str, str]] = {
-    "contrib.seq2seq": ("decoders and attention", "gf.nn.raw_rnn or gf.while_loop"),
     "data": ("datasets", "gf.placeholder with feed_dict"),
     "estimator": ("ready-made estimators", "gf.estimator.Estimator with a model function"),
     "feature_column": ("columns of estimators", "tensors made from the features directly"),

@@ -14,8 +14,7 @@ from graphflow.namespace import MissingNameError, lazy
 
 NAMESPACES = (
     "crf", "data", "distributions", "framework", "layers", "learn", "legacy_seq2seq", "lookup", "losses", "metrics",
-    "opt", "rnn",
-    "slim", "summary", "tensorboard", "training",
+    "opt", "rnn", "seq2seq", "slim", "summary", "tensorboard", "training",
 )  # fmt: skip
 # Namespaces that stand elsewhere under the same name.
 _PASSED_ON = {"tpu": "graphflow.estimator.tpu"}
@@ -24,9 +23,9 @@ _FILES = frozenset(
     """
     python layers ops framework util training learn arg_scope variables checkpoint_utils initializers regularizers
     optimizers summaries utils normalization feature_column tensor_util core_rnn_cell rnn_cell rnn lstm_ops gru_ops
-    attention_wrapper basic_decoder beam_search_decoder decoder helper loss seq2seq hparam evaluation preprocessing
-    slim learning model_analyzer nets add_arg_scope metrics metric_ops losses loss_ops crf lookup lookup_ops
-    fused_rnn_cell core_rnn bijectors distribution
+    attention_wrapper basic_decoder beam_search_decoder beam_search_ops decoder helper loss seq2seq hparam
+    evaluation preprocessing slim learning model_analyzer nets add_arg_scope metrics metric_ops losses loss_ops crf
+    lookup lookup_ops fused_rnn_cell core_rnn bijectors distribution
     """.split()
 )
 
@@ -57,6 +56,11 @@ class Deep(ModuleType):
         if name in _FILES:
             return deep(f"{self.__name__}.{name}", self._namespace)
         raise MissingNameError(self.__name__, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function that the file is named after: TensorFlow's packages hide such files behind them."""
+        module = importlib.import_module(f"graphflow.contrib.{self._namespace}")
+        return getattr(module, self.__name__.rpartition(".")[2])(*args, **kwargs)
 
 
 def deep(name: str, namespace: str) -> ModuleType:

@@ -10,7 +10,7 @@ from graphflow import dtypes
 from graphflow.functional_ops import scan
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit
-from graphflow.ops.elementwise import cast, maximum, where
+from graphflow.ops.elementwise import cast, maximum, where, where_v2
 from graphflow.ops.layout import (
     concat,
     expand_dims,
@@ -68,16 +68,17 @@ def crf_sequence_score(
 def _alphas(inputs: Any, sequence_lengths: Any, step: Any) -> Tensor:
     """What a recursion over steps gives last, [batch, tags]: it stops where a sequence ends."""
     steps = transpose(inputs, [1, 0, 2])
-    times = emit.Range(1, shape(steps)[0], 1)
-    lengths = convert_to_tensor(sequence_lengths)
+    times = emit.Range(0, shape(steps)[0], 1)
+    lengths = cast(convert_to_tensor(sequence_lengths), dtypes.int32)
 
     def turn(state: Any, given: Any) -> Any:
+        # The first turn only takes the scores: so there is at least one, however short the sequences are.
         scores, time = given
-        alive = expand_dims(time < cast(lengths, dtypes.int32), 1)
-        return emit.SelectV2(alive, step(state, scores), state)
+        alive = expand_dims(time < lengths, 1)
+        return where_v2(time > 0, where_v2(alive, step(state, scores), state), scores)
 
-    states = scan(turn, (steps[1:], times), initializer=steps[0])
-    return concat([steps[:1], states], 0)[-1]
+    last: Tensor = scan(turn, (steps, times), initializer=emit.ZerosLike(steps[0]))[-1]
+    return last
 
 
 def crf_log_norm(inputs: Any, sequence_lengths: Any, transition_params: Any) -> Tensor:

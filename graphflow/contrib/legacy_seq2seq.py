@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphflow import nest, nn
+from graphflow.contrib import deep as _deep
 from graphflow.contrib.rnn.cells import EmbeddingWrapper, OutputProjectionWrapper, linear
 from graphflow.control_flow import cond
 from graphflow.graph import Tensor, name_scope
@@ -390,6 +391,10 @@ def model_with_buckets(
                 )
     return outputs, losses
 
+
+# Long paths lead through this module as through a package.
+__path__: list[str] = []
+python = _deep(f"{__name__}.python", "legacy_seq2seq")
 
 __all__ = [
     "attention_decoder", "basic_rnn_seq2seq", "embedding_attention_decoder", "embedding_attention_seq2seq",

@@ -40,8 +40,12 @@ class LSTMStateTuple(namedtuple("LSTMStateTuple", ("c", "h"))):
         return c.dtype
 
 
+def _zero_state_tensors(state_size: Any, batch_size: Any, dtype: Any) -> Any:
+    """Zeros of [batch_size, *size] for each size of a structure."""
+    return nest.map_structure(lambda size: _zeros(size, batch_size, dtype), state_size)
+
+
 def _zeros(size: Any, batch_size: Any, dtype: Any) -> Tensor:
-    """Zeros of [batch_size, *size]."""
     sizes = TensorShape(size if not isinstance(size, int) else [size]).as_list()
     known = batch_size if isinstance(batch_size, int) else None
     if isinstance(batch_size, Tensor):
@@ -117,7 +121,7 @@ class RNNCell(Layer):
           dtype: the dtype.
         """
         with name_scope(type(self).__name__ + "ZeroState", values=[batch_size]):
-            return nest.map_structure(lambda size: _zeros(size, batch_size, dtype), self.state_size)
+            return _zero_state_tensors(self.state_size, batch_size, dtype)
 
     def get_initial_state(self, inputs: Any = None, batch_size: Any = None, dtype: Any = None) -> Any:
         """Returns a state of zeros; batch size and dtype are those of `inputs` where it is given.

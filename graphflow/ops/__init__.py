@@ -14,7 +14,7 @@ from graphflow.namespace import lazy
 from graphflow.opdef import set_families
 
 __all__ = [
-    "accumulators", "backprops", "boxes", "candidates", "cells", "color", "control", "convolution",
+    "accumulators", "backprops", "beams", "boxes", "candidates", "cells", "color", "control", "convolution",
     "counting", "ctc", "data_formats", "datasets", "diagonals", "distributions", "draws", "elementwise",
     "embeddings", "factorizations", "files", "functional", "fused", "global_normalization", "hashing",
     "image", "image_files", "io", "layout", "linalg", "lists", "messages", "moments", "morphology", "nn",

@@ -29,7 +29,7 @@ from graphflow.initializers import ones_initializer, zeros_initializer
 from graphflow.opdef import convert_to_tensor, emit
 from graphflow.ops.convolution import avg_pool, depthwise_conv2d, max_pool
 from graphflow.ops.elementwise import multiply, rsqrt, square
-from graphflow.ops.layout import concat, one_hot, reshape, transpose
+from graphflow.ops.layout import concat, expand_dims, one_hot, reshape, squeeze, transpose
 from graphflow.ops.nn import embedding_lookup
 from graphflow.ops.reduction import reduce_max, reduce_sum
 from graphflow.ops.source import identity, shape
@@ -570,6 +570,12 @@ def batch_norm(
     with variable_scope(scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=_getter()) as sc:
         x = convert_to_tensor(inputs)
         axis = 1 if data_format == "NCHW" and (x.shape.rank or 4) > 2 else -1
+        # Rows are images of one pixel, unless the caller says otherwise: the fused form keeps the variance of the
+        # whole, n / (n - 1) times that of the batch.
+        rows = x.shape.rank == 2 and fused is not False and x.dtype is not dtypes.float64
+        if rows:
+            flat, fused = x, True
+            x = expand_dims(expand_dims(x, 1), 1)
         layer = layers.BatchNormalization(
             axis=axis, momentum=decay, epsilon=epsilon, center=center, scale=scale,
             beta_initializer=_of(param_initializers, "beta", zeros_initializer()),
@@ -581,6 +587,9 @@ def batch_norm(
             _scope=sc, _reuse=reuse,
         )  # fmt: skip
         outputs = layer.apply(x, training=is_training)
+        if rows:
+            outputs = squeeze(outputs, [1, 2])
+            outputs.set_shape(flat.shape)
         updates = list(layer.updates)
         if updates_collections != GraphKeys.UPDATE_OPS:
             own = {id(update) for update in updates}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphflow.contrib import deep as _deep
+from graphflow.contrib.learn import datasets as datasets
 from graphflow.contrib.learn import preprocessing as preprocessing
 
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 from graphflow.contrib import deep as _deep
 from graphflow.contrib.rnn.cells import *  # noqa: F403
 from graphflow.contrib.rnn.cells import GRUBlockCellV2 as GRUBlockCell  # noqa: F401
+from graphflow.contrib.rnn.gated_cells import (
+    CoupledInputForgetGateLSTMCell as CoupledInputForgetGateLSTMCell,
+)
+from graphflow.contrib.rnn.gated_cells import GLSTMCell as GLSTMCell
+from graphflow.contrib.rnn.gated_cells import PhasedLSTMCell as PhasedLSTMCell
+from graphflow.contrib.rnn.gated_cells import TimeFreqLSTMCell as TimeFreqLSTMCell
 from graphflow.nn.rnn import static_bidirectional_rnn as static_bidirectional_rnn
 from graphflow.nn.rnn import static_rnn as static_rnn
 from graphflow.nn.rnn import static_state_saving_rnn as static_state_saving_rnn

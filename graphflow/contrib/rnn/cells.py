@@ -384,7 +384,7 @@ class AttentionCellWrapper(_Wrapping):
       cell: the cell; its state must be a tuple where this one's is.
       attn_length: over how many steps.
       attn_size: the size of what attention gives; default that of the output.
-      attn_vec_size: the size in which states are compared; default that of the output.
+      attn_vec_size: the size in which states are compared; default `attn_size`.
       input_size: the size of what the cell gets; default that of the inputs.
       state_is_tuple: whether the state is a tuple.
       reuse: whether its weights must exist already.
@@ -404,7 +404,7 @@ class AttentionCellWrapper(_Wrapping):
             raise ValueError(f"attn_length should be greater than zero, got {attn_length}")
         self._attn_length = attn_length
         self._attn_size = attn_size or cell.output_size
-        self._attn_vec_size = attn_vec_size or cell.output_size
+        self._attn_vec_size = attn_vec_size or self._attn_size
         self._input_size = input_size
         self._state_is_tuple = state_is_tuple
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphflow.contrib.layers.optimizers import _multiplied
-from graphflow.graph import GraphKeys, IndexedSlices, Tensor, control_dependencies, get_collection
+from graphflow.graph import GraphKeys, IndexedSlices, Tensor, control_dependencies, get_collection, name_scope
 from graphflow.logging import info
+from graphflow.opdef import constant
 from graphflow.ops.control import check_numerics as finite
+from graphflow.ops.elementwise import equal, mod
 from graphflow.ops.linalg import clip_by_norm, global_norm
 from graphflow.ops.source import identity
 from graphflow.summary import operations as summary
@@ -135,6 +137,21 @@ def train_step(
 _DEFAULT = object()
 
 
+def _told_to_steps(
+    global_step: Any, number_of_steps: int | None, log_every_n_steps: int, logdir: str | None
+) -> dict[str, Any]:
+    """What `train` hands to each step by default: when to stop, when to log, and where."""
+    with name_scope("train_step"):
+        told: dict[str, Any] = {
+            "should_stop": global_step >= number_of_steps if number_of_steps else constant(False)
+        }
+        if log_every_n_steps > 0:
+            told["should_log"] = equal(mod(global_step, log_every_n_steps), 0)
+        if logdir is not None:
+            told["logdir"] = logdir
+    return told
+
+
 def train(
     train_op: Any, logdir: str | None, train_step_fn: Callable[..., Any] = train_step,
     train_step_kwargs: Any = _DEFAULT, log_every_n_steps: int = 1, graph: Any = None, master: str = "",
@@ -151,7 +168,8 @@ def train(
       train_op: what `create_train_op` gave.
       logdir: the folder for checkpoints and summaries; None: none are written.
       train_step_fn: runs one step: `(session, train_op, global_step, kwargs) -> (loss, whether to stop)`.
-      train_step_kwargs: what it is handed.
+      train_step_kwargs: what it is handed; default a dict with the tensors `should_stop` and `should_log`, and
+        `logdir`.
       log_every_n_steps: how often the loss is logged.
       graph: the graph; default that of `train_op`.
       master, is_chief, startup_delay_steps, sync_optimizer: of training on several machines; as they are.
@@ -171,6 +189,11 @@ def train(
     with given.as_default():
         if global_step is None:
             global_step = get_or_create_global_step()
+        kwargs = train_step_kwargs
+        if kwargs is _DEFAULT:
+            kwargs = _told_to_steps(global_step, number_of_steps, log_every_n_steps, logdir)
+        elif kwargs is None:
+            kwargs = {}
         options: dict[str, Any] = {}
         for name, value in (
             ("init_op", init_op), ("local_init_op", local_init_op), ("ready_op", ready_op), ("summary_op", summary_op),
@@ -187,7 +210,6 @@ def train(
             global_step=global_step, save_summaries_secs=int(save_summaries_secs),
             save_model_secs=int(save_interval_secs), **options,
         )  # fmt: skip
-        kwargs = {} if train_step_kwargs is _DEFAULT else dict(train_step_kwargs or {})
         loss = None
         with supervisor.managed_session(master, config=session_config) as session:
             running = session_wrapper(session) if session_wrapper is not None else session
@@ -197,11 +219,8 @@ def train(
                 and not stop
                 and (number_of_steps is None or step < number_of_steps)
             ):
-                started = time.time()
                 loss, stop = train_step_fn(running, train_op, global_step, kwargs)
                 step = int(session.run(global_step))
-                if log_every_n_steps and step % log_every_n_steps == 0:
-                    info("global step %d: loss = %.4f (%.3f sec/step)", step, loss, time.time() - started)
             if logdir and supervisor.is_chief and supervisor.saver is not None:
                 supervisor.saver.save(session, supervisor.save_path, global_step=supervisor.global_step)
         return loss

@@ -10,5 +10,6 @@ from graphflow.contrib.slim.learning import clip_gradient_norms as clip_gradient
 from graphflow.contrib.slim.learning import create_train_op as create_train_op
 from graphflow.contrib.slim.learning import multiply_gradients as multiply_gradients
 from graphflow.contrib.training.hparam import HParams as HParams
+from graphflow.contrib.training.hparam import parse_values as parse_values
 
 python = _deep(f"{__name__}.python", "training")

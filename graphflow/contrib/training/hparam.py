@@ -44,17 +44,58 @@ def _cast(name: str, kind: type, value: Any) -> Any:
 def _read(name: str, kind: type, text: str) -> Any:
     """A value out of a text."""
     text = text.strip()
-    if kind is bool:
-        known = {"true": True, "1": True, "false": False, "0": False}
-        if text.lower() not in known:
-            raise ValueError(f"Could not parse hparam '{name}' of type 'bool' with value '{text}'")
-        return known[text.lower()]
     try:
+        if kind is bool:
+            known = {"true": True, "True": True, "false": False, "False": False}
+            return known[text] if text in known else bool(int(text))
         return text if kind is type(None) else kind(text)
     except ValueError:
         raise ValueError(
             f"Could not parse hparam '{name}' of type '{kind.__name__}' with value '{text}'"
         ) from None
+
+
+def parse_values(values: str, type_map: Mapping[str, type], ignore_unknown: bool = False) -> dict[str, Any]:
+    """Returns what a text such as "rate=0.1,sizes=[1,2],offsets[0]=3" says: values, lists, and dicts by index.
+
+    Args:
+      values: the text.
+      type_map: the type of each name, or of its elements.
+      ignore_unknown: whether names without a type are passed over.
+
+    Raises:
+      ValueError: if the text is none of that kind, names what is unknown, gives something twice, or a value does not
+        fit.
+    """
+    results: dict[str, Any] = {}
+    at = 0
+    while at < len(values):
+        found = _PART.match(values, at)
+        if found is None:
+            raise ValueError(f"Malformed hyperparameter value: {values[at:]}")
+        at = found.end()
+        name, index = found["name"], found["index"]
+        if name not in type_map:
+            if ignore_unknown:
+                continue
+            raise ValueError(f"Unknown hyperparameter type for {name}")
+        kind, before = type_map[name], results.get(name)
+        if found["values"] is not None:
+            if index is not None:
+                raise ValueError(f"Assignment of a list to a list index: {found[0]}")
+            made: Any = [_read(name, kind, item) for item in re.split("[ ,]", found["values"]) if item]
+        elif index is not None:
+            if before is not None and not isinstance(before, dict):
+                raise ValueError(f"Multiple assignments to variable '{name}' in {values}")
+            made = {int(index): _read(name, kind, found["value"])}
+            if before is not None and int(index) not in before:
+                made, before = {**before, **made}, None
+        else:
+            made = _read(name, kind, found["value"])
+        if before is not None:
+            raise ValueError(f"Multiple assignments to variable '{name}' in {values}")
+        results[name] = made
+    return results
 
 
 class HParams:
@@ -113,29 +154,16 @@ class HParams:
         Raises:
           ValueError: if the text is none of that kind, names what is unknown, or a value does not fit.
         """
-        at = 0
-        while at < len(values):
-            found = _PART.match(values, at)
-            if found is None:
-                raise ValueError(f"Malformed hyperparameter value: {values[at:]}")
-            at = found.end()
-            name = found["name"]
-            if name not in self._types:
-                raise ValueError(f"Unknown hyperparameter type for {name}")
-            kind, is_list = self._types[name]
-            if found["values"] is not None:
-                items = [item for item in found["values"].split(",") if item.strip()]
-                if not is_list or found["index"]:
-                    raise ValueError(f"Hyperparameter {name} is no list: {found[0]}")
-                self.set_hparam(name, [_read(name, kind, item) for item in items])
-            elif found["index"] is not None:
-                own = list(getattr(self, name))
-                own[int(found["index"])] = _read(name, kind, found["value"])
-                setattr(self, name, own)
-            elif is_list:
-                self.set_hparam(name, [_read(name, kind, found["value"])])
-            else:
-                setattr(self, name, _read(name, kind, found["value"]))
+        for name, value in parse_values(
+            values, {name: kind for name, (kind, _) in self._types.items()}
+        ).items():
+            if not isinstance(value, dict):
+                self.set_hparam(name, value)
+                continue
+            own = getattr(self, name)
+            if not self._types[name][1] or max(value) >= len(own):
+                raise ValueError(f"Hyperparameter {name} has no element {max(value)}: {own!r}")
+            self.set_hparam(name, [value.get(i, old) for i, old in enumerate(own)])
         return self
 
     def override_from_dict(self, values_dict: Mapping[str, Any]) -> HParams:
@@ -190,4 +218,4 @@ class HParams:
     __str__ = __repr__
 
 
-__all__ = ["HParams"]
+__all__ = ["HParams", "parse_values"]
