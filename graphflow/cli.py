@@ -107,24 +107,70 @@ def show(
 @app.command()
 def serve(
     model_base_path: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--model_base_path", help="The folder whose numbered subfolders are versions of a model."
         ),
-    ],
-    rest_api_port: Annotated[int, typer.Option("--rest_api_port", help="0 takes a free one.")] = 8501,
+    ] = None,
     model_name: Annotated[
         str, typer.Option("--model_name", help="The name in the paths of requests.")
     ] = "default",
+    model_config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--model_config_file", help="A file that lists models, TensorFlow Serving's text format or YAML."
+        ),
+    ] = None,
+    rest_api_port: Annotated[
+        int, typer.Option("--rest_api_port", help="0 takes a free one, -1 has no REST interface.")
+    ] = 8501,
+    port: Annotated[
+        int, typer.Option("--port", help="The port of gRPC; 0 takes a free one, -1 has no gRPC interface.")
+    ] = 8500,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    file_system_poll_wait_seconds: Annotated[
+        float,
+        typer.Option(
+            "--file_system_poll_wait_seconds",
+            help="Seconds between looks for new versions; 0 never looks again.",
+        ),
+    ] = 1.0,
+    model_config_file_poll_wait_seconds: Annotated[
+        float,
+        typer.Option(
+            "--model_config_file_poll_wait_seconds",
+            help="Seconds between readings of that file; 0 reads it once.",
+        ),
+    ] = 0.0,
+    allow_version_labels_for_unavailable_models: Annotated[
+        bool,
+        typer.Option(
+            "--allow_version_labels_for_unavailable_models",
+            help="Labels may name versions that are not loaded.",
+        ),
+    ] = False,
 ) -> None:
-    """Serve a SavedModel over HTTP, as TensorFlow Serving does; SIGTERM lets requests under way finish."""
+    """Serve SavedModels over REST and gRPC, as TensorFlow Serving does; SIGTERM lets requests under way finish."""
+    if (model_base_path is None) == (model_config_file is None):
+        _fail("serve", "give either --model_base_path or --model_config_file")
     try:
+        from graphflow.serving.server import ServerOptions
         from graphflow.serving.server import serve as run
+        from graphflow.serving.server_config import ModelConfig
     except ModuleNotFoundError as error:
         _fail("serve", f'{error.name} is not installed; pip install "graphflow[serving]"')
     try:
-        run(model_base_path, rest_api_port, host, model_name)
+        options = ServerOptions(
+            models=() if model_base_path is None else (ModelConfig(model_name, str(model_base_path)),),
+            model_config_file=None if model_config_file is None else str(model_config_file),
+            host=host,
+            rest_port=None if rest_api_port < 0 else rest_api_port,
+            grpc_port=None if port < 0 else port,
+            poll_seconds=file_system_poll_wait_seconds,
+            model_config_file_poll_seconds=model_config_file_poll_wait_seconds,
+            allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
+        )
+        run(options)
     except (OpError, OSError, RuntimeError, ValueError) as error:
         _fail("serve", error)
 

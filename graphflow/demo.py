@@ -249,7 +249,7 @@ def _plot(losses: list[float], accuracies: list[float], path: Path) -> None:
 def serving(folder: Path) -> Iterator[Client]:
     """Serves a model from a process of its own while the block runs; nothing is left running after it."""
     command = [sys.executable, "-m", "graphflow", "serve", "--model_base_path", str(folder)]
-    command += ["--rest_api_port", "0", "--model_name", _MODEL_NAME]
+    command += ["--rest_api_port", "0", "--port", "-1", "--model_name", _MODEL_NAME]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

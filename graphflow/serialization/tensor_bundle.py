@@ -320,6 +320,15 @@ class BundleReader:
         """Returns the index as it is: `(key, entry)`, slices included."""
         return self._raw.items()
 
+    def data_files(self) -> dict[str, int]:
+        """Returns each data file and how many bytes the index says it has at least."""
+        sizes = {data_file(self.prefix, shard, self.num_shards): 0 for shard in range(self.num_shards)}
+        for entry in self._raw.values():
+            if not entry.slices and 0 <= entry.shard_id < self.num_shards:
+                name = data_file(self.prefix, entry.shard_id, self.num_shards)
+                sizes[name] = max(sizes[name], entry.offset + entry.size)
+        return sizes
+
     def keys(self) -> list[str]:
         """Returns the names of the tensors, sorted."""
         # Keys that start with a zero byte are slices of partitioned tensors.

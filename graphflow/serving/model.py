@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graphflow import saved_model
 from graphflow.dtypes import DType
-from graphflow.errors import InvalidArgumentError, NotFoundError
+from graphflow.errors import DeadlineExceededError, InvalidArgumentError
 from graphflow.graph import Graph, Tensor
 from graphflow.session import Session
 from graphflow.shapes import TensorShape
@@ -80,6 +80,8 @@ class Model:
         self._session = Session(graph=self._graph)
         proto = saved_model.load(self._session, tags, self.path)
         self._graph.finalize()
+        # As the file has them, for those who ask what the model takes.
+        self.signature_def = proto.signature_def
         self.signatures: dict[str, Signature] = {}
         # Signatures that name sparse or composite tensors, with the reason why they cannot be run.
         self.unsupported: dict[str, str] = {}
@@ -119,18 +121,22 @@ class Model:
             raise InvalidArgumentError(None, None, f"{text}: {reason}" if reason else text)
         return found
 
-    def run(self, signature_name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(
+        self, signature_name: str, inputs: Mapping[str, Array], deadline: float | None = None
+    ) -> dict[str, Array]:
         """Computes all outputs of a signature.
 
         Args:
           signature_name: the signature; "" is the default one.
           inputs: an array per input.
+          deadline: the moment (`time.monotonic()`) after which nobody waits for the answer; None waits for ever.
 
         Returns:
           An array per output.
 
         Raises:
           InvalidArgumentError: for an unknown signature, missing or unknown inputs, wrong shapes or dtypes.
+          DeadlineExceededError: if the deadline had passed before the run began.
           OpError: for what fails in the run.
         """
         signature = self.signature(signature_name)
@@ -143,6 +149,8 @@ class Model:
                 f"input size does not match signature: {len(inputs)}!={len(signature.inputs)} "
                 f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}.",
             )
+        if deadline is not None and time.monotonic() >= deadline:
+            raise DeadlineExceededError(None, None, "the request's time was over before its run began")
         try:
             results = signature.function(*[inputs[name] for name in signature.inputs])
         except (TypeError, ValueError) as error:
@@ -157,26 +165,3 @@ class Model:
 
 def _specs(tensors: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
     return {key: TensorSpec(tensor.name, tensor.dtype, tensor.shape) for key, tensor in tensors.items()}
-
-
-def newest_version(base_path: str | os.PathLike[str]) -> tuple[int, str]:
-    """Returns number and folder of the newest version below a base path: the folder with the largest number.
-
-    Raises:
-      NotFoundError: if there is no such folder, or none that holds a model.
-    """
-    base = Path(base_path)
-    if not base.is_dir():
-        raise NotFoundError(None, None, f"Could not find base path {base} for servable")
-    versions = sorted(
-        (int(path.name), str(path)) for path in base.iterdir() if path.name.isdecimal() and path.is_dir()
-    )
-    for version, path in reversed(versions):
-        if saved_model.maybe_saved_model_directory(path):
-            return version, path
-    hint = ""
-    if saved_model.maybe_saved_model_directory(base):
-        hint = f"; the folder is a model itself: move it to {base / '1'}"
-    raise NotFoundError(
-        None, None, f"No versions of servable found under base path {base} (folders named by numbers){hint}"
-    )

@@ -1,50 +1,39 @@
-"""The serving process: loads a model, listens, and on SIGTERM finishes what it has begun."""
+"""The serving process: loads models, listens, and on SIGTERM finishes what it has begun."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 
-from graphflow.serving.model import Model, newest_version
-from graphflow.serving.rest import Service, make_app
+from graphflow.errors import OpError
+from graphflow.serving.manager import ModelManager, State
+from graphflow.serving.rest import make_app
+from graphflow.serving.server_config import ModelConfig, read_models
+from graphflow.serving.service import Service
+
+_log = logging.getLogger("graphflow.serving")
 
 # Seconds that requests under way have after SIGTERM.
 GRACE = 30
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked into
-    """uvicorn with our ways of ending: readiness turns false at once, and the exit code is 0."""
-
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
-        super().__init__(config)
-        self._service = service
-
-    def _drain(self) -> None:
-        if self._service.draining:
-            self.force_exit = True  # Asked twice: whoever asks does not want to wait.
-        self._service.draining = True
-        self.should_exit = True
+    """uvicorn without its own signal handlers: the process is more than its HTTP side."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Drains on SIGTERM and SIGINT; uvicorn's own version raises them again at the end."""
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, self._drain)
-        try:
-            yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
+        """Leaves signals alone."""
+        yield
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -61,35 +50,123 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(
-    model_base_path: str | os.PathLike[str],
-    port: int = 8501,
-    host: str = "127.0.0.1",
-    model_name: str = "default",
-    announce: Any = None,
-) -> None:
-    """Serves the newest version of a model until SIGTERM or SIGINT.
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What a serving process does.
 
-    After the signal no new connection is taken, `/v1/health/ready` says 503, and requests under way have
-    `GRACE` seconds to finish.
+    Attributes:
+      models: the models; may be empty where `model_config_file` names them.
+      model_config_file: the file that lists the models, instead of `models`.
+      host: the address to listen at.
+      rest_port: the port of the REST interface; 0 takes a free one, None listens not at all.
+      grpc_port: the port of the gRPC interface; 0 takes a free one, None listens not at all.
+      poll_seconds: how often the base paths are looked at for new versions; 0 never does.
+      model_config_file_poll_seconds: how often that file is read again; 0 never does.
+      allow_labels_for_unavailable: whether a label may name a version that is not loaded.
+    """
+
+    models: Sequence[ModelConfig] = ()
+    model_config_file: str | None = None
+    host: str = "127.0.0.1"
+    rest_port: int | None = 8501
+    grpc_port: int | None = None
+    poll_seconds: float = 1.0
+    model_config_file_poll_seconds: float = 0.0
+    allow_labels_for_unavailable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rest_port is None and self.grpc_port is None:
+            raise ValueError("give a port for REST or gRPC: there is nothing to listen at")
+        if bool(self.models) == (self.model_config_file is not None):
+            raise ValueError("give either models or a model_config_file")
+
+
+def serve(options: ServerOptions, announce: Any = None) -> None:
+    """Serves models until SIGTERM or SIGINT.
+
+    After the signal no new connection is taken, `/v1/health/ready` says 503, gRPC's health service NOT_SERVING, and
+    requests under way have `GRACE` seconds to finish; a second signal ends at once.
 
     Args:
-      model_base_path: the folder whose numbered subfolders are versions of the model.
-      port: the port of the REST interface; 0 takes a free one.
-      host: the address to listen at.
-      model_name: the name in the paths of requests.
-      announce: where the line that says the address is written; default the standard output.
+      options: what to serve, and where.
+      announce: where the lines that say the addresses are written; default the standard output.
 
     Raises:
-      NotFoundError: if there is no version.
-      OSError: if the port is taken.
-      DataLossError, RuntimeError, ValueError: if the model cannot be loaded.
+      InvalidArgumentError: if the configuration is not understood.
+      OpError: if a model has no version that can be served.
+      OSError: if a port is taken.
     """
-    version, path = newest_version(model_base_path)
-    listener = _listen(host, port)
+    file = options.model_config_file
+    configs = list(options.models) if file is None else read_models(file)
+    with contextlib.ExitStack() as stack:
+        listener = None
+        if options.rest_port is not None:
+            listener = stack.enter_context(contextlib.closing(_listen(options.host, options.rest_port)))
+        models = ModelManager(
+            configs, options.poll_seconds, allow_labels_for_unavailable=options.allow_labels_for_unavailable
+        )
+        models.start()
+        stack.callback(models.close)
+        service = Service(models)
+        if file is not None and options.model_config_file_poll_seconds > 0:
+            stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
+        grpc_server = None
+        if options.grpc_port is not None:
+            from graphflow.serving import grpc_server as transport
+            from graphflow.serving import open_inference_grpc, tensorflow_grpc
+
+            services = (*tensorflow_grpc.services(service), open_inference_grpc.InferenceService(service))
+            grpc_server = transport.GrpcServer(services, options.host, options.grpc_port)
+            grpc_server.start()
+        _announce(options, models, listener, grpc_server, announce or sys.stdout)
+        asyncio.run(_run(service, listener, grpc_server))
+
+
+def _announce(
+    options: ServerOptions, models: ModelManager, listener: Any, grpc_server: Any, file: Any
+) -> None:
+    for name in models.names():
+        for servable in models.status(name):
+            if servable.state is State.AVAILABLE:
+                where = ""
+                if listener is not None:
+                    where = f" at http://{options.host}:{listener.getsockname()[1]}/v1/models/{name}"
+                print(f"serving version {servable.version} of {servable.path}{where}", file=file, flush=True)
+    if grpc_server is not None:
+        print(f"gRPC at {options.host}:{grpc_server.port}", file=file, flush=True)
+
+
+@contextlib.contextmanager
+def _following(path: str, seconds: float, models: ModelManager) -> Iterator[None]:
+    """Reads the list of models again and again; what is wrong with a new one is said, and the old one stays."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        before = read_models(path)
+        while not ended.wait(seconds):
+            try:
+                now = read_models(path)
+                if now != before:
+                    before = now
+                    models.reload(now)
+            except (OpError, OSError) as error:
+                _log.error("%s: %s", path, error)
+
+    thread = threading.Thread(target=follow, name="graphflow-config", daemon=True)
+    thread.start()
     try:
-        model = Model(path, model_name, version)
-        service = Service(model)
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+async def _run(service: Service, listener: socket.socket | None, grpc_server: Any) -> None:
+    """Serves until a signal; REST and gRPC end at the same time."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    server = None
+    if listener is not None:
         config = uvicorn.Config(
             make_app(service),
             log_level="warning",
@@ -98,8 +175,30 @@ def serve(
             server_header=False,
             date_header=False,
         )
-        address = f"http://{host}:{listener.getsockname()[1]}/v1/models/{model_name}"
-        print(f"serving version {version} of {path} at {address}", file=announce or sys.stdout, flush=True)
-        asyncio.run(_Server(config, service).serve(sockets=[listener]))
+        server = _Server(config)
+
+    def end() -> None:
+        if service.draining:  # asked twice: whoever asks does not want to wait
+            if server is not None:
+                server.force_exit = True
+            if grpc_server is not None:
+                grpc_server.stop_at_once()
+        service.draining = True
+        if server is not None:
+            server.should_exit = True
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    try:
+        parts = [ended.wait()]
+        if server is not None:
+            parts.append(server.serve(sockets=[listener]))
+        waiting = [asyncio.ensure_future(part) for part in parts]
+        await ended.wait()
+        if grpc_server is not None:
+            waiting.append(asyncio.ensure_future(asyncio.to_thread(grpc_server.stop, GRACE)))
+        await asyncio.gather(*waiting)
     finally:
-        listener.close()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -16,36 +16,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 
-import graphflow as gf
 from graphflow.errors import InvalidArgumentError, NotFoundError
 from graphflow.serving.client import Client
-from graphflow.serving.model import Model, newest_version
-from graphflow.serving.rest import Service, make_app
-from graphflow.serving.server import serve
-
-W = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
-
-
-def save_model(path: Path, scale: float = 1.0) -> None:
-    with gf.Graph().as_default(), gf.Session() as sess:
-        x = gf.placeholder(gf.float32, [None, 3], name="x")
-        w = gf.Variable(W * np.float32(scale), name="w")
-        y = gf.matmul(x, w, name="y")
-        total = gf.reduce_sum(y, name="total")
-        sess.run(gf.global_variables_initializer())
-        builder = gf.saved_model.Builder(str(path))
-        utils = gf.saved_model.signature_def_utils
-        builder.add_meta_graph_and_variables(
-            sess,
-            [gf.saved_model.SERVING],
-            {
-                "serving_default": utils.predict_signature_def({"x": x}, {"y": y}),
-                "total": utils.predict_signature_def({"x": x}, {"total": total, "y": y}),
-            },
-        )
-        builder.save()
+from graphflow.serving.manager import ModelManager
+from graphflow.serving.model import Model
+from graphflow.serving.server import ServerOptions, serve
+from graphflow.serving.server_config import ModelConfig
+from graphflow.serving.service import Service
+from tests.serving.models import W, rest, save_model
 
 
 @pytest.fixture(scope="module")
@@ -53,58 +32,44 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     save_model(folder / "1")
     save_model(folder / "12", scale=2.0)
-    (folder / "13").mkdir()
     (folder / "not-a-version").mkdir()
     return folder
 
 
 @pytest.fixture(scope="module")
-def service(base: Path) -> Service:
-    version, path = newest_version(base)
-    return Service(Model(path, "m", version))
+def service(base: Path) -> Iterator[Service]:
+    models = ModelManager([ModelConfig("m", str(base), labels={"stable": 12})], poll_seconds=0)
+    models.start()
+    yield Service(models)
+    models.close()
+
+
+@pytest.fixture(scope="module")
+def model(service: Service) -> Iterator[Model]:
+    with service.models.hold("m") as model:
+        yield model
 
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            with httpx.Client(
-                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False
-            ) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            thread.join()
+    with rest(service) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        yield client
 
 
-def test_newest_version(base: Path, tmp_path: Path) -> None:
-    assert newest_version(base) == (12, str(base / "12"))
-    with pytest.raises(NotFoundError, match="Could not find base path"):
-        newest_version(tmp_path / "nowhere")
-    with pytest.raises(NotFoundError, match="No versions of servable found"):
-        newest_version(tmp_path)
-    with pytest.raises(NotFoundError, match="the folder is a model itself"):
-        newest_version(base / "1")
-
-
-def test_model_runs_without_http(service: Service) -> None:
+def test_model_runs_without_http(model: Model) -> None:
     x = np.ones((2, 3), np.float32)
-    got = service.model.run("", {"x": x})
-    np.testing.assert_array_equal(got["y"], service.model.run("total", {"x": x})["y"])
+    got = model.run("", {"x": x})
+    np.testing.assert_array_equal(got["y"], model.run("total", {"x": x})["y"])
     np.testing.assert_allclose(got["y"], x @ (2 * W), rtol=1e-6)
     with pytest.raises(InvalidArgumentError, match=r"Sent extra: \{z\}. Missing but required: \{x\}"):
-        service.model.run("", {"z": x})
+        model.run("", {"z": x})
     with pytest.raises(InvalidArgumentError, match="Cannot feed value of shape"):
-        service.model.run("", {"x": np.ones((2, 4), np.float32)})
+        model.run("", {"x": np.ones((2, 4), np.float32)})
 
 
-def test_predict(client: httpx.Client, service: Service) -> None:
+def test_predict(client: httpx.Client, model: Model) -> None:
     x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
-    want = service.model.run("", {"x": x})["y"]
+    want = model.run("", {"x": x})["y"]
     row = client.post("/v1/models/m:predict", content=json.dumps({"instances": x.tolist()}))
     assert row.status_code == 200 and row.headers["content-type"] == "application/json"
     assert np.array(row.json()["predictions"], np.float32).tobytes() == want.tobytes()
@@ -112,6 +77,20 @@ def test_predict(client: httpx.Client, service: Service) -> None:
     assert np.array(column.json()["outputs"], np.float32).tobytes() == want.tobytes()
     several = client.post("/v1/models/m:predict", json={"signature_name": "total", "inputs": x.tolist()})
     assert several.json()["outputs"].keys() == {"total", "y"}
+
+
+def test_classify_and_regress(client: httpx.Client) -> None:
+    rows = [[1.0, 2.0, 3.0], [0.5, 0.25, -1.0]]
+    scores = np.exp(np.float32(rows) @ (2 * W))
+    scores /= scores.sum(1, keepdims=True)
+    body = {"signature_name": "classify", "examples": [{"x": row} for row in rows]}
+    found = client.post("/v1/models/m:classify", json=body).json()["results"]
+    assert [[label for label, _ in classes] for classes in found] == [["left", "right"]] * 2
+    np.testing.assert_allclose([[score for _, score in classes] for classes in found], scores, rtol=1e-5)
+    # What all examples share stands in the context; an example's own feature wins.
+    body = {"signature_name": "regress", "context": {"x": rows[0]}, "examples": [{}, {"x": rows[1]}]}
+    found = client.post("/v1/models/m/labels/stable:regress", json=body).json()["results"]
+    np.testing.assert_allclose(found, scores[:, 0], rtol=1e-5)
 
 
 def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(client: httpx.Client) -> None:
@@ -137,7 +116,11 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(client: htt
         ("POST", "/v1/models/m:predict", {"instances": [[1, 2]]}, 400, "Cannot feed value of shape (1, 2)"),
         ("POST", "/v1/models/m:predict", {"signature_name": "total", "instances": [[1, 2, 3]]}, 400,
          "has no shape information"),
-        ("POST", "/v1/models/m:classify", {}, 501, "classify"),
+        ("POST", "/v1/models/m:classify", {}, 400, "key 'examples' is expected"),
+        ("POST", "/v1/models/m:classify", {"examples": []}, 400, "empty array"),
+        ("POST", "/v1/models/m:classify", {"examples": [{"x": [1, "a"]}]}, 400, "of one kind"),
+        ("POST", "/v1/models/m:classify", {"examples": [{"x": 1}]}, 400,
+         "method_name to be tensorflow/serving/classify. Was: tensorflow/serving/predict"),
         ("GET", "/v1/models/m:predict", None, 400, "Malformed request: GET /v1/models/m:predict"),
         ("POST", "/v1/models/m", {}, 400, "Malformed request: POST /v1/models/m"),
         ("GET", "/v1/models", None, 400, "Missing model name in request."),
@@ -184,12 +167,12 @@ def test_status_metadata_and_health(client: httpx.Client, service: Service) -> N
         service.draining = False
 
 
-def test_many_threads(client: httpx.Client, service: Service) -> None:
+def test_many_threads(client: httpx.Client, model: Model) -> None:
     wrong: list[str] = []
 
     def work(seed: int) -> None:
         x = np.random.default_rng(seed).normal(size=(1 + seed % 3, 3)).astype(np.float32)
-        want = service.model.run("", {"x": x})["y"]
+        want = model.run("", {"x": x})["y"]
         for _ in range(5):
             answer = client.post("/v1/models/m:predict", json={"instances": x.tolist()}).json()
             if not np.array_equal(np.array(answer["predictions"], np.float32), want):
@@ -203,7 +186,11 @@ def test_many_threads(client: httpx.Client, service: Service) -> None:
     assert not wrong
 
 
-PROGRAM = "import sys; from graphflow.serving.server import serve; serve(sys.argv[1], port=0, model_name='m')"
+PROGRAM = """
+import sys
+from graphflow.serving.server import ModelConfig, ServerOptions, serve
+serve(ServerOptions([ModelConfig("m", sys.argv[1])], rest_port=0))
+"""
 
 
 @pytest.fixture
@@ -223,11 +210,11 @@ def process(base: Path) -> Iterator[tuple[subprocess.Popen[str], Client]]:
             server.kill()
 
 
-def test_process_serves_and_ends(process: tuple[subprocess.Popen[str], Client], service: Service) -> None:
+def test_process_serves_and_ends(process: tuple[subprocess.Popen[str], Client], model: Model) -> None:
     server, client = process
     x = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
     got = np.array(client.predict(instances=x), np.float32)
-    assert got.tobytes() == service.model.run("", {"x": x})["y"].tobytes()
+    assert got.tobytes() == model.run("", {"x": x})["y"].tobytes()
     assert client.status()["model_version_status"][0]["version"] == "12"
     assert "serving_default" in client.metadata()["metadata"]["signature_def"]["signature_def"]
     assert np.isnan(client.predict(inputs={"x": [[np.nan, 0, 0]]})[0]).all()
@@ -261,9 +248,9 @@ def test_requests_under_way_are_finished(process: tuple[subprocess.Popen[str], C
 
 def test_a_taken_port_and_a_missing_model_are_said(base: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
-        serve(tmp_path, port=0)
+        serve(ServerOptions([ModelConfig("m", str(tmp_path))], rest_port=0))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(OSError, match="cannot listen at 127.0.0.1:"):
-            serve(base, port=taken.getsockname()[1])
+            serve(ServerOptions([ModelConfig("m", str(base))], rest_port=taken.getsockname()[1]))

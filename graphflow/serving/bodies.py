@@ -1,0 +1,84 @@
+"""Bodies of HTTP requests and answers: read within limits, unpacked, written."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graphflow import errors
+
+LARGEST_BODY = 1 << 30
+# Answers from this size on are packed for clients that say they take it.
+PACKED_FROM = 1 << 16
+# What zlib calls the two forms: a gzip file, and deflate with zlib's own header.
+_FORMS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Returns a JSON answer."""
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def error_response(text: str, status: int) -> Response:
+    """Returns the answer that says what went wrong."""
+    return json_response({"error": text}, status)
+
+
+async def read_body(request: Request) -> bytes:
+    """Returns the body of a request, unpacked if it is packed.
+
+    Raises:
+      InvalidArgumentError: if it is larger than `LARGEST_BODY`, packed or not, or packed in an unknown way.
+    """
+    parts: list[bytes] = []
+    size = 0
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > LARGEST_BODY:
+        raise _too_large()  # before any of it is read
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST_BODY:
+            raise _too_large()
+        parts.append(part)
+    body = b"".join(parts)
+    packing = request.headers.get("content-encoding", "identity").strip().lower()
+    return body if packing in ("", "identity") else _unpacked(body, packing)
+
+
+def _too_large() -> errors.InvalidArgumentError:
+    return errors.InvalidArgumentError(None, None, f"the request's body is larger than {LARGEST_BODY} bytes")
+
+
+def _unpacked(body: bytes, packing: str) -> bytes:
+    if packing not in _FORMS:
+        raise errors.InvalidArgumentError(
+            None, None, f"Content-Encoding {packing!r} is not understood; use gzip, deflate or none"
+        )
+    unpacker = zlib.decompressobj(_FORMS[packing])
+    try:
+        found = unpacker.decompress(body, LARGEST_BODY + 1)
+    except zlib.error as error:
+        raise errors.InvalidArgumentError(None, None, f"the body is no {packing}: {error}") from None
+    if len(found) > LARGEST_BODY:
+        raise _too_large()
+    if not unpacker.eof:
+        raise errors.InvalidArgumentError(None, None, f"the body is no {packing}: it ends too early")
+    return found
+
+
+def packed(response: Response, request: Request) -> Response:
+    """Packs a large answer for a client that takes it so."""
+    accepted = request.headers.get("accept-encoding", "").lower()
+    form = next((name for name in _FORMS if name in accepted), None)
+    if form is None or len(response.body) < PACKED_FROM:
+        return response
+    packer = zlib.compressobj(1, zlib.DEFLATED, _FORMS[form])
+    body = packer.compress(response.body) + packer.flush()
+    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+    return Response(
+        body, response.status_code, {**headers, "content-encoding": form, "vary": "accept-encoding"}
+    )

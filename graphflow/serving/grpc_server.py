@@ -1,0 +1,192 @@
+"""The gRPC listener: methods that raise our errors, deadlines, limits, health and reflection."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from graphflow.errors import OpError
+
+_log = logging.getLogger("graphflow.serving")
+
+# Bytes of the largest message, both ways; protobuf itself ends at 2 GiB.
+LARGEST_MESSAGE = 1 << 30
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+# Clients close idle connections themselves; what they may do is not limited to a ping every five minutes.
+_OPTIONS = (
+    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
+    ("grpc.max_send_message_length", LARGEST_MESSAGE),
+    ("grpc.so_reuseport", 0),
+)
+
+
+def deadline_of(context: grpc.ServicerContext) -> float | None:
+    """Returns the moment (`time.monotonic()`) until which the caller waits, None if for ever."""
+    left = context.time_remaining()
+    return None if left is None or left > 1e9 else time.monotonic() + left
+
+
+class GrpcService(Protocol):
+    """What a service is made of; for each method of its definition it has one in snake case.
+
+    Attributes:
+      name: what clients call it, with its package.
+      messages: the generated module that defines it, under our own package.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def messages(self) -> Any:
+        """See above."""
+
+
+def _definition(service: GrpcService) -> Any:
+    return service.messages.DESCRIPTOR.services_by_name[service.name.rpartition(".")[2]]
+
+
+def _handlers(service: GrpcService) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+    found = {}
+    for method in _definition(service).methods:
+        kind = getattr(service.messages, method.input_type.name)
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", method.name).lower()
+        found[method.name] = _unary(getattr(service, name), kind)
+    return found
+
+
+def _unary(method: Callable[..., Message], kind: type[Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """The handler of a method that takes one message and gives one; `OpError`s become gRPC's codes."""
+
+    def handle(data: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            request = kind.FromString(data)
+        except DecodeError as error:
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"the request is no {kind.DESCRIPTOR.name}: {error}"
+            )
+        try:
+            return method(request, context).SerializeToString()
+        except OpError as error:
+            code, text = _CODES[error.error_code], error.message
+        except Exception as error:
+            _log.exception("%s", kind.DESCRIPTOR.name)
+            code, text = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+        context.abort(code, text)
+        raise AssertionError("abort raises")
+
+    # Messages are parsed above, so that what is no message gets an answer that says so.
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _as_clients_know_them(services: Sequence[GrpcService]) -> DescriptorPool:
+    """The definitions of services and of all they use, under the packages that clients have them in."""
+    pool = DescriptorPool()
+    added: set[str] = set()
+
+    def add(file: Any) -> None:
+        if file.name in added:
+            return
+        added.add(file.name)
+        for needed in file.dependencies:
+            add(needed)
+        proto = FileDescriptorProto()
+        file.CopyToProto(proto)
+        text = proto.SerializeToString()
+        if file.package.startswith("graphflow"):
+            _rename(proto)
+            text = proto.SerializeToString()
+        pool.AddSerializedFile(text)
+
+    for service in services:
+        add(service.messages.DESCRIPTOR)
+    return pool
+
+
+def _rename(proto: Any) -> None:
+    """Gives a file's definitions the package that they have elsewhere."""
+
+    def renamed(name: str) -> str:
+        for ours, theirs in (("graphflow.inference", "inference"), ("graphflow", "tensorflow")):
+            for dot in ("", "."):
+                if name == dot + ours or name.startswith(f"{dot}{ours}."):
+                    return dot + theirs + name[len(dot + ours) :]
+        return name
+
+    proto.package = renamed(proto.package)
+    messages = list(proto.message_type)
+    while messages:
+        message = messages.pop()
+        messages.extend(message.nested_type)
+        for field in message.field:
+            if field.type_name:
+                field.type_name = renamed(field.type_name)
+    for service in proto.service:
+        for method in service.method:
+            method.input_type, method.output_type = renamed(method.input_type), renamed(method.output_type)
+
+
+class GrpcServer:
+    """Serves the methods of some services until it is stopped.
+
+    Args:
+      services: what is served; health and reflection come with them.
+      host, port: where to listen; port 0 takes a free one.
+      threads: how many requests are answered at once.
+
+    Raises:
+      OSError: if the port is taken.
+    """
+
+    def __init__(self, services: Sequence[GrpcService], host: str, port: int, threads: int = 32) -> None:
+        pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="graphflow-grpc")
+        self._server = grpc.server(pool, options=_OPTIONS)
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [health.SERVICE_NAME]
+        for service in services:
+            handlers = grpc.method_handlers_generic_handler(service.name, _handlers(service))
+            self._server.add_generic_rpc_handlers((handlers,))
+            names.append(service.name)
+        self._names = names
+        reflected = (*names, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(reflected, self._server, _as_clients_know_them(services))
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            self.port = 0
+        if self.port == 0:
+            raise OSError(f"cannot listen at {host}:{port}: the address cannot be bound")
+
+    def start(self) -> None:
+        """Begins to take requests."""
+        self.set_serving(True)
+        self._server.start()
+
+    def set_serving(self, serving: bool) -> None:
+        """Sets what the health service says."""
+        statuses = health_pb2.HealthCheckResponse
+        for name in ("", *self._names):
+            self._health.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
+
+    def stop(self, grace: float) -> None:
+        """Takes no new request; returns when those under way are answered, or after `grace` seconds."""
+        self.set_serving(False)
+        self._server.stop(grace).wait()
+
+    def stop_at_once(self) -> None:
+        """Cancels what is under way."""
+        self._server.stop(None)

@@ -1,0 +1,89 @@
+"""The REST interface of the Open Inference Protocol, version 2, with Triton's binary tensors and repository."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graphflow import errors
+from graphflow.serving import open_inference
+from graphflow.serving.bodies import json_response, packed, read_body
+from graphflow.serving.manager import State
+from graphflow.serving.service import Service, Target, version_number
+
+_JSON_SIZE = "Inference-Header-Content-Length"
+_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
+
+
+async def answer(service: Service, request: Request, path: str) -> Response:
+    """Returns the answer to a request below /v2.
+
+    Raises:
+      OpError: with the code that tells the HTTP status.
+    """
+    method = request.method
+    reading = method in ("GET", "HEAD")
+    if reading and path in ("/v2", "/v2/"):
+        return json_response(open_inference.SERVER)
+    if reading and path == "/v2/health/live":
+        return json_response({"live": True})
+    if reading and path == "/v2/health/ready":
+        ready = service.ready()
+        return json_response({"ready": ready}, 200 if ready else 503)
+    if method == "POST" and path == "/v2/repository/index":
+        return json_response(_index(service))
+    match = _MODEL.fullmatch(path)
+    if match is not None:
+        target = Target(unquote(match.group(1)), version_number(match.group(2)))
+        if reading and match.group(3) is None:
+            with service.hold(target) as model:
+                return json_response(open_inference.metadata(model, service.models.available(model.name)))
+        if reading and match.group(3) == "/ready":
+            ready = service.available(target)
+            return json_response({"name": target.name, "ready": ready}, 200 if ready else 404)
+        if method == "POST" and match.group(3) == "/infer":
+            return await _infer(service, request, target)
+    raise errors.NotFoundError(None, None, f"Not Found: {method} {path}")
+
+
+async def _infer(service: Service, request: Request, target: Target) -> Response:
+    announced = request.headers.get(_JSON_SIZE)
+    if announced is not None and not (announced.isascii() and announced.isdecimal()):
+        raise errors.InvalidArgumentError(None, None, f"{_JSON_SIZE} {announced!r} is no number of bytes")
+    body = await read_body(request)
+    json_size = None if announced is None else int(announced)
+    content, size = await run_in_threadpool(_run, service, target, body, json_size)
+    if size == len(content):
+        return packed(Response(content, media_type="application/json"), request)
+    kind = "application/octet-stream"
+    return packed(Response(content, headers={_JSON_SIZE: str(size)}, media_type=kind), request)
+
+
+def _run(service: Service, target: Target, body: bytes, json_size: int | None) -> tuple[bytes, int]:
+    with service.hold(target) as model:
+        read = open_inference.from_json(body, json_size, model)
+        results = model.run(read.signature_name, read.inputs)
+        return open_inference.to_json(read, model, results)
+
+
+def _index(service: Service) -> list[dict[str, Any]]:
+    """What is there, in Triton's words."""
+    found = []
+    for name in service.models.names():
+        try:
+            servables = service.models.status(name)
+        except errors.NotFoundError:
+            servables = []
+        for servable in servables:
+            ready = servable.state is State.AVAILABLE
+            reason = (
+                servable.error.message if servable.error else "" if ready else servable.state.name.lower()
+            )
+            state = "READY" if ready else "UNAVAILABLE"
+            found.append({"name": name, "version": str(servable.version), "state": state, "reason": reason})
+    return found

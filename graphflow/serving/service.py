@@ -1,0 +1,94 @@
+"""What the process serves, whatever the protocol: which model a request means, and what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphflow import errors
+from graphflow.serving.manager import ModelManager
+from graphflow.serving.model import Model
+
+Array = np.ndarray[Any, Any]
+
+LARGEST_VERSION = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which model a request means.
+
+    Attributes:
+      name: its name.
+      version: its number; None is the newest.
+      label: instead of a number.
+    """
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+
+def version_number(text: str | None) -> int | None:
+    """Returns the version that a path spells.
+
+    Raises:
+      InvalidArgumentError: if it is none, or larger than any.
+    """
+    if text is None:
+        return None
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else LARGEST_VERSION + 1
+    if number > LARGEST_VERSION:
+        raise errors.InvalidArgumentError(None, None, f"Failed to convert version: {text} to numeric.")
+    return number
+
+
+class Service:
+    """The models of a process, behind every protocol.
+
+    Attributes:
+      models: the models.
+      draining: whether the process is about to end: it takes no new work, and says so.
+    """
+
+    def __init__(self, models: ModelManager) -> None:
+        self.models = models
+        self.draining = False
+
+    def ready(self) -> bool:
+        """Whether requests are welcome: every model can be served, and the process is not about to end."""
+        return not self.draining and self.models.ready()
+
+    def hold(self, target: Target) -> AbstractContextManager[Model]:
+        """Gives the model that a request means for the time of a context; raises as `ModelManager.hold`."""
+        return self.models.hold(target.name, target.version, target.label)
+
+    def available(self, target: Target) -> bool:
+        """Whether a request for this model would find it."""
+        try:
+            with self.hold(target):
+                return not self.draining
+        except errors.OpError:
+            return False
+
+
+def selected(outputs: dict[str, Array], names: Sequence[str]) -> Mapping[str, Array]:
+    """Returns the outputs that a request names, all if it names none.
+
+    Raises:
+      InvalidArgumentError: for a name that is no output, or comes twice.
+    """
+    if not names:
+        return outputs
+    for name in names:
+        if name not in outputs:
+            raise errors.InvalidArgumentError(
+                None, None, f"output tensor alias not found in signature: {name}"
+            )
+    if len(set(names)) != len(names):
+        raise errors.InvalidArgumentError(None, None, f"duplicate output tensor alias in {list(names)}")
+    return {name: outputs[name] for name in names}
