@@ -38,10 +38,14 @@ $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) --no-build-isolation --editable ".[test]"
 	@touch $@
 
-# TensorFlow stands alone: it is the referee of some tests, never a dependency. Without it those tests skip.
+# TensorFlow stands alone: it is the referee of some tests, never a dependency. Without it those tests skip. The
+# clients of serving protocols ask for a second TensorFlow, or for old versions of what is there: they come without.
 $(VENV_TF)/.ready: benchmarks/constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -m venv $(VENV_TF) && \
-	  $(VENV_TF)/bin/python -m pip install $(PIP_FLAGS) --constraint benchmarks/constraints.txt tensorflow-cpu && \
+	  $(VENV_TF)/bin/python -m pip install $(PIP_FLAGS) --constraint benchmarks/constraints.txt tensorflow-cpu \
+	    requests "tritonclient[grpc,http]" && \
+	  $(VENV_TF)/bin/python -m pip install $(PIP_FLAGS) --constraint benchmarks/constraints.txt --no-deps \
+	    ovmsclient tensorflow-serving-api && \
 	  touch $@ || echo "tensorflow-cpu could not be installed: the tests marked tensorflow will skip"
 
 $(VENV_BENCH)/.ready: benchmarks/constraints.txt

@@ -119,6 +119,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "cupy": ("backends.gpu.",),
     "google": ("serialization.", "serving."),
     "grpc": ("serving.",),
+    "grpc_health": ("serving.",),
+    "grpc_reflection": ("serving.",),
     "llvmlite": ("backends.cpu.",),
     "matplotlib": ("demo.",),
     "orjson": ("serving.",),
@@ -127,6 +129,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "starlette": ("serving.",),
     "typer": ("cli",),
     "uvicorn": ("serving.",),
+    "yaml": ("serving.",),
 }
 
 # Besides the standard library and the packages behind a door, these may be imported at the top of a module.

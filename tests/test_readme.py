@@ -121,7 +121,7 @@ def test_show_lines_work(folder: Path) -> None:
 def served(folder: Path) -> Iterator[str]:
     """The server of the README's `serve` line, on a free port; gives the address up to the port."""
     (line,) = [line for line in commands() if line.startswith("graphflow serve")]
-    command = command_line(line.replace("8501", "0"))
+    command = command_line(line.replace("8500", "0").replace("8501", "0"))
     with subprocess.Popen(
         command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
     ) as server:

@@ -16,10 +16,13 @@ from typing import Any
 import uvicorn
 
 from graphflow.errors import OpError
+from graphflow.serving.grpc_server import GrpcServer
 from graphflow.serving.manager import ModelManager, State
+from graphflow.serving.open_inference_grpc import InferenceService
 from graphflow.serving.rest import make_app
 from graphflow.serving.server_config import ModelConfig, read_models
 from graphflow.serving.service import Service
+from graphflow.serving.tensorflow_grpc import services as tensorflow_services
 
 _log = logging.getLogger("graphflow.serving")
 
@@ -112,18 +115,19 @@ def serve(options: ServerOptions, announce: Any = None) -> None:
             stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
         grpc_server = None
         if options.grpc_port is not None:
-            from graphflow.serving import grpc_server as transport
-            from graphflow.serving import open_inference_grpc, tensorflow_grpc
-
-            services = (*tensorflow_grpc.services(service), open_inference_grpc.InferenceService(service))
-            grpc_server = transport.GrpcServer(services, options.host, options.grpc_port)
+            services = (*tensorflow_services(service), InferenceService(service))
+            grpc_server = GrpcServer(services, options.host, options.grpc_port)
             grpc_server.start()
         _announce(options, models, listener, grpc_server, announce or sys.stdout)
         asyncio.run(_run(service, listener, grpc_server))
 
 
 def _announce(
-    options: ServerOptions, models: ModelManager, listener: Any, grpc_server: Any, file: Any
+    options: ServerOptions,
+    models: ModelManager,
+    listener: socket.socket | None,
+    grpc_server: GrpcServer | None,
+    file: Any,
 ) -> None:
     for name in models.names():
         for servable in models.status(name):
@@ -161,7 +165,7 @@ def _following(path: str, seconds: float, models: ModelManager) -> Iterator[None
         thread.join()
 
 
-async def _run(service: Service, listener: socket.socket | None, grpc_server: Any) -> None:
+async def _run(service: Service, listener: socket.socket | None, grpc_server: GrpcServer | None) -> None:
     """Serves until a signal; REST and gRPC end at the same time."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -194,7 +198,7 @@ async def _run(service: Service, listener: socket.socket | None, grpc_server: An
         parts = [ended.wait()]
         if server is not None:
             parts.append(server.serve(sockets=[listener]))
-        waiting = [asyncio.ensure_future(part) for part in parts]
+        waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(part) for part in parts]
         await ended.wait()
         if grpc_server is not None:
             waiting.append(asyncio.ensure_future(asyncio.to_thread(grpc_server.stop, GRACE)))

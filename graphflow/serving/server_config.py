@@ -1,4 +1,4 @@
-"""Which models to serve: TensorFlow Serving's text files, the same as YAML, and the settings of batching."""
+"""Which models to serve: TensorFlow Serving's text files, and the same as YAML."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 
 import yaml
 from google.protobuf import json_format, text_format
-from google.protobuf.message import Message
 
 from graphflow.errors import InvalidArgumentError
-from graphflow.serialization.proto import batching_parameters_pb2, model_service_pb2
+from graphflow.serialization.proto import model_service_pb2
 
 PLATFORMS = ("", "tensorflow", "graphflow")
 
@@ -134,59 +133,3 @@ def _read(path: str | os.PathLike[str], proto: Any) -> Any:
     except (text_format.ParseError, json_format.ParseError, yaml.YAMLError, TypeError) as error:
         raise _invalid(f"{os.fspath(path)} is not understood: {error}") from None
     return proto
-
-
-@dataclass(frozen=True, slots=True)
-class BatchingOptions:
-    """How requests for one signature are put together.
-
-    Attributes:
-      max_batch_size: the most rows of a batch.
-      timeout: the longest a request waits for others, in seconds.
-      max_queued_rows: rows that may wait; requests beyond are turned away at once.
-      allowed_batch_sizes: sizes that batches are padded to, ascending; the last is `max_batch_size`. Empty: any size.
-    """
-
-    max_batch_size: int = 64
-    timeout: float = 0.001
-    max_queued_rows: int = 4096
-    allowed_batch_sizes: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.max_batch_size < 1 or self.timeout < 0 or self.max_queued_rows < 1:
-            raise _invalid("batching: max_batch_size and the queue are at least 1, the timeout at least 0")
-        sizes = self.allowed_batch_sizes
-        if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != self.max_batch_size):
-            raise _invalid(
-                f"allowed_batch_sizes {list(sizes)} must ascend and end with max_batch_size {self.max_batch_size}"
-            )
-
-
-def read_batching(path: str | os.PathLike[str]) -> BatchingOptions:
-    """Returns the settings of a BatchingParameters file (text, or YAML by its ending).
-
-    Raises:
-      InvalidArgumentError: if the file is not understood, or says what cannot be.
-      OSError: if it cannot be read.
-    """
-    proto: Message = _read(path, batching_parameters_pb2.BatchingParameters())
-    return batching_of(proto)
-
-
-def batching_of(proto: Any) -> BatchingOptions:
-    """Returns the settings of a BatchingParameters message."""
-    defaults = BatchingOptions()
-    most = proto.max_batch_size.value if proto.HasField("max_batch_size") else defaults.max_batch_size
-    if proto.allowed_batch_sizes and not proto.HasField("max_batch_size"):
-        most = proto.allowed_batch_sizes[-1]
-    wait = (
-        proto.batch_timeout_micros.value / 1e6 if proto.HasField("batch_timeout_micros") else defaults.timeout
-    )
-    rows = defaults.max_queued_rows
-    if proto.HasField("max_enqueued_batches"):
-        rows = proto.max_enqueued_batches.value * most
-    if proto.pad_variable_length_inputs:
-        raise _invalid(
-            "pad_variable_length_inputs is not done here: it changes what a model sees; pad in the client or the graph"
-        )
-    return BatchingOptions(most, wait, rows, tuple(proto.allowed_batch_sizes))

@@ -64,7 +64,7 @@ request = predict_pb2.PredictRequest()
 request.model_spec.name = "m"
 request.model_spec.version_label = "stable"
 request.inputs["x"].CopyFrom(tf.make_tensor_proto(x))
-answer = stub.Predict(request, 30)
+answer = stub.Predict(request, 200)
 found["predict"] = flat(tf.make_ndarray(answer.outputs["y"]))
 found["predict_spec"] = [answer.model_spec.name, answer.model_spec.version.value, answer.model_spec.signature_name]
 request.model_spec.signature_name = "total"
@@ -72,7 +72,7 @@ request.output_filter.append("y")
 request.inputs["x"].CopyFrom(tf.compat.v1.make_tensor_proto(x.tolist()))
 request.inputs["x"].ClearField("tensor_content")
 request.inputs["x"].float_val.extend(x.ravel())
-found["typed values, one output"] = flat(tf.make_ndarray(stub.Predict(request, 30).outputs["y"]))
+found["typed values, one output"] = flat(tf.make_ndarray(stub.Predict(request, 200).outputs["y"]))
 
 def refused(call, *arguments):
     try:
@@ -81,38 +81,38 @@ def refused(call, *arguments):
         return [error.code().name, error.details()]
 
 request.model_spec.name = "n"
-found["unknown model"] = refused(stub.Predict, request, 30)
+found["unknown model"] = refused(stub.Predict, request, 200)
 request.model_spec.name, request.model_spec.signature_name = "m", "other"
-found["unknown signature"] = refused(stub.Predict, request, 30)
+found["unknown signature"] = refused(stub.Predict, request, 200)
 
 example = tf.train.Example()
 example.features.feature["x"].float_list.value.extend(x[0])
 classify = classification_pb2.ClassificationRequest()
 classify.model_spec.name, classify.model_spec.signature_name = "m", "classify"
 classify.input.example_list.examples.append(example)
-classes = stub.Classify(classify, 30).result.classifications[0].classes
+classes = stub.Classify(classify, 200).result.classifications[0].classes
 found["classify"] = [[item.label, item.score] for item in classes]
 regress = regression_pb2.RegressionRequest()
 regress.model_spec.name, regress.model_spec.signature_name = "m", "regress"
 regress.input.example_list_with_context.context.CopyFrom(example)
 regress.input.example_list_with_context.examples.append(tf.train.Example())
-found["regress"] = stub.Regress(regress, 30).result.regressions[0].value
+found["regress"] = stub.Regress(regress, 200).result.regressions[0].value
 multi = inference_pb2.MultiInferenceRequest()
 for name in ("classify", "regress"):
     multi.tasks.add(method_name="tensorflow/serving/" + name).model_spec.CopyFrom(
         (classify if name == "classify" else regress).model_spec)
 multi.input.CopyFrom(classify.input)
-answer = stub.MultiInference(multi, 30)
+answer = stub.MultiInference(multi, 200)
 found["multi"] = [answer.results[0].classification_result.classifications[0].classes[0].score,
                   answer.results[1].regression_result.regressions[0].value]
 ask = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
 ask.model_spec.name = "m"
-packed = stub.GetModelMetadata(ask, 30).metadata["signature_def"]
+packed = stub.GetModelMetadata(ask, 200).metadata["signature_def"]
 signatures = get_model_metadata_pb2.SignatureDefMap()
 found["metadata"] = [packed.Unpack(signatures), sorted(signatures.signature_def)]
 status = get_model_status_pb2.GetModelStatusRequest()
 status.model_spec.name = "m"
-found["status"] = str(model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status, 30)).split()
+found["status"] = str(model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status, 200)).split()
 
 import ovmsclient
 for kind, url in (("http", rest), ("grpc", port)):
@@ -158,7 +158,7 @@ def found(served: tuple[Service, int, int]) -> dict[str, Any]:
     _, port, grpc_port = served
     command = [interpreter, "-c", CLIENTS, str(port), str(grpc_port), json.dumps(X.tolist())]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "no_proxy": "*"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

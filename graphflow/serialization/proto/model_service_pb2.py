@@ -26,7 +26,7 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from graphflow.serialization.proto import prediction_service_pb2 as graphflow_dot_serialization_dot_proto_dot_prediction__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1graphflow/serialization/proto/model_service.proto\x12\x11graphflow.serving\x1a\x19google/protobuf/any.proto\x1a\x36graphflow/serialization/proto/prediction_service.proto\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"I\n\x15GetModelStatusRequest\x12\x30\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1c.graphflow.serving.ModelSpec\"\xe6\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12:\n\x05state\x18\x02 \x01(\x0e\x32+.graphflow.serving.ModelVersionStatus.State\x12.\n\x06status\x18\x03 \x01(\x0b\x32\x1e.graphflow.serving.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"]\n\x16GetModelStatusResponse\x12\x43\n\x14model_version_status\x18\x01 \x03(\x0b\x32%.graphflow.serving.ModelVersionStatus\"\xb4\x02\n\x15ServableVersionPolicy\x12\x41\n\x06latest\x18\x64 \x01(\x0b\x32/.graphflow.serving.ServableVersionPolicy.LatestH\x00\x12;\n\x03\x61ll\x18\x65 \x01(\x0b\x32,.graphflow.serving.ServableVersionPolicy.AllH\x00\x12\x45\n\x08specific\x18\x66 \x01(\x0b\x32\x31.graphflow.serving.ServableVersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choice\";\n\x12LogCollectorConfig\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0f\x66ilename_prefix\x18\x02 \x01(\t\"\'\n\x0eSamplingConfig\x12\x15\n\rsampling_rate\x18\x01 \x01(\x01\"\x90\x01\n\rLoggingConfig\x12\x43\n\x14log_collector_config\x18\x01 \x01(\x0b\x32%.graphflow.serving.LogCollectorConfig\x12:\n\x0fsampling_config\x18\x02 \x01(\x0b\x32!.graphflow.serving.SamplingConfig\"\xdd\x02\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x12\n\nmodel_type\x18\x03 \x01(\x05\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12\x38\n\x0elogging_config\x18\x06 \x01(\x0b\x32 .graphflow.serving.LoggingConfig\x12\x46\n\x14model_version_policy\x18\x07 \x01(\x0b\x32(.graphflow.serving.ServableVersionPolicy\x12I\n\x0eversion_labels\x18\x08 \x03(\x0b\x32\x31.graphflow.serving.ModelConfig.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"A\n\x0fModelConfigList\x12.\n\x06\x63onfig\x18\x01 \x03(\x0b\x32\x1e.graphflow.serving.ModelConfig\"\x93\x01\n\x11ModelServerConfig\x12?\n\x11model_config_list\x18\x01 \x01(\x0b\x32\".graphflow.serving.ModelConfigListH\x00\x12\x33\n\x13\x63ustom_model_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x42\x08\n\x06\x63onfig\"a\n\x13ReloadConfigRequest\x12\x34\n\x06\x63onfig\x18\x01 \x01(\x0b\x32$.graphflow.serving.ModelServerConfig\x12\x14\n\x0cmetric_names\x18\x02 \x03(\t\"H\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x14int64_value_increase\x18\x02 \x01(\x03H\x00\x42\x10\n\x0evalue_increase\"q\n\x14ReloadConfigResponse\x12.\n\x06status\x18\x01 \x01(\x0b\x32\x1e.graphflow.serving.StatusProto\x12)\n\x06metric\x18\x02 \x03(\x0b\x32\x19.graphflow.serving.Metric2\xe3\x01\n\x0cModelService\x12\x65\n\x0eGetModelStatus\x12(.graphflow.serving.GetModelStatusRequest\x1a).graphflow.serving.GetModelStatusResponse\x12l\n\x19HandleReloadConfigRequest\x12&.graphflow.serving.ReloadConfigRequest\x1a\'.graphflow.serving.ReloadConfigResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1graphflow/serialization/proto/model_service.proto\x12\x11graphflow.serving\x1a\x19google/protobuf/any.proto\x1a\x36graphflow/serialization/proto/prediction_service.proto\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"I\n\x15GetModelStatusRequest\x12\x30\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1c.graphflow.serving.ModelSpec\"\xe6\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12:\n\x05state\x18\x02 \x01(\x0e\x32+.graphflow.serving.ModelVersionStatus.State\x12.\n\x06status\x18\x03 \x01(\x0b\x32\x1e.graphflow.serving.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"]\n\x16GetModelStatusResponse\x12\x43\n\x14model_version_status\x18\x01 \x03(\x0b\x32%.graphflow.serving.ModelVersionStatus\"\xc0\x03\n!FileSystemStoragePathSourceConfig\x1a\x9a\x03\n\x15ServableVersionPolicy\x12\x63\n\x06latest\x18\x64 \x01(\x0b\x32Q.graphflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.LatestH\x00\x12]\n\x03\x61ll\x18\x65 \x01(\x0b\x32N.graphflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.AllH\x00\x12g\n\x08specific\x18\x66 \x01(\x0b\x32S.graphflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choice\";\n\x12LogCollectorConfig\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0f\x66ilename_prefix\x18\x02 \x01(\t\"\'\n\x0eSamplingConfig\x12\x15\n\rsampling_rate\x18\x01 \x01(\x01\"\x90\x01\n\rLoggingConfig\x12\x43\n\x14log_collector_config\x18\x01 \x01(\x0b\x32%.graphflow.serving.LogCollectorConfig\x12:\n\x0fsampling_config\x18\x02 \x01(\x0b\x32!.graphflow.serving.SamplingConfig\"\x9d\x03\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x30\n\nmodel_type\x18\x03 \x01(\x0e\x32\x1c.graphflow.serving.ModelType\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12\x38\n\x0elogging_config\x18\x06 \x01(\x0b\x32 .graphflow.serving.LoggingConfig\x12h\n\x14model_version_policy\x18\x07 \x01(\x0b\x32J.graphflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy\x12I\n\x0eversion_labels\x18\x08 \x03(\x0b\x32\x31.graphflow.serving.ModelConfig.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"A\n\x0fModelConfigList\x12.\n\x06\x63onfig\x18\x01 \x03(\x0b\x32\x1e.graphflow.serving.ModelConfig\"\x93\x01\n\x11ModelServerConfig\x12?\n\x11model_config_list\x18\x01 \x01(\x0b\x32\".graphflow.serving.ModelConfigListH\x00\x12\x33\n\x13\x63ustom_model_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x42\x08\n\x06\x63onfig\"a\n\x13ReloadConfigRequest\x12\x34\n\x06\x63onfig\x18\x01 \x01(\x0b\x32$.graphflow.serving.ModelServerConfig\x12\x14\n\x0cmetric_names\x18\x02 \x03(\t\"H\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x14int64_value_increase\x18\x02 \x01(\x03H\x00\x42\x10\n\x0evalue_increase\"q\n\x14ReloadConfigResponse\x12.\n\x06status\x18\x01 \x01(\x0b\x32\x1e.graphflow.serving.StatusProto\x12)\n\x06metric\x18\x02 \x03(\x0b\x32\x19.graphflow.serving.Metric*B\n\tModelType\x12\x1a\n\x16MODEL_TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nTENSORFLOW\x10\x01\x12\t\n\x05OTHER\x10\x02\x32\xe3\x01\n\x0cModelService\x12\x65\n\x0eGetModelStatus\x12(.graphflow.serving.GetModelStatusRequest\x1a).graphflow.serving.GetModelStatusResponse\x12l\n\x19HandleReloadConfigRequest\x12&.graphflow.serving.ReloadConfigRequest\x1a\'.graphflow.serving.ReloadConfigResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELCONFIG_VERSIONLABELSENTRY']._loaded_options = None
   _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_options = b'8\001'
+  _globals['_MODELTYPE']._serialized_start=2237
+  _globals['_MODELTYPE']._serialized_end=2303
   _globals['_STATUSPROTO']._serialized_start=155
   _globals['_STATUSPROTO']._serialized_end=211
   _globals['_GETMODELSTATUSREQUEST']._serialized_start=213
@@ -45,34 +47,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=519
   _globals['_GETMODELSTATUSRESPONSE']._serialized_start=521
   _globals['_GETMODELSTATUSRESPONSE']._serialized_end=614
-  _globals['_SERVABLEVERSIONPOLICY']._serialized_start=617
-  _globals['_SERVABLEVERSIONPOLICY']._serialized_end=925
-  _globals['_SERVABLEVERSIONPOLICY_LATEST']._serialized_start=841
-  _globals['_SERVABLEVERSIONPOLICY_LATEST']._serialized_end=871
-  _globals['_SERVABLEVERSIONPOLICY_ALL']._serialized_start=873
-  _globals['_SERVABLEVERSIONPOLICY_ALL']._serialized_end=878
-  _globals['_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_start=880
-  _globals['_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_end=908
-  _globals['_LOGCOLLECTORCONFIG']._serialized_start=927
-  _globals['_LOGCOLLECTORCONFIG']._serialized_end=986
-  _globals['_SAMPLINGCONFIG']._serialized_start=988
-  _globals['_SAMPLINGCONFIG']._serialized_end=1027
-  _globals['_LOGGINGCONFIG']._serialized_start=1030
-  _globals['_LOGGINGCONFIG']._serialized_end=1174
-  _globals['_MODELCONFIG']._serialized_start=1177
-  _globals['_MODELCONFIG']._serialized_end=1526
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_start=1474
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_end=1526
-  _globals['_MODELCONFIGLIST']._serialized_start=1528
-  _globals['_MODELCONFIGLIST']._serialized_end=1593
-  _globals['_MODELSERVERCONFIG']._serialized_start=1596
-  _globals['_MODELSERVERCONFIG']._serialized_end=1743
-  _globals['_RELOADCONFIGREQUEST']._serialized_start=1745
-  _globals['_RELOADCONFIGREQUEST']._serialized_end=1842
-  _globals['_METRIC']._serialized_start=1844
-  _globals['_METRIC']._serialized_end=1916
-  _globals['_RELOADCONFIGRESPONSE']._serialized_start=1918
-  _globals['_RELOADCONFIGRESPONSE']._serialized_end=2031
-  _globals['_MODELSERVICE']._serialized_start=2034
-  _globals['_MODELSERVICE']._serialized_end=2261
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG']._serialized_start=617
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG']._serialized_end=1065
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY']._serialized_start=655
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY']._serialized_end=1065
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY_LATEST']._serialized_start=981
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY_LATEST']._serialized_end=1011
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY_ALL']._serialized_start=1013
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY_ALL']._serialized_end=1018
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_start=1020
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_end=1048
+  _globals['_LOGCOLLECTORCONFIG']._serialized_start=1067
+  _globals['_LOGCOLLECTORCONFIG']._serialized_end=1126
+  _globals['_SAMPLINGCONFIG']._serialized_start=1128
+  _globals['_SAMPLINGCONFIG']._serialized_end=1167
+  _globals['_LOGGINGCONFIG']._serialized_start=1170
+  _globals['_LOGGINGCONFIG']._serialized_end=1314
+  _globals['_MODELCONFIG']._serialized_start=1317
+  _globals['_MODELCONFIG']._serialized_end=1730
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_start=1678
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_end=1730
+  _globals['_MODELCONFIGLIST']._serialized_start=1732
+  _globals['_MODELCONFIGLIST']._serialized_end=1797
+  _globals['_MODELSERVERCONFIG']._serialized_start=1800
+  _globals['_MODELSERVERCONFIG']._serialized_end=1947
+  _globals['_RELOADCONFIGREQUEST']._serialized_start=1949
+  _globals['_RELOADCONFIGREQUEST']._serialized_end=2046
+  _globals['_METRIC']._serialized_start=2048
+  _globals['_METRIC']._serialized_end=2120
+  _globals['_RELOADCONFIGRESPONSE']._serialized_start=2122
+  _globals['_RELOADCONFIGRESPONSE']._serialized_end=2235
+  _globals['_MODELSERVICE']._serialized_start=2306
+  _globals['_MODELSERVICE']._serialized_end=2533
 # @@protoc_insertion_point(module_scope)
