@@ -14,7 +14,7 @@ from graphflow import reference
 from graphflow.backends.base import load
 from graphflow.compiler import CompileOptions, compile_graph
 from graphflow.errors import InvalidArgumentError
-from graphflow.loops.ir import Kernel
+from graphflow.loops.ir import Kernel, Prefetch, walk_statements
 from graphflow.loops.library import Gemm
 from graphflow.loops.text import kernel_text
 from graphflow.loops.verify import verify as verify_kernel
@@ -831,27 +831,37 @@ def test_a_product_that_is_needed_after_the_fold_too_is_stored() -> None:
 # -- rows by index -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [1, 7, 16, 33, 64, 96, 128, 200])
-def test_sparse_rows_are_computed_where_they_are_added(width: int) -> None:
-    """Gather and segment sum are one kernel, and so are the gradient's rows and their addition to the table."""
-    table = gf.get_variable(f"table{width}", initializer=numbers(50, width))
+@pytest.mark.parametrize(
+    "height,width",
+    [*((50, width) for width in (1, 7, 16, 33, 64, 96, 128, 200)), (9400, 7), (3000, 33), (600, 128)],
+)
+def test_sparse_rows_are_computed_where_they_are_added(height: int, width: int) -> None:
+    """Gather and segment sum are one kernel, and so are the gradient's rows and their addition to the table.
+
+    Both ask for the rows of a large table before they need them.
+    """
+    table = gf.get_variable(f"table{width}", initializer=numbers(height, width))
     ids, segments = gf.placeholder("int32", [300]), gf.placeholder("int32", [300])
     rows = gf.nn.embedding_lookup(table, ids)
     loss = gf.reduce_sum(gf.square(gf.unsorted_segment_sum(rows * 0.5, segments, 12)))
     train = gf.train.GradientDescentOptimizer(0.01).minimize(loss)
     random = np.random.default_rng(2)
-    arrays = [random.integers(0, 50, 300).astype(np.int32), random.integers(-1, 12, 300).astype(np.int32)]
+    arrays = [random.integers(0, height, 300).astype(np.int32), random.integers(-1, 12, 300).astype(np.int32)]
     executable = compile_graph([loss, train], [ids, segments])
     results = []
     for threads in (1, 2, 3):
-        state = TestState(**{f"table{width}": numbers(50, width)})
+        state = TestState(**{f"table{width}": numbers(height, width)})
         bound = compile_graph([loss, train], [ids, segments], CompileOptions(threads=threads)).bind(
             ((300,), (300,)), state
         )
         assert not hosts(bound.plan)
-        assert not any(launch.bytes > 300 * width * 4 * 4 + 65536 for launch in bound.plan.launches)
+        kernels = [launch.kernel for launch in bound.plan.launches if isinstance(launch.kernel, Kernel)]
+        ahead = [any(isinstance(s, Prefetch) for s in walk_statements(k.body)) for k in kernels]
+        assert sum(ahead) == (2 if height > 50 else 0)
+        if height == 50:
+            assert not any(launch.bytes > 300 * width * 4 * 4 + 65536 for launch in bound.plan.launches)
         results.append((bound.run(tuple(arrays), state)[0], state.get(f"table{width}")))
-    state = TestState(**{f"table{width}": numbers(50, width)})
+    state = TestState(**{f"table{width}": numbers(height, width)})
     wanted = reference.run(executable.program, arrays, state)[0]
     for loss_value, after in results:
         assert loss_value.tobytes() == results[0][0].tobytes()

@@ -6,6 +6,7 @@ where there is no such nest (an odd dtype, sizes only known in the run); the nod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -235,6 +236,27 @@ class _Elements:
                 known[id(expr)] = self.w.b.let("row", known[id(expr)])
         return lambda column: self._write(self.root, row, column, dict(known))
 
+    def far(self, row: ir.Expr, columns: list[ir.Expr]) -> list[tuple[ir.Buffer, ir.Expr]]:
+        """Where a row's elements in some columns lie in far tables, at places that are looked up."""
+        found: list[tuple[ir.Buffer, ir.Expr]] = []
+        for expr in self.order:
+            if (
+                not isinstance(expr, ir.Load)
+                or id(expr) not in self.by_column
+                or id(expr.index) in self.by_column
+            ):
+                continue
+            buffer, leaf, _, _ = self.places[expr.buffer]
+            if buffer is None or leaf.value is None or not _is_far(leaf.value):
+                continue
+            start = self._write(expr.index, row, self.w.b.const(0, "i64"), {})
+            start = self.w.b.let("later", start)
+            for column in columns:
+                read = self._element(expr.buffer, row, column, start)
+                assert isinstance(read, ir.Load)
+                found.append((buffer, read.index))
+        return found
+
     def _write(self, root: ir.Expr, row: ir.Expr, column: ir.Expr, memo: dict[int, ir.Expr]) -> ir.Expr:
         for expr in _post_order(root):
             if id(expr) not in memo:
@@ -293,6 +315,22 @@ def collapsed(extents: tuple[Size, ...], strides: tuple[Size, ...]) -> Size | No
     return Size(0) if found is None else found[0]
 
 
+_FAR_BYTES = 256 * 1024
+"""Tables of so many bytes do not stay in the second-level cache: their rows, in no order, are asked for ahead."""
+
+_AHEAD = 16
+"""Rows between the one that is asked for and the one that is worked on."""
+
+_LINE_BYTES = 64
+"""A line of the caches."""
+
+
+def _is_far(value: Value) -> bool:
+    sizes = value_sizes(value)
+    elements = math.prod(size.value for size in sizes if not size.dynamic)
+    return elements * value.dtype.size >= _FAR_BYTES
+
+
 def _add_rows(
     node: Node,
     ids: Value,
@@ -323,6 +361,20 @@ def _add_rows(
     even = not width.dynamic and width.value % turn == 0
     one = not width.dynamic and width.value <= turn  # then there is nothing to share among threads
 
+    def ask_ahead(i: ir.Expr, first: ir.Expr) -> None:
+        """Asks for the lines that a later row reads and writes where its id points."""
+        later = b.min(b.add(i, _AHEAD), b.sub(last, 1))
+        wanted: list[tuple[ir.Buffer, ir.Expr]] = []
+        line = max(1, _LINE_BYTES // made.dtype.size)
+        places = [b.add(first, place) for place in range(0, min(turn, width.value), line)]
+        if _is_far(made):
+            row = b.let("later", b.mul(b.cast(b.load(index, later), "i64"), columns))
+            wanted += [(target, b.add(row, place)) for place in places]
+        if elements is not None:
+            wanted += elements.far(later, places)
+        for buffer, at in wanted:
+            b.prefetch(buffer, at)
+
     def rows_of(first: ir.Expr, size: ir.Expr) -> None:
         if start_from is not None and one:
             with b.loop("s", 0, b.mul(limit, columns), "vector") as s:
@@ -333,6 +385,7 @@ def _add_rows(
                 with b.loop("j", 0, size, "vector") as j:
                     b.store(target, b.add(base, j), b.const(start_from, target.dtype))
         with b.loop("i", 0, last) as i:
+            ask_ahead(i, first)
             row = b.let("row", b.cast(b.load(index, i), "i64"))
             with b.where(b.and_(b.ge(row, 0), b.lt(row, limit))):
                 base = b.let("base", b.add(b.mul(row, columns), first))
