@@ -346,7 +346,7 @@ def test_sums_over_columns_for_other_sizes_compile_nothing(monkeypatch: pytest.M
     y = gf.nn.softmax(x)
     executable = compile_graph([gf.reduce_sum(y, 0), gf.reduce_max(x * y, 0)], [x])
     executable.bind(((40, 200),), TestState())
-    monkeypatch.setattr("graphflow.backends.cpu.backend.kernel_to_llvm", lambda *_: pytest.fail("compiles"))
+    monkeypatch.setattr("graphflow.backends.cpu.codegen.kernel_to_llvm", lambda *_: pytest.fail("compiles"))
     for rows in (17, 300, 5000):
         array = numbers(rows, 200)
         bound = executable.bind(((rows, 200),), TestState())
