@@ -39,6 +39,7 @@ from graphflow.dtypes import (
 from graphflow.control_flow import (
     case as case, cond as cond, switch_case as switch_case, while_loop as while_loop,
 )
+from graphflow.function import init_scope as init_scope
 from graphflow.gradients import (
     AggregationMethod as AggregationMethod, custom_gradient as custom_gradient, gradients as gradients,
     hessians as hessians, NoGradient as NoGradient, NotDifferentiable as NotDifferentiable,
@@ -50,7 +51,7 @@ from graphflow.graph import (
     device as device, get_collection as get_collection, get_collection_ref as get_collection_ref,
     get_default_graph as get_default_graph, get_default_session as get_default_session, get_seed as get_seed,
     Graph as Graph, GraphKeys as GraphKeys, IndexedSlices as IndexedSlices, name_scope as name_scope,
-    Operation as Operation, reset_default_graph as reset_default_graph,
+    op_scope as op_scope, Operation as Operation, reset_default_graph as reset_default_graph,
     set_proto_writer as _set_proto_writer, set_random_seed as set_random_seed, set_sampler as _set_sampler,
     Tensor as Tensor,
 )
@@ -155,7 +156,8 @@ from graphflow.ops.sparse_tensor import (
 )
 from graphflow.shapes import Dimension as Dimension, TensorShape as TensorShape
 from graphflow.variable_scope import (
-    AUTO_REUSE as AUTO_REUSE, get_local_variable as get_local_variable, get_variable as get_variable,
+    AUTO_REUSE as AUTO_REUSE, create_partitioned_variables as create_partitioned_variables,
+    get_local_variable as get_local_variable, get_variable as get_variable,
     get_variable_scope as get_variable_scope, no_regularizer as no_regularizer,
     variable_op_scope as variable_op_scope, variable_scope as variable_scope, VariableScope as VariableScope,
 )
@@ -200,6 +202,7 @@ if TYPE_CHECKING:
         distributions as distributions, dtypes as dtypes,
         estimator as estimator, gfile as gfile,
         image as image, initializers as initializers, io as io, keras as keras, layers as layers,
+        profiler as profiler,
         linalg as linalg, logging as logging, lookup as lookup, losses as losses, manip as manip,
         math as math, metrics as metrics, nest as nest, nn as nn, python_io as python_io,
         quantization as quantization, random as random, raw_ops as raw_ops, saved_model as saved_model, sets as sets,
@@ -377,7 +380,7 @@ if TYPE_CHECKING:
 NAMESPACES = (
     "app", "compat", "contrib", "examples", "flags", "graph_util", "test",
     "bitwise", "data", "debug", "debugging", "distributions", "dtypes", "errors", "estimator", "gfile", "image",
-    "initializers",
+    "initializers", "profiler",
     "io", "keras", "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
     "python_io", "quantization", "random", "raw_ops", "saved_model", "sets", "signal", "sparse", "spectral",
     "strings", "summary", "train", "visualize",

@@ -365,6 +365,13 @@ def lifted() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def init_scope() -> Iterator[None]:
+    """Operations made inside wait for nothing that is in force outside, and belong to no function's body."""
+    with lifted(), get_default_graph().control_dependencies(None):
+        yield
+
+
 def lift(tensor: Tensor) -> Tensor:
     """Returns a tensor of the outermost graph with the same value as one inside a function.
 

@@ -1223,6 +1223,13 @@ def name_scope(name: str | None, default_name: str | None = None, values: Any = 
         yield scope
 
 
+def op_scope(
+    values: Any, name: str | None, default_name: str | None = None
+) -> contextlib.AbstractContextManager[str]:
+    """The old form of `name_scope`, with `values` first."""
+    return name_scope(name, default_name, values)
+
+
 def graph_of(values: Iterable[Any]) -> Graph:
     """Returns the graph of the first tensor or operation among `values`, else the default graph.
 

@@ -1,8 +1,4 @@
-"""Rules for cutting variables into shards, as `get_variable` takes them.
-
-They say how many shards each axis should have. Variables here are whole all the same: there is one machine, and a
-checkpoint of a partitioned variable holds the whole of it.
-"""
+"""Rules for cutting variables into shards, as `get_variable` takes them: how many shards each axis should have."""
 
 from __future__ import annotations
 

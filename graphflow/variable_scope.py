@@ -25,9 +25,10 @@ from graphflow.graph import (
     user_frames,
 )
 from graphflow.initializers import glorot_uniform_initializer, zeros_initializer
-from graphflow.opdef import convert_to_tensor
+from graphflow.opdef import convert_to_tensor, emit
+from graphflow.partitioned_variables import PartitionedVariable, checked_partitions, pieces_of
 from graphflow.shapes import TensorShape
-from graphflow.variables import Variable, VariableAggregation, VariableSynchronization
+from graphflow.variables import SaveSliceInfo, Variable, VariableAggregation, VariableSynchronization
 
 
 class _ReuseMode(enum.Enum):
@@ -68,6 +69,7 @@ class _VariableStore:
 
     def __init__(self) -> None:
         self.variables: dict[str, Variable] = {}
+        self.partitioned: dict[str, PartitionedVariable] = {}
 
     def get(self, name: str, custom_getter: Any, **arguments: Any) -> Any:
         """Makes or finds a variable, through `custom_getter` if there is one."""
@@ -98,8 +100,24 @@ class _VariableStore:
         constraint: Any = None,
         synchronization: VariableSynchronization = VariableSynchronization.AUTO,
         aggregation: VariableAggregation = VariableAggregation.NONE,
-    ) -> Variable:
+        partition_info: Any = None,
+    ) -> Any:
         """Returns the variable of that full name, made if need be; see `get_variable`."""
+        is_scalar = shape is not None and TensorShape(shape).rank == 0
+        if (partitioner is not None and not is_scalar) or (reuse is True and name in self.partitioned):
+            return self._partitioned(
+                name, shape, as_dtype(dtype), initializer, reuse, partitioner,
+                dict(
+                    regularizer=regularizer, trainable=trainable, collections=collections,
+                    caching_device=caching_device, validate_shape=validate_shape, use_resource=use_resource,
+                    constraint=constraint, synchronization=synchronization, aggregation=aggregation,
+                ),
+            )  # fmt: skip
+        if f"{name}/part_0" in self.variables:
+            raise ValueError(
+                f"No partitioner was provided, but a partitioned version of the variable was found: {name}/part_0. "
+                f"Perhaps a variable of the same name was already created with partitioning?"
+            )
         from_value = initializer is not None and not callable(initializer)
         if shape is not None and from_value:
             raise ValueError("If initializer is a constant, do not specify shape.")
@@ -135,6 +153,8 @@ class _VariableStore:
                 initializer = initializer()
             if wanted is not None and wanted.is_fully_defined():
                 initial = functools.partial(initializer, wanted.as_list(), dtype=dtype)
+                if partition_info is not None and _takes(initializer, "partition_info"):
+                    initial = functools.partial(initial, partition_info=partition_info)
                 variable_dtype = dtype
             elif _needs_no_arguments(initializer):
                 initial = initializer
@@ -165,6 +185,85 @@ class _VariableStore:
             if loss is not None:
                 variable.graph.add_to_collection(GraphKeys.REGULARIZATION_LOSSES, loss)
         return variable
+
+    def _partitioned(
+        self, name: str, shape: Any, dtype: Any, initializer: Any, reuse: Any, partitioner: Any,
+        rest: dict[str, Any],
+    ) -> PartitionedVariable:  # fmt: skip
+        """Returns a variable in parts, made if need be."""
+        if partitioner is not None and not callable(partitioner):
+            raise ValueError(f"Partitioner must be callable, but received: {partitioner}")
+        from_value = initializer is not None and not callable(initializer)
+        if from_value:
+            if shape is not None:
+                raise ValueError("If initializer is a constant, do not specify shape.")
+            initializer = convert_to_tensor(initializer, dtype=dtype)
+            shape = initializer.shape
+        whole = TensorShape(shape)
+        if name in self.variables:
+            raise ValueError(
+                f"A partitioner was provided, but an unpartitioned version of the variable was found: {name}. "
+                f"Perhaps a variable of the same name was already created without partitioning?"
+            )
+        found = self.partitioned.get(name)
+        if found is not None:
+            if reuse is False or reuse is None:
+                raise ValueError(
+                    f"Partitioned variable with name {name} already exists. Did you mean to set reuse=True or "
+                    f"reuse=tf.AUTO_REUSE in VarScope? Its first part was made at {_line_of(next(iter(found)).op)}."
+                )
+            if not whole.is_compatible_with(found.shape):
+                raise ValueError(
+                    f"Trying to reuse partitioned variable {name}, but specified shape {whole} and found shape "
+                    f"{found.shape}."
+                )
+            if dtype is not found.dtype:
+                raise ValueError(
+                    f"Trying to reuse partitioned variable {name}, but specified dtype {dtype.name} and found dtype "
+                    f"{found.dtype.name}."
+                )
+            if partitioner is not None:
+                wanted = checked_partitions(partitioner, found.shape, dtype)
+                if wanted != found._get_partitions():
+                    raise ValueError(
+                        f"Trying to reuse partitioned variable {name}, but specified partitions {wanted} and found "
+                        f"partitions {found._get_partitions()}."
+                    )
+            return found
+        if reuse is True:
+            raise ValueError(
+                f"PartitionedVariable {name} does not exist, or was not created with tf.get_variable(). Did you "
+                f"mean to set reuse=False or reuse=tf.AUTO_REUSE in VarScope?"
+            )
+        if not whole.is_fully_defined():
+            raise ValueError(
+                f"Shape of a new partitioned variable must be fully defined, but instead was {whole} ({name})."
+            )
+        partitions = checked_partitions(partitioner, whole, dtype)
+        parts = []
+        for i, (offset, size) in enumerate(pieces_of(whole.as_list(), partitions)):
+            own = f"{name}/part_{i}"
+            value = initializer
+            if from_value:
+                with name_scope(f"{own}/PartitionedInitializer/"):
+                    value = emit.Slice(initializer, offset, size)
+            part = self.get_or_create(
+                own, None if from_value else size, dtype, value, reuse=reuse,
+                partition_info=_PartitionInfo(whole.as_list(), offset), **rest,
+            )  # fmt: skip
+            part._set_save_slice_info(SaveSliceInfo(name, whole.as_list(), offset, size))
+            parts.append(part)
+        made = PartitionedVariable(name, whole, dtype, parts, partitions)
+        self.partitioned[name] = made
+        return made
+
+
+class _PartitionInfo:
+    """What an initializer is told of the part that it makes: the whole shape, and where the part begins."""
+
+    def __init__(self, full_shape: list[int], var_offset: list[int]) -> None:
+        self.full_shape = full_shape
+        self.var_offset = var_offset
 
 
 def _takes(function: Callable[..., Any], argument: str) -> bool:
@@ -218,7 +317,7 @@ class VariableScope:
       initializer: the default initializer.
       regularizer: the default regularizer.
       caching_device: accepted.
-      partitioner: accepted; variables are never split.
+      partitioner: the default partitioner, which says into how many parts variables are cut.
       custom_getter: a callable in whose hands `get_variable` is put.
       dtype: the default dtype.
       use_resource: accepted.
@@ -276,7 +375,7 @@ class VariableScope:
         self.caching_device = caching_device
 
     def set_partitioner(self, partitioner: Any) -> None:
-        """Accepted: variables are never split."""
+        """Sets the default partitioner."""
         self.partitioner = partitioner
 
     def set_custom_getter(self, custom_getter: Any) -> None:
@@ -460,7 +559,7 @@ class variable_scope:  # noqa: N801 - TF1's name
       initializer: the default initializer inside.
       regularizer: the default regularizer inside.
       caching_device: accepted.
-      partitioner: accepted; variables are never split.
+      partitioner: the default partitioner inside.
       custom_getter: a callable `(getter, name, *args, **kwargs)` that makes variables.
       reuse: True: variables must exist; AUTO_REUSE: they are made if need be; None: as outside.
       dtype: the default dtype inside.
@@ -600,7 +699,8 @@ def get_variable(
       trainable: whether optimizers update it by default.
       collections: the collections to join; default `[GraphKeys.GLOBAL_VARIABLES]`.
       caching_device: accepted.
-      partitioner: accepted; variables are never split.
+      partitioner: a callable of `shape` and `dtype` that says into how many parts each axis is cut, at most one
+        axis into more than one: a `PartitionedVariable` is returned. Default that of the scope.
       validate_shape: False admits an initial value of unknown shape.
       use_resource: accepted.
       custom_getter: a callable `(getter, name, *args, **kwargs)` that makes the variable.
@@ -669,7 +769,36 @@ def get_local_variable(
     )
 
 
+def create_partitioned_variables(
+    shape: Any, slicing: Sequence[int], initializer: Any, dtype: Any = float32, trainable: bool = True,
+    collections: Any = None, name: str | None = None, reuse: Any = None,
+) -> list[Variable]:  # fmt: skip
+    """Makes a variable in parts.
+
+    Args:
+      shape: the shape of the whole.
+      slicing: into how many parts each axis is cut, at most one into more than one.
+      initializer: as for `get_variable`.
+      dtype: the dtype.
+      trainable: whether optimizers update it by default.
+      collections: the collections to join.
+      name: the variable scope of the parts; default "PartitionedVariable", made unique.
+      reuse: whether the variable exists already.
+
+    Returns:
+      the parts.
+    """
+    if len(TensorShape(shape).as_list()) != len(slicing):
+        raise ValueError(f"The shape {shape} and the slicing {slicing} differ in their numbers of axes")
+    with variable_scope(name, "PartitionedVariable", reuse=reuse):
+        found = get_variable(
+            "", shape, dtype, initializer, trainable=trainable, collections=collections,
+            partitioner=lambda **unused: list(slicing),
+        )  # fmt: skip
+        return list(found)
+
+
 __all__ = [
-    "AUTO_REUSE", "VariableScope", "get_local_variable", "get_variable", "get_variable_scope", "no_regularizer",
-    "variable_op_scope", "variable_scope",
+    "AUTO_REUSE", "VariableScope", "create_partitioned_variables", "get_local_variable", "get_variable",
+    "get_variable_scope", "no_regularizer",  "variable_op_scope", "variable_scope",
 ]  # fmt: skip

@@ -72,6 +72,38 @@ def _depends_on_variables(tensor: Tensor) -> list[Operation]:
     return order if reads else []
 
 
+class SaveSliceInfo:
+    """Which part of a whole a variable is, as checkpoints name it.
+
+    Attributes:
+      full_name: the name of the whole.
+      full_shape: its shape.
+      var_offset: where the part begins, along each axis.
+      var_shape: the shape of the part.
+    """
+
+    def __init__(
+        self, full_name: str | None = None, full_shape: Sequence[int] | None = None,
+        var_offset: Sequence[int] | None = None, var_shape: Sequence[int] | None = None,
+        save_slice_info_def: Any = None, import_scope: str | None = None,
+    ) -> None:  # fmt: skip
+        if save_slice_info_def is not None:
+            told = save_slice_info_def
+            full_name = f"{import_scope}/{told.full_name}" if import_scope else told.full_name
+            full_shape, var_offset, var_shape = told.full_shape, told.var_offset, told.var_shape
+        self.full_name = full_name
+        self.full_shape = list(full_shape or ())
+        self.var_offset = list(var_offset or ())
+        self.var_shape = list(var_shape or ())
+
+    @property
+    def spec(self) -> str:
+        """The part as text: the whole shape, then offset and length along each axis."""
+        whole = " ".join(str(size) for size in self.full_shape)
+        pairs = zip(self.var_offset, self.var_shape, strict=True)
+        return f"{whole} {':'.join(f'{start},{size}' for start, size in pairs)}"
+
+
 class Variable:
     """State that a session keeps between runs, with the members of TF1's `Variable`.
 
@@ -97,6 +129,8 @@ class Variable:
     """
 
     __array_priority__ = 100
+    SaveSliceInfo = SaveSliceInfo
+    _save_slice_info: SaveSliceInfo | None = None
 
     def __init__(
         self,
@@ -208,6 +242,9 @@ class Variable:
         self._shape = TensorShape(attrs["shape"])
         self._is_initialized = None
         self._trainable = bool(getattr(variable_def, "trainable", True))
+        if variable_def.HasField("save_slice_info_def"):
+            told = variable_def.save_slice_info_def
+            self._save_slice_info = SaveSliceInfo(save_slice_info_def=told, import_scope=import_scope)
         self._constraint = None
         self._validate_shape = self._shape.is_fully_defined()
         snapshot = getattr(variable_def, "snapshot_name", "")
@@ -516,6 +553,13 @@ class Variable:
         return self._scatter_nd("ResourceScatterNdUpdate", indices, updates, name)
 
     # Files.
+
+    def _set_save_slice_info(self, save_slice_info: SaveSliceInfo) -> None:
+        """Says which part of a whole this is."""
+        self._save_slice_info = save_slice_info
+
+    def _get_save_slice_info(self) -> SaveSliceInfo | None:
+        return self._save_slice_info
 
     def to_proto(self, export_scope: str | None = None) -> Any:
         """Returns a `VariableDef`, or None if the variable is outside `export_scope`."""

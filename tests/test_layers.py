@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("functional_gradients",),
     ("initializers",),
     ("variables",),
+    ("partitioned_variables",),
     ("variable_scope",),
     ("tensor_array", "template", "partitioners"),
     ("control_flow",),
@@ -51,7 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fetches", "timeline"),
     ("summary.",),
     ("session",),
-    ("profiling", "debug"),
+    ("profiling", "profiler", "debug"),
     ("logging",),
     ("data.", "train.", "visualize."),
     ("saved_model.",),
@@ -103,9 +104,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # The graph column and the machine column meet in lowering/ and compiler.py and nowhere below.
 GRAPH_COLUMN = (
     "graph", "opdef", "function", "array_accesses", "ops.", "gradients", "functional_gradients", "initializers",
-    "variables", "variable_scope", "tensor_array", "template", "partitioners", "control_flow",
-    "functional_ops", "program", "text", "reference",
-    "contents", "optimizer_passes.",
+    "variables", "partitioned_variables", "variable_scope", "tensor_array", "template", "partitioners",
+    "control_flow", "functional_ops", "program", "text", "reference", "contents", "optimizer_passes.",
 )  # fmt: skip
 MACHINE_COLUMN = ("loops.", "memory", "regions", "variable_store", "plan.", "backends.")
 MACHINE_SEEN_BY_GRAPH = ("loops.build", "loops.ir")

@@ -170,6 +170,7 @@ _SPELT: dict[tuple[str, str], tuple[str, str]] = {
     ("layers.utils", "constant_value"): ("keras.smart_cond", "smart_constant_value"),
     ("ops.rnn", "rnn_cell_impl"): ("nn", "rnn_cell"),
     ("ops.resource_variable_ops", "ResourceVariable"): ("", "Variable"),
+    ("ops.variables", "PartitionedVariable"): ("partitioned_variables", "PartitionedVariable"),
     ("ops.variables", "VariableV1"): ("", "Variable"),
     ("pywrap_tensorflow", "EventsWriter"): ("summary.writer", "EventsWriter"),
     ("tf2", "enabled"): ("", "executing_eagerly"),

@@ -48,7 +48,6 @@ _PLANNED: dict[str, tuple[str, str]] = {
     "image": ("images", ""),
     "io": ("files and parsing", ""),
     "keras": ("more of Keras", "gf.keras.layers"),
-    "profiler": ("counts and times by operation", "gf.profile"),
     "python": ("a deep path that no table knows yet", "the public name of the same thing"),
     "python_io": ("record files", ""),
     "summary": ("summaries", ""),
@@ -85,8 +84,8 @@ _TO_COME = frozenset(
     """
     FIFOQueue FixedLenFeature RandomShuffleQueue SparseTensor TFRecordReader TensorArray TextLineReader VarLenFeature
     WholeFileReader batch_svd case cond decode_csv decode_raw edit_distance extract_image_patches
-    histogram_summary image_summary init_scope map_fn merge_all_summaries merge_summary
-    nn op_scope parse_single_example read_file scalar_summary scan self_adjoint_eig sparse_placeholder
+    histogram_summary image_summary map_fn merge_all_summaries merge_summary
+    nn parse_single_example read_file scalar_summary scan self_adjoint_eig sparse_placeholder
     sparse_reshape sparse_retain sparse_tensor_dense_matmul string_split tables_initializer test while_loop
     """.split()
 )

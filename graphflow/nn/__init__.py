@@ -86,6 +86,7 @@ if TYPE_CHECKING:
 
     conv3d_backprop_filter_v2 = conv3d_backprop_filter
     avg_pool2d = avg_pool
+    deconv2d = conv2d_transpose
     depthwise_conv2d_backprop_filter = depthwise_conv2d_native_backprop_filter
     depthwise_conv2d_backprop_input = depthwise_conv2d_native_backprop_input
 
@@ -145,6 +146,7 @@ _LATER = {
     ),
     "conv3d_backprop_filter_v2": "graphflow.ops.volumes:conv3d_backprop_filter",
     "avg_pool2d": "graphflow.ops.convolution:avg_pool",
+    "deconv2d": "graphflow.ops.convolution:conv2d_transpose",
     "depthwise_conv2d_backprop_filter": "graphflow.ops.spatial:depthwise_conv2d_native_backprop_filter",
     "depthwise_conv2d_backprop_input": "graphflow.ops.spatial:depthwise_conv2d_native_backprop_input",
 }

@@ -127,6 +127,12 @@ def variable_to_proto(variable: Any, export_scope: str | None = None) -> variabl
         proto.initial_value_name = strip(variable.initial_value.name)
     proto.initializer_name = strip(variable.initializer.name)
     proto.snapshot_name = strip(variable._snapshot.name)
+    piece = variable._save_slice_info
+    if piece is not None:
+        proto.save_slice_info_def.full_name = strip(piece.full_name)
+        proto.save_slice_info_def.full_shape.extend(piece.full_shape)
+        proto.save_slice_info_def.var_offset.extend(piece.var_offset)
+        proto.save_slice_info_def.var_shape.extend(piece.var_shape)
     proto.synchronization = variable.synchronization.value
     proto.aggregation = variable.aggregation.value
     return proto

@@ -95,7 +95,7 @@ def _saveables(var_list: Any) -> list[_Saveable]:
     result: list[_Saveable] = []
     seen: dict[tuple[str, str], Any] = {}
     for key, variable in entries:
-        info = getattr(variable, "_save_slice_info", None)
+        info = variable._save_slice_info
         piece = str(info.spec) if info is not None else ""
         name = key if key is not None else info.full_name if info is not None else variable.op.name
         other = seen.get((name, piece))

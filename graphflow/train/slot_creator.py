@@ -10,7 +10,7 @@ from graphflow.initializers import zeros_initializer
 from graphflow.opdef import emit
 from graphflow.shapes import TensorShape
 from graphflow.variable_scope import get_variable, variable_scope
-from graphflow.variables import Variable
+from graphflow.variables import SaveSliceInfo, Variable
 
 
 def create_slot(primary: Any, val: Any, name: str, colocate_with_primary: bool = True) -> Variable:
@@ -64,4 +64,11 @@ def _create(
                 dtype=dtype,
             )
     assert isinstance(slot, Variable)
+    whole = primary._save_slice_info if isinstance(primary, Variable) else None
+    if whole is not None and slot.shape.as_list() == primary.shape.as_list():
+        # The slots of the parts of a variable are the parts of a slot.
+        own = slot.op.name.removeprefix(f"{primary.op.name}/")
+        slot._set_save_slice_info(
+            SaveSliceInfo(f"{whole.full_name}/{own}", whole.full_shape, whole.var_offset, whole.var_shape)
+        )
     return slot
