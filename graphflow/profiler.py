@@ -490,7 +490,12 @@ class _View:
         started = self.options["start_name_regexes"]
         if started != [".*"]:
             tops = _starting(tops, started)
-        self._hang(root, tops, True)
+        self._hang(root, tops, only)
+        if not only:
+            root._begin()
+            for node in roots:
+                if id(node) in counted:
+                    root._add(node)
         return root
 
     def _hang(self, node: GraphNodeProto, below: list[GraphNodeProto], only_shown: bool) -> None:
