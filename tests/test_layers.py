@@ -121,6 +121,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "grpc": ("serving.",),
     "grpc_health": ("serving.",),
     "grpc_reflection": ("serving.",),
+    "h5py": ("keras.hdf5",),
     "llvmlite": ("backends.cpu.",),
     "matplotlib": ("demo.",),
     "orjson": ("serving.",),

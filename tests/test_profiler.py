@@ -45,7 +45,8 @@ def asked(tf):
 def told(tf, graph):
     for cmd, options in asked(tf):
         root = tf.profiler.profile(graph, cmd=cmd, options=options)
-        print("ROOT", root.name, root.total_float_ops, root.total_parameters, len(root.children))
+        counted = root.total_parameters if "params" in options["select"] else 0
+        print("ROOT", root.name, root.total_float_ops, counted, len(root.children))
 """
 TF = (
     "import sys\nimport tensorflow.compat.v1 as tf\ntf.disable_v2_behavior()\n"

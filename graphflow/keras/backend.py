@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphflow import dtypes
+from graphflow.control_flow import while_loop
 from graphflow.gradients import gradients as _gradients
 from graphflow.graph import Graph as Graph
 from graphflow.graph import Tensor, get_default_graph, name_scope
@@ -23,6 +24,7 @@ from graphflow.keras.smart_cond import smart_cond
 from graphflow.opdef import constant as _constant
 from graphflow.opdef import convert_to_tensor, emit
 from graphflow.ops import elementwise, layout, linalg, nn, random, reduction, source
+from graphflow.tensor_array import TensorArray
 from graphflow.variables import Variable
 
 _settings: dict[str, Any] = {"epsilon": 1e-7, "floatx": "float32", "image_data_format": "channels_last"}
@@ -478,6 +480,101 @@ def random_uniform(
 ) -> Tensor:
     """Uniform numbers."""
     return random.random_uniform(shape, minval, maxval, dtype or floatx(), seed)
+
+
+def rnn(
+    step_function: Callable[..., Any], inputs: Any, initial_states: Sequence[Any], go_backwards: bool = False,
+    mask: Any = None, constants: Sequence[Any] | None = None, unroll: bool = False, input_length: Any = None,
+    time_major: bool = False, zero_output_for_mask: bool = False,
+) -> tuple[Tensor, Tensor, list[Tensor]]:  # fmt: skip
+    """Takes a function along the steps of a sequence.
+
+    Args:
+      step_function: of the input of a step and a list of states; returns an output and the new states.
+      inputs: [batch, steps, ...].
+      initial_states: tensors [batch, ...].
+      go_backwards: whether to begin at the end.
+      mask: bool [batch, steps]: at steps that are False the states stay, and so does the output.
+      constants: further tensors, given to the function behind the states.
+      unroll: whether the steps are built one by one; their number must be known then.
+      input_length: the number of steps, where the shape does not tell.
+      time_major: whether inputs and outputs are [steps, batch, ...].
+      zero_output_for_mask: whether outputs at masked steps are zero.
+
+    Returns:
+      the last output, all outputs [batch, steps, ...], and the last states.
+
+    Raises:
+      ValueError: if the steps are to be unrolled and their number is not known.
+    """
+
+    def turned(x: Tensor) -> Tensor:
+        rank = x.shape.rank
+        if rank is None:
+            raise ValueError("rnn takes inputs of known rank")
+        return layout.transpose(x, [1, 0, *range(2, rank)])
+
+    x = convert_to_tensor(inputs)
+    x = x if time_major else turned(x)
+    steps = None if mask is None else elementwise.cast(mask, dtypes.bool_)
+    if steps is not None and not time_major:
+        steps = turned(steps)
+    if go_backwards:
+        x = layout.reverse(x, [0])
+        steps = None if steps is None else layout.reverse(steps, [0])
+    fixed = list(constants or ())
+    states = [convert_to_tensor(state) for state in initial_states]
+    count = x.shape.as_list()[0] if x.shape.as_list()[0] is not None else input_length
+
+    def chosen(now: Tensor, new: Any, old: Any) -> Any:
+        wide = layout.reshape(now, layout.concat([source.shape(now), [1] * (new.shape.rank - 1)], 0))
+        return elementwise.where_v2(wide, new, old)
+
+    def step(x_now: Tensor, mask_now: Any, before: Any, own: list[Any]) -> tuple[Any, list[Any]]:
+        output, new = step_function(x_now, [*own, *fixed])
+        new = list(new)
+        if mask_now is not None:
+            old = source.zeros_like(output) if before is None or zero_output_for_mask else before
+            output = chosen(mask_now, output, old)
+            new = [chosen(mask_now, a, b) for a, b in zip(new, own, strict=True)]
+        return output, new
+
+    if unroll:
+        if count is None:
+            raise ValueError("Unrolling requires a fixed number of timesteps.")
+        made: list[Tensor] = []
+        for i in range(int(count)):
+            output, states = step(
+                x[i], None if steps is None else steps[i], made[-1] if made else None, states
+            )
+            made.append(output)
+        outputs, last = layout.stack(made, 0), made[-1]
+    else:
+        length = source.shape(x)[0]
+        taken = TensorArray(x.dtype, size=length).unstack(x)
+        masks = None if steps is None else TensorArray(dtypes.bool_, size=length).unstack(steps)
+        before: list[Any] = []
+        if steps is not None:
+            # What an output looks like, for the steps before the first one that counts.
+            before = [source.zeros_like(step_function(x[0], [*states, *fixed])[0])]
+        kept = TensorArray(states[0].dtype if states else x.dtype, size=length)
+
+        def body(i: Any, kept: Any, before: Any, own: Any) -> Any:
+            now = None if masks is None else masks.read(i)
+            output, new = step(taken.read(i), now, before[0] if before else None, list(own))
+            for fresh, old in zip(new, own, strict=True):
+                fresh.set_shape(old.shape)
+            return i + 1, kept.write(i, output), [output] if before else before, new
+
+        _, kept, _, states = while_loop(
+            lambda i, *_: i < length, body, [_constant(0), kept, before, states], parallel_iterations=32
+        )
+        outputs = kept.stack()
+        if count is not None:
+            outputs.set_shape([count, *outputs.shape.as_list()[1:]])
+        last = outputs[-1]
+        states = list(states)
+    return last, outputs if time_major else turned(outputs), states
 
 
 def update(x: Variable, new_x: Any) -> Any:

@@ -21,6 +21,7 @@ from graphflow.variables import Variable, VariableAggregation, VariableSynchroni
 
 _NAMES = "keras_names"
 _HISTORY = "keras_history"
+_MASKS = "keras_masks"
 _KEYWORDS = {
     "input_shape", "batch_input_shape", "batch_size", "weights", "activity_regularizer", "autocast",
     "input_dim", "input_length",
@@ -51,6 +52,13 @@ def history_of(tensor: Any) -> tuple[Layer, int, int] | None:
         return None
     found: tuple[Layer, int, int] | None = tensor.graph.registries.get(_HISTORY, {}).get(tensor)
     return found
+
+
+def mask_of(tensor: Any) -> Any:
+    """Returns the mask that comes with a tensor: which steps of a sequence are input; None: all."""
+    if not isinstance(tensor, Tensor):
+        return None
+    return tensor.graph.registries.get(_MASKS, {}).get(tensor)
 
 
 class Node:
@@ -134,7 +142,8 @@ class InputSpec:
             raise ValueError(f"{start}expected shape={self.shape}, found shape={shape}")
 
 
-def _takes(function: Callable[..., Any], argument: str) -> bool:
+def takes(function: Callable[..., Any], argument: str) -> bool:
+    """Tells whether a function has an argument of that name."""
     parameters = inspect.signature(function).parameters
     return argument in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
@@ -234,9 +243,9 @@ class Layer:
             return nest.map_structure(lambda x: x.shape, twin(inputs))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Returns the mask of the output; layers without masking have none."""
-        del inputs, mask
-        return None
+        """Returns the mask of the output: that of the input, if the layer lets masks through."""
+        del inputs
+        return mask if self.supports_masking else None
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain values."""
@@ -260,6 +269,13 @@ class Layer:
             inputs = self._converted(inputs)
             self._check_inputs(inputs)
             self._maybe_build(inputs)
+            masks = kwargs.get("mask")
+            if masks is None:
+                masks = nest.map_structure(mask_of, inputs) if nest.is_nested(inputs) else mask_of(inputs)
+                if any(mask is not None for mask in nest.flatten(masks)) and takes(self.call, "mask"):
+                    kwargs["mask"] = masks
+            elif not takes(self.call, "mask"):
+                del kwargs["mask"]
             outputs = self.call(inputs, *args, **kwargs)
             if outputs is None:
                 raise ValueError(
@@ -276,8 +292,21 @@ class Layer:
                             emit.StridedSlice(emit.Shape(y), [0], [1], [1], shrink_axis_mask=1), DstT=y.dtype
                         )
                         self.add_loss(self._activity_regularizer(y) / batch)
+            self._mask(inputs, masks, outputs)
         self._record(inputs, outputs, (args, kwargs))
         return outputs
+
+    def _mask(self, inputs: Any, masks: Any, outputs: Any) -> None:
+        """Keeps the masks of the outputs."""
+        if all(mask is None for mask in nest.flatten(masks)):
+            masks = None
+        made = self.compute_mask(inputs, masks)
+        if made is None:
+            return
+        flat = list(made) if isinstance(made, list | tuple) else [made]
+        for y, mask in zip(nest.flatten(outputs), flat, strict=False):
+            if mask is not None and isinstance(y, Tensor):
+                y.graph.registries.setdefault(_MASKS, {})[y] = mask
 
     def apply(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The same as calling the layer."""
@@ -609,5 +638,6 @@ class Layer:
 
 
 __all__ = [
-    "InputSpec", "Layer", "Node", "history_of", "parts_in", "to_snake_case", "unique_object_name",
+    "InputSpec", "Layer", "Node", "history_of", "mask_of", "parts_in", "takes", "to_snake_case",
+    "unique_object_name",
 ]  # fmt: skip

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+_custom: dict[str, Any] = {}
+
+
+def custom_objects() -> dict[str, Any]:
+    """Returns the table of things of one's own that names stand for; it may be changed."""
+    return _custom
+
+
+@contextlib.contextmanager
+def custom_object_scope(*args: Mapping[str, Any]) -> Iterator[None]:
+    """Inside, names stand also for what is in some tables."""
+    before = dict(_custom)
+    for table in args:
+        _custom.update(table)
+    try:
+        yield
+    finally:
+        _custom.clear()
+        _custom.update(before)
 
 
 def found(identifier: Any, known: Mapping[str, Any], what: str) -> Any:
@@ -25,6 +46,7 @@ def found(identifier: Any, known: Mapping[str, Any], what: str) -> Any:
     if isinstance(identifier, dict):
         name, config = identifier["class_name"], identifier.get("config", {})
     if isinstance(name, str):
+        known = {**known, **_custom}
         if name not in known:
             raise ValueError(f"Unknown {what}: {name}; known are {', '.join(sorted(known))}")
         entry = known[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -12,13 +13,16 @@ import numpy as np
 
 from graphflow import nest
 from graphflow.dtypes import as_dtype, float32
+from graphflow.errors import OutOfRangeError
 from graphflow.graph import Tensor, get_default_graph, name_scope
-from graphflow.keras import backend, optimizers
+from graphflow.keras import backend, hdf5, optimizers
 from graphflow.keras import callbacks as callback_classes
 from graphflow.keras import losses as loss_functions
 from graphflow.keras import metrics as metric_functions
-from graphflow.keras.base_layer import InputSpec, Layer, Node, history_of, unique_object_name
+from graphflow.keras.base_layer import InputSpec, Layer, Node, history_of, mask_of, unique_object_name
 from graphflow.keras.session import get_session, initialize, phase_feed
+from graphflow.keras.utils import Sequence as DataSequence
+from graphflow.namespace import lazy
 from graphflow.opdef import convert_to_tensor
 from graphflow.ops.elementwise import add_n, cast
 from graphflow.ops.reduction import reduce_mean, reduce_sum
@@ -296,10 +300,11 @@ class Model(Layer):
         initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
         **kwargs: Any,
     ) -> callback_classes.History:  # fmt: skip
-        """Trains the model on arrays.
+        """Trains the model on arrays, a Dataset, or what yields batches.
 
         Args:
-          x: an array, or a list or dict of them by input.
+          x: an array, or a list or dict of them by input; or a `tf.data.Dataset`, a `keras.utils.Sequence` or a
+            generator of `(x, y)` or `(x, y, weights)`.
           y: the truth, likewise.
           batch_size: default 32.
           epochs: the number of the last epoch.
@@ -326,33 +331,46 @@ class Model(Layer):
         if kwargs:
             raise TypeError(f"Unrecognized keyword arguments: {', '.join(kwargs)}")
         self._check_compiled()
-        xs, ys = _arrays(x, "x"), _arrays(y, "y")
-        weights = _weights(sample_weight, class_weight, ys)
-        if validation_split and validation_data is None:
-            count = len(nest.flatten(xs)[0])
-            cut = int(count * (1.0 - validation_split))
-            validation_data = (_rows(xs, slice(cut, None)), _rows(ys, slice(cut, None)))
-            xs, ys = _rows(xs, slice(0, cut)), _rows(ys, slice(0, cut))
-            weights = None if weights is None else weights[:cut]
-        steps = self._ready(xs, ys)
+        source: _Source
+        if _yields_batches(x):
+            source = _Batches(x, class_weight, bool(shuffle))
+        else:
+            xs, ys = _arrays(x, "x"), _arrays(y, "y")
+            weights = _weights(sample_weight, class_weight, ys)
+            if validation_split and validation_data is None:
+                count = len(nest.flatten(xs)[0])
+                cut = int(count * (1.0 - validation_split))
+                validation_data = (_rows(xs, slice(cut, None)), _rows(ys, slice(cut, None)))
+                xs, ys = _rows(xs, slice(0, cut)), _rows(ys, slice(0, cut))
+                weights = None if weights is None else weights[:cut]
+            source = _Rows(xs, ys, weights, batch_size or 32, bool(shuffle))
+        checks: _Source | None = None
+        if validation_data is not None:
+            if _yields_batches(validation_data):
+                checks = _Batches(validation_data)
+            else:
+                vx, vy = _arrays(validation_data[0], "x"), _arrays(validation_data[1], "y")
+                vw = None if len(validation_data) < 3 else np.asarray(validation_data[2], np.float32)
+                checks = _Rows(vx, vy, vw, batch_size or 32)
+        steps = self._ready(*source.look())
         history = callback_classes.History()
         called = [*(callbacks or ()), history]
         for callback in called:
             callback.set_model(self)
-            callback.set_params({"epochs": epochs, "verbose": verbose, "metrics": steps.names})
+            callback.set_params({
+                "epochs": epochs, "verbose": verbose, "do_validation": checks is not None,
+                "metrics": [*steps.names, *(f"val_{name}" for name in steps.names if checks is not None)],
+                "batch_size": batch_size, "steps": steps_per_epoch, "samples": source.count,
+            })  # fmt: skip
         self.history = history
         self.stop_training = False
         _each(called, "on_train_begin")
         for epoch in range(initial_epoch, epochs):
             began = time.perf_counter()
             _each(called, "on_epoch_begin", epoch)
-            logs = steps.epoch(
-                xs, ys, weights, batch_size or 32, bool(shuffle), steps_per_epoch, called, self
-            )
-            if validation_data is not None:
-                vx, vy = _arrays(validation_data[0], "x"), _arrays(validation_data[1], "y")
-                vw = validation_data[2] if len(validation_data) > 2 else None
-                found = steps.test(vx, vy, vw, batch_size or 32, validation_steps)
+            logs = steps.epoch(source.epoch(steps_per_epoch), called, self)
+            if checks is not None:
+                found = steps.test(checks.epoch(validation_steps))
                 logs |= {f"val_{name}": value for name, value in zip(steps.names, found, strict=True)}
             if verbose:
                 told = " - ".join(f"{name}: {value:.4f}" for name, value in logs.items())
@@ -369,23 +387,67 @@ class Model(Layer):
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int = 1, sample_weight: Any = None,
         steps: int | None = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        """Returns the loss on arrays, or a list of it and the metrics; the arguments are those of `fit`."""
+        """Returns the loss on data, or a list of it and the metrics; the arguments are those of `fit`."""
         del verbose, kwargs
         self._check_compiled()
-        xs, ys = _arrays(x, "x"), _arrays(y, "y")
-        found = self._ready(xs, ys).test(xs, ys, sample_weight, batch_size or 32, steps)
+        source: _Source
+        if _yields_batches(x):
+            source = _Batches(x)
+        else:
+            weights = None if sample_weight is None else np.asarray(sample_weight, np.float32)
+            source = _Rows(_arrays(x, "x"), _arrays(y, "y"), weights, batch_size or 32)
+        found = self._ready(*source.look()).test(source.epoch(steps))
         return found[0] if len(found) == 1 else found
 
     def predict(
         self, x: Any, batch_size: int | None = None, verbose: int = 0, steps: int | None = None, **kwargs: Any
     ) -> Any:
-        """Returns the outputs for arrays: one array, or a list of them."""
+        """Returns the outputs for data: one array, or a list of them."""
         del verbose, kwargs
-        xs = _arrays(x, "x")
-        found = self._ready(xs).predict(xs, batch_size or 32, steps)
+        source: _Source
+        source = _Batches(x) if _yields_batches(x) else _Rows(_arrays(x, "x"), None, None, batch_size or 32)
+        found = self._ready(source.look()[0]).predict(source.epoch(steps))
         return found[0] if len(found) == 1 else found
 
-    predict_on_batch = predict
+    def predict_on_batch(self, x: Any) -> Any:
+        """Returns the outputs for one batch."""
+        xs = _arrays(x, "x")
+        return self.predict(xs, batch_size=len(nest.flatten(xs)[0]))
+
+    def fit_generator(
+        self, generator: Any, steps_per_epoch: int | None = None, epochs: int = 1, verbose: int = 1,
+        callbacks: Sequence[Any] | None = None, validation_data: Any = None, validation_steps: int | None = None,
+        class_weight: Mapping[int, float] | None = None, max_queue_size: int = 10, workers: int = 1,
+        use_multiprocessing: bool = False, shuffle: bool = True, initial_epoch: int = 0, **kwargs: Any,
+    ) -> callback_classes.History:  # fmt: skip
+        """Trains the model on what yields batches; see `fit`. Batches are made where they are used."""
+        del max_queue_size, workers, use_multiprocessing
+        return self.fit(
+            generator, None, None, epochs, verbose, callbacks, 0.0, validation_data, shuffle, class_weight, None,
+            initial_epoch, steps_per_epoch, validation_steps, **kwargs,
+        )  # fmt: skip
+
+    def evaluate_generator(
+        self, generator: Any, steps: int | None = None, callbacks: Any = None, max_queue_size: int = 10,
+        workers: int = 1, use_multiprocessing: bool = False, verbose: int = 0,
+    ) -> Any:  # fmt: skip
+        """Returns the loss on what yields batches, or a list of it and the metrics."""
+        del callbacks, max_queue_size, workers, use_multiprocessing
+        return self.evaluate(generator, verbose=verbose, steps=steps)
+
+    def predict_generator(
+        self, generator: Any, steps: int | None = None, callbacks: Any = None, max_queue_size: int = 10,
+        workers: int = 1, use_multiprocessing: bool = False, verbose: int = 0,
+    ) -> Any:  # fmt: skip
+        """Returns the outputs for what yields batches."""
+        del callbacks, max_queue_size, workers, use_multiprocessing
+        return self.predict(generator, verbose=verbose, steps=steps)
+
+    def reset_states(self) -> None:
+        """Sets the states of stateful layers to zero."""
+        for layer in self.layers:
+            if layer.stateful and hasattr(layer, "reset_states"):
+                layer.reset_states()
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None
@@ -412,29 +474,113 @@ class Model(Layer):
     def save_weights(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: str | None = None
     ) -> None:
-        """Writes the weights as a checkpoint of TensorFlow's.
+        """Writes the weights: as HDF5 if the name says so, else as a checkpoint of TensorFlow's.
 
-        Raises:
-          ValueError: if HDF5 is asked for.
+        Args:
+          filepath: the file; ".h5", ".hdf5" or ".keras" at its end ask for HDF5, which needs h5py.
+          overwrite: False refuses to replace a file.
+          save_format: "h5" or "tf", whatever the name.
         """
-        path = self._checkpoint(filepath, save_format)
-        if not overwrite and os.path.exists(f"{path}.index"):
+        path = os.fspath(filepath)
+        is_hdf5 = save_format == "h5" or (save_format is None and path.endswith(hdf5.ENDINGS))
+        if not overwrite and os.path.exists(path if is_hdf5 else f"{path}.index"):
             raise FileExistsError(f"{path} exists already")
+        if is_hdf5:
+            with hdf5.opened(path, "w") as file:
+                hdf5.write_weights(file, self.layers)
+            return
         Saver(self._by_name()).save(get_session(), path, write_meta_graph=False, write_state=False)
 
     def load_weights(self, filepath: str | os.PathLike[str], by_name: bool = False) -> None:
-        """Reads the weights that `save_weights` wrote."""
-        del by_name
-        Saver(self._by_name()).restore(get_session(), self._checkpoint(filepath, None))
+        """Reads the weights that `save_weights` wrote, or Keras, or `save`.
 
-    @staticmethod
-    def _checkpoint(filepath: str | os.PathLike[str], save_format: str | None) -> str:
+        Args:
+          filepath: the file.
+          by_name: of an HDF5 file: whether layers are found by name, others left as they are.
+        """
         path = os.fspath(filepath)
-        if save_format == "h5" or path.endswith((".h5", ".hdf5", ".keras")):
-            raise ValueError(
-                f"{path}: weights are kept as TensorFlow's checkpoints, not as HDF5; choose another name"
+        if not path.endswith(hdf5.ENDINGS) and not os.path.isfile(path):
+            Saver(self._by_name()).restore(get_session(), path)
+            return
+        with hdf5.opened(path, "r") as file:
+            hdf5.read_weights(
+                file["model_weights"] if "model_weights" in file else file, self.layers, by_name
             )
-        return path
+
+    def save(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, include_optimizer: bool = True,
+        save_format: str | None = None,
+    ) -> None:  # fmt: skip
+        """Writes structure, weights, and the state of training as Keras's HDF5; `load_model` reads it.
+
+        Args:
+          filepath: the file.
+          overwrite: False refuses to replace a file.
+          include_optimizer: whether the state of training is written, too.
+          save_format: "h5" or None.
+
+        Raises:
+          ImportError: without h5py.
+          NotImplementedError: for a class of one's own, whose structure only its code knows; or another format.
+        """
+        if save_format not in (None, "h5"):
+            raise NotImplementedError(
+                f"Model.save writes HDF5, not {save_format!r}; gf.saved_model.simple_save writes a SavedModel"
+            )
+        if not overwrite and os.path.exists(filepath):
+            raise FileExistsError(f"{os.fspath(filepath)} exists already")
+        hdf5.write_model(self, filepath, include_optimizer)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the structure: layers, their configurations, and their calls.
+
+        Raises:
+          NotImplementedError: for a class of one's own.
+        """
+        if self._network is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} is a class of its own: only its code knows its structure. Use save_weights"
+            )
+        calls: dict[int, tuple[str, int]] = {}
+        counts: dict[str, int] = {}
+        inbound: dict[str, list[Any]] = {layer.name: [] for layer in self._layers_in_order}
+
+        def place(x: Tensor) -> list[Any]:
+            source = history_of(x)
+            assert source is not None
+            name, number = calls[id(source[0]._nodes[source[1]])]
+            return [name, number, source[2]]
+
+        for node in self._network:
+            name = node.layer.name
+            number = counts.get(name, 0)
+            counts[name] = number + 1
+            calls[id(node)] = name, number
+            if isinstance(node.layer, InputLayer):
+                continue
+            arguments = {
+                k: v for k, v in node.arguments[1].items() if v is not None and not isinstance(v, Tensor)
+            }
+            inbound[name].append([[*place(x), arguments] for x in nest.flatten(node.inputs)])
+        for x in self.inputs:
+            source = history_of(x)
+            assert source is not None
+            calls.setdefault(id(source[0]._nodes[source[1]]), (source[0].name, 0))
+        layers = [
+            {"name": layer.name, "class_name": type(layer).__name__, "config": layer.get_config(),
+             "inbound_nodes": inbound[layer.name]}
+            for layer in self._layers_in_order
+        ]  # fmt: skip
+        return {
+            "name": self.name, "layers": layers, "input_layers": [place(x) for x in self.inputs],
+            "output_layers": [place(x) for x in self.outputs],
+        }  # fmt: skip
+
+    def to_json(self, **kwargs: Any) -> str:
+        """Returns class and structure as JSON; `model_from_json` makes a model of it."""
+        told = {"class_name": type(self).__name__, "config": self.get_config(), "keras_version": "2.2.4-tf",
+                "backend": "tensorflow"}  # fmt: skip
+        return json.dumps(told, default=hdf5.plain, **kwargs)
 
     def _by_name(self) -> dict[str, Any]:
         return {weight.op.name: weight for weight in self.weights}
@@ -545,6 +691,14 @@ class Sequential(Model):
             self._begin(Input(batch_shape=[None, *array.shape[1:]], dtype=as_dtype(kind)))
         return super()._ready(x, y)
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the layers in turn with their configurations."""
+        layers = [{"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._stack]
+        told: dict[str, Any] = {"name": self.name, "layers": layers}
+        if self._network is not None:
+            told["build_input_shape"] = self.inputs[0].shape.as_list()
+        return told
+
     def predict_classes(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Array:
         """Returns the likeliest class of each example."""
         found: Array = self.predict(x, batch_size, verbose)
@@ -566,8 +720,8 @@ def _arrays(data: Any, what: str) -> Any:
     """
     if data is None:
         return None
-    if isinstance(data, Tensor) or hasattr(data, "make_one_shot_iterator"):
-        raise ValueError(f"{what}: models are trained on arrays; got {type(data).__name__}")
+    if isinstance(data, Tensor):
+        raise ValueError(f"{what}: models are trained on arrays or Datasets; got {type(data).__name__}")
     is_structure = isinstance(data, dict | tuple) or (
         isinstance(data, list) and bool(data) and isinstance(data[0], np.ndarray)
     )
@@ -584,6 +738,119 @@ def _arrays(data: Any, what: str) -> Any:
             f"All arrays of {what} should have the same number of samples; they have {sorted(counts)}"
         )
     return arrays
+
+
+def _yields_batches(data: Any) -> bool:
+    """Whether data come batch by batch: from a Dataset or one of its iterators, a Sequence, a generator."""
+    if isinstance(data, DataSequence) or hasattr(data, "make_one_shot_iterator"):
+        return True
+    if hasattr(data, "get_next") and hasattr(data, "initializer"):
+        return True
+    return isinstance(data, Iterator) or (hasattr(data, "__next__") and not isinstance(data, np.ndarray))
+
+
+class _Source:
+    """Where batches come from: `look` shows the first one's arrays, `epoch` yields one epoch's.
+
+    Attributes:
+      count: the number of examples, None where it is not known.
+    """
+
+    count: int | None = None
+
+    def look(self) -> tuple[Any, Any]:
+        raise NotImplementedError
+
+    def epoch(self, most: int | None) -> Iterator[tuple[Any, Any, Any]]:
+        raise NotImplementedError
+
+
+class _Rows(_Source):
+    """Batches of arrays."""
+
+    def __init__(self, xs: Any, ys: Any, weights: Any, batch: int, shuffle: bool = False) -> None:
+        self.xs, self.ys, self.weights, self.batch, self.shuffle = xs, ys, weights, batch, shuffle
+        self.count = len(nest.flatten(xs)[0])
+        if ys is not None and len(nest.flatten(ys)[0]) != self.count:
+            raise ValueError(f"x has {self.count} samples, y {len(nest.flatten(ys)[0])}")
+
+    def look(self) -> tuple[Any, Any]:
+        return self.xs, self.ys
+
+    def epoch(self, most: int | None) -> Iterator[tuple[Any, Any, Any]]:
+        assert self.count is not None
+        order = np.random.permutation(self.count) if self.shuffle else None
+        for rows in _batches(self.count, self.batch, order, most):
+            yield _rows(self.xs, rows), _rows(self.ys, rows), _rows(self.weights, rows)
+
+
+class _Batches(_Source):
+    """Batches as a Dataset, a Sequence or a generator gives them; a generator goes on where the last epoch ended."""
+
+    def __init__(self, data: Any, class_weight: Any = None, shuffle: bool = False) -> None:
+        self.data, self.class_weight, self.shuffle = data, class_weight, shuffle
+        self.first: Any = None
+        self.running: Iterator[Any] | None = None
+
+    def _begin(self) -> Iterator[Any]:
+        if isinstance(self.data, DataSequence):
+            return self._in_order()
+        if hasattr(self.data, "make_one_shot_iterator"):
+            return self._of_dataset(self.data.make_initializable_iterator())
+        if hasattr(self.data, "get_next"):
+            return self._of_dataset(self.data)
+        return iter(self.data)
+
+    def _in_order(self) -> Iterator[Any]:
+        order = np.random.permutation(len(self.data)) if self.shuffle else range(len(self.data))
+        for i in order:
+            yield self.data[int(i)]
+        self.data.on_epoch_end()
+
+    @staticmethod
+    def _of_dataset(iterator: Any) -> Iterator[Any]:
+        session = get_session()
+        batch = iterator.get_next()
+        if getattr(iterator, "_initializer", None) is not None:
+            session.run(iterator.initializer)
+        while True:
+            try:
+                yield session.run(batch)
+            except OutOfRangeError:
+                return
+
+    def _taken(self, batch: Any) -> tuple[Any, Any, Any]:
+        parts = batch if isinstance(batch, tuple) else (batch, None)
+        if len(parts) not in (1, 2, 3):
+            raise ValueError(f"a batch is (x, y) or (x, y, weights), not {len(parts)} things")
+        x, y, w = (*parts, None, None)[:3]
+        ys = _arrays(y, "y")
+        return _arrays(x, "x"), ys, _weights(w, self.class_weight, ys)
+
+    def look(self) -> tuple[Any, Any]:
+        if self.first is None:
+            self.running = self._begin()
+            self.first = self._taken(next(self.running))
+        return self.first[0], self.first[1]
+
+    def epoch(self, most: int | None) -> Iterator[tuple[Any, Any, Any]]:
+        number = 0
+        while most is None or number < most:
+            if self.first is not None:
+                batch, self.first = self.first, None
+            else:
+                if self.running is None:
+                    self.running = self._begin()
+                item = next(self.running, None)
+                if item is None:
+                    self.running = None
+                    restarts = most is not None and (isinstance(self.data, DataSequence) or number == 0)
+                    if restarts and number < (most or 0) and not isinstance(self.data, Iterator):
+                        continue
+                    return
+                batch = self._taken(item)
+            number += 1
+            yield batch
 
 
 def _rows(data: Any, rows: Any) -> Any:
@@ -657,7 +924,7 @@ class _Steps:
                 self.targets.append(target)
                 if asked[i] is None:
                     continue
-                loss = self._weighted(loss_functions.get(asked[i])(target, output))
+                loss = self._weighted(loss_functions.get(asked[i])(target, output), mask_of(output))
                 share = shares[i]
                 losses.append(loss if share is None else loss * float(share))
                 if several:
@@ -680,11 +947,14 @@ class _Steps:
                     self.figures.append(self._weighted(function(self.targets[i], output)))
         self.names = ["loss", *names]
 
-    def _weighted(self, values: Tensor) -> Tensor:
-        """The mean over examples, weighted."""
+    def _weighted(self, values: Tensor, mask: Any = None) -> Tensor:
+        """The mean over examples, weighted; steps that a mask leaves out count nothing."""
         values = cast(convert_to_tensor(values), float32)
         if values.shape.rank == 0:
             return values
+        if mask is not None and values.shape.rank == mask.shape.rank:
+            kept = cast(mask, float32)
+            values = values * kept / reduce_mean(kept)
         if values.shape.rank is not None and values.shape.rank > 1:
             values = reduce_mean(values, axis=list(range(1, values.shape.rank)))
         return reduce_sum(values * self.weight) / cast(values_size(values), float32)
@@ -725,13 +995,22 @@ class _Steps:
         feed.update(phase_feed(training))
         return feed
 
+    def _state_updates(self) -> list[Any]:
+        """What carries the states of stateful layers from batch to batch."""
+        found, stack = [], list(self.model.layers)
+        while stack:
+            layer = stack.pop()
+            found += getattr(layer, "state_updates", [])
+            stack += layer._sublayers()
+        return found
+
     def _training(self) -> Any:
         if self.update is None:
             weights = self.model.trainable_weights
             if not weights:
                 raise ValueError("the model has no trainable weights")
             step = self.model.optimizer.minimize(self.total, weights)
-            self.update = [step, *self.model.updates]
+            self.update = [step, *self.model.updates, *self._state_updates()]
         return self.update
 
     def train(self, xs: Any, ys: Any, weights: Any) -> list[float]:
@@ -741,54 +1020,42 @@ class _Steps:
         found = session.run([self.total, *self.figures, update], self._feed(xs, ys, weights, True))
         return [float(value) for value in found[:-1]]
 
-    def epoch(
-        self, xs: Any, ys: Any, weights: Any, batch: int, shuffle: bool, most: int | None, called: Sequence[Any],
-        model: Model,
-    ) -> dict[str, float]:  # fmt: skip
-        """Goes through the examples once; returns the means of the figures."""
-        count = len(nest.flatten(xs)[0])
-        if ys is not None and len(nest.flatten(ys)[0]) != count:
-            raise ValueError(f"x has {count} samples, y {len(nest.flatten(ys)[0])}")
-        order = np.random.permutation(count) if shuffle else None
+    def epoch(self, batches: Iterator[Any], called: Sequence[Any], model: Model) -> dict[str, float]:
+        """Takes a step for each batch; returns the means of the figures."""
         total, seen = np.zeros(len(self.names)), 0
-        for number, rows in enumerate(_batches(count, batch, order, most)):
-            size = len(range(count)[rows]) if isinstance(rows, slice) else len(rows)
-            _each(called, "on_batch_begin", number, {"batch": number, "size": size})
-            found = self.train(_rows(xs, rows), _rows(ys, rows), _rows(weights, rows))
+        for number, (xs, ys, weights) in enumerate(batches):
+            size = len(nest.flatten(xs)[0])
+            begun = {"batch": number, "size": size}
+            _each(called, "on_batch_begin", number, begun)
+            _each(called, "on_train_batch_begin", number, begun)
+            found = self.train(xs, ys, weights)
             total += np.array(found) * size
             seen += size
-            _each(
-                called,
-                "on_batch_end",
-                number,
-                {"batch": number, "size": size, **dict(zip(self.names, found, strict=True))},
-            )
+            logs = {**begun, **dict(zip(self.names, found, strict=True))}
+            _each(called, "on_batch_end", number, logs)
+            _each(called, "on_train_batch_end", number, logs)
             if model.stop_training:
                 break
         return {name: float(value) for name, value in zip(self.names, total / max(seen, 1), strict=True)}
 
-    def test(self, xs: Any, ys: Any, weights: Any, batch: int, most: int | None) -> list[float]:
-        """Returns the means of the figures over all examples."""
-        count = len(nest.flatten(xs)[0])
+    def test(self, batches: Iterator[Any]) -> list[float]:
+        """Returns the means of the figures over all batches."""
         total, seen = np.zeros(len(self.names)), 0
         session = get_session()
-        weights = None if weights is None else np.asarray(weights, np.float32)
-        for rows in _batches(count, batch, None, most):
-            size = len(range(count)[rows])
-            feed = self._feed(_rows(xs, rows), _rows(ys, rows), _rows(weights, rows), False)
-            total += np.array(session.run([self.total, *self.figures], feed), float) * size
+        asked = [self.total, *self.figures, self._state_updates()]
+        for xs, ys, weights in batches:
+            size = len(nest.flatten(xs)[0])
+            found = session.run(asked, self._feed(xs, ys, weights, False))
+            total += np.array(found[:-1], float) * size
             seen += size
         return [float(value) for value in total / max(seen, 1)]
 
-    def predict(self, xs: Any, batch: int, most: int | None) -> list[Array]:
-        """Returns the outputs for all examples."""
-        count = len(nest.flatten(xs)[0])
+    def predict(self, batches: Iterator[Any]) -> list[Array]:
+        """Returns the outputs for all batches."""
         session = get_session()
         initialize(session)
-        parts = [
-            session.run(self.outputs, self._feed(_rows(xs, rows), None, None, False))
-            for rows in _batches(count, batch, None, most)
-        ]
+        asked = [self.outputs, self._state_updates()]
+        parts = [session.run(asked, self._feed(xs, None, None, False))[0] for xs, _, _ in batches]
         return [np.concatenate([part[i] for part in parts]) for i in range(len(self.outputs))]
 
 
@@ -806,4 +1073,9 @@ def _batches(count: int, size: int, order: Any, most: int | None) -> Iterator[An
         yield rows if order is None else order[rows]
 
 
-__all__ = ["Input", "InputLayer", "InputSpec", "Model", "Sequential"]
+_SAVING = ("clone_model", "load_model", "model_from_config", "model_from_json", "save_model")
+
+__all__ = ["Input", "InputLayer", "InputSpec", "Model", "Sequential", *_SAVING]
+
+# What makes models of files needs models itself.
+__getattr__, __dir__ = lazy(__name__, (), dict.fromkeys(_SAVING, "graphflow.keras.saving"))

@@ -12,6 +12,7 @@ from graphflow.dtypes import int64
 from graphflow.gradients import gradients
 from graphflow.graph import name_scope
 from graphflow.keras.identifiers import found
+from graphflow.keras.session import get_session
 from graphflow.opdef import convert_to_tensor
 from graphflow.ops.control import group
 from graphflow.ops.elementwise import cast, clip_by_value, sqrt, square
@@ -42,6 +43,8 @@ class Optimizer:
         self.clipnorm = kwargs.get("clipnorm")
         self.clipvalue = kwargs.get("clipvalue")
         self._made: tuple[Variable, Variable, Any] | None = None
+        self._slots: list[Variable] = []
+        self._waiting: list[Any] | None = None
 
     def _optimizer(self, rate: Any) -> Any:
         """TF1's optimizer with that learning rate."""
@@ -86,7 +89,55 @@ class Optimizer:
     def apply_gradients(self, grads_and_vars: Any, name: str | None = None) -> Any:
         """Returns the operation that takes a step."""
         _, steps, optimizer = self._ready()
-        return optimizer.apply_gradients(list(grads_and_vars), global_step=steps, name=name)
+        pairs = list(grads_and_vars)
+        step = optimizer.apply_gradients(pairs, global_step=steps, name=name)
+        slots = [
+            optimizer.get_slot(weight, slot) for slot in optimizer.get_slot_names() for _, weight in pairs
+        ]
+        self._keep(slots)
+        return step
+
+    def _keep(self, slots: Sequence[Variable]) -> None:
+        """Remembers the variables of a step, which values may be waiting for."""
+        self._slots += slots
+        if self._waiting is not None:
+            values, self._waiting = self._waiting, None
+            self.set_weights(values)
+
+    @property
+    def weights(self) -> list[Variable]:
+        """The count of steps, then what is kept for each weight; nothing before the first step is built."""
+        return [] if self._made is None else [self._made[1], *self._slots]
+
+    variables = weights
+
+    def get_weights(self) -> list[Any]:
+        """Returns the values of `weights` in the session of Keras."""
+        return [np.asarray(value) for value in get_session().run(self.weights)]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets the values of `weights`; before the first step is built they wait for it.
+
+        Raises:
+          ValueError: if there are not as many, or a shape does not fit.
+        """
+        if not self._slots and len(weights) > 1:
+            self._waiting = list(weights)
+            return
+        own = self.weights
+        if len(own) != len(weights):
+            raise ValueError(f"the optimizer {self._name} keeps {len(own)} values, not {len(weights)}")
+        session = get_session()
+        for variable, value in zip(own, weights, strict=True):
+            if not variable.shape.is_compatible_with(np.shape(value)):
+                raise ValueError(
+                    f"{variable.name}: shape {variable.shape} does not fit the given {np.shape(value)}"
+                )
+            variable.load(np.asarray(value, variable.dtype.as_numpy_dtype), session)
+        self._counted(int(np.asarray(weights[0])))
+
+    def _counted(self, steps: int) -> None:
+        """Sets what follows from the count of steps."""
 
     def minimize(self, loss: Any, var_list: Sequence[Any], name: str | None = None) -> Any:
         """Returns the operation that takes a step down the gradients of a loss."""
@@ -98,7 +149,11 @@ class Optimizer:
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain values."""
-        return {"name": self._name, "learning_rate": float(self._rate), "decay": self._decay}
+        rate = float(self._rate) if self._made is None else float(get_session().run(self._made[0]))
+        clips = {
+            k: v for k, v in (("clipnorm", self.clipnorm), ("clipvalue", self.clipvalue)) if v is not None
+        }
+        return {"name": self._name, "learning_rate": rate, "decay": self._decay, **clips}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -126,6 +181,10 @@ class SGD(Optimizer):
             return train.GradientDescentOptimizer(rate)
         return train.MomentumOptimizer(rate, self._momentum, use_nesterov=self._nesterov)
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain values."""
+        return {**super().get_config(), "momentum": self._momentum, "nesterov": self._nesterov}
+
 
 class RMSprop(Optimizer):
     """Gradients over the root of the moving average of their squares, which starts at zero, unlike that of `train`."""
@@ -147,15 +206,19 @@ class RMSprop(Optimizer):
         """Returns the operation that takes a step."""
         _, count, rate = self._ready()
         steps = [count.assign_add(1)]
+        slots: dict[str, list[Variable]] = {}
         with name_scope(self._name):
             for slope, weight in grads_and_vars:
-                steps.append(self._step(convert_to_tensor(slope), weight, rate))
+                steps.append(self._step(convert_to_tensor(slope), weight, rate, slots))
+        self._keep([slot for same in slots.values() for slot in same])
         return group(*steps, name=name)
 
-    def _step(self, slope: Any, weight: Any, rate: Any) -> Any:
+    def _step(self, slope: Any, weight: Any, rate: Any, slots: dict[str, list[Variable]]) -> Any:
         def kept(what: str) -> Variable:
             zeros = np.zeros(weight.shape.as_list(), weight.dtype.as_numpy_dtype)
-            return Variable(zeros, name=f"{weight.op.name}/{what}", trainable=False)
+            made = Variable(zeros, name=f"{weight.op.name}/{what}", trainable=False)
+            slots.setdefault(what, []).append(made)
+            return made
 
         def moved(average: Variable, value: Any) -> Any:
             return average.assign(average.value() * self._rho + value * (1.0 - self._rho))
@@ -168,6 +231,16 @@ class RMSprop(Optimizer):
             speed = kept("momentum")
             change = speed.assign(speed.value() * self._momentum + change)
         return weight.assign_sub(change)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain values."""
+        own = {
+            "rho": self._rho,
+            "momentum": self._momentum,
+            "epsilon": self._epsilon,
+            "centered": self._centered,
+        }
+        return {**super().get_config(), **own}
 
 
 class Adam(Optimizer):
@@ -184,6 +257,18 @@ class Adam(Optimizer):
 
     def _optimizer(self, rate: Any) -> Any:
         return train.AdamOptimizer(rate, *self._arguments)
+
+    def _counted(self, steps: int) -> None:
+        powers = self._ready()[2]._get_beta_accumulators()
+        for power, beta in zip(powers, self._arguments[:2], strict=True):
+            power.load(np.float32(beta ** (steps + 1)), get_session())
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain values."""
+        return {
+            **super().get_config(),
+            **dict(zip(("beta_1", "beta_2", "epsilon"), self._arguments, strict=True)),
+        }
 
 
 class Adagrad(Optimizer):
@@ -202,6 +287,10 @@ class Adagrad(Optimizer):
     def _optimizer(self, rate: Any) -> Any:
         return train.AdagradOptimizer(rate, self._first)
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain values."""
+        return {**super().get_config(), "initial_accumulator_value": self._first}
+
 
 class Adadelta(Optimizer):
     """Steps scaled by moving averages of squared steps and gradients."""
@@ -215,6 +304,10 @@ class Adadelta(Optimizer):
 
     def _optimizer(self, rate: Any) -> Any:
         return train.AdadeltaOptimizer(rate, *self._arguments)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain values."""
+        return {**super().get_config(), **dict(zip(("rho", "epsilon"), self._arguments, strict=True))}
 
 
 _KNOWN = {"adadelta": Adadelta, "adagrad": Adagrad, "adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
@@ -239,6 +332,8 @@ def get(identifier: Any) -> Any:
         return identifier
     if isinstance(identifier, str):
         identifier = identifier.lower()
+    if isinstance(identifier, dict):
+        identifier = {**identifier, "class_name": str(identifier["class_name"]).lower()}
     return found(identifier, _KNOWN, "optimizer")
 
 

@@ -32,6 +32,13 @@ from graphflow.keras.layers.pooling import (
     GlobalMaxPooling2D as GlobalMaxPooling2D, MaxPool2D as MaxPool2D, MaxPooling1D as MaxPooling1D,
     MaxPooling2D as MaxPooling2D, MaxPooling3D as MaxPooling3D,
 )  # fmt: skip
+from graphflow.keras.layers.recurrent import (
+    GRU as GRU, GRUCell as GRUCell, LSTM as LSTM, LSTMCell as LSTMCell, RNN as RNN, SimpleRNN as SimpleRNN,
+    SimpleRNNCell as SimpleRNNCell, StackedRNNCells as StackedRNNCells,
+)  # fmt: skip
+from graphflow.keras.layers.wrappers import (
+    Bidirectional as Bidirectional, TimeDistributed as TimeDistributed, Wrapper as Wrapper,
+)  # fmt: skip
 from graphflow.namespace import lazy
 
 if not TYPE_CHECKING:

@@ -2,6 +2,6 @@
 
 from graphflow.namespace import lazy
 
-NAMESPACES = ("sequence",)
+NAMESPACES = ("sequence", "text")
 
 __getattr__, __dir__ = lazy(__name__, NAMESPACES)
