@@ -202,7 +202,7 @@ if TYPE_CHECKING:
         distributions as distributions, dtypes as dtypes,
         estimator as estimator, gfile as gfile,
         image as image, initializers as initializers, io as io, keras as keras, layers as layers,
-        profiler as profiler,
+        feature_column as feature_column, profiler as profiler,
         linalg as linalg, logging as logging, lookup as lookup, losses as losses, manip as manip,
         math as math, metrics as metrics, nest as nest, nn as nn, python_io as python_io,
         quantization as quantization, random as random, raw_ops as raw_ops, saved_model as saved_model, sets as sets,
@@ -380,7 +380,7 @@ if TYPE_CHECKING:
 NAMESPACES = (
     "app", "compat", "contrib", "examples", "flags", "graph_util", "test",
     "bitwise", "data", "debug", "debugging", "distributions", "dtypes", "errors", "estimator", "gfile", "image",
-    "initializers", "profiler",
+    "feature_column", "initializers", "profiler",
     "io", "keras", "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
     "python_io", "quantization", "random", "raw_ops", "saved_model", "sets", "signal", "sparse", "spectral",
     "strings", "summary", "train", "visualize",

@@ -559,19 +559,18 @@ class _View:
                 own.graph_nodes.append(node)
                 for figure in _FIGURES:
                     setattr(own, figure, getattr(own, figure) + getattr(node, figure))
-        counted = [kind for kind in kinds.values() if self.counts(kind)]
-        for kind in counted:
-            kind.is_counted = True
-            kind._begin()
+        counted = [one for one in kinds.values() if self.counts(one)]
+        for one in counted:
+            one.is_counted = True
+            one._begin()
         root = MultiGraphNodeProto(_ROOT)
-        below: MultiGraphNodeProto | None = None
-        for kind in reversed(self.ordered([k for k in counted if self.is_shown(k, 1)], "")):
-            assert isinstance(kind, MultiGraphNodeProto)
-            kind._begin()
+        below: GraphNodeProto | None = None
+        for each in reversed(self.ordered([one for one in counted if self.is_shown(one, 1)], "")):
+            each._begin()
             if below is not None:
-                kind.children = [below]
-                kind._add(below)
-            below = kind
+                each.children = [below]
+                each._add(below)
+            below = each
         if below is not None:
             root.children = [below]
             root._add(below)

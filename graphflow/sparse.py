@@ -8,6 +8,7 @@ A table: each name stands once where it is defined, and is only passed on here.
 
 from typing import TYPE_CHECKING
 
+from graphflow.ops.crosses import cross as cross, cross_hashed as cross_hashed
 from graphflow.ops.sparse import (
     dense_to_sparse as _dense_to_sparse, map_values as map_values, sparse_concat as _sparse_concat,
     sparse_expand_dims as _sparse_expand_dims, sparse_eye as _sparse_eye,

@@ -240,8 +240,9 @@ class _VariableStore:
                 f"Shape of a new partitioned variable must be fully defined, but instead was {whole} ({name})."
             )
         partitions = checked_partitions(partitioner, whole, dtype)
+        sizes = [axis for axis in whole.as_list() if axis is not None]
         parts = []
-        for i, (offset, size) in enumerate(pieces_of(whole.as_list(), partitions)):
+        for i, (offset, size) in enumerate(pieces_of(sizes, partitions)):
             own = f"{name}/part_{i}"
             value = initializer
             if from_value:
@@ -249,9 +250,9 @@ class _VariableStore:
                     value = emit.Slice(initializer, offset, size)
             part = self.get_or_create(
                 own, None if from_value else size, dtype, value, reuse=reuse,
-                partition_info=_PartitionInfo(whole.as_list(), offset), **rest,
+                partition_info=_PartitionInfo(sizes, offset), **rest,
             )  # fmt: skip
-            part._set_save_slice_info(SaveSliceInfo(name, whole.as_list(), offset, size))
+            part._set_save_slice_info(SaveSliceInfo(name, sizes, offset, size))
             parts.append(part)
         made = PartitionedVariable(name, whole, dtype, parts, partitions)
         self.partitioned[name] = made

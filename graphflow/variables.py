@@ -104,6 +104,10 @@ class SaveSliceInfo:
         return f"{whole} {':'.join(f'{start},{size}' for start, size in pairs)}"
 
 
+# Inside of Variable the name is that of a member.
+_Piece = SaveSliceInfo
+
+
 class Variable:
     """State that a session keeps between runs, with the members of TF1's `Variable`.
 
@@ -130,7 +134,7 @@ class Variable:
 
     __array_priority__ = 100
     SaveSliceInfo = SaveSliceInfo
-    _save_slice_info: SaveSliceInfo | None = None
+    _save_slice_info: _Piece | None = None
 
     def __init__(
         self,
@@ -554,11 +558,11 @@ class Variable:
 
     # Files.
 
-    def _set_save_slice_info(self, save_slice_info: SaveSliceInfo) -> None:
+    def _set_save_slice_info(self, save_slice_info: _Piece) -> None:
         """Says which part of a whole this is."""
         self._save_slice_info = save_slice_info
 
-    def _get_save_slice_info(self) -> SaveSliceInfo | None:
+    def _get_save_slice_info(self) -> _Piece | None:
         return self._save_slice_info
 
     def to_proto(self, export_scope: str | None = None) -> Any:

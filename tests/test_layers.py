@@ -89,6 +89,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lookup",
         "strings",
     ),
+    ("feature_column.",),
     ("estimator.",),
     ("contrib.",),
     ("flags", "graph_util"),

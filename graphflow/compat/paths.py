@@ -160,6 +160,8 @@ _PYTHON: dict[str, tuple[str, ...]] = {
 
 # Names that are spelt otherwise here, or stand elsewhere: path and name to module and name.
 _SPELT: dict[tuple[str, str], tuple[str, str]] = {
+    ("framework.dtypes", "bool"): ("", "bool"),
+    ("framework.function", "Defun"): ("functional_ops", "Defun"),
     ("framework.ops", "name_scope_v1"): ("", "name_scope"),
     ("framework.tensor_shape", "as_shape"): ("shapes", "as_shape"),
     ("framework.tensor_shape", "scalar"): ("compat.shapes", "scalar"),

@@ -42,8 +42,8 @@ class Status:
 # By the beginning of the name, the longest that fits: why it is planned or out of scope, and the way round.
 _PLANNED: dict[str, tuple[str, str]] = {
     "data": ("datasets", "gf.placeholder with feed_dict"),
-    "estimator": ("ready-made estimators", "gf.estimator.Estimator with a model function"),
-    "feature_column": ("columns of estimators", "tensors made from the features directly"),
+    "estimator": ("more of estimators", "gf.estimator.Estimator with a model function"),
+    "feature_column": ("columns of sequences", "tensors made from the features directly"),
     "gfile": ("files", "Python's open, os and glob"),
     "image": ("images", ""),
     "io": ("files and parsing", ""),

@@ -5,6 +5,16 @@ from __future__ import annotations
 from graphflow.namespace import lazy
 
 _PARTS = {
+    "canned": (
+        "BaselineClassifier",
+        "BaselineRegressor",
+        "DNNClassifier",
+        "DNNLinearCombinedClassifier",
+        "DNNLinearCombinedRegressor",
+        "DNNRegressor",
+        "LinearClassifier",
+        "LinearRegressor",
+    ),
     "estimator": ("Estimator", "WarmStartSettings"),
     "model_fn": ("EstimatorSpec", "ModeKeys"),
     "run_config": ("RunConfig",),

@@ -997,7 +997,8 @@ class _Steps:
 
     def _state_updates(self) -> list[Any]:
         """What carries the states of stateful layers from batch to batch."""
-        found, stack = [], list(self.model.layers)
+        found: list[Any] = []
+        stack = list(self.model.layers)
         while stack:
             layer = stack.pop()
             found += getattr(layer, "state_updates", [])

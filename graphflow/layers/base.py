@@ -120,6 +120,9 @@ class Layer(KerasLayer):
         scope = self._take_scope()
         existing = {id(variable) for variable in global_variables()}
         with variable_scope(scope, reuse=self.built or self._reuse, auxiliary_name_scope=False) as current:
+            if trainable is False:
+                # Averages are assigned to: they stay whole.
+                current.set_partitioner(None)
             where = self._current.original_name_scope if self._current else current.original_name_scope
             with name_scope(where):
                 chosen = current.initializer if initializer is None else initializer

@@ -15,7 +15,7 @@ from graphflow.opdef import set_families
 
 __all__ = [
     "accumulators", "backprops", "beams", "boxes", "candidates", "cells", "color", "control", "convolution",
-    "counting", "ctc", "data_formats", "datasets", "diagonals", "distributions", "draws", "elementwise",
+    "counting", "crosses", "ctc", "data_formats", "datasets", "diagonals", "distributions", "draws", "elementwise",
     "embeddings", "factorizations", "files", "functional", "fused", "global_normalization", "hashing",
     "image", "image_files", "io", "layout", "linalg", "lists", "messages", "moments", "morphology", "nn",
     "optional", "parsing", "patches", "pools", "quantize", "quantized", "queues", "random", "readers",

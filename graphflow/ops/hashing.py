@@ -88,6 +88,13 @@ def _weak(text: bytes, at: int, a: int, b: int) -> tuple[int, int]:
     return a + z & _MASK, b + c & _MASK
 
 
+def cat_fingerprints(first: int, second: int) -> int:
+    """Two 64-bit fingerprints as one; their order counts."""
+    factor = 0xC6A4A7935BD1E995
+    total = first ^ factor ^ _mixed(second * factor) * factor
+    return _mixed(_mixed(total * factor) * factor)
+
+
 def farm_hash(text: bytes) -> int:
     """FarmHash's 64-bit fingerprint."""
     size = len(text)

@@ -27,7 +27,7 @@ Argument = Array | list[Array]
 
 MODULES = (
     "source", "elementwise", "reduction", "layout", "linalg", "nn", "convolution", "random",
-    "state", "control", "io", "training", "segments", "diagonals", "scatter", "sorting",
+    "state", "control", "io", "training", "segments", "diagonals", "scatter", "sorting", "crosses",
     "factorizations", "special", "sparse", "sparse_math", "functional", "counting", "rows",
     "summaries", "resize", "color", "boxes", "patches", "image_files", "candidates", "volumes",
     "spectral", "special_functions", "quantize", "quantized", "distributions", "stateless", "strings", "files",

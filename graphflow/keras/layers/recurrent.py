@@ -343,7 +343,7 @@ class StackedRNNCells(Layer):
 
 
 def _cell_of(told: dict[str, Any]) -> Any:
-    known = {
+    known: dict[str, Any] = {
         "SimpleRNNCell": SimpleRNNCell,
         "GRUCell": GRUCell,
         "LSTMCell": LSTMCell,
@@ -415,7 +415,7 @@ class RNN(Layer):
     @property
     def states(self) -> list[Any]:
         """The states that a stateful layer keeps, else a None for each."""
-        return list(self._kept or [None] * len(nest.flatten(self.cell.state_size)))
+        return [None] * len(nest.flatten(self.cell.state_size)) if self._kept is None else list(self._kept)
 
     def build(self, input_shape: Any) -> None:
         """Makes the weights of the cell."""
@@ -486,7 +486,8 @@ class RNN(Layer):
         session = get_session()
         given = [None] * len(self._kept) if states is None else nest.flatten(states)
         for kept, value in zip(self._kept, given, strict=True):
-            zeros = np.zeros(kept.shape.as_list(), kept.dtype.as_numpy_dtype)
+            sizes: Any = kept.shape.as_list()
+            zeros = np.zeros(sizes, kept.dtype.as_numpy_dtype)
             kept.load(zeros if value is None else np.asarray(value, zeros.dtype), session)
 
     def _sequence_config(self) -> dict[str, Any]:

@@ -141,10 +141,14 @@ class Bidirectional(Wrapper):
             back = reverse(back, [1])
         if self.merge_mode is None:
             return [there, back, *ends]
-        merged = {
-            "concat": lambda: concat([there, back], -1), "sum": lambda: there + back,
-            "ave": lambda: (there + back) / cast(2.0, there.dtype), "mul": lambda: there * back,
-        }[self.merge_mode]()  # fmt: skip
+        if self.merge_mode == "concat":
+            merged = concat([there, back], -1)
+        elif self.merge_mode == "mul":
+            merged = there * back
+        else:
+            merged = there + back
+        if self.merge_mode == "ave":
+            merged = merged / cast(2.0, there.dtype)
         return [merged, *ends] if self.return_state else merged
 
     def reset_states(self) -> None:
