@@ -39,6 +39,7 @@ CASES = [
     "L.Bidirectional(L.GRU(4, recurrent_activation='sigmoid', reset_after=False), merge_mode='sum')(L.Masking()(x))",
     "L.Bidirectional(L.SimpleRNN(4, return_sequences=True), merge_mode='ave')(L.Masking()(x))",
     "L.TimeDistributed(L.Dense(4, activation='tanh'))(x)",
+    "L.PReLU(shared_axes=[1])(x)", "L.LayerNormalization(axis=[1, 2])(x)", "L.LayerNormalization(scale=False)(x)",
     "L.RNN([L.LSTMCell(4, recurrent_activation='sigmoid'), L.GRUCell(2, recurrent_activation='sigmoid', reset_after=False)])(x)",
 ]  # fmt: skip
 THEIRS = """
@@ -95,18 +96,20 @@ def reader() -> Any:
 def test_layers_training_and_weights_are_keras(tensorflow: Callable[..., str], tmp_path: Path) -> None:
     given: dict[str, Any] = {"x": X, "y": np.eye(2, dtype=np.float32)[[0, 1, 1, 0, 1]]}
     mine: dict[str, Any] = {}
-    for i, text in enumerate(CASES):
-        with gf.Graph().as_default():
-            x = K.Input((7, 3))
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = K.Input((7, 3))
+        made, owned = [], []
+        for text in CASES:
+            before = len(gf.global_variables())
             y = eval(text, {"L": K.layers, "x": x, "np": np})
-            weights = gf.global_variables()
-            with gf.Session() as session:
-                session.run(gf.global_variables_initializer())
-                for w in weights:
-                    w.load(rng.normal(size=w.shape.as_list()) * 0.7, session)
-                outputs = y if isinstance(y, list) else [y]
-                given.update({f"{i}/w{j}": v for j, v in enumerate(session.run(weights))})
-                mine.update({f"{i}/{j}": v for j, v in enumerate(session.run(outputs, {x: X}))})
+            made.append(y if isinstance(y, list) else [y])
+            owned.append(gf.global_variables()[before:])
+        session.run(gf.global_variables_initializer())
+        for w in gf.global_variables():
+            w.load(rng.normal(size=w.shape.as_list()) * 0.7, session)
+        for i, (weights, outputs) in enumerate(zip(*session.run([owned, made], {x: X}), strict=True)):
+            given.update({f"{i}/w{j}": v for j, v in enumerate(weights)})
+            mine.update({f"{i}/{j}": v for j, v in enumerate(outputs)})
     with gf.Graph().as_default():
         model = reader()
         model.compile(K.optimizers.Adam(0.01), "categorical_crossentropy", metrics=["accuracy"])
@@ -145,6 +148,28 @@ def test_names_and_defaults_of_tensorflow_1() -> None:
         assert both.weights[0].shape.as_list() == [3, 6] and both.weights[2].shape.as_list() == [6]
 
 
+def test_noise_and_penalties() -> None:
+    with gf.Graph().as_default():
+        x = K.Input((7, 3))
+        layers = [K.layers.GaussianNoise(1.0), K.layers.GaussianDropout(0.5), K.layers.AlphaDropout(0.5)]
+        calm = [layer(x) for layer in layers]
+        penal = K.layers.ActivityRegularization(l2=0.5)
+        calm += [penal(x), 1.5 * K.layers.ThresholdedReLU(0.5)(x)]
+        session = K.backend.get_session()
+        found = session.run([*calm, penal.losses[0]], {x: X})
+        for value in found[:4]:
+            np.testing.assert_array_equal(value, X)
+        np.testing.assert_allclose(found[4], 1.5 * X * (X > 0.5))
+        assert found[5] == pytest.approx(0.5 * (X**2).sum() / 5, rel=1e-5)
+        many = np.ones([2000, 7, 3], np.float32)
+        shaken = session.run(calm[:3], {x: many, K.backend.learning_phase(): True})
+        for value in shaken[:2]:
+            assert value.mean() == pytest.approx(1.0, abs=0.05) and value.std() == pytest.approx(
+                1.0, abs=0.05
+            )
+        assert np.unique(shaken[2].round(4)).size == 2
+
+
 def test_states_go_on_from_batch_to_batch() -> None:
     with gf.Graph().as_default():
         model = K.Sequential([K.layers.LSTM(4, stateful=True, batch_input_shape=(5, 7, 3))])
@@ -175,8 +200,8 @@ def test_a_model_is_saved_with_its_training_and_goes_on(tmp_path: Path) -> None:
         numbers = K.Input((7,), name="numbers")
         x = K.Input((7, 3), name="x")
         hidden = K.layers.Embedding(9, 3, mask_zero=True)(numbers)
-        hidden = K.layers.Bidirectional(K.layers.LSTM(2, return_sequences=True))(hidden)
-        hidden = K.layers.concatenate([K.layers.GRU(3)(hidden), K.layers.GlobalMaxPooling1D()(x)])
+        hidden = K.layers.Bidirectional(K.layers.SimpleRNN(2))(hidden)
+        hidden = K.layers.concatenate([hidden, K.layers.GlobalMaxPooling1D()(x)])
         out = K.layers.Dense(2, activation="softmax", kernel_regularizer=K.regularizers.l2(0.01))(hidden)
         return K.Model([numbers, x], out)
 
@@ -261,7 +286,7 @@ def test_callbacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             c.ModelCheckpoint(str(tmp_path / "m{epoch:02d}.h5"), "loss", save_best_only=True),
         ])  # fmt: skip
         assert "reducing learning rate" in capsys.readouterr().out
-        lines = list(csv.DictReader((tmp_path / "log.csv").open()))
+        lines = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
         assert [line["epoch"] for line in lines] == ["0", "1", "2", "3"] and "loss" in lines[0]
         assert (tmp_path / "m01.h5").exists() and not (tmp_path / "m02.h5").exists()
         files = list((tmp_path / "board").iterdir())

@@ -364,10 +364,10 @@ class Model(Layer):
             })  # fmt: skip
         self.history = history
         self.stop_training = False
-        _each(called, "on_train_begin")
+        _each(called, "on_train_begin", {})
         for epoch in range(initial_epoch, epochs):
             began = time.perf_counter()
-            _each(called, "on_epoch_begin", epoch)
+            _each(called, "on_epoch_begin", epoch, {})
             logs = steps.epoch(source.epoch(steps_per_epoch), called, self)
             if checks is not None:
                 found = steps.test(checks.epoch(validation_steps))
@@ -380,7 +380,7 @@ class Model(Layer):
             _each(called, "on_epoch_end", epoch, logs)
             if self.stop_training:
                 break
-        _each(called, "on_train_end")
+        _each(called, "on_train_end", {})
         return history
 
     def evaluate(

@@ -24,6 +24,10 @@ from graphflow.keras.layers.merge import (
     concatenate as concatenate, Dot as Dot, dot as dot, Maximum as Maximum, Minimum as Minimum,
     Multiply as Multiply, multiply as multiply, Subtract as Subtract, subtract as subtract,
 )  # fmt: skip
+from graphflow.keras.layers.noise import (
+    ActivityRegularization as ActivityRegularization, AlphaDropout as AlphaDropout,
+    GaussianDropout as GaussianDropout, GaussianNoise as GaussianNoise,
+)  # fmt: skip
 from graphflow.keras.layers.normalization import BatchNormalization as BatchNormalization
 from graphflow.keras.layers.pooling import (
     AveragePooling1D as AveragePooling1D, AveragePooling2D as AveragePooling2D, AveragePooling3D as AveragePooling3D,
@@ -35,6 +39,9 @@ from graphflow.keras.layers.pooling import (
 from graphflow.keras.layers.recurrent import (
     GRU as GRU, GRUCell as GRUCell, LSTM as LSTM, LSTMCell as LSTMCell, RNN as RNN, SimpleRNN as SimpleRNN,
     SimpleRNNCell as SimpleRNNCell, StackedRNNCells as StackedRNNCells,
+)  # fmt: skip
+from graphflow.keras.layers.trained import (
+    LayerNormalization as LayerNormalization, PReLU as PReLU, ThresholdedReLU as ThresholdedReLU,
 )  # fmt: skip
 from graphflow.keras.layers.wrappers import (
     Bidirectional as Bidirectional, TimeDistributed as TimeDistributed, Wrapper as Wrapper,

@@ -93,7 +93,8 @@ class Bidirectional(Wrapper):
             raise ValueError("forward layer and backward layer go in the same direction")
         self.backward_layer = backward_layer
         # Masked steps of the two directions would be added to one another.
-        self.forward_layer.zero_output_for_mask = self.backward_layer.zero_output_for_mask = True
+        self.forward_layer.zero_output_for_mask = bool(layer.return_sequences)
+        self.backward_layer.zero_output_for_mask = bool(layer.return_sequences)
         self.return_sequences = layer.return_sequences
         self.return_state = layer.return_state
         self.supports_masking = True

@@ -20,7 +20,7 @@ def text_to_word_sequence(
     """Returns the words of a text: without the characters of `filters`, in lower case, cut at `split`."""
     if lower:
         text = text.lower()
-    text = text.translate(str.maketrans({ord(character): split for character in filters}))
+    text = text.translate({ord(character): split for character in filters})
     return [word for word in text.split(split) if word]
 
 
