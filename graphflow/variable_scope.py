@@ -106,7 +106,7 @@ class _VariableStore:
         is_scalar = shape is not None and TensorShape(shape).rank == 0
         if (partitioner is not None and not is_scalar) or (reuse is True and name in self.partitioned):
             return self._partitioned(
-                name, shape, as_dtype(dtype), initializer, reuse, partitioner,
+                name.removesuffix("/"), shape, as_dtype(dtype), initializer, reuse, partitioner,
                 dict(
                     regularizer=regularizer, trainable=trainable, collections=collections,
                     caching_device=caching_device, validate_shape=validate_shape, use_resource=use_resource,

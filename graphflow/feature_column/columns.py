@@ -11,7 +11,7 @@ import numpy as np
 
 from graphflow import lookup
 from graphflow.dtypes import DType, as_dtype, float32, int64, string
-from graphflow.graph import Tensor, name_scope
+from graphflow.graph import Tensor, get_default_graph, name_scope
 from graphflow.initializers import truncated_normal_initializer
 from graphflow.opdef import convert_to_tensor, emit
 from graphflow.ops.control import assert_less, assert_non_negative, with_dependencies
@@ -483,11 +483,15 @@ class EmbeddingColumn(DenseColumn):
     def dense(self, features: Features, trainable: bool = True) -> Tensor:
         """The combined rows of the table, zeros where there is no id."""
         ids, weights = features.of(self)
-        table = get_variable(
+        graph = get_default_graph()
+        found = graph.get_collection(self.shared) if self.shared else []
+        table = found[0] if found else get_variable(
             "embedding_weights", [self.categorical_column.num_buckets, self.dimension], float32, self.initializer,
             trainable=self.trainable and trainable,
         )  # fmt: skip
-        if self.ckpt_to_load_from is not None:
+        if self.shared and not found:
+            graph.add_to_collection(self.shared, table)
+        if self.ckpt_to_load_from is not None and not found:
             variables = list(table) if hasattr(table, "_get_variable_list") else table
             init_from_checkpoint(self.ckpt_to_load_from, {self.tensor_name_in_ckpt: variables})
         return safe_embedding_lookup_sparse(
