@@ -9,7 +9,7 @@ from graphflow.keras import constraints, initializers, regularizers
 from graphflow.keras.base_layer import Layer
 from graphflow.keras.layers.core import config_of
 from graphflow.ops import nn
-from graphflow.ops.elementwise import cast, rsqrt
+from graphflow.ops.elementwise import cast, relu, rsqrt
 from graphflow.ops.layout import reshape
 from graphflow.shapes import TensorShape
 
@@ -49,7 +49,7 @@ class PReLU(Layer):
 
     def call(self, inputs: Any) -> Any:
         """Returns the activation."""
-        return nn.relu(inputs) - self.alpha * nn.relu(-inputs)
+        return relu(inputs) - self.alpha * relu(-inputs)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
