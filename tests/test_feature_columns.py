@@ -69,22 +69,28 @@ import numpy as np
 def found(tf, c, path):
     global tf_int64
     tf_int64 = tf.int64
-    with tf.Graph().as_default(), tf.Session() as session:
-        outs = {}
-        for name, asked in columns(c, path).items():
-            for units, combiner in ((1, "sum"), (2, "mean")) if name.startswith("line") else ((0, ""),):
+    # A graph for all inputs, and one for each linear model: the names in a second one follow Keras's in TensorFlow.
+    names = list(columns(c, path))
+    groups = [[(name, 0, "") for name in names if not name.startswith("line")]]
+    groups += [[(name, *how)] for name in names if name.startswith("line") for how in ((1, "sum"), (2, "mean"))]
+    told, values = [], {}
+    for group in groups:
+        with tf.Graph().as_default(), tf.Session() as session:
+            asked, outs = columns(c, path), {}
+            for name, units, combiner in group:
                 if units:
-                    out = c.linear_model(features(tf), asked, units=units, sparse_combiner=combiner)
+                    out = c.linear_model(features(tf), asked[name], units=units, sparse_combiner=combiner)
                 else:
-                    out = c.input_layer(features(tf), asked)
+                    out = c.input_layer(features(tf), asked[name])
                 outs[name + str(units)] = out
-        session.run([tf.global_variables_initializer(), tf.tables_initializer()])
-        for v in tf.global_variables():
-            rng = np.random.RandomState(zlib.crc32(v.op.name.encode()))
-            v.load(rng.uniform(-1, 1, v.shape.as_list()), session)
-        trained = {v.op.name for v in tf.trainable_variables()}
-        told = sorted([v.op.name, v.shape.as_list(), v.op.name in trained] for v in tf.global_variables())
-        return told, session.run(outs)
+            session.run([tf.global_variables_initializer(), tf.tables_initializer()])
+            for v in tf.global_variables():
+                rng = np.random.RandomState(zlib.crc32(v.op.name.encode()))
+                v.load(rng.uniform(-1, 1, v.shape.as_list()), session)
+            trained = {v.op.name for v in tf.trainable_variables()}
+            told.append(sorted([v.op.name, v.shape.as_list(), v.op.name in trained] for v in tf.global_variables()))
+            values.update(session.run(outs))
+    return told, values
 
 if __name__ == "__main__":
     import tensorflow.compat.v1 as tf
