@@ -18,7 +18,7 @@ from graphflow.shapes import TensorShape
 
 Array = np.ndarray[Any, Any]
 # The key that TensorFlow crosses with where none is given.
-DEFAULT_KEY = 0xDECAFCAFFE
+_DEFAULT_KEY = 0xDECAFCAFFE
 
 
 def _shapes(node: Any) -> list[TensorShape]:
@@ -121,7 +121,7 @@ def cross(inputs: Sequence[Any], name: str | None = None) -> SparseTensor:
     Returns:
       SparseTensor [batch, ?] of texts.
     """
-    return _crossed(inputs, False, 0, DEFAULT_KEY, name)
+    return _crossed(inputs, False, 0, _DEFAULT_KEY, name)
 
 
 def cross_hashed(
@@ -138,7 +138,7 @@ def cross_hashed(
     Returns:
       SparseTensor [batch, ?] of int64.
     """
-    return _crossed(inputs, True, num_buckets, DEFAULT_KEY if hash_key is None else hash_key, name)
+    return _crossed(inputs, True, num_buckets, _DEFAULT_KEY if hash_key is None else hash_key, name)
 
 
-__all__ = ["DEFAULT_KEY", "cross", "cross_hashed"]
+__all__ = ["cross", "cross_hashed"]
