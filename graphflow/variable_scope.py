@@ -801,5 +801,5 @@ def create_partitioned_variables(
 
 __all__ = [
     "AUTO_REUSE", "VariableScope", "create_partitioned_variables", "get_local_variable", "get_variable",
-    "get_variable_scope", "no_regularizer",  "variable_op_scope", "variable_scope",
+    "get_variable_scope", "no_regularizer", "variable_op_scope", "variable_scope",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from graphflow.losses import Reduction
 from graphflow.nn import relu, zero_fraction
 from graphflow.ops.control import group
 from graphflow.ops.source import fill, shape
-from graphflow.partitioned_variables import min_max_variable_partitioner
+from graphflow.partitioners import min_max_variable_partitioner
 from graphflow.summary.operations import histogram, scalar
 from graphflow.train.training_util import get_global_step
 from graphflow.variable_scope import get_variable, variable_scope
