@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
@@ -21,12 +22,13 @@ from graphflow.serialization.proto.graph_pb2 import GraphDef
 
 Array = np.ndarray[Any, Any]
 
-# Cases stand one after another in a file: a line of JSON, then the graph that it announces. A graph for each: one
-# operation without a kernel would stop all others of its graph. Rewriting by TensorFlow's own optimizer is off:
-# kernels are compared, and hundreds of graphs take seconds. Answers are written one by one, so that those that were
+# Cases stand one after another in a file: a line of JSON, then the graph that it announces. Most share a session, each
+# under a prefix of its own; where a run of several fails, halves are run, so that an operation that is refused stops no
+# other. Cases with state, feeds or functions have sessions of their own. TensorFlow's own optimizer is off:
+# kernels are compared, and hundreds of graphs take seconds. Answers are written block by block, so that those that were
 # given stay if TensorFlow dies of the next; memory is limited, so that it is only TensorFlow that dies.
 PROGRAM = """
-import json, os, resource, sys
+import base64, inspect, json, os, resource, sys
 import numpy as np
 import tensorflow.compat.v1 as tf
 tf.disable_v2_behavior()
@@ -35,10 +37,13 @@ os.dup2(2, 1)  # what operations print is no answer
 config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
 config.graph_options.rewrite_options.disable_meta_optimizer = True
 config.graph_options.optimizer_options.opt_level = -1
+config.graph_options.place_pruned_graph = True
 with open("/proc/self/statm") as file:
     taken = int(file.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + int(sys.argv[1]), resource.RLIM_INFINITY))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+REFUSES = (tf.errors.OpError, ValueError, MemoryError)
+TOGETHER = 12
 
 def encoded(value):
     value = np.asarray(value, object) if isinstance(value, bytes) else np.asarray(value)
@@ -49,36 +54,111 @@ def encoded(value):
         value = value.astype(np.float32)
     return kind, value
 
-def judge(case, definition, feeds, found):
+def refusal(error):
+    return {"error": getattr(error, "message", str(error)) or type(error).__name__}
+
+def written(definition):
+    # The same graph as TensorFlow's own functions make it.
+    with tf.Graph().as_default() as model:
+        tf.import_graph_def(definition, name="")
+    made = {}
+    with tf.Graph().as_default() as graph:
+        for op in model.get_operations():
+            if op.type == "Const":
+                tf.constant(tf.make_ndarray(op.get_attr("value")), op.get_attr("dtype"), name=op.name)
+            else:
+                if not hasattr(tf.raw_ops, op.type):
+                    raise ValueError(f"tf.raw_ops has no {op.type}")
+                function = getattr(tf.raw_ops, op.type)
+                takes = inspect.signature(function).parameters
+                known = {part.name for part in (*op.op_def.input_arg, *op.op_def.attr)}
+                renamed = iter([name for name in takes if name not in known and name != "name"])
+                tensors = iter([made[tensor.name] for tensor in op.inputs])
+                given = {}
+                for arg in op.op_def.input_arg:
+                    name = arg.name if arg.name in takes else next(renamed)
+                    if arg.number_attr:
+                        given[name] = [next(tensors) for _ in range(op.get_attr(arg.number_attr))]
+                    elif arg.type_list_attr:
+                        given[name] = [next(tensors) for _ in op.get_attr(arg.type_list_attr)]
+                    else:
+                        given[name] = next(tensors)
+                for attr in op.op_def.attr:
+                    if attr.name in takes and attr.name not in given:
+                        given[attr.name] = op.get_attr(attr.name)
+                with tf.control_dependencies([graph.get_operation_by_name(o.name) for o in op.control_inputs]):
+                    function(**given, name=op.name)
+            again = graph.get_operation_by_name(op.name)
+            made.update(zip([tensor.name for tensor in op.outputs], again.outputs))
+    return graph.as_graph_def()
+
+def judge(block, feeds, out):
     with tf.Graph().as_default() as graph, tf.Session(config=config) as session:
-        tf.import_graph_def(tf.GraphDef.FromString(definition), name="")
-        shapes = [graph.as_graph_element(name).shape for name in case["shapes"]]
-        for i, names in enumerate(case["runs"]):
-            fed = {name: feeds[key] for name, key in case["feeds"][i].items()}
-            for j, value in enumerate(session.run(names, fed)):
-                if value is not None:
-                    found.append((i, j, *encoded(value)))
-    return {"shapes": [None if shape.rank is None else shape.as_list() for shape in shapes]}
+        loaded = []
+        for case, definition in block:
+            print(case["id"], file=answers, flush=True)
+            under = case["id"] + "/" if len(block) > 1 else ""
+            try:
+                proto = tf.GraphDef.FromString(definition)
+                if case["again"]:
+                    proto = written(proto)
+                    case["graph"] = base64.b64encode(proto.SerializeToString()).decode()
+                tf.import_graph_def(proto, name=under[:-1])
+                shapes = [graph.as_graph_element(under + name).shape for name in case["shapes"]]
+            except REFUSES as error:
+                tell(case, refusal(error), [], out)
+            else:
+                loaded.append((case, under, [None if s.rank is None else s.as_list() for s in shapes]))
+        if loaded:
+            run(session, loaded, feeds, out)
+
+def run(session, loaded, feeds, out):
+    print(*(case["id"] for case, _, _ in loaded), file=answers, flush=True)
+    try:
+        found = [[] for _ in loaded]
+        for i in range(max(len(case["runs"]) for case, _, _ in loaded)):
+            fetches, fed = [], {}
+            for case, under, _ in loaded:
+                fetches.append([under + name for name in case["runs"][i]] if i < len(case["runs"]) else [])
+                if i < len(case["feeds"]):
+                    fed.update((under + name, feeds[key]) for name, key in case["feeds"][i].items())
+            if any(fetches):
+                for own, values in zip(found, session.run(fetches, fed)):
+                    own.extend((i, j, *encoded(v)) for j, v in enumerate(values) if v is not None)
+    except REFUSES as error:
+        if len(loaded) == 1:
+            return tell(loaded[0][0], refusal(error), [], out)
+        middle = len(loaded) // 2
+        run(session, loaded[:middle], feeds, out)
+        run(session, loaded[middle:], feeds, out)
+    else:
+        for (case, _, shapes), own in zip(loaded, found):
+            tell(case, {"shapes": shapes}, own, out)
+
+def tell(case, told, found, out):
+    told |= {"id": case["id"], "values": [part[:3] for part in found], "graph": case.get("graph", "")}
+    out.write(json.dumps(told).encode() + b"\\n")
+    for part in found:
+        np.save(out, part[3])
+    out.flush()
 
 print("ready", file=answers, flush=True)
 for line in sys.stdin:
     paths = json.loads(line)
     with open(paths[0], "rb") as file, np.load(paths[1]) as feeds, open(paths[2], "wb") as out:
+        block = []
         while header := file.readline():
             case = json.loads(header)
-            definition = file.read(case["bytes"])
-            print(case["id"], file=answers, flush=True)
-            found = []
-            try:
-                told = judge(case, definition, feeds, found)
-            except (tf.errors.OpError, ValueError, MemoryError) as error:
-                told = {"error": getattr(error, "message", str(error)) or type(error).__name__}
-                found = []
-            told |= {"id": case["id"], "values": [part[:3] for part in found]}
-            out.write(json.dumps(told).encode() + b"\\n")
-            for part in found:
-                np.save(out, part[3])
-            out.flush()
+            item = case, file.read(case["bytes"])
+            if case["alone"]:
+                judge([item], feeds, out)
+            else:
+                block.append(item)
+            if len(block) == TOGETHER:
+                judge(block, feeds, out)
+                block = []
+        if block:
+            judge(block, feeds, out)
     print("done", file=answers, flush=True)
 """
 
@@ -92,17 +172,29 @@ class Case:
       runs: the names of what to fetch, one list per consecutive run of one session.
       feeds: what to feed by name, one mapping per run; empty: nothing.
       shapes: tensors whose static shapes TensorFlow shall tell.
+      again: whether TensorFlow's own functions shall write the graph anew, which is then run.
+      alone: whether it gets a session of its own, because it is likely to fail.
     """
 
     graph: Graph | GraphDef
     runs: Sequence[Sequence[str]]
     feeds: Sequence[Mapping[str, Array]] = ()
     shapes: Sequence[str] = ()
+    again: bool = False
+    alone: bool = False
 
 
-def bytes_of(graph: Graph | GraphDef) -> bytes:
+def definition_of(graph: Graph | GraphDef) -> GraphDef:
     """What both sides get of a graph."""
-    return (graph_to_graph_def(graph) if isinstance(graph, Graph) else graph).SerializeToString()
+    return graph_to_graph_def(graph) if isinstance(graph, Graph) else graph
+
+
+def has_to_be_alone(definition: GraphDef) -> bool:
+    """Whether a graph does not bear others in its session: its functions or states have names, or names are values."""
+    return bool(definition.library.function) or any(
+        "shared_name" in node.attr or "container" in node.attr or "Summary" in node.op
+        for node in definition.node
+    )
 
 
 @dataclass
@@ -114,12 +206,14 @@ class Verdict:
       death: what TensorFlow died of, or was stopped for, at this case; empty: nothing.
       values: what was fetched, per run; None at the place of an operation.
       shapes: the static shapes asked for, None for an unknown rank.
+      graph: what its own functions have written, where that was asked for.
     """
 
     error: str = ""
     death: str = ""
     values: list[list[Any]] = field(default_factory=list)
     shapes: list[list[int | None] | None] = field(default_factory=list)
+    graph: bytes = b""
 
     @property
     def lacks_kernel(self) -> bool:
@@ -208,25 +302,40 @@ class Referee:
         """Ends the process."""
         self._process.communicate(timeout=30)
 
-    def ask(self, cases: Mapping[str, Case]) -> dict[str, Verdict]:
-        """Returns TensorFlow's verdict on every case."""
+    def ask(self, cases: Mapping[str, Case], deaths: int | None = None) -> dict[str, Verdict]:
+        """Returns TensorFlow's verdict on every case.
+
+        Args:
+          cases: by name.
+          deaths: after how many that kill TensorFlow, which takes seconds to come back, the rest is given up.
+        """
         left = dict(cases)
+        alone: set[str] = set()  # one of them kills TensorFlow
         result: dict[str, Verdict] = {}
         while left:
-            ids = {str(i): name for i, name in enumerate(left)}
-            self._write({key: left[name] for key, name in ids.items()})
+            ids = {f"c{i}": name for i, name in enumerate(left)}
+            self._write(
+                {key: left[name] for key, name in ids.items()}, {key for key, n in ids.items() if n in alone}
+            )
             last, death = self._judge()
             told = self._told({key: left[name] for key, name in ids.items()})
             result |= {ids[key]: verdict for key, verdict in told.items()}
             if death:
-                assert last in ids, f"the referee failed: {death}\n{self._said.read_text()[-4000:]}"
-                result[ids[last]] = Verdict(death, death)
+                begun = [ids[key] for key in last.split()]
+                assert begun, f"the referee failed: {death}\n{self._said.read_text()[-4000:]}"
+                if len(begun) == 1:
+                    result[begun[0]] = Verdict(death, death)
+                alone.update(begun)
                 self._start()
             left = {name: case for name, case in left.items() if name not in result}
+            if deaths is not None and sum(bool(verdict.death) for verdict in result.values()) >= deaths:
+                given_up = "not tried, after others of its kind"
+                result |= {name: Verdict(given_up, given_up) for name in left}
+                left = {}
         return {name: result[name] for name in cases}
 
     def _judge(self) -> tuple[str, str]:
-        """Has the written cases judged; returns the case that was begun last, and what TensorFlow died of, if so."""
+        """Has the written cases judged; returns the ids of those begun last, and what TensorFlow died of, if so."""
         assert self._process.stdin is not None
         if not self._is_ready:
             word, death = self._word()
@@ -279,10 +388,16 @@ class Referee:
                 for run, position, kind in words["values"]:
                     values[run][position] = decoded(kind, np.load(file))
                 error = words.get("error", "")
-                result[words["id"]] = Verdict(error, "", [] if error else values, words.get("shapes", []))
+                result[words["id"]] = Verdict(
+                    error,
+                    "",
+                    [] if error else values,
+                    words.get("shapes", []),
+                    base64.b64decode(words["graph"]),
+                )
         return result
 
-    def _write(self, cases: Mapping[str, Case]) -> None:
+    def _write(self, cases: Mapping[str, Case], alone: set[str]) -> None:
         self._paths[2].write_bytes(b"")
         feeds: dict[str, Any] = {}
         with self._paths[0].open("wb") as file:
@@ -292,10 +407,18 @@ class Referee:
                     for tensor, array in fed.items():
                         key = keys[run][tensor] = f"f{len(feeds)}"
                         feeds[key] = array
-                definition = bytes_of(case.graph)
-                header = {"id": case_id, "bytes": len(definition), "runs": [list(run) for run in case.runs],
-                          "feeds": keys, "shapes": list(case.shapes)}  # fmt: skip
-                file.write(json.dumps(header).encode() + b"\n" + definition)
+                definition = definition_of(case.graph)
+                content = definition.SerializeToString()
+                own = (
+                    case.alone
+                    or case.again
+                    or case_id in alone
+                    or bool(case.feeds)
+                    or has_to_be_alone(definition)
+                )
+                header = {"id": case_id, "bytes": len(content), "runs": [list(run) for run in case.runs],
+                          "feeds": keys, "shapes": list(case.shapes), "alone": own, "again": case.again}  # fmt: skip
+                file.write(json.dumps(header).encode() + b"\n" + content)
         np.savez(self._paths[1], **feeds)
 
 

@@ -1,9 +1,10 @@
 """The whole referee: every op and its samples, gradients, refusals, and random graphs; a table for the record.
 
-    python -m tests.referee_report [--graphs N] [--only WORD] [--keep FOLDER]
+    python -m tests.referee_report [--graphs N] [--mutations N] [--only WORD] [--keep FOLDER]
 
 TensorFlow (GRAPHFLOW_TF_PYTHON) and both engines of graphflow, compiled code and NumPy bodies, get the same bytes: a
-GraphDef with one operation on constants, or with its gradient and second gradient. It writes
+GraphDef with one operation on constants, ours or one that TensorFlow's own functions have written, or with its gradient
+and second gradient. It writes
 `benchmarks/results/referee.json` and `.md`, and fails if anything differs for no reason that
 `test_ops_against_tensorflow.py` or this file gives, or if a reason given here applies to nothing any more.
 """
@@ -38,23 +39,22 @@ from graphflow.serialization.proto.graph_pb2 import GraphDef
 from graphflow.serialization.tensor_proto import array_to_proto
 from graphflow.session import SessionState
 from tests import test_ops_against_tensorflow as judged
-from tests.referee import Array, Case, Referee, Verdict, bytes_of
+from tests.referee import Array, Case, Referee, Verdict, definition_of
 from tests.samples import Sample
 from tests.test_ops_matrix import NOT_IN_THE_MATRIX
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
-KINDS = ("values", "gradients", "refusals")
+KINDS = ("values", "imports", "gradients", "refusals")
 BATCH = 400
 CRASH = "it crashes:"
-SLOW = 20.0
+PATIENCE = 30.0  # seconds; TensorFlow is loaded in them, and some spoiled samples make it work for ever
+SLOW = 20.0  # of processor time
 MEMORY = 10 * 2**30
 
 # Where one refuses and the other does not, or both make something of it, and why that stays so: a pattern that the
 # names of the cases match from start to end.
-_GONE = "TensorFlow knows it in older graphs only"
 _COUNTED = "TensorFlow counts the elements of the operands, and gives the result the first one's shape"
 OTHER_REFUSALS: list[tuple[str, str]] = [
-    (r"(TopK|QuantizeAndDequantize), .*", _GONE),
     (r"(Sqrt|Rsqrt|Tanh|Sigmoid|Inv|Reciprocal)Grad, rank of input .", _COUNTED),
     (r"AvgPoolGrad, size of input 1", "TensorFlow reads past the end of a gradient that is too small"),
     (r"BroadcastArgs, negative of input 1", "TensorFlow stretches to negative sizes"),
@@ -63,6 +63,21 @@ OTHER_REFUSALS: list[tuple[str, str]] = [
         "TensorFlow takes sequences of negative length for empty ones",
     ),
     (r"CTCLoss, far of input 2", "TensorFlow gives a loss to examples without any label, a wrong one"),
+    (
+        r"DataFormatDimMap, (negative|far) of input 0",
+        "TensorFlow takes axes modulo the rank, and reads in front of its table for those below it",
+    ),
+    (
+        r"FractionalAvgPoolGrad, (size of input 1|far of input .)",
+        "TensorFlow reads past the end of gradients that are too small, and leaves out windows outside of the image",
+    ),
+    (r"FractionalAvgPoolGrad, rank of input .", _COUNTED),
+    (r"FractionalMaxPoolGrad, (rank|size) of input 2", _COUNTED),
+    (r"MaxPoolGradV2, rank of input .", _COUNTED),
+    (
+        r"LSTMBlockCellGrad, size of input .",
+        "TensorFlow gives gradients of weights that are not used their shape",
+    ),
     (
         r"SerializeSparse, .*",
         "TensorFlow writes parts that do not fit together, and writes texts in other bytes",
@@ -102,16 +117,16 @@ class Row:
         """Counts one comparison.
 
         Args:
-          kind: "values", "gradients" or "refusals".
+          kind: one of `KINDS`.
           name: the sample.
-          reason: why it is not compared.
-          problems: what differs.
+          reason: why it differs or is not compared, where there is a reason.
+          problems: what differs for no reason.
         """
         self.tried[kind] += 1
-        if reason is not None:
-            self.apart[f"{kind}: {reason}"] += 1
-        elif problems:
+        if problems:
             self.differing.extend(problems)
+        elif reason is not None:
+            self.apart[f"{kind}: {reason}"] += 1
         else:
             self.equal[kind] += 1
 
@@ -132,7 +147,7 @@ class Outcome:
 
 
 def attempt(engine: str, run: Callable[[], list[list[Any]]]) -> Outcome:
-    began = time.monotonic()
+    began = time.process_time()
     try:
         result = Outcome(engine, "", run())
     except (ValueError, gf.errors.OpError) as error:
@@ -140,19 +155,21 @@ def attempt(engine: str, run: Callable[[], list[list[Any]]]) -> Outcome:
     except reference.NodeError as error:
         cause = error.__cause__
         crash = (
-            "" if isinstance(cause, ValueError | gf.errors.OpError) else f"{CRASH} {type(cause).__name__}: "
+            ""
+            if isinstance(cause, ValueError | gf.errors.OpError | MemoryError)
+            else f"{CRASH} {type(cause).__name__}: "
         )
         result = Outcome(engine, f"{crash}{cause}")
     except Exception as error:  # no way to refuse anything: it is told as a difference
         result = Outcome(engine, f"{CRASH} {type(error).__name__}: {error}")
-    if time.monotonic() - began > SLOW:
-        result.error = f"{CRASH} it takes {time.monotonic() - began:.0f} s; {result.error}"
+    if time.process_time() - began > SLOW:
+        result.error = f"{CRASH} it takes {time.process_time() - began:.0f} s; {result.error}"
     return result
 
 
 def ours(graph: Graph | GraphDef, runs: Sequence[Sequence[str]]) -> list[Outcome]:
     """What both engines make of the bytes of a graph."""
-    definition = bytes_of(graph)
+    definition = definition_of(graph).SerializeToString()
     own = gf.Graph()
 
     def load() -> list[list[Any]]:
@@ -192,13 +209,6 @@ def asked(referee: Referee, cases: dict[str, Case]) -> Iterator[tuple[str, Verdi
         print(f"  {min(first + BATCH, len(names))} of {len(names)}", file=sys.stderr)
 
 
-def reason_of(listed: Sequence[Any], op_type: str, sample: Sample, count: int) -> str | None:
-    """Why nothing of a sample is compared."""
-    if len(judged.not_compared(list(listed), op_type, sample, count)) < max(count, 1):
-        return None
-    return next((d.why for d in listed if d.applies(op_type, sample)), None)
-
-
 TELLS = "TensorFlow: "
 
 
@@ -209,57 +219,94 @@ def errors_of(name: str, outcome: Outcome, verdict: Verdict) -> list[str]:
     return [f"{name}: ours: {outcome.error or 'no error'}; {TELLS}{verdict.message or 'no error'}"]
 
 
+def compared(
+    name: str, sample: Sample, outcomes: Sequence[Outcome], verdict: Verdict, runs: Sequence[int]
+) -> dict[int, str]:
+    """What differs, by output, between what either engine and TensorFlow make of the results of some runs."""
+    found: dict[int, str] = {}
+    for outcome in outcomes:
+        full = f"{name}, {outcome.engine}"
+        if errors := errors_of(full, outcome, verdict):
+            found[judged.REFUSED] = "; ".join(errors)
+        elif not outcome.error:
+            mine, theirs = ([v for i in runs for v in all_[i]] for all_ in (outcome.values, verdict.values))
+            found |= judged.differences(full, sample, mine, theirs)
+    return found
+
+
+NO_KERNEL = "TensorFlow has no kernel for it on a CPU"
+
+
 def compare_values(referee: Referee, table: dict[str, Row], only: str) -> None:
     built = {n: judged.Built(*case) for n, case in judged.CASES.items() if only in case[0]}
     cases = {
         n: Case(b.graph, b.runs(), shapes=[t.name for t in b.operation.outputs]) for n, b in built.items()
     }
+    reasons = judged.Reasons(judged.DIFFERENT)
     for name, verdict in asked(referee, cases):
         op_type, sample = judged.CASES[name]
-        made, row = built[name], table[op_type]
-        count = len(made.after) + len(made.operation.outputs)
-        reason = reason_of(judged.DIFFERENT, op_type, sample, count)
-        if verdict.lacks_kernel:
-            reason = "TensorFlow has no kernel for it on a CPU"
-        skip = judged.not_compared(judged.DIFFERENT, op_type, sample, count)
+        made = built[name]
         problems: list[str] = []
-        for outcome in ours(made.graph, made.runs()) if reason is None else ():
-            full = f"{name}, {outcome.engine}"
-            if errors := errors_of(full, outcome, verdict):
-                problems += errors
-            elif not outcome.error:
-                mine, theirs = (
-                    [*runs[2], *(runs[1] if made.operation.outputs else [])]
-                    for runs in (outcome.values, verdict.values)
-                )
-                problems += judged.problems_of(full, sample, mine, theirs, skip)
-        row.note("values", name, reason, problems)
+        reason: str | None = NO_KERNEL
+        if not verdict.lacks_kernel:
+            runs = (2, 1) if made.operation.outputs else (2,)
+            found = compared(name, sample, ours(made.graph, made.runs()), verdict, runs)
+            problems, reason = reasons.sift(op_type, sample, found)
+        table[op_type].note("values", name, reason, problems)
+    for text in reasons.idle(only):
+        table["reasons"].differing.append(text)
+
+
+def compare_imports(
+    referee: Referee, table: dict[str, Row], only: str, taken: Callable[[str], bool] | None = None
+) -> None:
+    """The other way round: graphs that TensorFlow's own functions write, read and run here.
+
+    Args:
+      referee: TensorFlow.
+      table: where it is noted.
+      only: a word that the op types have in them.
+      taken: whether a case of this name is tried; None: all are.
+    """
+    names = [n for n, (op_type, _) in judged.CASES.items() if only in op_type and (taken is None or taken(n))]
+    built = {name: judged.Built(*judged.CASES[name]) for name in names}
+    reasons = judged.Reasons((), judged.DIFFERENT)
+    cases = {name: Case(made.graph, made.runs(), again=True) for name, made in built.items()}
+    for name, verdict in asked(referee, cases):
+        op_type, sample = judged.CASES[name]
+        made = built[name]
+        problems: list[str] = []
+        reason: str | None = None
+        if verdict.lacks_kernel:
+            reason = NO_KERNEL
+        elif not verdict.graph and "tf.raw_ops has no" in verdict.error:
+            reason = "TensorFlow's Python has no function for it"
+        else:
+            written = GraphDef.FromString(verdict.graph) if verdict.graph else made.graph
+            runs = (2, 1) if made.operation.outputs else (2,)
+            found = compared(
+                f"{name}, written by TensorFlow", sample, ours(written, made.runs()), verdict, runs
+            )
+            problems, reason = reasons.sift(op_type, sample, found)
+        table[op_type].note("imports", name, reason, problems)
 
 
 def compare_gradients(referee: Referee, table: dict[str, Row], only: str, known: bool) -> None:
-    built = {
-        name: judged.gradient_graph(op_type, sample, known)
-        for name, (op_type, sample) in judged.DIFFERENTIABLE.items()
-        if only in op_type and (known or not any(d.applies(op_type, sample) for d in judged.NEED_SHAPES))
-    }
-    built = {name: pair for name, pair in built.items() if pair[1]}
+    built, refused = judged.gradient_graphs(known, only)
+    reasons = judged.reasons_of_gradients(known)
+    for name, found in refused.items():
+        problems, reason = reasons.sift(*judged.DIFFERENTIABLE[name], found)
+        table[judged.DIFFERENTIABLE[name][0]].note("gradients", name, reason, problems)
     for name, verdict in asked(referee, {n: Case(graph, [names]) for n, (graph, names) in built.items()}):
         graph, names = built[name]
         op_type, sample = judged.DIFFERENTIABLE[name]
-        reason = reason_of(judged.DIFFERENT_GRADIENTS, op_type, sample, len(names))
-        if verdict.lacks_kernel:
-            reason = "TensorFlow has no kernel for it on a CPU"
-        skip = judged.not_compared(judged.DIFFERENT_GRADIENTS, op_type, sample, len(names))
-        problems: list[str] = []
-        for outcome in ours(graph, [names]) if reason is None else ():
-            full = f"{name}, gradient, {outcome.engine}"
-            if verdict.error or outcome.error:
-                problems.append(
-                    f"{full}: ours: {outcome.error or 'no error'}; {TELLS}{verdict.message or 'no error'}"
-                )
-            else:
-                problems += judged.problems_of(full, sample, outcome.values[0], verdict.values[0], skip)
+        problems, reason = [], NO_KERNEL
+        if not verdict.lacks_kernel:
+            found = compared(f"{name}, gradient", sample, ours(graph, [names]), verdict, (0,))
+            problems, reason = reasons.sift(op_type, sample, found)
         table[op_type].note("gradients", name, reason, problems)
+    for text in reasons.idle(only):
+        table["reasons"].differing.append(text)
 
 
 def spoiled(sample: Sample) -> Iterator[tuple[str, int, Array]]:
@@ -280,14 +327,24 @@ def spoiled(sample: Sample) -> Iterator[tuple[str, int, Array]]:
         at += 1
 
 
-def compare_refusals(referee: Referee, table: dict[str, Row], only: str) -> None:
-    """Whether both refuse a spoiled sample, or both make the same of it."""
-    built: dict[str, tuple[str, Sample, GraphDef, list[list[str]]]] = {}
-    seen: Counter[str] = Counter()
+@dataclass
+class Spoiled:
+    """A sample with an input that may not fit, as a graph."""
+
+    op_type: str
+    sample: Sample
+    graph: GraphDef
+    fetches: list[str]
+
+
+def spoiled_graphs(only: str) -> dict[str, Spoiled]:
+    """The first sample of each op whose type has a word in it, spoiled in each way."""
+    built: dict[str, Spoiled] = {}
+    seen: set[str] = set()
     for op_type, sample in judged.CASES.values():
-        seen[op_type] += 1
-        if only not in op_type or seen[op_type] > 1 or judged.OPS[op_type].effects:
+        if op_type in seen or only not in op_type or judged.OPS[op_type].effects:
             continue
+        seen.add(op_type)
         made = judged.Built(op_type, sample)
         definition = graph_to_graph_def(made.graph)
         constants = [node for node in definition.node if node.op == "Const"]
@@ -298,35 +355,48 @@ def compare_refusals(referee: Referee, table: dict[str, Row], only: str) -> None
             held.CopyFrom(array_to_proto(array))
             worse = GraphDef.FromString(definition.SerializeToString())
             held.ParseFromString(whole)
-            built[f"{op_type}, {what}"] = op_type, sample, worse, [outputs]
+            built[f"{op_type}, {what}"] = Spoiled(op_type, sample, worse, outputs)
+    return built
+
+
+def compare_refusals(
+    referee: Referee, table: dict[str, Row], only: str, taken: Callable[[str], bool] | None = None
+) -> None:
+    """Whether both refuse a spoiled sample, or both make the same of it.
+
+    Args:
+      referee: TensorFlow.
+      table: where it is noted.
+      only: a word that the op types have in them.
+      taken: whether a case of this name is tried; None: all are.
+    """
+    built = {n: s for n, s in spoiled_graphs(only).items() if taken is None or taken(n)}
     used = set()
-    for name, verdict in asked(referee, {n: Case(graph, runs) for n, (_, _, graph, runs) in built.items()}):
-        op_type, sample, graph, runs = built[name]
-        outcomes = ours(graph, runs)
-        skip = judged.not_compared(judged.DIFFERENT, op_type, sample, len(runs[0]))
-        problems: list[str] = []
-        for outcome in outcomes:
-            full = f"{name}, {outcome.engine}"
-            if errors := errors_of(full, outcome, verdict):
-                problems += errors
-            elif not outcome.error:
-                problems += judged.problems_of(full, sample, outcome.values[0], verdict.values[0], skip)
-        reason = None
+    reasons = judged.Reasons((), judged.DIFFERENT)
+    by_op: dict[str, dict[str, Case]] = defaultdict(dict)
+    for name, case in built.items():
+        by_op[case.op_type][name] = Case(case.graph, [case.fetches], alone=True)
+    verdicts = (item for cases in by_op.values() for item in referee.ask(cases, deaths=2).items())
+    for name, verdict in verdicts:
+        case = built[name]
+        found = compared(name, case.sample, ours(case.graph, [case.fetches]), verdict, (0,))
+        problems = [text for text in found.values() if CRASH in text]
+        reason: str | None = None
         if verdict.lacks_kernel:
-            reason = "TensorFlow has no kernel for it on a CPU"
+            reason = NO_KERNEL
         elif verdict.lacks_memory:
             reason = "TensorFlow runs out of memory"
         elif verdict.death:
             reason = f"TensorFlow does not survive it: {verdict.death}"
-        elif problems:
-            for pattern, why in OTHER_REFUSALS:
-                if re.fullmatch(pattern, name):
-                    used.add(pattern)
-                    reason = why
-        if any(CRASH in problem for problem in problems):
-            reason = None
-        table[op_type].note("refusals", name, reason, problems)
-    if not only:
+        elif not problems:
+            problems, reason = reasons.sift(case.op_type, case.sample, found)
+            if problems:
+                for pattern, why in OTHER_REFUSALS:
+                    if re.fullmatch(pattern, name):
+                        used.add(pattern)
+                        problems, reason = [], why
+        table[case.op_type].note("refusals", name, reason, problems)
+    if not only and taken is None:
         for pattern, _ in OTHER_REFUSALS:
             if pattern not in used:
                 table["reasons"].differing.append(f"nothing that matches {pattern} differs any more")
@@ -334,25 +404,22 @@ def compare_refusals(referee: Referee, table: dict[str, Row], only: str) -> None
 
 PARTS: dict[str, Callable[[Referee, dict[str, Row], str], None]] = {
     "values": compare_values,
+    "imports": compare_imports,
     "gradients": functools.partial(compare_gradients, known=True),
     "gradients-of-open-shapes": functools.partial(compare_gradients, known=False),
     "refusals": compare_refusals,
 }
 
 
-def random_graphs(count: int) -> dict[str, Any]:
-    """Runs so many random graphs; the first that differs is told shrunken."""
+def counted_test(variable: str, count: int, path: str) -> dict[str, Any]:
+    """Runs a test that makes its cases from seeds with so many of them; the first that fails is told shrunken."""
     if not count:
-        return {"graphs": 0, "equal": True, "said": ""}
-    environment = os.environ | {"GRAPHFLOW_RANDOM_GRAPHS": str(count)}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
-               "tests/test_random_graphs_against_tensorflow.py"]  # fmt: skip
+        return {"count": 0, "passed": True, "said": ""}
+    environment = os.environ | {variable: str(count)}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", path]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=RESULTS.parent.parent)
-    return {
-        "graphs": count,
-        "equal": done.returncode == 0,
-        "said": "" if done.returncode == 0 else done.stdout[-3000:],
-    }
+    passed = done.returncode == 0
+    return {"count": count, "passed": passed, "said": "" if passed else done.stdout[-3000:]}
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -361,8 +428,10 @@ def markdown(report: dict[str, Any]) -> str:
         "# The referee's table",
         "",
         f"TensorFlow {report['tensorflow']} and graphflow, the same bytes. {total['ops']} ops compared, "
-        f"{report['random']['graphs']} random graphs with gradients and variables "
-        f"({'all equal' if report['random']['equal'] else 'not all equal'}).",
+        f"{report['random']['count']} random graphs with gradients and variables "
+        f"({'all equal' if report['random']['passed'] else 'not all equal'}); {report['mutations']['count']} graphs "
+        "with a few things in them changed, each read or refused by an error that says where "
+        f"({'all of them' if report['mutations']['passed'] else 'not all'}).",
         "",
         "| | tried | equal | set apart, with a reason | differing |",
         "|--|--|--|--|--|",
@@ -375,7 +444,7 @@ def markdown(report: dict[str, Any]) -> str:
         lines += [f"| {op_type} | {why} | {count} |" for why, count in row["apart"].items()]
     lines += ["", "## Not compared", "", "| op | why |", "|--|--|"]
     lines += [f"| {op_type} | {why} |" for op_type, why in report["not compared"].items()]
-    lines += ["", "## Compared", "", "| op | values | gradients | refusals |", "|--|--|--|--|"]
+    lines += ["", "## Compared", "", f"| op | {' | '.join(KINDS)} |", "|--|" + "--|" * len(KINDS)]
     for op_type, row in report["ops"].items():
         cells = [f"{row['equal'].get(k, 0)}/{row['tried'].get(k, 0)}" if row["tried"].get(k) else "" for k in
                  KINDS]  # fmt: skip
@@ -405,7 +474,9 @@ def not_compared(table: dict[str, Row]) -> dict[str, str]:
     return listed
 
 
-def report_of(table: dict[str, Row], random: dict[str, Any], version: str) -> dict[str, Any]:
+def report_of(
+    table: dict[str, Row], random: dict[str, Any], mutations: dict[str, Any], version: str
+) -> dict[str, Any]:
     total: dict[str, Any] = {"ops": len(table)}
     for kind in KINDS:
         rows = table.values()
@@ -418,6 +489,7 @@ def report_of(table: dict[str, Row], random: dict[str, Any], version: str) -> di
         "numpy": np.__version__,
         "total": total,
         "random": random,
+        "mutations": mutations,
         "differing": [line for _, row in sorted(table.items()) for line in row.differing],
         "not compared": not_compared(table),
         "ops": {op_type: row.stored() for op_type, row in sorted(table.items())},
@@ -427,6 +499,7 @@ def report_of(table: dict[str, Row], random: dict[str, Any], version: str) -> di
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--graphs", type=int, default=2000, help="how many random graphs")
+    parser.add_argument("--mutations", type=int, default=20000, help="how many changed graphs")
     parser.add_argument(
         "--only", default="", help="a word that the op types have to have in them; writes no files"
     )
@@ -449,24 +522,36 @@ def main() -> int:
             if not stored.exists():
                 print(name, file=sys.stderr)
                 own: dict[str, Row] = defaultdict(Row)
-                referee = Referee(interpreter, Path(folder))
+                referee = Referee(interpreter, Path(folder), PATIENCE)
                 part(referee, own, arguments.only)
                 referee.close()
                 stored.write_text(json.dumps({op: [row.stored(), row.differing] for op, row in own.items()}))
             for op_type, (found, differing) in json.loads(stored.read_text()).items():
                 table[op_type].add(found, differing)
-        stored = keep / "graphs.json"
-        if not stored.exists():
-            stored.write_text(json.dumps(random_graphs(arguments.graphs)))
-        random = json.loads(stored.read_text())
-    report = report_of(table, random, version)
+        counted = []
+        for name, variable, count, path in (
+            (
+                "graphs",
+                "GRAPHFLOW_RANDOM_GRAPHS",
+                arguments.graphs,
+                "test_random_graphs_against_tensorflow.py",
+            ),
+            ("mutations", "GRAPHFLOW_MUTATIONS", arguments.mutations, "serialization/test_mutations.py"),
+        ):
+            stored = keep / f"{name}.json"
+            if not stored.exists():
+                print(name, file=sys.stderr)
+                stored.write_text(json.dumps(counted_test(variable, count, f"tests/{path}")))
+            counted.append(json.loads(stored.read_text()))
+    random, mutations = counted
+    report = report_of(table, random, mutations, version)
     if not arguments.only:
         (RESULTS / "referee.json").write_text(json.dumps(report, indent=1) + "\n")
         (RESULTS / "referee.md").write_text(markdown(report))
     print(json.dumps(report["total"], indent=1))
     print("\n".join(report["differing"]))
-    print(random["said"])
-    return bool(report["differing"]) or not random["equal"]
+    print(random["said"], mutations["said"], sep="\n")
+    return bool(report["differing"]) or not (random["passed"] and mutations["passed"])
 
 
 if __name__ == "__main__":

@@ -39,16 +39,20 @@ def _merged(what: str, first: TensorShape, second: TensorShape) -> TensorShape:
         raise ShapeError(f"{what}: {first} does not fit {second}") from None
 
 
-def _check_weights(node: Any, first: int, depth: int | None, units: TensorShape, peephole: bool) -> None:
-    """Holds w, wci, wcf, wco and b, which start at input `first`, against the sizes of x and of the cell."""
+def _check_weights(node: Any, first: int, depth: int | None, units: TensorShape, sized: bool) -> None:
+    """Holds w, wci, wcf, wco and b, which start at input `first`, against the sizes of x and of the cell.
+
+    Peephole weights that are not used have to be vectors; whether of the cell's size, `sized` says.
+    """
     count = units.as_list()[0]
     gates = TensorShape([None if count is None else 4 * count])
     rows = None if depth is None or count is None else depth + count
     _merged("w must be [inputs + cell size, 4 * cell size]", rank_exactly(node, first, 2, "w"),
             TensorShape([rows]).concatenate(gates))  # fmt: skip
     for position, name in ((first + 1, "wci"), (first + 2, "wcf"), (first + 3, "wco")):
-        if peephole:
-            _merged(f"{name} must be [cell size]", rank_exactly(node, position, 1, name), units)
+        weights = rank_exactly(node, position, 1, name)
+        if sized:
+            _merged(f"{name} must be [cell size]", weights, units)
     _merged("b must be [4 * cell size]", rank_exactly(node, first + 4, 1, "b"), gates)
 
 
@@ -84,7 +88,7 @@ def _block_states(node: Any) -> TensorShape:
         "cs_prev and h_prev", rank_exactly(node, 2, 2, "cs_prev"), rank_exactly(node, 3, 2, "h_prev")
     )
     batch = _merged("the batches of x and cs_prev", x[1:2], state[:1])
-    _check_weights(node, 4, x.as_list()[2], state[1:], node.attrs["use_peephole"])
+    _check_weights(node, 4, x.as_list()[2], state[1:], True)
     return x[:1].concatenate(batch).concatenate(state[1:])
 
 

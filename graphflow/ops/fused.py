@@ -34,8 +34,14 @@ def _shape_of(node: InferContext, op_type: str, inputs: Sequence[Any], attrs: di
 
 
 def _pad_conv_shape(node: Any) -> TensorShape:
-    x = rank_exactly(node, 0, 4, "the images")
-    return _padded_conv_shape(node, x, 1, 2)
+    return _padded_conv_shape(node, _some_images(node), 1, 2)
+
+
+def _some_images(node: Any) -> TensorShape:
+    images = rank_exactly(node, 0, 4, "the images")
+    if 0 in images.as_list():
+        raise ShapeError(f"the images must not be empty, have shape {images}")
+    return images
 
 
 def _padded_conv_shape(node: Any, x: TensorShape, paddings: int, filters: int) -> TensorShape:
@@ -52,6 +58,8 @@ def _padded_conv_shape(node: Any, x: TensorShape, paddings: int, filters: int) -
 def _pad_conv_body(
     x: Array, paddings: Array, filter: Array, mode: str, strides: Sequence[int], padding: str
 ) -> Array:
+    if not x.size:
+        raise refuse(f"the images must not be empty, have shape {list(x.shape)}")
     padded = get_op("MirrorPad").body(x, paddings, mode=mode)
     if padded.shape[3] % max(1, filter.shape[2]):
         raise refuse(
@@ -85,7 +93,7 @@ def fused_pad_conv2d_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> l
 
 def _resize_pad_conv_shape(node: Any) -> TensorShape:
     images = node.inputs[0]
-    rank_exactly(node, 0, 4, "the images")
+    _some_images(node)
     resized = _shape_of(node, "ResizeBilinear", [images, node.inputs[1]], {})
     return _padded_conv_shape(node, resized.with_rank(4), 2, 3)
 

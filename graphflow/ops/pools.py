@@ -66,7 +66,15 @@ def _v2_grad_grad_shape(node: Any) -> TensorShape:
     attrs = _windows_of(node, 3)
     if not x.is_compatible_with(node.inputs[2].shape):
         raise ShapeError(f"grad has shape {node.inputs[2].shape}, orig_input {x}")
-    return TensorShape([None] * 4) if attrs is None else pooled_shape(attrs, x)
+    made = TensorShape([None] * 4) if attrs is None else pooled_shape(attrs, x)
+    return _as_pooled(made, node.inputs[1].shape, "orig_output")
+
+
+def _as_pooled(made: TensorShape, given: TensorShape, what: str) -> TensorShape:
+    """The shape of what a pool has given, which an input has to have as well."""
+    if not made.is_compatible_with(given):
+        raise ShapeError(f"{what} has shape {given}, the pool gives {made}")
+    return made.merge_with(given)
 
 
 def _run(plain: str, *arrays: Array, ksize: Array, strides: Array, padding: str, data_format: str) -> Any:
@@ -196,7 +204,7 @@ def _argmax_grad_grad_shape(node: Any) -> TensorShape:
     x = rank_exactly(node, 0, 4, "the images")
     if not x.is_compatible_with(node.inputs[1].shape):
         raise ShapeError(f"grad has shape {node.inputs[1].shape}, the images {x}")
-    return _argmax_pooled(node.attrs, x)
+    return _as_pooled(_argmax_pooled(node.attrs, x), node.inputs[2].shape, "argmax")
 
 
 @op("MaxPoolWithArgmax", "input:T", "output:T; argmax:Targmax",
