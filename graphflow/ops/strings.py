@@ -18,6 +18,7 @@ from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
 from graphflow.ops import rules
 from graphflow.ops.hashing import farm_hash, murmur_hash, sip_hash
+from graphflow.ops.patterns import pattern_of
 from graphflow.ops.rules import Array
 from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.shapes import TensorShape, broadcast_shapes
@@ -213,14 +214,6 @@ def _joined_shape(node: Any) -> TensorShape:
 
 
 @functools.lru_cache(maxsize=256)
-def _pattern(text: bytes) -> re.Pattern[bytes]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise _fail(f"Invalid pattern: {text.decode(errors='replace')}, error: {error}") from None
-
-
-@functools.lru_cache(maxsize=256)
 def _rewrite(text: bytes, groups: int) -> tuple[bytes | int, ...]:
     """A replacement taken apart: texts, and numbers of groups."""
     parts: list[bytes | int] = []
@@ -242,13 +235,9 @@ def _rewrite(text: bytes, groups: int) -> tuple[bytes | int, ...]:
 
 
 def _replaced(input: Array, pattern: bytes, rewrite: bytes, everywhere: bool) -> Array:
-    found = _pattern(pattern)
+    found = pattern_of(pattern)
     parts = _rewrite(rewrite, found.groups)
-
-    def fill(match: re.Match[bytes]) -> bytes:
-        return b"".join((match[part] or b"") if isinstance(part, int) else part for part in parts)
-
-    return _mapped(input, lambda text: found.sub(fill, text, count=0 if everywhere else 1))
+    return _mapped(input, lambda text: found.replaced(text, parts, everywhere))
 
 
 def _scalar_pattern(node: Any) -> TensorShape:
@@ -276,16 +265,14 @@ def static_regex_replace_op(input: Array, *, pattern: str, rewrite: str, replace
     differentiable=False)  # fmt: skip
 def regex_full_match_op(input: Array, pattern: Array) -> Array:
     """Whether each text as a whole matches a pattern."""
-    found = _pattern(bytes(pattern[()]))
-    return _mapped(input, lambda text: found.fullmatch(text) is not None, np.bool_)
+    return _mapped(input, pattern_of(bytes(pattern[()])).matches, np.bool_)
 
 
 @op("StaticRegexFullMatch", "input:string", "output:bool", "pattern:string", infer=rules.same_as_first,
     differentiable=False)  # fmt: skip
 def static_regex_full_match_op(input: Array, *, pattern: str) -> Array:
     """Whether each text as a whole matches a pattern."""
-    found = _pattern(_bytes(pattern))
-    return _mapped(input, lambda text: found.fullmatch(text) is not None, np.bool_)
+    return _mapped(input, pattern_of(_bytes(pattern)).matches, np.bool_)
 
 
 # ---------------------------------------------------------------------------- numbers

@@ -88,6 +88,14 @@ def reduce_join_samples() -> Iterator[Sample]:
 def replace_samples() -> Iterator[Sample]:
     yield Sample([texts(b"aba", b"xay"), text(b"a(.)"), text(rb"<\1\0>")])
     yield Sample([texts(b"aba"), text(b"a"), text(b"")], {"replace_global": False})
+    words = texts(b"hello big world", "\u00e9a \u4e16\u754c, x!".encode(), b"abcd\nABK", b"", b"xxaxx")
+    for pattern, rewrite in (
+        (rb"(\w+) (\w+)", rb"\2 \1"), (b"x*", b"-"), (b"(a|ab)(c|bcd)(d*)", rb"<\1.\2.\3>"), (b"(?i)[k-m]+", b"#"),
+        (b".", b"_"), (b"[[:punct:][:space:]]", b""), (rb"\pL+", b"W"), (b"^|$", b"|"), (b"(?m)^a|d$", b"|"),
+        (rb"\b", b"'"), (rb"\Qa\E[^a-w]??", b"<\\0>"), (b"(?U)l.*", b"L"), (b"(?s:b.*?)B(?P<k>.)", rb"\1"),
+        (b"(l+|o)+", rb"(\1)"), (rb"[\x{4e16}-\x{9fff}]", rb"\\"), (b"(a*)*|b", rb"[\1]"), (b"(?:a?){3}", b"."),
+    ):  # fmt: skip
+        yield Sample([words, text(pattern), text(rewrite)], name=pattern.decode())
 
 
 @samples("StaticRegexReplace")
@@ -99,6 +107,9 @@ def static_replace_samples() -> Iterator[Sample]:
 @samples("RegexFullMatch")
 def match_samples() -> Iterator[Sample]:
     yield Sample([texts(b"abc", b"ab", b""), text(b"a.*c|")])
+    long = texts(b"a" * 3000, b"a" * 3000 + b"b")
+    for pattern in (b"(a+)+b", b"(a|a)*", b"(.*)(.*)(.*)(.*)x", b"((a?){20})*b", b"(?:a*)*$"):
+        yield Sample([long, text(pattern)], name=f"hostile {pattern.decode()}")
 
 
 @samples("StaticRegexFullMatch")
