@@ -219,11 +219,18 @@ class LookupInterface:
                     f"Signature mismatch. Keys must be dtype {self._key_dtype.name}, got {tensor.dtype.name}."
                 )
             values: Tensor = emit.LookupTableFindV2(self._handle, tensor, self._default, name=scope)
+            outer = (
+                tensor.shape[: tensor.shape.rank - len(self._key_shape)]
+                if tensor.shape.rank
+                else tensor.shape
+            )
+            values.set_shape(outer.concatenate(self._default.shape))
         if isinstance(keys, SparseTensor):
             return SparseTensor(keys.indices, values, keys.dense_shape)
         return values
 
     _default: Tensor
+    _key_shape: tuple[int, ...] = ()
 
     def export(self, name: str | None = None) -> tuple[Tensor, Tensor]:
         """Returns all keys and their values."""
@@ -231,7 +238,8 @@ class LookupInterface:
             keys, values = emit.LookupTableExportV2(
                 self._handle, Tkeys=self._key_dtype, Tvalues=self._value_dtype
             )
-            values.set_shape(keys.shape)
+            keys.set_shape([None, *self._key_shape])
+            values.set_shape([None, *self._default.shape.as_list()])
             return keys, values
 
 
@@ -295,34 +303,8 @@ class HashTable(StaticHashTable):
         super().__init__(initializer, default_value, name, shared_name=shared_name)
 
 
-class MutableHashTable(LookupInterface):
-    """A table that may change.
-
-    Args:
-      key_dtype: the dtype of keys.
-      value_dtype: the dtype of values.
-      default_value: the value of keys that are not there; a scalar.
-      shared_name: tables that share one name are one table of the session.
-      name: a name.
-      checkpoint: accepted.
-    """
-
-    def __init__(
-        self,
-        key_dtype: Any,
-        value_dtype: Any,
-        default_value: Any,
-        shared_name: str | None = None,
-        name: str = "MutableHashTable",
-        checkpoint: bool = True,
-    ) -> None:
-        super().__init__(key_dtype, value_dtype)
-        self._default = convert_to_tensor(default_value, self._value_dtype)
-        if self._default.shape.rank != 0:
-            raise ValueError(f"the default value must be a scalar, has shape {self._default.shape}")
-        self._handle = emit.MutableHashTableV2(
-            shared_name=shared_name, key_dtype=self._key_dtype, value_dtype=self._value_dtype, name=name
-        )
+class _MutableTable(LookupInterface):
+    """What tables that may change have in common."""
 
     def insert(self, keys: Any, values: Any, name: str | None = None) -> Operation:
         """Returns the operation that sets values."""
@@ -339,6 +321,100 @@ class MutableHashTable(LookupInterface):
         with name_scope(name, f"{self.name}_lookup_table_remove", [self._handle]):
             done: Operation = emit.LookupTableRemoveV2(self._handle, convert_to_tensor(keys, self._key_dtype))
             return done
+
+
+class MutableHashTable(_MutableTable):
+    """A table that may change.
+
+    Args:
+      key_dtype: the dtype of keys.
+      value_dtype: the dtype of values.
+      default_value: the value of keys that are not there; its shape, which has to be known, is that of all values.
+      shared_name: tables that share one name are one table of the session.
+      name: a name.
+      checkpoint: accepted.
+
+    Raises:
+      ValueError: if the shape of the default value is not known.
+    """
+
+    def __init__(
+        self,
+        key_dtype: Any,
+        value_dtype: Any,
+        default_value: Any,
+        shared_name: str | None = None,
+        name: str = "MutableHashTable",
+        checkpoint: bool = True,
+    ) -> None:
+        super().__init__(key_dtype, value_dtype)
+        self._default = _default_of(default_value, self._value_dtype)
+        kept = {
+            "shared_name": shared_name,
+            "key_dtype": self._key_dtype,
+            "value_dtype": self._value_dtype,
+            "name": name,
+        }
+        if self._default.shape.rank == 0:
+            self._handle = emit.MutableHashTableV2(**kept)
+        else:
+            self._handle = emit.MutableHashTableOfTensorsV2(value_shape=self._default.shape, **kept)
+
+
+class DenseHashTable(_MutableTable):
+    """A table that may change, whose keys and values may be tensors; two keys are set apart.
+
+    Args:
+      key_dtype: the dtype of keys.
+      value_dtype: the dtype of values.
+      default_value: the value of keys that are not there; its shape is that of all values.
+      empty_key: a key that is never used; its shape is that of all keys.
+      deleted_key: another one.
+      initial_num_buckets: accepted; a power of two.
+      name: a name.
+      checkpoint: accepted.
+      experimental_is_anonymous: accepted.
+
+    Raises:
+      ValueError: if the shape of the default value or of a key is not known.
+    """
+
+    def __init__(
+        self,
+        key_dtype: Any,
+        value_dtype: Any,
+        default_value: Any,
+        empty_key: Any,
+        deleted_key: Any,
+        initial_num_buckets: int | None = None,
+        name: str = "MutableDenseHashTable",
+        checkpoint: bool = True,
+        experimental_is_anonymous: bool = False,
+    ) -> None:
+        super().__init__(key_dtype, value_dtype)
+        self._default = _default_of(default_value, self._value_dtype)
+        empty, deleted = (_default_of(key, self._key_dtype) for key in (empty_key, deleted_key))
+        self._key_shape = tuple(size or 0 for size in empty.shape.as_list())
+        buckets = {} if initial_num_buckets is None else {"initial_num_buckets": initial_num_buckets}
+        self._handle = emit.MutableDenseHashTableV2(
+            empty,
+            deleted,
+            value_dtype=self._value_dtype,
+            value_shape=self._default.shape,
+            name=name,
+            **buckets,
+        )
+
+    def erase(self, keys: Any, name: str | None = None) -> Operation:
+        """Returns the operation that forgets keys; another name of `remove`."""
+        return self.remove(keys, name)
+
+
+def _default_of(value: Any, dtype: DType) -> Tensor:
+    tensor = convert_to_tensor(value, dtype)
+    if not tensor.shape.is_fully_defined():
+        raise ValueError(f"the shapes of keys and values must be known, a default has shape {tensor.shape}")
+    return tensor
 
 
 class IdTableWithHashBuckets:
@@ -618,7 +694,8 @@ def initialize_all_tables(name: str = "init_all_tables") -> Operation:
 __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
-    "HashTable", "IdTableWithHashBuckets", "KeyValueTensorInitializer", "LookupInterface", "MutableHashTable",
+    "DenseHashTable", "HashTable", "IdTableWithHashBuckets", "KeyValueTensorInitializer", "LookupInterface",
+    "MutableHashTable",
     "StaticHashTable", "StaticVocabularyTable", "TableInitializerBase", "TextFileIndex", "TextFileInitializer",
     "index_table_from_file", "index_table_from_tensor", "index_to_string_table_from_file",
     "index_to_string_table_from_tensor",

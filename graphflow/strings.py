@@ -16,10 +16,12 @@ from graphflow.ops.strings import (
     string_to_hash_bucket_strong as to_hash_bucket_strong, string_to_number as to_number,
     string_upper as upper, substr as substr,
 )
+from graphflow.ops.unicode import unicode_script as unicode_script, unicode_transcode as unicode_transcode
 
 __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "as_string", "format", "join", "length", "lower", "reduce_join", "regex_full_match", "regex_replace", "split",
-    "strip", "substr", "to_hash_bucket", "to_hash_bucket_fast", "to_hash_bucket_strong", "to_number", "upper",
+    "strip", "substr", "to_hash_bucket", "to_hash_bucket_fast", "to_hash_bucket_strong", "to_number", "unicode_script",
+    "unicode_transcode", "upper",
 ]

@@ -298,6 +298,11 @@ class Referee:
         self._heard = b""
         self._is_ready = False
 
+    def _drop_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
     def close(self) -> None:
         """Ends the process."""
         self._process.communicate(timeout=30)
@@ -326,6 +331,7 @@ class Referee:
                 if len(begun) == 1:
                     result[begun[0]] = Verdict(death, death)
                 alone.update(begun)
+                self._drop_pipes()
                 self._start()
             left = {name: case for name, case in left.items() if name not in result}
             if deaths is not None and sum(bool(verdict.death) for verdict in result.values()) >= deaths:

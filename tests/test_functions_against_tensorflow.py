@@ -163,6 +163,8 @@ tf.gradients(tf.nn.ctc_loss(tf.SparseTensor([[0, 0], [0, 1], [1, 0]], [0, 1, 2],
 tf.nn.ctc_loss_v2(tf.constant([[1, 2], [3, 0]]), steps, [2, 1], [6, 4])
 tf.nn.ctc_loss_v2(tf.constant([[0, 2], [3, 3]]), steps, [2, 2], [6, 4], blank_index=1)
 tf.gradients(tf.nn.ctc_loss_v2(tf.constant([[1, 2], [3, 0]]), steps, [2, 1], [6, 4]) * [1.0, 2.0], steps)
+tf.nn.ctc_loss_v2(tf.constant([[1, 2], [3, 0]]), steps, [0, 1], [6, 4])
+tf.gradients(tf.nn.ctc_loss_v2(tf.constant([[1, 2], [3, 0]]), steps, [0, 1], [6, 4]) * [1.0, 2.0], steps)
 tf.nn.ctc_loss_v2(tf.SparseTensor([[0, 0], [0, 1], [1, 0]], [0, 1, 3], [2, 2]), steps, None, [6, 4], blank_index=2)
 tf.nn.ctc_greedy_decoder(steps, [6, 4])
 tf.nn.ctc_beam_search_decoder(steps, [6, 4], 10, 2)

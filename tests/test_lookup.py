@@ -85,8 +85,21 @@ def test_tables_mean_what_tensorflows_mean(referee: Referee, tmp_path: Path) -> 
         insert = mutable.insert(["a", "b"], [1, 2])
         runs = [[gf.tables_initializer()], [found, numbers.size()], [insert]]
         runs.append([mutable.lookup(gf.constant(["b", "c"])), mutable.size()])
+        rows = gf.lookup.MutableHashTable(gf.int64, gf.float32, [-1.0, -2.0])
+        runs.append([rows.insert([5, 7], [[1.0, 2.0], [3.0, 4.0]])])
+        runs.append([rows.lookup(gf.constant([[7, 8]], gf.int64)), rows.size()])
+        runs += [[rows.remove([7])], [*rows.export()]]
+        dense = gf.lookup.DenseHashTable(
+            gf.int64, gf.float32, [-1.0, -2.0], [0, 0], [-1, 0], initial_num_buckets=4
+        )
+        runs.append([dense.insert([[1, 2], [3, 4]], [[1.0, 2.0], [3.0, 4.0]])])
+        runs.append([dense.lookup(gf.constant([[3, 4], [4, 3]], gf.int64)), dense.size()])
+        runs += [[dense.erase([[1, 2]])], [dense.size()]]  # TensorFlow exports its empty buckets, too
         with gf.Session() as session:
             mine = [session.run(fetches) for fetches in runs]
+        with pytest.raises(errors.InvalidArgumentError, match="Using the empty_key as a table key"):
+            gf.Session().run(dense.insert([[0, 0]], [[1.0, 2.0]]))
+        assert rows.lookup(gf.constant([5], gf.int64)).shape.as_list() == [1, 2]
     verdict = referee.ask({"tables": Case(graph, [[item.name for item in run] for run in runs])})["tables"]
     assert not verdict.error, verdict.message
     for got, wanted in zip(mine, verdict.values, strict=True):

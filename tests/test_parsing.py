@@ -10,6 +10,8 @@ import pytest
 
 import graphflow as gf
 from graphflow import errors
+from graphflow.opdef import emit
+from tests.samples.parsing import sequences
 
 
 def example(number: int) -> bytes:
@@ -153,3 +155,37 @@ def test_texts() -> None:
         shown = gf.parse_tensor(gf.serialize_tensor([[1, 2]]), gf.int32)
         assert session.run(shown).tolist() == [[1, 2]]
         np.testing.assert_array_equal(session.run(gf.string_to_number(["1", "2.5"])), np.float32([1, 2.5]))
+
+
+def test_letters_that_are_none_and_where_others_begin() -> None:
+    text = gf.constant([b"a\xffb\xc3", b"\xe4\xb8x"])
+    given = {"input": text, "input_encoding": "UTF-8"}
+    with gf.Session() as session:
+        splits, codes, starts = session.run(emit.UnicodeDecodeWithOffsets(text, input_encoding="UTF-8"))
+        assert splits.tolist() == [0, 4, 6] and starts.tolist() == [0, 1, 2, 3, 0, 2]
+        assert codes.tolist() == [97, 0xFFFD, 98, 0xFFFD, 0xFFFD, 120]
+        found = session.run(
+            gf.strings.unicode_transcode(**given, output_encoding="UTF-16-BE", errors="ignore")
+        )
+        assert found.tolist() == [b"\0a\0b", b"\0x"]
+        with pytest.raises(errors.InvalidArgumentError, match="Invalid formatting on input string"):
+            session.run(gf.strings.unicode_transcode(**given, output_encoding="UTF-8", errors="strict"))
+        with pytest.raises(errors.InvalidArgumentError, match="converter for input encoding: klingon"):
+            session.run(gf.strings.unicode_transcode("a", "klingon", "UTF-8"))
+        assert session.run(gf.strings.unicode_script([97, 0x3B1, -1])).tolist() == [25, 14, -1]
+
+
+def test_batches_of_sequence_examples() -> None:
+    features = gf.io.VarLenFeature(gf.string)
+    steps = gf.io.FixedLenSequenceFeature([2], gf.float32)
+    context, lists, lengths = gf.io.parse_sequence_example(
+        sequences()[:2], {"length": gf.io.VarLenFeature(gf.int64)}, {"words": features, "steps": steps}
+    )
+    missing = gf.io.parse_sequence_example(sequences(), None, {"gone": steps}, ["p", "q", "r"])[1]
+    with gf.Session() as session:
+        assert session.run(context["length"]).values.tolist() == [2, 2, 3]
+        assert session.run(lists["words"]).dense_shape.tolist() == [2, 3, 2]
+        assert session.run(lengths["steps"]).tolist() == [2, 3]
+        assert session.run(lists["steps"]).tolist()[0] == [[0, 0.5], [1, 1.5], [0, 0]]
+        with pytest.raises(errors.InvalidArgumentError, match="Name: p, Feature list 'gone' is required"):
+            session.run(missing["gone"])

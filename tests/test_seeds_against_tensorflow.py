@@ -46,6 +46,18 @@ DRAWS = (
     "tf.random.stateless_truncated_normal([99], [5, 6])",
     "tf.random.stateless_categorical([[0.5, 2.0, -1.0]], 12, [7, 8])",
     "tf.random_uniform(tf.shape(tf.random_normal([2, 4], seed=19)), seed=20)",
+    "list(tf.nn.uniform_candidate_sampler(classes, 2, 7, True, 20, seed=40))",
+    "list(tf.nn.uniform_candidate_sampler(classes, 2, 7, False, 16, seed=41))",
+    "list(tf.nn.log_uniform_candidate_sampler(classes, 2, 9, True, 40, seed=42))",
+    "list(tf.nn.log_uniform_candidate_sampler(classes, 2, 9, False, 40, seed=43))",
+    "list(tf.nn.fixed_unigram_candidate_sampler(classes, 2, 3, True, 5, unigrams=[1.0, 2, 3, 4, 5], seed=44))",
+    "list(tf.nn.fixed_unigram_candidate_sampler(classes, 2, 9, False, 6, distortion=0.75, num_reserved_ids=1,"
+    " unigrams=[1.0, 2, 3, 4, 5], seed=45))",
+    "list(tf.nn.learned_unigram_candidate_sampler(classes, 2, 4, True, 9, seed=46))",
+    "list(tf.nn.learned_unigram_candidate_sampler(classes, 2, 9, False, 6, seed=47))",
+    "list(tf.raw_ops.ThreadUnsafeUnigramCandidateSampler(true_classes=classes, num_true=2, num_sampled=5,"
+    " unique=True, range_max=8, seed=48, seed2=49))",
+    "list(tf.nn.all_candidate_sampler(classes, 2, 4, True, seed=50))",
 )
 # Initializers of variables of these shapes.
 INITIALIZERS = (
@@ -72,6 +84,7 @@ SHAPES = ([6, 4], [3, 3, 2, 8])
 # The same text for both libraries: it fills `results` from `tf`, the numbers of every draw and weight.
 PROGRAM = """
 results, failed = {}, {}
+classes = np.array([[1, 3], [0, 2]], np.int64)
 for graph_seed in (None, 1234):
     for kind, texts in (("draw", draws), ("initializer", initializers)):
         for text in texts:

@@ -9,10 +9,14 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.data import structure
+from graphflow.data.csv import CsvDataset as CsvDataset
+from graphflow.data.csv import make_csv_dataset as make_csv_dataset
 from graphflow.data.dataset import AUTOTUNE as AUTOTUNE
 from graphflow.data.dataset import INFINITE_CARDINALITY as INFINITE_CARDINALITY
 from graphflow.data.dataset import UNKNOWN_CARDINALITY as UNKNOWN_CARDINALITY
 from graphflow.data.dataset import Dataset, _batched_spec, _int64, _seeds
+from graphflow.data.optional import Optional as Optional
+from graphflow.data.optional import get_next_as_optional as get_next_as_optional
 from graphflow.data.structure import DatasetSpec, TensorSpec, Traced
 from graphflow.graph import Tensor
 from graphflow.opdef import constant, convert_to_tensor, emit
@@ -20,10 +24,11 @@ from graphflow.opdef import constant, convert_to_tensor, emit
 Transformation = Callable[[Dataset], Dataset]
 
 __all__ = [
-    "AUTOTUNE", "INFINITE_CARDINALITY", "UNKNOWN_CARDINALITY", "Counter", "RandomDataset",
+    "AUTOTUNE", "INFINITE_CARDINALITY", "UNKNOWN_CARDINALITY", "Counter", "CsvDataset", "Optional", "RandomDataset",
     "bucket_by_sequence_length", "cardinality", "choose_from_datasets", "copy_to_device", "enumerate_dataset",
-    "get_single_element", "group_by_window", "ignore_errors", "map_and_batch", "parallel_interleave",
-    "prefetch_to_device", "sample_from_datasets", "scan", "shuffle_and_repeat", "take_while", "unbatch", "unique",
+    "get_next_as_optional", "get_single_element", "group_by_window", "ignore_errors", "make_csv_dataset",
+    "map_and_batch", "parallel_interleave", "prefetch_to_device", "sample_from_datasets", "scan",
+    "shuffle_and_repeat", "take_while", "unbatch", "unique",
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from graphflow.ops.queues import (
     PaddingFIFOQueue as PaddingFIFOQueue, PriorityQueue as PriorityQueue, QueueBase as QueueBase,
     RandomShuffleQueue as RandomShuffleQueue,
 )
+from graphflow.ops.sequence_examples import parse_sequence_example as parse_sequence_example
 from graphflow.ops.sparse_messages import (
     deserialize_many_sparse as deserialize_many_sparse, serialize_many_sparse as serialize_many_sparse,
     serialize_sparse as serialize_sparse,
@@ -47,7 +48,8 @@ __all__ = [
     "VarLenFeature", "decode_base64", "decode_compressed", "decode_csv", "decode_json_example", "decode_raw",
     "deserialize_many_sparse", "encode_base64", "gfile", "match_filenames_once", "matching_files",
     "parse_example", "parse_single_example",
-    "parse_single_sequence_example", "parse_tensor", "read_file", "serialize_many_sparse", "serialize_sparse",
+    "parse_sequence_example", "parse_single_sequence_example",
+    "parse_tensor", "read_file", "serialize_many_sparse", "serialize_sparse",
     "serialize_tensor", "tf_record_iterator",
     "write_file", "write_graph",
 ]

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
         log_uniform_candidate_sampler as log_uniform_candidate_sampler, nce_loss as nce_loss,
         sampled_softmax_loss as sampled_softmax_loss, uniform_candidate_sampler as uniform_candidate_sampler,
     )
+    from graphflow.ops.learned_candidates import (
+        learned_unigram_candidate_sampler as learned_unigram_candidate_sampler,
+    )
     from graphflow.ops.convolution import (
         atrous_conv2d as atrous_conv2d, atrous_conv2d_transpose as atrous_conv2d_transpose, avg_pool as avg_pool,
         conv1d as conv1d, conv2d as conv2d, conv2d_backprop_filter as conv2d_backprop_filter,
@@ -99,6 +102,7 @@ _LATER = {
         ),
         "graphflow.ops.candidates",
     ),
+    "learned_unigram_candidate_sampler": "graphflow.ops.learned_candidates",
     **dict.fromkeys(
         (
             "atrous_conv2d", "atrous_conv2d_transpose", "avg_pool", "conv1d", "conv2d",

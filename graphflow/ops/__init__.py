@@ -15,13 +15,14 @@ from graphflow.opdef import set_families
 
 __all__ = [
     "accumulators", "backprops", "beams", "boxes", "candidates", "cells", "color", "control", "convolution",
-    "counting", "crosses", "ctc", "data_formats", "datasets", "diagonals", "distributions", "draws", "elementwise",
-    "embeddings", "factorizations", "files", "functional", "fused", "global_normalization", "hashing",
-    "image", "image_files", "io", "layout", "linalg", "lists", "messages", "moments", "morphology", "nn",
-    "optional", "parsing", "patches", "pools", "quantize", "quantized", "queues", "random", "readers",
-    "reduction", "resize", "rows", "scatter", "segments", "sets", "sorting", "source", "sparse",
-    "sparse_math", "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral",
-    "state", "stateless", "strings", "summaries", "tables", "training", "volumes",
+    "counting", "crosses", "csv_datasets", "ctc", "data_formats", "datasets", "diagonals", "distributions",
+    "draws", "elementwise", "embeddings", "factorizations", "files", "functional", "fused",
+    "global_normalization", "hashing", "image", "image_files", "io", "layout", "learned_candidates",
+    "linalg", "lists", "messages", "moments", "morphology", "nn", "optional", "parsing", "patches", "pools",
+    "quantize", "quantized", "queues", "random", "readers", "reduction", "resize", "rows", "scatter",
+    "segments", "sequence_examples", "sets", "sorting", "source", "sparse", "sparse_math",
+    "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral", "state", "stateless",
+    "strings", "summaries", "tables", "training", "unicode", "volumes",
 ]  # fmt: skip
 
 

@@ -38,13 +38,13 @@ def _refuse(message: str) -> InvalidArgumentError:
 # ---------------------------------------------------------------------------- samplers
 
 
-def _sampler_shape(node: Any) -> list[TensorShape]:
+def sampler_shape(node: Any) -> list[TensorShape]:
     true = rank_exactly(node, 0, 2, "true_classes")
     count = node.attrs["num_true"]
     if not true[1:].is_compatible_with([count]):
         raise ShapeError(f"true_classes must have num_true = {count} columns, have shape {true}")
-    sampled = TensorShape([node.attrs["num_sampled"]])
-    return [sampled, TensorShape([true.as_list()[0], count]), sampled]
+    drawn = TensorShape([node.attrs["num_sampled"]])
+    return [drawn, TensorShape([true.as_list()[0], count]), drawn]
 
 
 def _expected(chance: Array, count: int, tries: int) -> Array:
@@ -55,7 +55,7 @@ def _expected(chance: Array, count: int, tries: int) -> Array:
         return (-np.expm1(np.float32(tries) * np.log1p(-chance))).astype(np.float32)
 
 
-def _sampled(
+def sampled(
     true: Array, count: int, unique: bool, size: int, draw: Callable[[], int], chances: Callable[[Array], Array]
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Samples, and how often true classes and samples are expected among them."""
@@ -78,31 +78,31 @@ def _sampled(
     )
 
 
-def _check_true(true: Array, num_true: int) -> None:
+def check_true(true: Array, num_true: int) -> None:
     if true.ndim != 2 or true.shape[1] != num_true:
         raise _refuse(
             f"true_classes must be a matrix with num_true = {num_true} columns, is {list(true.shape)}"
         )
 
 
-_SEEDED = "seed:int=0; seed2:int=0"
-_COUNTS = "num_true:int>=1; num_sampled:int>=1; unique:bool"
-_OUTPUTS = "sampled_candidates:int64; true_expected_count:float32; sampled_expected_count:float32"
-_PER_SAMPLE = 512  # 128-bit samples of the generator that TensorFlow sets aside for each class
+SEEDED = "seed:int=0; seed2:int=0"
+COUNTS = "num_true:int>=1; num_sampled:int>=1; unique:bool"
+OUTPUTS = "sampled_candidates:int64; true_expected_count:float32; sampled_expected_count:float32"
+PER_SAMPLE = 512  # 128-bit samples of the generator that TensorFlow sets aside for each class
 
 
 def _reserving(definition: OpDef) -> OpDef:
     @definition.reserve
     def reserved(attrs: dict[str, Any]) -> int:
         count: int = attrs["num_sampled"]
-        return _PER_SAMPLE * count
+        return PER_SAMPLE * count
 
     return definition
 
 
 def _declared(op_type: str, attrs: str, body: Callable[..., Any]) -> OpDef:
     return _reserving(
-        op(op_type, "true_classes:int64", _OUTPUTS, f"{_COUNTS}; {attrs}{_SEEDED}", infer=_sampler_shape,
+        op(op_type, "true_classes:int64", OUTPUTS, f"{COUNTS}; {attrs}{SEEDED}", infer=sampler_shape,
            effects="random", differentiable=False)(body)
     )  # fmt: skip
 
@@ -112,10 +112,10 @@ def _uniform_body(
     counter: int,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Classes that are all as likely."""
-    _check_true(true_classes, num_true)
+    check_true(true_classes, num_true)
     draws = Draws(key, counter)
     chance = np.float32(1.0 / range_max)
-    return _sampled(
+    return sampled(
         true_classes, num_sampled, unique, range_max, lambda: draws.wide_below(range_max),
         lambda classes: np.full(classes.shape, chance, np.float32),
     )  # fmt: skip
@@ -126,7 +126,7 @@ def _log_uniform_body(
     counter: int,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Classes by Zipf's law: the lower ones are the more frequent words."""
-    _check_true(true_classes, num_true)
+    check_true(true_classes, num_true)
     draws = Draws(key, counter)
     span = math.log1p(range_max)
 
@@ -137,7 +137,7 @@ def _log_uniform_body(
     def draw() -> int:
         return (int(math.exp(draws.wide_unit() * span)) - 1) % range_max
 
-    return _sampled(true_classes, num_sampled, unique, range_max, draw, chances)
+    return sampled(true_classes, num_sampled, unique, range_max, draw, chances)
 
 
 class _Alias:
@@ -192,7 +192,7 @@ def _fixed_unigram_body(
     key: tuple[int, int], counter: int,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Classes by given frequencies, raised to a power."""
-    _check_true(true_classes, num_true)
+    check_true(true_classes, num_true)
     name = vocab_file.decode() if isinstance(vocab_file, bytes) else vocab_file
     weights = _unigram_weights(name, unigrams, distortion, num_reserved_ids, num_shards, shard)
     if len(weights) != range_max:
@@ -206,7 +206,7 @@ def _fixed_unigram_body(
     draws, table = Draws(key, counter), _Alias(weights)
     total = float(np.sum(np.array(weights, np.float32), dtype=np.float32))
     listed = np.array(weights, np.float32) / np.float32(total)
-    return _sampled(
+    return sampled(
         true_classes, num_sampled, unique, range_max, lambda: table.draw(draws), lambda c: listed[c]
     )
 
@@ -215,7 +215,7 @@ def _all_body(
     true_classes: Array, *, num_true: int, num_sampled: int, key: tuple[int, int], counter: int
 ) -> tuple[Array, Array, Array]:
     """All classes, each once."""
-    _check_true(true_classes, num_true)
+    check_true(true_classes, num_true)
     return (
         np.arange(num_sampled),
         np.ones(true_classes.shape, np.float32),
@@ -242,13 +242,13 @@ def _hits_shape(node: Any) -> list[TensorShape]:
 
 
 @op("ComputeAccidentalHits", "true_classes:int64; sampled_candidates:int64",
-    "indices:int32; ids:int64; weights:float32", f"num_true:int; {_SEEDED}", infer=_hits_shape,
+    "indices:int32; ids:int64; weights:float32", f"num_true:int; {SEEDED}", infer=_hits_shape,
     differentiable=False)  # fmt: skip
 def compute_accidental_hits_op(
     true_classes: Array, sampled_candidates: Array, *, num_true: int
 ) -> tuple[Array, Array, Array]:
     """Where samples happen to be true classes: row, position among the samples, and the least float."""
-    _check_true(true_classes, num_true)
+    check_true(true_classes, num_true)
     place = {value: i for i, value in enumerate(sampled_candidates.tolist())}
     hits = [
         (row, place[value])
@@ -269,7 +269,7 @@ def _seeds(seed: int | None, name: str) -> dict[str, int]:
     return {"seed": first or 0, "seed2": second or 0}
 
 
-def _sample(op_type: str, true_classes: Any, seed: int | None, name: str | None, **attrs: Any) -> Samples:
+def sample(op_type: str, true_classes: Any, seed: int | None, name: str | None, **attrs: Any) -> Samples:
     results: Samples = getattr(emit, op_type)(
         convert_to_tensor(true_classes, dtypes.int64), name=name, **attrs, **_seeds(seed, name or op_type)
     )
@@ -295,7 +295,7 @@ def uniform_candidate_sampler(
       The classes, int64 [num_sampled]; how often the true ones [batch, num_true] and the drawn ones [num_sampled] are
       expected among them.
     """
-    return _sample("UniformCandidateSampler", true_classes, seed, name, num_true=num_true, num_sampled=num_sampled,
+    return sample("UniformCandidateSampler", true_classes, seed, name, num_true=num_true, num_sampled=num_sampled,
                    unique=unique, range_max=range_max)  # fmt: skip
 
 
@@ -304,7 +304,7 @@ def log_uniform_candidate_sampler(
     name: str | None = None,
 ) -> Samples:  # fmt: skip
     """Draws classes by Zipf's law, the lower the likelier; see `uniform_candidate_sampler`."""
-    return _sample("LogUniformCandidateSampler", true_classes, seed, name, num_true=num_true, num_sampled=num_sampled,
+    return sample("LogUniformCandidateSampler", true_classes, seed, name, num_true=num_true, num_sampled=num_sampled,
                    unique=unique, range_max=range_max)  # fmt: skip
 
 
@@ -330,7 +330,7 @@ def fixed_unigram_candidate_sampler(
       seed: the op's seed.
       name: a name.
     """
-    return _sample(
+    return sample(
         "FixedUnigramCandidateSampler", true_classes, seed, name, num_true=num_true, num_sampled=num_sampled,
         unique=unique, range_max=range_max, vocab_file=vocab_file, distortion=distortion,
         num_reserved_ids=num_reserved_ids, num_shards=num_shards, shard=shard, unigrams=list(unigrams),
@@ -341,7 +341,7 @@ def all_candidate_sampler(
     true_classes: Any, num_true: int, num_sampled: int, unique: bool, seed: int | None = None, name: str | None = None
 ) -> Samples:  # fmt: skip
     """Gives all of `num_sampled` classes, for tests; see `uniform_candidate_sampler`."""
-    return _sample("AllCandidateSampler", true_classes, seed, name, num_true=num_true, num_sampled=num_sampled,
+    return sample("AllCandidateSampler", true_classes, seed, name, num_true=num_true, num_sampled=num_sampled,
                    unique=unique)  # fmt: skip
 
 

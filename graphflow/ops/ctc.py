@@ -14,6 +14,7 @@ from graphflow.opdef import convert_to_tensor, emit, op
 from graphflow.ops.elementwise import cast
 from graphflow.ops.layout import gather, transpose
 from graphflow.ops.rules import Array, rank_exactly
+from graphflow.ops.source import zeros_like
 from graphflow.ops.sparse_tensor import SparseTensor, as_sparse
 from graphflow.shapes import TensorShape
 
@@ -440,17 +441,35 @@ def ctc_loss_v2(
             return ctc_loss(moved, values, logit_length, time_major=logits_time_major)
         kind = values.dtype
         values = cast(values if logits_time_major else transpose(values, [1, 0, 2]), dtypes.float32)
-        dense = cast(convert_to_tensor(labels, name="labels"), dtypes.int32)
-        steps = emit.Range(0, emit.Shape(dense)[1], 1)
         lengths = cast(convert_to_tensor(label_length), dtypes.int32)
-        places = emit.Where(emit.Less(emit.ExpandDims(steps, 0), emit.ExpandDims(lengths, 1)))
-        own = emit.GatherNd(dense, places)
-        if blank:
-            values = gather(values, np.array([last[-1], *last[:-1]], np.int32), axis=2)
-            own = emit.SelectV2(own < blank, own + 1, own)
-        loss, _ = emit.CTCLossV2(values, places, own, cast(convert_to_tensor(logit_length), dtypes.int32))
-        result: Tensor = cast(loss, kind)
+        steps = cast(convert_to_tensor(logit_length), dtypes.int32)
+        if blank != classes - 1:
+            values = gather(values, np.array(last, np.int32), axis=2)
+        places, own = _dense_labels(
+            cast(convert_to_tensor(labels, name="labels"), dtypes.int32), lengths, blank
+        )
+        # TensorFlow has a kernel for CTCLoss alone, which wants a label of each, and as many steps as labels.
+        loss, _ = emit.CTCLoss(values, places, own, steps, ignore_longer_outputs_than_inputs=True)
+        counts = emit.Less(
+            emit.ExpandDims(emit.Range(0, emit.Shape(values)[0], 1), 1), emit.ExpandDims(steps, 0)
+        )
+        blanks = emit.LogSoftmax(values)[:, :, classes - 1]
+        none = -emit.Sum(emit.SelectV2(counts, blanks, zeros_like(blanks)), 0)
+        loss = emit.SelectV2(emit.Greater(lengths, 0), loss, none)
+        impossible = emit.LogicalAnd(emit.Greater(lengths, steps), emit.Greater(steps, 0))
+        result: Tensor = cast(emit.SelectV2(impossible, np.float32(np.inf), loss), kind)
         return result
+
+
+def _dense_labels(labels: Tensor, lengths: Tensor, blank: int) -> tuple[Tensor, Tensor]:
+    """The places and values of the labels that count, where the last class is the blank; a zero where none does."""
+    padded = emit.Pad(labels, np.array([[0, 0], [0, 1]], np.int32))
+    columns = emit.Range(0, emit.Shape(padded)[1], 1)
+    places = emit.Where(emit.Less(emit.ExpandDims(columns, 0), emit.ExpandDims(emit.Maximum(lengths, 1), 1)))
+    own = emit.GatherNd(padded, places)
+    own = emit.SelectV2(own < blank, own, own - 1)
+    empty = emit.Equal(gather(lengths, places[:, 0]), 0)
+    return places, emit.SelectV2(empty, zeros_like(own), own)
 
 
 def ctc_greedy_decoder(

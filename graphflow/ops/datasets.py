@@ -35,6 +35,7 @@ from graphflow.errors import (
 )
 from graphflow.opdef import op
 from graphflow.ops import rules
+from graphflow.ops.optional import optional_of
 from graphflow.ops.random import philox
 from graphflow.resources import Array, Resource, Run, resource_of
 from graphflow.shapes import TensorShape
@@ -143,7 +144,7 @@ _CALLED = f"Targuments:list(type)>=0; {_TYPES}"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _dataset_op(name: str, inputs: str, attrs: str) -> Callable[[F], Any]:
+def dataset_op(name: str, inputs: str, attrs: str) -> Callable[[F], Any]:
     """Declares an op that makes a dataset."""
     return op(name, inputs, "handle:variant", attrs, infer=rules.scalar, effects="host", differentiable=False)
 
@@ -151,14 +152,14 @@ def _dataset_op(name: str, inputs: str, attrs: str) -> Callable[[F], Any]:
 # ---------------------------------------------------------------------------- sources
 
 
-@_dataset_op("TensorDataset", "components:list(Toutput_types)", _SOURCE)
+@dataset_op("TensorDataset", "components:list(Toutput_types)", _SOURCE)
 def tensor_dataset_op(components: list[Array]) -> Array:
     """One element: the components."""
     row = tuple(np.array(component) for component in components)
     return _from(lambda: iter((row,)), 1)
 
 
-@_dataset_op("TensorSliceDataset", "components:list(Toutput_types)",
+@dataset_op("TensorSliceDataset", "components:list(Toutput_types)",
              f"{_SOURCE}; is_files:bool=false; replicate_on_split:bool=false")  # fmt: skip
 def tensor_slice_dataset_op(components: list[Array]) -> Array:
     """The slices of the components along their first axis."""
@@ -177,7 +178,7 @@ def tensor_slice_dataset_op(components: list[Array]) -> Array:
     )
 
 
-@_dataset_op("SparseTensorSliceDataset", "indices:int64; values:Tvalues; dense_shape:int64", "Tvalues:type")
+@dataset_op("SparseTensorSliceDataset", "indices:int64; values:Tvalues; dense_shape:int64", "Tvalues:type")
 def sparse_tensor_slice_dataset_op(indices: Array, values: Array, dense_shape: Array) -> Array:
     """The slices of a sparse tensor along its first axis: indices, values and shape of each."""
     if indices.ndim != 2 or len(indices) != len(values) or indices.shape[1] != len(dense_shape):
@@ -199,7 +200,7 @@ def sparse_tensor_slice_dataset_op(indices: Array, values: Array, dense_shape: A
     return _from(rows, int(dense_shape[0]))
 
 
-@_dataset_op("RangeDataset", "start:int64; stop:int64; step:int64",
+@dataset_op("RangeDataset", "start:int64; stop:int64; step:int64",
              f"{_TYPES}; replicate_on_split:bool=false")  # fmt: skip
 def range_dataset_op(start: Array, stop: Array, step: Array, *, output_types: Sequence[DType]) -> Array:
     """The numbers from `start` to `stop`, exclusive, in steps of `step`."""
@@ -210,10 +211,10 @@ def range_dataset_op(start: Array, stop: Array, step: Array, *, output_types: Se
     return _from(lambda: ((np.array(i, kind),) for i in numbers), len(numbers))
 
 
-@_dataset_op("RandomDataset", "seed:int64; seed2:int64", _TYPES)
+@dataset_op("RandomDataset", "seed:int64; seed2:int64", _TYPES)
 def random_dataset_op(seed: Array, seed2: Array) -> Array:
     """Random words without end."""
-    seeds = _given_or_drawn(int(seed), int(seed2))
+    seeds = given_or_drawn(int(seed), int(seed2))
 
     def rows() -> Iterator[Row]:
         words = _Words(seeds)
@@ -229,7 +230,7 @@ _GENERATOR_ATTRS = (
 )
 
 
-@_dataset_op(
+@dataset_op(
     "GeneratorDataset",
     "init_func_other_args:list(Tinit_func_args); next_func_other_args:list(Tnext_func_args); "
     "finalize_func_other_args:list(Tfinalize_func_args)",
@@ -275,7 +276,13 @@ class _Records(Protocol):
         """Closes the file."""
 
 
-def _from_files(filenames: Array, opened: Callable[[str], _Records]) -> Array:
+def _as_text(record: bytes) -> Row:
+    return (np.array(record, object),)
+
+
+def from_files(
+    filenames: Array, opened: Callable[[str], _Records], decoded: Callable[[bytes], Row] = _as_text
+) -> Array:
     """The records of files, one file after the other; a file is opened when it is its turn."""
     paths = [os.fsdecode(name) for name in filenames.reshape(-1)]
 
@@ -287,7 +294,7 @@ def _from_files(filenames: Array, opened: Callable[[str], _Records]) -> Array:
                 if current:
                     record = current[0].read()
                     if record is not None:
-                        return (np.array(record, object),)
+                        return decoded(record)
                     current.pop().close()
                 path = next(left, None)
                 if path is None:
@@ -303,29 +310,30 @@ def _from_files(filenames: Array, opened: Callable[[str], _Records]) -> Array:
     return Dataset(begin).value()
 
 
-def _compression(value: Array) -> str:
+def compression_of(value: Array) -> str:
+    """The name of a compression, which has to be known."""
     kind: str = os.fsdecode(_scalar(value, "compression_type"))
     if kind not in ("", "ZLIB", "GZIP"):
         raise InvalidArgumentError(None, None, f"Unsupported compression_type: {kind}.")
     return kind
 
 
-@_dataset_op(
+@dataset_op(
     "TFRecordDataset", "filenames:string; compression_type:string; buffer_size:int64", "metadata:string="
 )
 def tf_record_dataset_op(filenames: Array, compression_type: Array, buffer_size: Array) -> Array:
     """The records of TFRecord files."""
-    kind = _compression(compression_type)
-    return _from_files(filenames, lambda path: RecordReader(path, kind))
+    kind = compression_of(compression_type)
+    return from_files(filenames, lambda path: RecordReader(path, kind))
 
 
-@_dataset_op(
+@dataset_op(
     "TextLineDataset", "filenames:string; compression_type:string; buffer_size:int64", "metadata:string="
 )
 def text_line_dataset_op(filenames: Array, compression_type: Array, buffer_size: Array) -> Array:
     """The lines of text files, without their ends."""
-    kind = _compression(compression_type)
-    return _from_files(filenames, lambda path: _Lines(path, kind))
+    kind = compression_of(compression_type)
+    return from_files(filenames, lambda path: _Lines(path, kind))
 
 
 class _Lines:
@@ -342,7 +350,7 @@ class _Lines:
         self._file.close()
 
 
-@_dataset_op("FixedLengthRecordDatasetV2",
+@dataset_op("FixedLengthRecordDatasetV2",
              "filenames:string; header_bytes:int64; record_bytes:int64; footer_bytes:int64; buffer_size:int64; "
              "compression_type:string", "metadata:string=")  # fmt: skip
 def fixed_length_record_dataset_op(
@@ -351,7 +359,7 @@ def fixed_length_record_dataset_op(
 ) -> Array:  # fmt: skip
     """The records of files that have a head, records of one size, and a foot."""
     kind, head, size, foot = (
-        _compression(compression_type),
+        compression_of(compression_type),
         int(header_bytes),
         int(record_bytes),
         int(footer_bytes),
@@ -362,7 +370,7 @@ def fixed_length_record_dataset_op(
             None,
             f"header_bytes and footer_bytes must be >= 0, record_bytes > 0, got {head}, {foot}, {size}",
         )
-    return _from_files(filenames, lambda path: _FixedLength(path, kind, head, size, foot))
+    return from_files(filenames, lambda path: _FixedLength(path, kind, head, size, foot))
 
 
 class _FixedLength:
@@ -396,7 +404,7 @@ class _FixedLength:
 # ---------------------------------------------------------------------------- order and number
 
 
-@_dataset_op("ZipDataset", "input_datasets:N*variant", f"{_TYPES}; N:int>=1")
+@dataset_op("ZipDataset", "input_datasets:N*variant", f"{_TYPES}; N:int>=1")
 def zip_dataset_op(input_datasets: list[Array]) -> Array:
     """Elements side by side, as long as every dataset has one."""
     sources = [dataset_of(value) for value in input_datasets]
@@ -425,7 +433,7 @@ def _close_all(passes: Sequence[Pass]) -> None:
         one.close()
 
 
-@_dataset_op("ConcatenateDataset", "input_dataset:variant; another_dataset:variant", _TYPES)
+@dataset_op("ConcatenateDataset", "input_dataset:variant; another_dataset:variant", _TYPES)
 def concatenate_dataset_op(input_dataset: Array, another_dataset: Array) -> Array:
     """The elements of one dataset, then those of the other."""
     first, second = dataset_of(input_dataset), dataset_of(another_dataset)
@@ -453,7 +461,7 @@ def _chained(sources: Iterator[Dataset], run: Run) -> Pass:
     return Pass(step, lambda: _close_all(current))
 
 
-@_dataset_op("RepeatDataset", "input_dataset:variant; count:int64", _TYPES)
+@dataset_op("RepeatDataset", "input_dataset:variant; count:int64", _TYPES)
 def repeat_dataset_op(input_dataset: Array, count: Array) -> Array:
     """The elements again and again: `count` times, without end if negative."""
     return _repeated(dataset_of(input_dataset), int(_scalar(count, "count"))).value()
@@ -489,7 +497,7 @@ def _repeated(source: Dataset, times: int) -> Dataset:
     return Dataset(begin, size)
 
 
-@_dataset_op("TakeDataset", "input_dataset:variant; count:int64", _TYPES)
+@dataset_op("TakeDataset", "input_dataset:variant; count:int64", _TYPES)
 def take_dataset_op(input_dataset: Array, count: Array) -> Array:
     """The first `count` elements, all if negative."""
     source, most = dataset_of(input_dataset), int(_scalar(count, "count"))
@@ -510,7 +518,7 @@ def take_dataset_op(input_dataset: Array, count: Array) -> Array:
     return Dataset(begin, size).value()
 
 
-@_dataset_op("SkipDataset", "input_dataset:variant; count:int64", _TYPES)
+@dataset_op("SkipDataset", "input_dataset:variant; count:int64", _TYPES)
 def skip_dataset_op(input_dataset: Array, count: Array) -> Array:
     """What comes after the first `count` elements; nothing if negative."""
     source, fewest = dataset_of(input_dataset), int(_scalar(count, "count"))
@@ -534,7 +542,7 @@ def skip_dataset_op(input_dataset: Array, count: Array) -> Array:
     return Dataset(begin, size).value()
 
 
-@_dataset_op("ShardDataset", "input_dataset:variant; num_shards:int64; index:int64",
+@dataset_op("ShardDataset", "input_dataset:variant; num_shards:int64; index:int64",
              f"require_non_empty:bool=false; {_TYPES}")  # fmt: skip
 def shard_dataset_op(input_dataset: Array, num_shards: Array, index: Array) -> Array:
     """Every `num_shards`-th element, from element `index` on."""
@@ -585,7 +593,7 @@ class _Words:
         return self._words[self._at - 1]
 
 
-def _given_or_drawn(seed: int, seed2: int) -> tuple[int, int]:
+def given_or_drawn(seed: int, seed2: int) -> tuple[int, int]:
     """The seeds, or random ones where both are zero."""
     if seed or seed2:
         return seed, seed2
@@ -648,14 +656,14 @@ def _shuffled(source: Dataset, buffer_size: int, seeds: Callable[[], tuple[int, 
 
 def _order(seed: Array, seed2: Array, again: bool) -> Callable[[], tuple[int, int]]:
     """The seeds of each pass."""
-    seeds = _given_or_drawn(int(seed), int(seed2))
+    seeds = given_or_drawn(int(seed), int(seed2))
     return _Seeds(seeds).next if again else lambda: seeds
 
 
 _SHUFFLE = f"reshuffle_each_iteration:bool=true; {_TYPES}"
 
 
-@_dataset_op("ShuffleDataset", "input_dataset:variant; buffer_size:int64; seed:int64; seed2:int64", _SHUFFLE)
+@dataset_op("ShuffleDataset", "input_dataset:variant; buffer_size:int64; seed:int64; seed2:int64", _SHUFFLE)
 def shuffle_dataset_op(
     input_dataset: Array, buffer_size: Array, seed: Array, seed2: Array, *, reshuffle_each_iteration: bool
 ) -> Array:
@@ -664,7 +672,7 @@ def shuffle_dataset_op(
     return _shuffled(dataset_of(input_dataset), int(buffer_size), order).value()
 
 
-@_dataset_op("ShuffleAndRepeatDataset",
+@dataset_op("ShuffleAndRepeatDataset",
              "input_dataset:variant; buffer_size:int64; seed:int64; seed2:int64; count:int64",
              f"{_TYPES}; reshuffle_each_iteration:bool=true")  # fmt: skip
 def shuffle_and_repeat_dataset_op(
@@ -697,7 +705,7 @@ def dummy_seed_generator_op(*, context: Any, node_name: str) -> Array:
     return found.handle()
 
 
-@_dataset_op("ShuffleDatasetV3",
+@dataset_op("ShuffleDatasetV3",
              "input_dataset:variant; buffer_size:int64; seed:int64; seed2:int64; seed_generator:resource",
              _SHUFFLE)  # fmt: skip
 def shuffle_dataset_v3_op(
@@ -725,7 +733,7 @@ def _mapped(source: Dataset, function: Any, others: Sequence[Array]) -> Array:
     return Dataset(begin, source.size).value()
 
 
-@_dataset_op("MapDataset", "input_dataset:variant; other_arguments:list(Targuments)",
+@dataset_op("MapDataset", "input_dataset:variant; other_arguments:list(Targuments)",
              f"f:func; {_CALLED}; use_inter_op_parallelism:bool=true; preserve_cardinality:bool=false; "
              "force_synchronous:bool=false")  # fmt: skip
 def map_dataset_op(input_dataset: Array, other_arguments: list[Array], *, f: Any) -> Array:
@@ -828,7 +836,7 @@ class _Team:
 _LOOK = 0.5  # seconds between looks at the session while waiting
 
 
-@_dataset_op("ParallelMapDataset",
+@dataset_op("ParallelMapDataset",
              "input_dataset:variant; other_arguments:list(Targuments); num_parallel_calls:int32",
              f"f:func; {_CALLED}; use_inter_op_parallelism:bool=true; sloppy:bool=false; "
              "preserve_cardinality:bool=false")  # fmt: skip
@@ -839,7 +847,7 @@ def parallel_map_dataset_op(
     return _mapped_in_parallel(dataset_of(input_dataset), f, other_arguments, int(num_parallel_calls))
 
 
-@_dataset_op("ParallelMapDatasetV2",
+@dataset_op("ParallelMapDatasetV2",
              "input_dataset:variant; other_arguments:list(Targuments); num_parallel_calls:int64",
              f"f:func; {_CALLED}; use_inter_op_parallelism:bool=true; deterministic:string=default; "
              "preserve_cardinality:bool=false; use_unbounded_threadpool:bool=false")  # fmt: skip
@@ -850,7 +858,7 @@ def parallel_map_dataset_v2_op(
     return _mapped_in_parallel(dataset_of(input_dataset), f, other_arguments, int(num_parallel_calls))
 
 
-@_dataset_op("MapAndBatchDataset",
+@dataset_op("MapAndBatchDataset",
              "input_dataset:variant; other_arguments:list(Targuments); batch_size:int64; "
              "num_parallel_calls:int64; drop_remainder:bool",
              f"f:func; {_CALLED}; preserve_cardinality:bool=false")  # fmt: skip
@@ -880,23 +888,21 @@ def _filtered(source: Dataset, function: Any, others: Sequence[Array], stop: boo
     return Dataset(begin, _INFINITE if source.size == _INFINITE and not stop else _UNKNOWN_SIZE).value()
 
 
-@_dataset_op("FilterDataset", "input_dataset:variant; other_arguments:list(Targuments)",
+@dataset_op("FilterDataset", "input_dataset:variant; other_arguments:list(Targuments)",
              f"predicate:func; {_CALLED}")  # fmt: skip
 def filter_dataset_op(input_dataset: Array, other_arguments: list[Array], *, predicate: Any) -> Array:
     """The elements for which the predicate holds."""
     return _filtered(dataset_of(input_dataset), predicate, other_arguments, False)
 
 
-@_dataset_op("TakeWhileDataset", "input_dataset:variant; other_arguments:list(Targuments)",
+@dataset_op("TakeWhileDataset", "input_dataset:variant; other_arguments:list(Targuments)",
              f"predicate:func; {_CALLED}")  # fmt: skip
 def take_while_dataset_op(input_dataset: Array, other_arguments: list[Array], *, predicate: Any) -> Array:
     """The elements before the first one for which the predicate does not hold."""
     return _filtered(dataset_of(input_dataset), predicate, other_arguments, True)
 
 
-@_dataset_op(
-    "FlatMapDataset", "input_dataset:variant; other_arguments:list(Targuments)", f"f:func; {_CALLED}"
-)
+@dataset_op("FlatMapDataset", "input_dataset:variant; other_arguments:list(Targuments)", f"f:func; {_CALLED}")
 def flat_map_dataset_op(input_dataset: Array, other_arguments: list[Array], *, f: Any) -> Array:
     """The elements of the datasets that `f` gives, one dataset after the other."""
     return _interleaved(dataset_of(input_dataset), f, other_arguments, 1, 1, 0)
@@ -965,7 +971,7 @@ def _interleaved(
     return Dataset(begin).value()
 
 
-@_dataset_op("InterleaveDataset",
+@dataset_op("InterleaveDataset",
              "input_dataset:variant; other_arguments:list(Targuments); cycle_length:int64; block_length:int64",
              f"f:func; {_CALLED}")  # fmt: skip
 def interleave_dataset_op(
@@ -977,7 +983,7 @@ def interleave_dataset_op(
     )
 
 
-@_dataset_op("ParallelInterleaveDatasetV2",
+@dataset_op("ParallelInterleaveDatasetV2",
              "input_dataset:variant; other_arguments:list(Targuments); cycle_length:int64; block_length:int64; "
              "num_parallel_calls:int64",
              f"f:func; {_CALLED}; sloppy:bool=false")  # fmt: skip
@@ -991,7 +997,7 @@ def parallel_interleave_dataset_v2_op(
     )
 
 
-@_dataset_op("ParallelInterleaveDatasetV4",
+@dataset_op("ParallelInterleaveDatasetV4",
              "input_dataset:variant; other_arguments:list(Targuments); cycle_length:int64; block_length:int64; "
              "buffer_output_elements:int64; prefetch_input_elements:int64; num_parallel_calls:int64",
              f"f:func; deterministic:string=default; {_CALLED}")  # fmt: skip
@@ -1006,7 +1012,7 @@ def parallel_interleave_dataset_v4_op(
     )
 
 
-@_dataset_op("ParallelInterleaveDataset",
+@dataset_op("ParallelInterleaveDataset",
              "input_dataset:variant; other_arguments:list(Targuments); cycle_length:int64; block_length:int64; "
              "sloppy:bool; buffer_output_elements:int64; prefetch_input_elements:int64",
              f"f:func; {_CALLED}")  # fmt: skip
@@ -1021,7 +1027,7 @@ def parallel_interleave_dataset_op(
     )
 
 
-@_dataset_op("ScanDataset",
+@dataset_op("ScanDataset",
              "input_dataset:variant; initial_state:list(Tstate); other_arguments:list(Targuments)",
              f"f:func; Tstate:list(type)>=1; {_CALLED}; preserve_cardinality:bool=false; "
              "use_default_device:bool=true")  # fmt: skip
@@ -1053,7 +1059,7 @@ _BY_KEY = (
 )
 
 
-@_dataset_op(
+@dataset_op(
     "GroupByWindowDataset",
     "input_dataset:variant; key_func_other_arguments:list(Tkey_func_other_arguments); "
     "reduce_func_other_arguments:list(Treduce_func_other_arguments); "
@@ -1163,20 +1169,20 @@ def _batched(source: Dataset, size: int, whole: bool, stack: Callable[[Sequence[
     return Dataset(begin, count).value()
 
 
-@_dataset_op("BatchDataset", "input_dataset:variant; batch_size:int64", _TYPES)
+@dataset_op("BatchDataset", "input_dataset:variant; batch_size:int64", _TYPES)
 def batch_dataset_op(input_dataset: Array, batch_size: Array) -> Array:
     """Elements stacked, `batch_size` at a time; the last batch may be smaller."""
     return _batched(dataset_of(input_dataset), int(batch_size), False, _stacked)
 
 
-@_dataset_op("BatchDatasetV2", "input_dataset:variant; batch_size:int64; drop_remainder:bool",
+@dataset_op("BatchDatasetV2", "input_dataset:variant; batch_size:int64; drop_remainder:bool",
              f"parallel_copy:bool=false; {_TYPES}")  # fmt: skip
 def batch_dataset_v2_op(input_dataset: Array, batch_size: Array, drop_remainder: Array) -> Array:
     """Elements stacked, `batch_size` at a time; the last batch may be smaller, or be left out."""
     return _batched(dataset_of(input_dataset), int(batch_size), bool(drop_remainder), _stacked)
 
 
-@_dataset_op("PaddedBatchDatasetV2",
+@dataset_op("PaddedBatchDatasetV2",
              "input_dataset:variant; batch_size:int64; padded_shapes:N*int64; "
              "padding_values:list(Toutput_types); drop_remainder:bool",
              "parallel_copy:bool=false; Toutput_types:list(type)>=1; output_shapes:list(shape)>=1; N:int>=1; "
@@ -1218,7 +1224,7 @@ def padded_batch_dataset_v2_op(
     return _batched(dataset_of(input_dataset), int(batch_size), bool(drop_remainder), stack)
 
 
-@_dataset_op("UnbatchDataset", "input_dataset:variant", _TYPES)
+@dataset_op("UnbatchDataset", "input_dataset:variant", _TYPES)
 def unbatch_dataset_op(input_dataset: Array) -> Array:
     """The rows of each element, one by one."""
     source = dataset_of(input_dataset)
@@ -1250,7 +1256,7 @@ def unbatch_dataset_op(input_dataset: Array) -> Array:
     return Dataset(begin).value()
 
 
-@_dataset_op(
+@dataset_op(
     "WindowDataset",
     "input_dataset:variant; size:int64; shift:int64; stride:int64; drop_remainder:bool",
     _TYPES,
@@ -1367,7 +1373,7 @@ def _ahead(source: Dataset, count: int, run: Run) -> Pass:
     return Pass(line.take, line.close)
 
 
-@_dataset_op("PrefetchDataset", "input_dataset:variant; buffer_size:int64",
+@dataset_op("PrefetchDataset", "input_dataset:variant; buffer_size:int64",
              f"{_TYPES}; slack_period:int=0; legacy_autotune:bool=true; buffer_size_min:int=0")  # fmt: skip
 def prefetch_dataset_op(input_dataset: Array, buffer_size: Array) -> Array:
     """The same elements, made ahead of their use on a thread of its own."""
@@ -1380,7 +1386,7 @@ def prefetch_dataset_op(input_dataset: Array, buffer_size: Array) -> Array:
     return Dataset(lambda run: _ahead(source, ahead, run), source.size).value()
 
 
-@_dataset_op("CacheDataset", "input_dataset:variant; filename:string", _TYPES)
+@dataset_op("CacheDataset", "input_dataset:variant; filename:string", _TYPES)
 def cache_dataset_op(input_dataset: Array, filename: Array) -> Array:
     """The same elements; after one whole pass they come from memory, or from a file if one is named."""
     source, path = dataset_of(input_dataset), os.fsdecode(_scalar(filename, "filename"))
@@ -1448,7 +1454,7 @@ def _read_rows(path: str) -> list[Row]:
         raise DataLossError(None, None, f"{path}: not the cache of a dataset: {error}") from None
 
 
-@_dataset_op("IgnoreErrorsDataset", "input_dataset:variant", f"{_BARE}; log_warning:bool=false")
+@dataset_op("IgnoreErrorsDataset", "input_dataset:variant", f"{_BARE}; log_warning:bool=false")
 def ignore_errors_dataset_op(input_dataset: Array) -> Array:
     """The elements that can be made; those that raise are left out."""
     source = dataset_of(input_dataset)
@@ -1470,7 +1476,7 @@ def ignore_errors_dataset_op(input_dataset: Array) -> Array:
     return Dataset(begin).value()
 
 
-@_dataset_op("UniqueDataset", "input_dataset:variant", _TYPES)
+@dataset_op("UniqueDataset", "input_dataset:variant", _TYPES)
 def unique_dataset_op(input_dataset: Array) -> Array:
     """Each element once, where it comes first."""
     source = dataset_of(input_dataset)
@@ -1496,7 +1502,7 @@ def unique_dataset_op(input_dataset: Array) -> Array:
     return Dataset(begin).value()
 
 
-@_dataset_op("DirectedInterleaveDataset", "selector_input_dataset:variant; data_input_datasets:N*variant",
+@dataset_op("DirectedInterleaveDataset", "selector_input_dataset:variant; data_input_datasets:N*variant",
              f"{_BARE}; N:int>=1; stop_on_empty_dataset:bool=false")  # fmt: skip
 def directed_interleave_dataset_op(
     selector_input_dataset: Array, data_input_datasets: list[Array], *, stop_on_empty_dataset: bool
@@ -1544,7 +1550,7 @@ def _unchanged(name: str, inputs: str, attrs: str, meaning: str) -> None:
         return dataset_of(input_dataset).value()
 
     body.__doc__ = meaning
-    _dataset_op(name, inputs, attrs)(body)
+    dataset_op(name, inputs, attrs)(body)
 
 
 _unchanged("OptionsDataset", "input_dataset:variant", f"serialized_options:string; {_TYPES}",
@@ -1730,6 +1736,16 @@ def _next_op(name: str) -> None:
 
 _next_op("IteratorGetNext")
 _next_op("IteratorGetNextSync")
+
+
+@op("IteratorGetNextAsOptional", "iterator:resource", "optional:variant", _BARE, infer=rules.scalar, effects="host",
+    differentiable=False)  # fmt: skip
+def iterator_get_next_as_optional_op(iterator: Array, *, context: Any) -> Array:
+    """The next element as an optional, which holds nothing at the end."""
+    try:
+        return optional_of(resource_of(iterator, DatasetIterator).next(context))
+    except OutOfRangeError:
+        return optional_of(None)
 
 
 @op("IteratorToStringHandle", "resource_handle:resource", "string_handle:string", "", infer=rules.scalar,

@@ -32,17 +32,22 @@ def _held(optional: Any) -> _Optional:
     return value
 
 
+def optional_of(components: list[Array] | None) -> Array:
+    """The scalar array that stands for an optional in a run; None: it holds nothing."""
+    return boxed(_Optional(components))
+
+
 @op("OptionalFromValue", "components:list(Toutput_types)", "optional:variant", "Toutput_types:list(type)>=1",
     infer=scalar, differentiable=False)  # fmt: skip
 def optional_from_value_op(components: list[Array]) -> Array:
     """An optional that holds some tensors."""
-    return boxed(_Optional([np.array(component) for component in components]))
+    return optional_of([np.array(component) for component in components])
 
 
 @op("OptionalNone", "", "optional:variant", "", infer=scalar, differentiable=False)
 def optional_none_op() -> Array:
     """An optional that holds nothing."""
-    return boxed(_Optional(None))
+    return optional_of(None)
 
 
 @op("OptionalHasValue", "optional:variant", "has_value:bool", "", infer=scalar, differentiable=False)

@@ -416,7 +416,7 @@ class FixedLenSequenceFeature(NamedTuple):
 _ALLOWED = "{float32|int64|string}"
 
 
-def _values(feature: tuple[str, Any], dtype: DType, name: str, key: str) -> Array:
+def values_of(feature: tuple[str, Any], dtype: DType, name: str, key: str) -> Array:
     """The values of one feature as a vector."""
     kind, values = feature
     if kind and kind != dtype.name:
@@ -426,7 +426,7 @@ def _values(feature: tuple[str, Any], dtype: DType, name: str, key: str) -> Arra
     return array
 
 
-def _sparse(rows: Sequence[Array], dtype: DType) -> tuple[Array, Array, Array]:
+def sparse_feature(rows: Sequence[Array], dtype: DType) -> tuple[Array, Array, Array]:
     """Vectors as one sparse matrix: indices, values, shape."""
     lengths = np.array([len(row) for row in rows], np.int64)
     indices = np.empty((int(lengths.sum()), 2), np.int64)
@@ -448,7 +448,7 @@ def _is_open(shape: TensorShape) -> bool:
     return bool(sizes) and sizes is not None and sizes[0] is None
 
 
-def _dense(
+def dense_feature(
     rows: Sequence[Array | None],
     dtype: DType,
     shape: TensorShape,
@@ -506,21 +506,21 @@ def _parse(
     found_sparse = []
     for key, dtype in sparse:
         rows = [
-            _values(example.get(key, ("", ())), dtype, label, key)
+            values_of(example.get(key, ("", ())), dtype, label, key)
             for label, example in zip(labels, examples, strict=True)
         ]
-        found_sparse.append(_sparse(rows, dtype))
+        found_sparse.append(sparse_feature(rows, dtype))
     found_dense = []
     for key, dtype, shape, default in dense:
         maybe: list[Array | None] = []
         for label, example in zip(labels, examples, strict=True):
             kind, values = example.get(key, ("", ()))
-            maybe.append(_values((kind, values), dtype, label, key) if kind else None)
-        found_dense.append(_dense(maybe, dtype, shape, default, labels, key))
+            maybe.append(values_of((kind, values), dtype, label, key) if kind else None)
+        found_dense.append(dense_feature(maybe, dtype, shape, default, labels, key))
     return found_sparse, found_dense
 
 
-def _keys(items: Sequence[Any]) -> list[str]:
+def keys_of(items: Sequence[Any]) -> list[str]:
     return [bytes(item).decode() if isinstance(item, bytes) else str(item) for item in items]
 
 
@@ -570,8 +570,8 @@ def parse_example_op(
     *, sparse_types: Sequence[DType], Tdense: Sequence[DType], dense_shapes: Sequence[TensorShape],
 ) -> tuple[list[Array], list[Array], list[Array], list[Array]]:  # fmt: skip
     """The features of a vector of serialized Examples."""
-    sparse = list(zip(_keys([key[()] for key in sparse_keys]), sparse_types, strict=True))
-    keys = _keys([key[()] for key in dense_keys])
+    sparse = list(zip(keys_of([key[()] for key in sparse_keys]), sparse_types, strict=True))
+    keys = keys_of([key[()] for key in dense_keys])
     dense = list(zip(keys, Tdense, dense_shapes, dense_defaults, strict=True))
     return _split(*_parse(serialized, list(names.reshape(-1)), sparse, dense))
 
@@ -606,8 +606,8 @@ def parse_example_v2_op(
         raise _fail("ParseExampleV2: ragged features are not supported")
     if serialized.ndim > 1:
         raise _fail(f"serialized must be a scalar or a vector, got shape {list(serialized.shape)}")
-    sparse = list(zip(_keys(sparse_keys.reshape(-1).tolist()), sparse_types, strict=True))
-    keys = _keys(dense_keys.reshape(-1).tolist())
+    sparse = list(zip(keys_of(sparse_keys.reshape(-1).tolist()), sparse_types, strict=True))
+    keys = keys_of(dense_keys.reshape(-1).tolist())
     dense = list(zip(keys, Tdense, dense_shapes, dense_defaults, strict=True))
     parsed = _parse(serialized, list(names.reshape(-1)), sparse, dense)
     return (*_split(*(parsed if serialized.ndim else _as_row(*parsed))), [], [])
@@ -629,12 +629,12 @@ def parse_single_example_op(
     sparse_types: Sequence[DType], Tdense: Sequence[DType], dense_shapes: Sequence[TensorShape],
 ) -> tuple[list[Array], list[Array], list[Array], list[Array]]:  # fmt: skip
     """The features of one serialized Example."""
-    sparse = list(zip(_keys(sparse_keys), sparse_types, strict=True))
-    dense = list(zip(_keys(dense_keys), Tdense, dense_shapes, dense_defaults, strict=True))
+    sparse = list(zip(keys_of(sparse_keys), sparse_types, strict=True))
+    dense = list(zip(keys_of(dense_keys), Tdense, dense_shapes, dense_defaults, strict=True))
     return _split(*_as_row(*_parse(serialized.reshape(1), [], sparse, dense)))
 
 
-class _Plan:
+class Plan:
     """Features taken apart for one operation: what is sparse, what is dense, and what both become."""
 
     def __init__(self, features: Mapping[str, Any] | None, lists: bool = False) -> None:
@@ -737,7 +737,7 @@ class _Plan:
         return SparseTensor(indices, ordered, made.dense_shape)
 
 
-def _texts(items: Sequence[str]) -> Array:
+def texts_of(items: Sequence[str]) -> Array:
     result: Array = np.empty(len(items), object)
     result[:] = [item.encode() for item in items]
     return result
@@ -748,12 +748,12 @@ def _parsed_examples(
 ) -> dict[str, Any]:
     if not features:
         raise ValueError("Missing features.")
-    plan = _Plan(features)
+    plan = Plan(features)
     with name_scope(name, "ParseExample", [serialized]) as scope:
-        given = names if names is not None else _texts([])
+        given = names if names is not None else texts_of([])
         parts = emit.ParseExampleV2(
-            serialized, convert_to_tensor(given, dtypes.string), _texts(list(plan.sparse)),
-            _texts(list(plan.dense)), _texts([]), plan.defaults(), num_sparse=len(plan.sparse),
+            serialized, convert_to_tensor(given, dtypes.string), texts_of(list(plan.sparse)),
+            texts_of(list(plan.dense)), texts_of([]), plan.defaults(), num_sparse=len(plan.sparse),
             sparse_types=list(plan.sparse.values()), Tdense=[d[0] for d in plan.dense.values()],
             ragged_value_types=[], ragged_split_types=[], dense_shapes=[d[1] for d in plan.dense.values()],
             name=scope + "ParseExampleV2/",
@@ -839,26 +839,26 @@ def parse_single_sequence_example_op(
     shown = bytes(debug_name[()]).decode(errors="replace") if debug_name.size else ""
     label = f"Name: {shown or '<unknown>'}, "
     sparse = []
-    for key, dtype in zip(_keys([k[()] for k in context_sparse_keys]), context_sparse_types, strict=True):
-        sparse.append(_sparse([_values(context.get(key, ("", ())), dtype, label, key)], dtype))
+    for key, dtype in zip(keys_of([k[()] for k in context_sparse_keys]), context_sparse_types, strict=True):
+        sparse.append(sparse_feature([values_of(context.get(key, ("", ())), dtype, label, key)], dtype))
     dense = []
-    keys = _keys([k[()] for k in context_dense_keys])
+    keys = keys_of([k[()] for k in context_dense_keys])
     for key, dtype, shape, default in zip(
         keys, Tcontext_dense, context_dense_shapes, context_dense_defaults, strict=True
     ):
         kind, values = context.get(key, ("", ()))
-        row = _values((kind, values), dtype, label, key) if kind else None
-        dense.append(_dense([row], dtype, shape, default, [label], key))
+        row = values_of((kind, values), dtype, label, key) if kind else None
+        dense.append(dense_feature([row], dtype, shape, default, [label], key))
     list_sparse = []
     for key, dtype in zip(
-        _keys([k[()] for k in feature_list_sparse_keys]), feature_list_sparse_types, strict=True
+        keys_of([k[()] for k in feature_list_sparse_keys]), feature_list_sparse_types, strict=True
     ):
-        rows = [_values(feature, dtype, label, key) for feature in lists.get(key, ())]
-        list_sparse.append(_sparse(rows, dtype))
-    may_miss = set(_keys(feature_list_dense_missing_assumed_empty.reshape(-1).tolist()))
+        rows = [values_of(feature, dtype, label, key) for feature in lists.get(key, ())]
+        list_sparse.append(sparse_feature(rows, dtype))
+    may_miss = set(keys_of(feature_list_dense_missing_assumed_empty.reshape(-1).tolist()))
     list_dense = []
     for key, dtype, shape in zip(
-        _keys([k[()] for k in feature_list_dense_keys]), feature_list_dense_types, feature_list_dense_shapes,
+        keys_of([k[()] for k in feature_list_dense_keys]), feature_list_dense_types, feature_list_dense_shapes,
         strict=True,
     ):  # fmt: skip
         if key not in lists and key not in may_miss:
@@ -866,8 +866,10 @@ def parse_single_sequence_example_op(
                 f"{label}Feature list '{key}' is required but could not be found.  Did you mean to include it in"
                 " feature_list_dense_missing_assumed_empty or feature_list_dense_defaults?"
             )
-        steps: list[Array | None] = [_values(feature, dtype, label, key) for feature in lists.get(key, ())]
-        list_dense.append(_dense(steps, dtype, shape, np.empty(0, dtype.numpy), [label] * len(steps), key))
+        steps: list[Array | None] = [values_of(feature, dtype, label, key) for feature in lists.get(key, ())]
+        list_dense.append(
+            dense_feature(steps, dtype, shape, np.empty(0, dtype.numpy), [label] * len(steps), key)
+        )
     return (*_split(*_as_row(sparse, dense)), *_split(list_sparse, list_dense))
 
 
@@ -895,11 +897,11 @@ def parse_single_sequence_example(
     """
     if not context_features and not sequence_features:
         raise ValueError("Missing features.")
-    context, lists = _Plan(context_features), _Plan(sequence_features, lists=True)
+    context, lists = Plan(context_features), Plan(sequence_features, lists=True)
     with name_scope(name, "ParseSingleSequenceExample", [serialized]):
         text = convert_to_tensor(serialized, dtypes.string, name="serialized")
         parts = emit.ParseSingleSequenceExample(
-            text, _texts(lists.may_miss), list(context.sparse), list(context.dense), list(lists.sparse),
+            text, texts_of(lists.may_miss), list(context.sparse), list(context.dense), list(lists.sparse),
             list(lists.dense), context.defaults(), "" if example_name is None else example_name,
             context_sparse_types=list(context.sparse.values()),
             Tcontext_dense=[d[0] for d in context.dense.values()],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -109,6 +110,97 @@ class Table(Resource):
             return len(self._held)
 
 
+class ShapedTable(Table):
+    """A table that may change, whose keys and values may be tensors.
+
+    Args:
+      key_type, value_type: the dtypes.
+      key_shape, value_shape: the shapes of one key and of one value.
+      barred: keys that may not be used, and what they are called.
+    """
+
+    def __init__(
+        self, key_type: DType, value_type: DType, key_shape: tuple[int, ...], value_shape: tuple[int, ...],
+        barred: Sequence[tuple[str, Array]] = (),
+    ) -> None:  # fmt: skip
+        super().__init__(key_type, value_type)
+        self._key_shape, self._value_shape = key_shape, value_shape
+        self._barred = {self._flat(key)[1][0]: what for what, key in barred}
+
+    def _flat(self, keys: Array) -> tuple[tuple[int, ...], list[Any]]:
+        """The shape around some keys, and the keys one after another, as what a dictionary takes."""
+        outer = keys.shape[: max(0, keys.ndim - len(self._key_shape))]
+        if keys.shape != outer + self._key_shape:
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"Expected key shape {list(self._key_shape)} at the end, got keys of {list(keys.shape)}",
+            )
+        if not self._key_shape:
+            return outer, list(keys.reshape(-1).tolist())
+        rows = keys.reshape(math.prod(outer), math.prod(self._key_shape)).tolist()
+        return outer, [tuple(row) for row in rows]
+
+    def _allowed(self, keys: Array) -> tuple[tuple[int, ...], list[Any]]:
+        outer, flat = self._flat(keys)
+        for key in flat if self._barred else ():
+            if key in self._barred:
+                raise InvalidArgumentError(
+                    None, None, f"Using the {self._barred[key]} as a table key is not allowed: {key!r}"
+                )
+        return outer, flat
+
+    def find(self, keys: Array, default: Array) -> Array:
+        """The value of each key; the default, one for all or one for each, where there is none."""
+        outer, flat = self._allowed(keys)
+        result: Array = np.empty(outer + self._value_shape, self.value_type.numpy)
+        if default.shape not in (self._value_shape, result.shape):
+            raise InvalidArgumentError(
+                None, None, f"Expected shape {list(self._value_shape)} or {list(result.shape)} for the default value, "
+                f"got {list(default.shape)}",
+            )  # fmt: skip
+        result[...] = default
+        rows = result.reshape((len(flat), *self._value_shape))
+        with self.changed:
+            for i, key in enumerate(flat):
+                value = self._held.get(key)
+                if value is not None:
+                    rows[i] = value
+        return result
+
+    def insert(self, keys: Array, values: Array) -> None:
+        """Sets values."""
+        outer, flat = self._allowed(keys)
+        if values.shape != outer + self._value_shape:
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"Expected shape {list(outer + self._value_shape)} for values, got {list(values.shape)}",
+            )
+        with self.changed:
+            self._held.update(
+                zip(flat, np.array(values).reshape((len(flat), *self._value_shape)), strict=True)
+            )
+
+    def remove(self, keys: Array) -> None:
+        """Forgets keys."""
+        _, flat = self._allowed(keys)
+        with self.changed:
+            for key in flat:
+                self._held.pop(key, None)
+
+    def export(self) -> tuple[Array, Array]:
+        """All keys and their values."""
+        with self.changed:
+            count = len(self._held)
+            keys: Array = np.empty((count, *self._key_shape), self.key_type.numpy)
+            values: Array = np.empty((count, *self._value_shape), self.value_type.numpy)
+            for i, (key, value) in enumerate(self._held.items()):
+                keys[i] = np.array(key, keys.dtype).reshape(self._key_shape)
+                values[i] = value
+            return keys, values
+
+
 class FixedTable(Table):
     """A table that is filled once."""
 
@@ -190,6 +282,52 @@ def mutable_hash_table_op(
     )  # fmt: skip
 
 
+def _known(shape: TensorShape) -> tuple[int, ...]:
+    sizes = [size for size in shape.as_tuple() or () if size is not None]
+    if not shape.is_fully_defined():
+        raise InvalidArgumentError(None, None, f"value_shape must be known, is {shape}")
+    return tuple(sizes)
+
+
+@op("MutableHashTableOfTensorsV2", "", "table_handle:resource", f"{_KEPT}; value_shape:shape=[]",
+    infer=rules.scalar, effects="host", differentiable=False)  # fmt: skip
+def mutable_hash_table_of_tensors_op(
+    *, container: str, shared_name: str, use_node_name_sharing: bool, key_dtype: DType, value_dtype: DType,
+    value_shape: TensorShape, context: Any, node_name: str,
+) -> Array:  # fmt: skip
+    """The handle of a table whose values are tensors of one shape."""
+    return _table(
+        ShapedTable, lambda: ShapedTable(key_dtype, value_dtype, (), _known(value_shape)), context, container,
+        shared_name, node_name, use_node_name_sharing,
+    )  # fmt: skip
+
+
+@op("MutableDenseHashTableV2", "empty_key:key_dtype; deleted_key:key_dtype", "table_handle:resource",
+    f"{_KEPT}; value_shape:shape=[]; initial_num_buckets:int=131072; max_load_factor:float=0.8",
+    infer=rules.scalar, effects="host", differentiable=False)  # fmt: skip
+def mutable_dense_hash_table_op(
+    empty_key: Array, deleted_key: Array, *, container: str, shared_name: str, use_node_name_sharing: bool,
+    key_dtype: DType, value_dtype: DType, value_shape: TensorShape, initial_num_buckets: int,
+    max_load_factor: float, context: Any, node_name: str,
+) -> Array:  # fmt: skip
+    """The handle of a table of which two keys mean "nothing here" and "no longer here", and may not be used."""
+    if not 0 < max_load_factor < 1:
+        raise InvalidArgumentError(
+            None, None, f"max_load_factor must be between 0 and 1, got: {max_load_factor}"
+        )
+    if initial_num_buckets <= 0 or initial_num_buckets & (initial_num_buckets - 1):
+        raise InvalidArgumentError(
+            None, None, f"Number of buckets must be at least 4 and a power of 2, got: {initial_num_buckets}"
+        )
+    if empty_key.shape != deleted_key.shape or np.array_equal(empty_key, deleted_key):
+        raise InvalidArgumentError(None, None, "Empty and deleted keys must have same shape and differ")
+    barred = [("empty_key", empty_key), ("deleted_key", deleted_key)]
+    return _table(
+        ShapedTable, lambda: ShapedTable(key_dtype, value_dtype, empty_key.shape, _known(value_shape), barred),
+        context, container, shared_name, node_name, use_node_name_sharing,
+    )  # fmt: skip
+
+
 def _fixed(handle: Array, keys: DType, values: DType) -> FixedTable:
     table = resource_of(handle, FixedTable)
     table.check(keys, values)
@@ -265,8 +403,9 @@ def initialize_table_from_text_file_op(
 
 
 def _found(node: Any) -> TensorShape:
-    shape: TensorShape = node.inputs[1].shape
-    return shape
+    # Where one default is a tensor, values may be, and keys.
+    keys: TensorShape = node.inputs[1].shape
+    return keys if node.inputs[2].shape.rank == 0 else UNKNOWN
 
 
 @op("LookupTableFindV2", "table_handle:resource; keys:Tin; default_value:Tout", "values:Tout",
@@ -317,7 +456,7 @@ def lookup_table_remove_op(table_handle: Array, keys: Array, *, Tin: DType) -> N
 
 
 @op("LookupTableExportV2", "table_handle:resource", "keys:Tkeys; values:Tvalues", "Tkeys:type; Tvalues:type",
-    infer=lambda node: [TensorShape([None]), UNKNOWN], effects="host", differentiable=False)  # fmt: skip
+    infer=lambda node: [UNKNOWN, UNKNOWN], effects="host", differentiable=False)  # fmt: skip
 def lookup_table_export_op(table_handle: Array) -> tuple[Array, Array]:
     """All keys and their values."""
     return resource_of(table_handle, Table).export()

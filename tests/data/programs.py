@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,40 @@ def pipeline(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def slices_of_structures(tf: Any) -> Any:
     x = {"b": np.arange(12, dtype=np.float32).reshape(6, 2), "a": (np.arange(6), np.array(list("abcdef")))}
     return tf.data.Dataset.from_tensor_slices(x).batch(4)
+
+
+def _values_file() -> str:
+    file = tempfile.NamedTemporaryFile("w", suffix=".csv", delete=False)
+    with file:
+        file.write('a,b,c,d\n1,2.5,x,9\n2,,"y\nz, ""q""",8\n3,4,NA,7\n5000000000,-1e3,w,6\n')
+    return file.name
+
+
+@pipeline
+def records_of_values(tf: Any) -> Any:
+    defaults = [tf.int64, [0.5], tf.constant(["none"])]
+    made = tf.data.experimental.CsvDataset(
+        _values_file(), defaults, header=True, na_value="NA", select_cols=[0, 1, 2]
+    )
+    return made.concatenate(
+        tf.data.experimental.CsvDataset([_values_file()] * 2, defaults, header=True, select_cols=[0, 1, 2])
+    )
+
+
+@pipeline
+def batches_of_records_of_values(tf: Any) -> Any:
+    made = tf.data.experimental.make_csv_dataset(
+        [_values_file()], 3, label_name="c", select_columns=["a", "b", "c"], num_epochs=2, shuffle_seed=4
+    )
+    return made.map(lambda features, label: (features["a"], features["b"], label))
+
+
+@pipeline
+def records_of_values_with_errors_left_out(tf: Any) -> Any:
+    return tf.data.experimental.make_csv_dataset(
+        _values_file(), 2, column_names=["p", "q", "r", "s"], column_defaults=[tf.int32, 0.0, "", 1], num_epochs=1,
+        shuffle=False, ignore_errors=True,
+    )  # fmt: skip
 
 
 @pipeline

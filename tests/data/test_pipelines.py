@@ -376,3 +376,40 @@ def test_pipelines_survive_a_file() -> None:
                 [6, 9],
                 [12, 15],
             ]
+
+
+def test_the_next_element_may_be_absent() -> None:
+    iterator = Dataset.range(2).map(lambda i: {"i": i, "x": [i, i]}).make_one_shot_iterator()
+    following = gf.data.experimental.get_next_as_optional(iterator)
+    has = following.has_value()
+    x = gf.cond(has, lambda: following.get_value()["x"], lambda: gf.constant([-1, -1], gf.int64))
+    with gf.Session() as session:
+        found = [session.run([has, x]) for _ in range(4)]
+        assert [bool(has) for has, _ in found] == [True, True, False, False]
+        assert [value.tolist() for _, value in found] == [[0, 0], [1, 1], [-1, -1], [-1, -1]]
+        with pytest.raises(errors.InvalidArgumentError, match="does not have a value"):
+            session.run(following.get_value()["i"])
+    held = gf.data.experimental.Optional.from_value((gf.constant(1.5), gf.constant([b"a"])))
+    none = gf.data.experimental.Optional.empty(held.element_spec)
+    with gf.Session() as session:
+        assert session.run([held.has_value(), none.has_value()]) == [True, False]
+        value, text = session.run(held.get_value())
+        assert value == 1.5 and text.tolist() == [b"a"]
+
+
+def test_files_of_values_are_refused_where_they_do_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('x,y\n1,2\n3,"4\n')
+    make = gf.data.experimental.make_csv_dataset
+    path = str(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match="No files match"):
+        make(str(tmp_path / "b.csv"), 1)
+    with pytest.raises(ValueError, match="one of the columns, got 'z'"):
+        make(path, 1, label_name="z", column_defaults=[1, 2])
+    with pytest.raises(ValueError, match="2 columns and 1 defaults"):
+        make(path, 1, column_defaults=[1])
+    with pytest.raises(errors.InvalidArgumentError, match="without closing quoted field"):
+        values(gf.data.experimental.CsvDataset(path, [gf.int32, gf.int32], header=True))
+    with pytest.raises(errors.InvalidArgumentError, match="Expect 3 fields but have 2"):
+        values(gf.data.experimental.CsvDataset(path, [gf.string] * 3))
+    with pytest.raises(errors.InvalidArgumentError, match="strictly increasing"):
+        values(gf.data.experimental.CsvDataset(path, [gf.string] * 2, select_cols=[1, 0]))

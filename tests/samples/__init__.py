@@ -32,7 +32,7 @@ MODULES = (
     "summaries", "resize", "color", "boxes", "patches", "image_files", "candidates", "volumes",
     "spectral", "special_functions", "quantize", "quantized", "distributions", "stateless", "strings", "files",
     "parsing", "sets", "sparse_messages", "ctc", "beams",
-    "pools", "morphology", "cells", "fused", "moments",
+    "pools", "morphology", "cells", "fused", "moments", "unicode",
 )  # fmt: skip
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

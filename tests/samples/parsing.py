@@ -146,3 +146,46 @@ def parse_sequence_samples() -> Iterator[Sample]:
          "feature_list_sparse_types": [dtypes.string], "feature_list_dense_types": [dtypes.float32, dtypes.int64],
          "feature_list_dense_shapes": [TensorShape([2]), TensorShape([])]},
     )  # fmt: skip
+
+
+def sequences() -> Array:
+    long, empty = example_pb2.SequenceExample.FromString(sequence()), example_pb2.SequenceExample()
+    long.feature_lists.feature_list["words"].feature.add().bytes_list.value.extend([b"x", b"yy"])
+    long.feature_lists.feature_list["steps"].feature.add().float_list.value.extend([7, 8])
+    long.context.feature["length"].int64_list.value.append(3)
+    long.context.feature["one"].int64_list.value.append(5)
+    long.context.feature["ragged"].int64_list.value.extend([4, 5])
+    for step in ([b"p", b"q"], [], [b"r"]):
+        long.feature_lists.feature_list["letters"].feature.add().bytes_list.value.extend(step)
+    empty.feature_lists.feature_list["steps"].SetInParent()
+    return texts(sequence(), long.SerializeToString(), empty.SerializeToString())
+
+
+@samples("ParseSequenceExample")
+def parse_sequences_samples() -> Iterator[Sample]:
+    yield Sample(
+        [sequences(), texts(), [np.array(4, np.int64)]],
+        {"feature_list_dense_missing_assumed_empty": ["absent"], "context_sparse_keys": ["length"],
+         "context_dense_keys": ["one"], "feature_list_sparse_keys": ["words"],
+         "feature_list_dense_keys": ["steps", "absent"], "context_sparse_types": [dtypes.int64],
+         "Ncontext_sparse": 1, "Ncontext_dense": 1, "Nfeature_list_sparse": 1, "Nfeature_list_dense": 2,
+         "context_dense_shapes": [TensorShape([])], "feature_list_sparse_types": [dtypes.string],
+         "feature_list_dense_types": [dtypes.float32, dtypes.int64],
+         "feature_list_dense_shapes": [TensorShape([2]), TensorShape([])]},
+    )  # fmt: skip
+
+
+@samples("ParseSequenceExampleV2")
+def parse_sequences_v2_samples() -> Iterator[Sample]:
+    yield Sample(
+        [sequences(), texts(b"a", b"b", b"c"), texts(b"length"), texts(b"one"), texts(b"ragged", b"absent"),
+         texts(b"words"), texts(b"steps", b"absent"), texts(b"letters"), np.array([False, True]),
+         [np.array(4, np.int64)]],
+        {"context_sparse_types": [dtypes.int64], "Ncontext_sparse": 1, "Nfeature_list_sparse": 1,
+         "Nfeature_list_dense": 2, "context_dense_shapes": [TensorShape([])],
+         "feature_list_sparse_types": [dtypes.string], "feature_list_dense_types": [dtypes.float32, dtypes.int64],
+         "feature_list_dense_shapes": [TensorShape([2]), TensorShape([])],
+         "context_ragged_value_types": [dtypes.int64, dtypes.float32],
+         "context_ragged_split_types": [dtypes.int32, dtypes.int64],
+         "feature_list_ragged_value_types": [dtypes.string], "feature_list_ragged_split_types": [dtypes.int64]},
+    )  # fmt: skip

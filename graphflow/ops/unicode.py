@@ -1,0 +1,295 @@
+"""Texts as letters of Unicode, and rows of words as n-grams. Ragged results are flat values and row splits."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import functools
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.dtypes import DType
+from graphflow.errors import ShapeError
+from graphflow.graph import Tensor
+from graphflow.opdef import emit, op
+from graphflow.ops import rules
+from graphflow.ops.rules import Array, refuse
+from graphflow.ops.unicode_scripts import STARTS_AND_SCRIPTS
+from graphflow.shapes import TensorShape
+
+_LAST = 0x10FFFF
+_OUT = {"UTF-8": "utf-8", "UTF-16-BE": "utf-16-be", "UTF-32-BE": "utf-32-be"}
+_ENCODINGS = "output_encoding:string{UTF-8|UTF-16-BE|UTF-32-BE}"
+_ERRORS = "errors:string{strict|replace|ignore}=replace; replacement_char:int=65533"
+_CONTROLS = "replace_control_characters:bool=false"
+
+
+def _codec(name: str) -> str:
+    """Python's name of an encoding."""
+    plain = name.lower().replace("_", "-").replace(" ", "-")
+    try:
+        codec = codecs.lookup("ascii" if plain in ("us-ascii", "ascii-7-bit") else plain).name
+    except LookupError:
+        raise refuse(f"Could not create converter for input encoding: {name}") from None
+    # What comes first in a text says nothing about the order of bytes: it is the highest one first.
+    return f"{codec}-be" if codec in ("utf-16", "utf-32") else codec
+
+
+def _letters(text: bytes, encoding: str) -> Iterator[tuple[int, int]]:
+    """The letters of a text, each with where it begins; -1 for bytes that are none."""
+    codec, at = _codec(encoding), 0
+    while at < len(text):
+        try:
+            good, bad = text[at:].decode(codec), None
+        except UnicodeDecodeError as error:
+            good, bad = text[at : at + error.start].decode(codec), error
+        for letter in good:
+            yield ord(letter), at
+            at += len(letter.encode(codec))
+        if bad is not None:
+            yield -1, at
+            at += max(1, bad.end - bad.start)
+
+
+def _mender(errors: str, replacement: int, controls: bool) -> Callable[[int], int | None]:
+    """What becomes of a letter, -1 if it is none; None: nothing."""
+    if not 0 <= replacement <= _LAST:
+        raise refuse("replacement_char out of unicode codepoint range")
+
+    def mend(code: int) -> int | None:
+        if 0x1F < code <= _LAST and not 0xD800 <= code <= 0xDFFF or 0 <= code <= 0x1F and not controls:
+            return code
+        if code < 0 or code > 0x1F:
+            if errors == "strict":
+                raise refuse("Invalid formatting on input string")
+            if errors == "ignore":
+                return None
+        return replacement
+
+    return mend
+
+
+def _text(codes: Sequence[int], encoding: str) -> bytes:
+    return "".join(map(chr, codes)).encode(_OUT[encoding], "replace")
+
+
+@op("UnicodeTranscode", "input:string", "output:string",
+    f"input_encoding:string; {_ENCODINGS}; {_ERRORS}; {_CONTROLS}", infer=rules.same_as_first,
+    differentiable=False)  # fmt: skip
+def unicode_transcode_op(
+    input: Array, *, input_encoding: str, output_encoding: str, errors: str, replacement_char: int,
+    replace_control_characters: bool,
+) -> Array:  # fmt: skip
+    """Each text in another encoding."""
+    _codec(input_encoding)
+    mend = _mender(errors, replacement_char, replace_control_characters)
+    result: Array = np.empty(input.shape, object)
+    result.reshape(-1)[:] = [
+        _text(
+            [c for code, _ in _letters(text, input_encoding) if (c := mend(code)) is not None],
+            output_encoding,
+        )
+        for text in input.reshape(-1).tolist()
+    ]
+    return result
+
+
+def _splits_shape(node: Any, flat: int) -> list[TensorShape]:
+    count = node.inputs[0].shape.num_elements()
+    return [TensorShape([None if count is None else count + 1]), *[TensorShape([None])] * flat]
+
+
+def _decoded(
+    input: Array, encoding: str, errors: str, replacement: int, controls: bool, splits: DType
+) -> tuple[Array, Array, Array]:
+    """Where the letters of each text end, the letters, and where they begin in it."""
+    _codec(encoding)
+    mend = _mender(errors, replacement, controls)
+    codes: list[int] = []
+    starts: list[int] = []
+    ends = [0]
+    for text in input.reshape(-1).tolist():
+        for code, start in _letters(text, encoding):
+            mended = mend(code)
+            if mended is not None:
+                codes.append(mended)
+                starts.append(start)
+        ends.append(len(codes))
+    return np.array(ends, splits.numpy), np.array(codes, np.int32), np.array(starts, np.int64)
+
+
+_DECODES = f"input_encoding:string; {_ERRORS}; {_CONTROLS}; Tsplits:type{{int32|int64}}=int64"
+
+
+@op("UnicodeDecode", "input:string", "row_splits:Tsplits; char_values:int32", _DECODES,
+    infer=lambda node: _splits_shape(node, 1), differentiable=False)  # fmt: skip
+def unicode_decode_op(
+    input: Array, *, input_encoding: str, errors: str, replacement_char: int, replace_control_characters: bool,
+    Tsplits: DType,
+) -> tuple[Array, Array]:  # fmt: skip
+    """The letters of each text, as numbers."""
+    return _decoded(input, input_encoding, errors, replacement_char, replace_control_characters, Tsplits)[:2]
+
+
+@op("UnicodeDecodeWithOffsets", "input:string", "row_splits:Tsplits; char_values:int32; char_to_byte_starts:int64",
+    _DECODES, infer=lambda node: _splits_shape(node, 2), differentiable=False)  # fmt: skip
+def unicode_decode_with_offsets_op(
+    input: Array, *, input_encoding: str, errors: str, replacement_char: int, replace_control_characters: bool,
+    Tsplits: DType,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """The letters of each text, as numbers, and the bytes at which they begin."""
+    return _decoded(input, input_encoding, errors, replacement_char, replace_control_characters, Tsplits)
+
+
+def _rows_of(splits: Array, count: int, what: str) -> list[tuple[int, int]]:
+    """Where each row begins and ends."""
+    bounds = splits.reshape(-1).tolist()
+    if bounds and bounds[0] != 0:
+        raise refuse(f"First value in {what} must be zero, got {bounds[0]}")
+    rows = list(zip(bounds, bounds[1:], strict=False))
+    if any(start > stop or stop > count for start, stop in rows):
+        raise refuse(f"Values in {what} must be nondecreasing and at most {count}, got {bounds[:20]}")
+    if bounds and bounds[-1] != count:
+        raise refuse(f"Last value in {what} must be {count}, the number of values, got {bounds[-1]}")
+    return rows
+
+
+def _encoded_shape(node: Any) -> TensorShape:
+    rules.rank_exactly(node, 0, 1, "input_values")
+    splits = rules.rank_exactly(node, 1, 1, "input_splits").as_list()[0]
+    if splits == 0:
+        raise ShapeError("input_splits must not be empty")
+    return TensorShape([None if splits is None else splits - 1])
+
+
+@op("UnicodeEncode", "input_values:int32; input_splits:Tsplits", "output:string",
+    f"{_ERRORS}; {_ENCODINGS}; Tsplits:type{{int32|int64}}=int64", infer=_encoded_shape,
+    differentiable=False)  # fmt: skip
+def unicode_encode_op(
+    input_values: Array, input_splits: Array, *, errors: str, output_encoding: str, replacement_char: int
+) -> Array:
+    """Rows of letters as texts."""
+    mend = _mender(errors, replacement_char, False)
+    if not input_splits.size:
+        raise refuse("input_splits must not be empty")
+    rows = _rows_of(input_splits, input_values.size, "input_splits")
+    result: Array = np.empty(len(rows), object)
+    codes = input_values.reshape(-1).tolist()
+    for i, (start, stop) in enumerate(rows):
+        kept = [mended for code in codes[start:stop] if (mended := mend(code)) is not None]
+        result[i] = _text(kept, output_encoding)
+    return result
+
+
+@functools.cache
+def _scripts() -> tuple[Array, Array]:
+    """Where runs of letters of one script begin, and their numbers."""
+    starts, scripts = [], []
+    at = 0
+    packed = iter(zlib.decompress(base64.b85decode(STARTS_AND_SCRIPTS)))
+    for byte in packed:
+        step, shift = byte & 127, 7
+        while byte & 128:
+            byte = next(packed)
+            step |= (byte & 127) << shift
+            shift += 7
+        at += step
+        starts.append(at)
+        scripts.append(next(packed))
+    return np.array(starts), np.array(scripts, np.int32)
+
+
+@op("UnicodeScript", "input:int32", "output:int32", "", infer=rules.same_as_first, differentiable=False)
+def unicode_script_op(input: Array) -> Array:
+    """The script that each letter belongs to, by ICU's numbers; -1 for what is no letter."""
+    starts, scripts = _scripts()
+    inside = (input >= 0) & (input <= _LAST)
+    found = scripts[np.searchsorted(starts, np.where(inside, input, 0), side="right") - 1]
+    return np.asarray(np.where(inside, found, -1), np.int32)
+
+
+# ---------------------------------------------------------------------------- n-grams
+
+
+def _ngrams_shape(node: Any) -> list[TensorShape]:
+    rules.rank_exactly(node, 0, 1, "data")
+    return [TensorShape([None]), rules.rank_exactly(node, 1, 1, "data_splits")]
+
+
+@op("StringNGrams", "data:string; data_splits:Tsplits", "ngrams:string; ngrams_splits:Tsplits",
+    "separator:string; ngram_widths:list(int)>=0; left_pad:string; right_pad:string; pad_width:int; "
+    "preserve_short_sequences:bool; Tsplits:type{int32|int64}=int64",
+    infer=_ngrams_shape, differentiable=False)  # fmt: skip
+def string_ngrams_op(
+    data: Array, data_splits: Array, *, separator: str | bytes, ngram_widths: Sequence[int],
+    left_pad: str | bytes, right_pad: str | bytes, pad_width: int, preserve_short_sequences: bool,
+) -> tuple[Array, Array]:  # fmt: skip
+    """All runs of so many words of each row, joined; rows are padded in front and behind."""
+    if any(width < 1 for width in ngram_widths):
+        raise refuse(f"ngram_widths must be positive, are {list(ngram_widths)}")
+    glue, left, right = (
+        text.encode() if isinstance(text, str) else text for text in (separator, left_pad, right_pad)
+    )
+    words = data.reshape(-1).tolist()
+    found: list[bytes] = []
+    ends = [0] if data_splits.size else []
+    for start, stop in _rows_of(data_splits, len(words), "data_splits"):
+        row = words[start:stop]
+        before = len(found)
+        for width in ngram_widths:
+            pad = width - 1 if pad_width < 0 else min(pad_width, width - 1)
+            padded = [left] * pad + row + [right] * pad
+            found += [glue.join(padded[i : i + width]) for i in range(len(padded) - width + 1)]
+        if preserve_short_sequences and row and len(found) == before:
+            pad = max(0, pad_width)
+            found.append(glue.join([left] * pad + row + [right] * pad))
+        ends.append(len(found))
+    result: Array = np.empty(len(found), object)
+    result[:] = found
+    return result, np.array(ends, data_splits.dtype)
+
+
+# ---------------------------------------------------------------------------- public functions
+
+
+def unicode_transcode(
+    input: Any,
+    input_encoding: str,
+    output_encoding: str,
+    errors: str = "replace",
+    replacement_char: int = 65533,
+    replace_control_characters: bool = False,
+    name: str | None = None,
+) -> Tensor:
+    """Returns texts in another encoding.
+
+    Args:
+      input: string tensor.
+      input_encoding: what they are in, such as "UTF-8", "UTF-16" or "ISO-8859-1".
+      output_encoding: "UTF-8", "UTF-16-BE" or "UTF-32-BE".
+      errors: what is made of bytes that are no letters: "strict" refuses them, "replace" puts `replacement_char` in
+        their place, "ignore" leaves them out.
+      replacement_char: a letter, as its number.
+      replace_control_characters: whether letters below 32 are replaced as well.
+      name: a name.
+
+    Raises:
+      InvalidArgumentError: when it runs, for an encoding that is not known.
+    """
+    result: Tensor = emit.UnicodeTranscode(
+        input, input_encoding=input_encoding, output_encoding=output_encoding, errors=errors,
+        replacement_char=replacement_char, replace_control_characters=replace_control_characters, name=name,
+    )  # fmt: skip
+    return result
+
+
+def unicode_script(input: Any, name: str | None = None) -> Tensor:
+    """Returns the number, by ICU's count, of the script of each letter of an int32 tensor; -1 for what is none."""
+    result: Tensor = emit.UnicodeScript(input, name=name)
+    return result
+
+
+__all__ = ["unicode_script", "unicode_transcode"]
