@@ -35,7 +35,7 @@ class PartitionedVariable:
         self._name = name
         self._shape = TensorShape(shape)
         self._dtype = as_dtype(dtype)
-        self._parts = sorted(variable_list, key=lambda part: part._save_slice_info.var_offset)  # type: ignore[union-attr]
+        self._parts = sorted(variable_list, key=lambda part: part._save_slice_info.var_offset)
         self._partitions = list(partitions)
         for part in self._parts:
             if part.dtype is not self._dtype:
