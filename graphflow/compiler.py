@@ -14,9 +14,9 @@ verify        on demand: every run twice, compiled and with the bodies    side_b
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
@@ -44,6 +44,8 @@ from graphflow.side_by_side import SideBySide
 from graphflow.symbolic import Sizes
 from graphflow.text import program_text
 from graphflow.variable_store import VariableStore
+
+_log = logging.getLogger("graphflow")
 
 Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[int, ...], ...]
@@ -212,20 +214,15 @@ class Executable:
             return self._planned(sizes, state)
         try:
             return self._leaving_template(pattern, sizes, state, templates)
-        except NotImplementedError as error:  # loops that run from the host
-            self.without_template = error
-            return self._planned(sizes, state)
         except Exception as error:
-            # What is wrong with the sizes themselves is said of plain numbers. Where these do, it is a fault of ours.
+            # Loops that run from the host, and sizes that code is made for (windows, ranks), have no template. What is
+            # wrong with the sizes themselves is said of plain numbers.
             bound = self._planned(sizes, state)
             self.without_template = error
-            warnings.warn(
-                f"{self.name or 'a program'} is planned anew for each size of its feeds, which costs time but changes"
-                f" no result: symbolic sizes fail where plain ones do ({type(error).__name__}: {error}). This is a"
-                " fault of graphflow; please report it.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            _log.info(
+                "%s is planned anew for each size of its feeds: %s: %s",
+                self.name or "a program", type(error).__name__, error,
+            )  # fmt: skip
             return bound
 
     def _cut(self, program: Program, sizes: _Given, state: VariableStore) -> BoundPlan | None:

@@ -280,7 +280,7 @@ def test_callbacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         model = K.Sequential([K.layers.Dense(1, input_shape=(21,))])
         model.compile(K.optimizers.SGD(1e-12), "mse")
         c = K.callbacks
-        model.fit(x, y, epochs=4, verbose=0, callbacks=[
+        model.fit(x, y, epochs=4, verbose=0, shuffle=False, callbacks=[
             c.ReduceLROnPlateau("loss", 0.5, patience=1, verbose=1), c.CSVLogger(tmp_path / "log.csv"),
             c.TensorBoard(tmp_path / "board", histogram_freq=2, update_freq="batch"),
             c.ModelCheckpoint(str(tmp_path / "m{epoch:02d}.h5"), "loss", save_best_only=True),

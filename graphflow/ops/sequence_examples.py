@@ -15,7 +15,7 @@ from graphflow.ops import rules
 from graphflow.ops.messages import messages
 from graphflow.ops.parsing import Plan, dense_feature, keys_of, sparse_feature, texts_of, values_of
 from graphflow.ops.rules import Array, refuse
-from graphflow.shapes import UNKNOWN, TensorShape
+from graphflow.shapes import TensorShape
 
 _ALLOWED = "{float32|int64|string}"
 _SPLITS = "{int32|int64}"
@@ -49,10 +49,10 @@ def _shapes(node: Any) -> list[TensorShape]:
     lists = attrs["feature_list_dense_shapes"]
     result = _matrices(attrs["Ncontext_sparse"], 2)
     result += [batch.concatenate(shape) for shape in attrs["context_dense_shapes"]]
-    result += [UNKNOWN] * (2 * len(attrs.get("context_ragged_value_types", ())))
+    result += [TensorShape([None])] * (2 * len(attrs.get("context_ragged_value_types", ())))
     result += _matrices(attrs["Nfeature_list_sparse"], 3)
     result += [batch.concatenate([None]).concatenate(shape) for shape in lists] + [batch] * len(lists)
-    return result + [UNKNOWN] * (3 * len(attrs.get("feature_list_ragged_value_types", ())))
+    return result + [TensorShape([None])] * (3 * len(attrs.get("feature_list_ragged_value_types", ())))
 
 
 class _Batch:
