@@ -2130,6 +2130,20 @@ def _around_blocks(count: int | None, sizes: Sequence[int | None]) -> TensorShap
     return TensorShape([*[None] * (count + 1), *sizes[count + 1 :]])
 
 
+def _with_margins(node: Any, what: str, rule: Callable[[Any], TensorShape]) -> TensorShape:
+    """What a rule says, where there are margins (or crops), a pair for each block size."""
+    blocks, margins = node.inputs[1].shape, node.inputs[2].shape
+    count = blocks.num_elements()
+    if not margins.is_compatible_with(TensorShape([count, 2])):
+        raise ShapeError(
+            f"{what} have a pair for each of {'the' if count is None else count} block sizes, got {margins}"
+        )
+    rank = node.inputs[0].shape.rank
+    if rank is not None and count is not None and count >= rank:
+        raise ShapeError(f"{count} block sizes for an input of rank {rank}, whose first axis is the batch")
+    return rule(node)
+
+
 def _space_to_batch_shape(node: Any) -> TensorShape:
     sizes, block, paddings = node.inputs[0].shape.as_tuple(), node.constant(1), node.constant(2)
     if sizes is None:
@@ -2155,7 +2169,7 @@ _SPACE_BATCH = "T:type; Tblock_shape:type{int32|int64}=int32; Tpaddings:type{int
 
 @op(
     "SpaceToBatchND", "input:T; block_shape:Tblock_shape; paddings:Tpaddings", "output:T", _SPACE_BATCH,
-    infer=_space_to_batch_shape,
+    infer=lambda node: _with_margins(node, "paddings", _space_to_batch_shape),
 )  # fmt: skip
 def space_to_batch_nd_op(input: Array, block_shape: Array, paddings: Array) -> Any:
     """Blocks of (padded) space moved into the batch."""
@@ -2233,7 +2247,8 @@ def _batch_to_space_shape(node: Any) -> TensorShape:
 
 @op(
     "BatchToSpaceND", "input:T; block_shape:Tblock_shape; crops:Tcrops", "output:T",
-    "T:type; Tblock_shape:type{int32|int64}=int32; Tcrops:type{int32|int64}=int32", infer=_batch_to_space_shape,
+    "T:type; Tblock_shape:type{int32|int64}=int32; Tcrops:type{int32|int64}=int32",
+    infer=lambda node: _with_margins(node, "crops", _batch_to_space_shape),
 )  # fmt: skip
 def batch_to_space_nd_op(input: Array, block_shape: Array, crops: Array) -> Any:
     """Blocks of the batch moved into space, which is then cropped."""
