@@ -37,7 +37,7 @@ def test_training_steps_pass() -> None:
     labels = gf.placeholder(gf.int32, [None])
     weights = gf.Variable(rows(8, 16))
     bias = gf.Variable(np.zeros(16, np.float32))
-    kept = gf.nn.dropout(gf.nn.relu(gf.matmul(x, weights) + bias), keep_prob=0.5)
+    kept = gf.nn.dropout(gf.nn.relu(gf.matmul(x, weights) + bias), keep_prob=0.5, seed=3)
     logits = gf.matmul(kept, gf.Variable(rows(16, 3)))
     loss = gf.reduce_mean(gf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
     train = gf.train.AdamOptimizer(0.01).minimize(loss)
