@@ -390,8 +390,9 @@ def test_moments_of_a_batch_far_from_zero_are_exact(rows: int) -> None:
     wide = values.astype(np.float64)
     np.testing.assert_allclose(got[0], wide.mean((0, 1, 2)), rtol=3e-6, atol=1e-3)
     wanted = wide.var((0, 1, 2)) * rows / max(1, rows - 1)
-    # Beside one square of 1e10, a float32 sum keeps little of the others.
-    np.testing.assert_allclose(got[1], wanted, rtol=3e-4)
+    # Beside one square of 1e10, a float32 sum keeps little of the others: where that stands, and nowhere else.
+    np.testing.assert_allclose(np.delete(got[1], 3), np.delete(wanted, 3), rtol=1e-4)
+    np.testing.assert_allclose(got[1][3], wanted[3], rtol=3e-4)
 
 
 def test_batch_norm_of_a_batch_of_any_size() -> None:

@@ -1,7 +1,7 @@
 """Which versions of which models are in memory: found, loaded, swapped and freed while requests go on.
 
-One thread looks at the base paths and loads; requests only take and give back holds. A new version is loaded, and
-warmed, before an old one is let go; an old one goes when nobody holds it any more. A version that fails to load
+One thread looks at the base paths and loads; requests only take and give back holds. A new version is loaded
+before an old one is let go; an old one goes when nobody holds it any more. A version that fails to load
 leaves what is served as it is, and keeps its reason.
 """
 
