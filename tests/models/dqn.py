@@ -13,18 +13,19 @@ import numpy as np
 import graphflow as tf
 
 SIZES = {
-    "small": {"batch": 16, "side": 8, "frames": 2, "players": 2, "filters": ((4, 3, 2),), "hidden": 16},
-    "real": {"batch": 32, "side": 84, "frames": 4, "players": 4, "filters": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
-             "hidden": 512},
+    "small": {"batch": 32, "side": 8, "fall": 3, "frames": 2, "players": 2, "filters": ((4, 3, 2),), "hidden": 32,
+              "rate": 3e-3, "chance": 0.8},
+    "real": {"batch": 32, "side": 84, "fall": 10, "frames": 4, "players": 4,
+             "filters": ((32, 8, 4), (64, 4, 2), (64, 3, 1)), "hidden": 512, "rate": 2.5e-4, "chance": 0.3},
 }  # fmt: skip
 ACTIONS = 3
 
 
 class Catch:
-    """The game; `frames` is uint8 [side, side, frames]."""
+    """The game; `frames` is uint8 [side, side, frames]; the dot falls `fall` rows a move."""
 
-    def __init__(self, side: int, frames: int, seed: int) -> None:
-        self.rng, self.side = np.random.RandomState(seed), side
+    def __init__(self, side: int, fall: int, frames: int, seed: int) -> None:
+        self.rng, self.side, self.fall = np.random.RandomState(seed), side, fall
         self.frames = np.zeros((side, side, frames), np.uint8)
         self.start()
 
@@ -41,7 +42,7 @@ class Catch:
     def step(self, action: int) -> tuple[float, bool]:
         stride = max(self.side // 8, 1)
         self.paddle = int(np.clip(self.paddle + (action - 1) * stride, 0, self.side - 1))
-        self.row = min(self.row + stride, self.side - 1)
+        self.row = min(self.row + self.fall, self.side - 1)
         over = self.row == self.side - 1
         reward = (1.0 if abs(self.paddle - self.column) <= stride else -1.0) if over else 0.0
         self.draw()
@@ -50,7 +51,7 @@ class Catch:
 
 def exam(s: dict[str, Any], count: int) -> list[np.ndarray]:
     """Last moves of games that chance has played: frames, actions, rewards, next frames, whether it is over."""
-    game, rng, rows = Catch(s["side"], s["frames"], 0), np.random.RandomState(0), []
+    game, rng, rows = Catch(s["side"], s["fall"], s["frames"], 0), np.random.RandomState(0), []
     while len(rows) < count:
         before, action = game.frames, rng.randint(ACTIONS)
         reward, over = game.step(action)
@@ -87,23 +88,29 @@ def train(size: str, steps: int) -> dict[str, Any]:
     wanted = tf.stop_gradient(rewards + 0.99 * later * (1.0 - tf.cast(over, tf.float32)))
     chosen = tf.reduce_sum(q * tf.one_hot(actions, ACTIONS), 1)
     loss = tf.losses.huber_loss(wanted, chosen)
-    op = tf.train.RMSPropOptimizer(2.5e-4 if size == "real" else 3e-3).minimize(loss, var_list=online)
+    op = tf.train.RMSPropOptimizer(s["rate"]).minimize(loss, var_list=online)
     coordinator = tf.train.Coordinator()
     played = [0] * s["players"]
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(copy)
         # What a queue gives can be fed like anything else.
-        test = dict(zip((frames, actions, rewards, following, over), exam(s, s["batch"]), strict=True))
-        before_all = float(session.run(loss, test))
+        sheets = [np.split(column, 4) for column in exam(s, 4 * s["batch"])]
+
+        def mark() -> float:
+            inputs = (frames, actions, rewards, following, over)
+            feeds = [dict(zip(inputs, sheet, strict=True)) for sheet in zip(*sheets, strict=True)]
+            return float(np.mean([session.run(loss, feed) for feed in feeds]))
+
+        before_all = mark()
 
         def play(number: int) -> None:
-            game, rng = Catch(s["side"], s["frames"], number), np.random.RandomState(100 + number)
+            game, rng = Catch(s["side"], s["fall"], s["frames"], number), np.random.RandomState(100 + number)
             with coordinator.stop_on_exception():
                 while not coordinator.should_stop():
                     before = game.frames
                     best = int(session.run(greedy, {seen: before[None]}))
-                    action = rng.randint(ACTIONS) if rng.rand() < 0.3 else best
+                    action = rng.randint(ACTIONS) if rng.rand() < s["chance"] else best
                     reward, ended = game.step(action)
                     try:
                         session.run(
@@ -126,6 +133,6 @@ def train(size: str, steps: int) -> dict[str, Any]:
         coordinator.request_stop()
         session.run(close)
         coordinator.join(threads, stop_grace_period_secs=20)
-        exams = [before_all, float(session.run(loss, test))]
+        exams = [before_all, mark()]
     return {"losses": losses, "exams": exams, "played": played, "alive": [thread.is_alive() for thread in threads],
             "names": [v.op.name for v in online]}  # fmt: skip

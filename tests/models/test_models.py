@@ -15,7 +15,7 @@ from tests.models import bert, dcgan, dqn, lstm_lm, resnet, speech, translation,
 PROGRAMS = {
     m.__name__.rpartition(".")[2]: m for m in (resnet, bert, lstm_lm, dcgan, vae, dqn, translation, speech)
 }
-STEPS = {"small": {"dqn": 60, "speech": 10, "vae": 12}, "real": {"dqn": 100, "vae": 50}}
+STEPS = {"small": {"dqn": 100, "speech": 10, "vae": 12}, "real": {"dqn": 100, "vae": 50}}
 # Small ones of the others run their operations' NumPy bodies: to compile them would take longer than the rest.
 COMPILED = ("dqn", "vae")
 
