@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.referee import Referee
+    from tests.tensorflow_process import TensorFlowProcess
 
 SEED = 20151109
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,36 +106,26 @@ def referee(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Referee]:
     process.close()
 
 
-@pytest.fixture
-def tensorflow(tmp_path: Path) -> Callable[..., str]:
-    """Runs a Python program in the interpreter that has TensorFlow and returns what it printed.
-
-    The program finds its arguments in `sys.argv[1:]` and works in the test's own folder.
-    """
+@pytest.fixture(scope="session")
+def tensorflow_process() -> Iterator[TensorFlowProcess]:
+    """A process in which TensorFlow is loaded, for all programs that tests run there."""
     interpreter = os.environ.get("GRAPHFLOW_TF_PYTHON")
     if not interpreter:
         pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow; `make test` makes one")
+    from tests.tensorflow_process import TensorFlowProcess
 
-    def run(program: str, *arguments: str | Path, timeout: float = 300.0) -> str:
-        environment = dict(os.environ)
-        environment.pop("PYTHONPATH", None)
-        environment |= {
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TF_ENABLE_ONEDNN_OPTS": "0",
-        }
-        done = subprocess.run(
-            [interpreter, "-c", program, *map(str, arguments)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        assert done.returncode == 0, f"the referee failed:\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+    process = TensorFlowProcess(interpreter)
+    yield process
+    process.close()
 
-    return run
+
+@pytest.fixture
+def tensorflow(tensorflow_process: TensorFlowProcess, tmp_path: Path) -> Callable[..., str]:
+    """Runs a Python program where TensorFlow is loaded and returns what it printed.
+
+    The program finds its arguments in `sys.argv[1:]` and works in the test's own folder.
+    """
+    return functools.partial(tensorflow_process.run, folder=tmp_path)
 
 
 @pytest.fixture

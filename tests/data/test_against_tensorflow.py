@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 
 import graphflow as gf
 from tests.data.programs import PIPELINES, elements
+from tests.tensorflow_process import TensorFlowProcess
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = """
@@ -29,19 +28,11 @@ pytestmark = pytest.mark.tensorflow
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[Any]]]:
-    python = os.environ.get("GRAPHFLOW_TF_PYTHON")
-    if not python:
-        pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow")
+def theirs(
+    tmp_path_factory: pytest.TempPathFactory, tensorflow_process: TensorFlowProcess
+) -> dict[str, list[list[Any]]]:
     path = tmp_path_factory.mktemp("data") / "elements"
-    done = subprocess.run(
-        [python, "-c", PROGRAM, str(path)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    tensorflow_process.run(PROGRAM, path, folder=ROOT, path=(ROOT,))
     found: dict[str, list[list[Any]]] = pickle.loads(path.read_bytes())
     return found
 

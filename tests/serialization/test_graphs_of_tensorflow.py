@@ -5,9 +5,7 @@ functions and models that learn. `graphs_of_tensorflow.py` has them; TensorFlow 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 
 import graphflow as gf
 from tests.referee import Array, Case, Referee, difference
+from tests.tensorflow_process import TensorFlowProcess
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -63,17 +62,11 @@ class Written:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
-    interpreter = os.environ.get("GRAPHFLOW_TF_PYTHON")
-    if not interpreter:
-        pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow; `make test` makes one")
+def written(
+    tmp_path_factory: pytest.TempPathFactory, tensorflow_process: TensorFlowProcess
+) -> dict[str, Written]:
     folder = tmp_path_factory.mktemp("graphs")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-    done = subprocess.run(
-        [interpreter, str(PROGRAM), str(folder)], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    tensorflow_process.run(PROGRAM.read_text(), folder, folder=folder)
     values = dict(np.load(folder / "values.npz"))
     return {name: Written(folder, name, values) for name in NAMES}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2
+
+from tests.tensorflow_process import TensorFlowProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "proto").glob("*.proto"))
@@ -101,23 +102,15 @@ json.dump({"messages": out, "dtypes": dict(types_pb2.DataType.items())}, sys.std
 
 
 @pytest.mark.tensorflow
-def test_wire_format_is_tensorflows_and_both_load_in_one_process() -> None:
-    python = os.environ.get("GRAPHFLOW_TF_PYTHON")
-    if not python:
-        pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow")
+def test_wire_format_is_tensorflows_and_both_load_in_one_process(
+    tensorflow_process: TensorFlowProcess,
+) -> None:
     ours: dict[str, Any] = {}
     for module in modules().values():
         for message in module.DESCRIPTOR.message_types_by_name.values():
             _describe(message, ours)
-    done = subprocess.run(
-        [python, "-c", _REFEREE],
-        input=json.dumps(sorted(ours)),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    theirs = json.loads(done.stdout)
+    told = tensorflow_process.run(_REFEREE, folder=ROOT, path=(ROOT,), given=json.dumps(sorted(ours)))
+    theirs = json.loads(told)
     for name, fields in ours.items():
         for field, what in fields.items():
             if (name, field) == ("serving.StatusProto", "error_code"):

@@ -5,8 +5,6 @@ TensorFlow runs in an interpreter of its own (GRAPHFLOW_TF_PYTHON), once for the
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 
 import graphflow as gf
 from graphflow import demo
+from tests.tensorflow_process import TensorFlowProcess
 
 pytestmark = pytest.mark.tensorflow
 
@@ -150,10 +149,9 @@ def train_the_demo(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 @pytest.fixture(scope="module")
-def exchange(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    python = os.environ.get("GRAPHFLOW_TF_PYTHON")
-    if not python:
-        pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow")
+def exchange(
+    tmp_path_factory: pytest.TempPathFactory, tensorflow_process: TensorFlowProcess
+) -> dict[str, Any]:
     from graphflow.serialization.tensor_bundle import write_bundle
 
     ours: Path = tmp_path_factory.mktemp("ours")
@@ -172,8 +170,7 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         # Adam makes much of small gradients' roundings: of Winograd's products the more exact ones.
         patch.setenv("GRAPHFLOW_WINOGRAD", "2")
         demo_after = train_the_demo(ours)
-    done = subprocess.run([python, "-c", REFEREE, str(ours), str(theirs)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-4000:]
+    tensorflow_process.run(REFEREE, ours, theirs, folder=theirs)
     results = np.load(theirs / "results.npz", allow_pickle=True)
     return {"before": before, "after": after, "theirs": theirs, "results": dict(results), "demo": demo_after}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from graphflow.serving.server_config import ModelConfig
 from graphflow.serving.service import Service
 from graphflow.serving.tensorflow_grpc import services
 from tests.serving.models import rest, save_model
+from tests.tensorflow_process import TensorFlowProcess
 
 X = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
 
@@ -151,16 +151,15 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def found(served: tuple[Service, int, int]) -> dict[str, Any]:
-    interpreter = os.environ.get("GRAPHFLOW_TF_PYTHON")
-    if not interpreter:
-        pytest.skip("GRAPHFLOW_TF_PYTHON names no interpreter with TensorFlow; `make test` makes one")
+def found(
+    served: tuple[Service, int, int],
+    tmp_path_factory: pytest.TempPathFactory,
+    tensorflow_process: TensorFlowProcess,
+) -> dict[str, Any]:
     _, port, grpc_port = served
-    command = [interpreter, "-c", CLIENTS, str(port), str(grpc_port), json.dumps(X.tolist())]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "no_proxy": "*"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    answer: dict[str, Any] = json.loads(done.stdout)
+    folder = tmp_path_factory.mktemp("clients")
+    words = (str(port), str(grpc_port), json.dumps(X.tolist()))
+    answer: dict[str, Any] = json.loads(tensorflow_process.run(CLIENTS, *words, folder=folder))
     return answer
 
 
