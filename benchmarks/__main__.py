@@ -7,6 +7,7 @@ roofline  the steps of some workloads under the machine's roofline
 sizes     batch sizes that are new to a compiled model; growing batches and tensors
 scaling   growing graphs
 programs  others' TF1 programs from start to end, beside TensorFlow
+alike     the same programs: first weights, losses and files, here and with TensorFlow
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peak, programs, race, report, roofline, scaling, sizes, startup
+from benchmarks import alike, peak, programs, race, report, roofline, scaling, sizes, startup
 from benchmarks.workloads import WORKLOADS
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -169,18 +170,36 @@ def write_programs(arguments: argparse.Namespace) -> None:
         threads,
         say,
     )
+    save_programs(arguments, listed, rows, {"machine": machine(), "threads": threads}, programs.table)
+
+
+def write_alike(arguments: argparse.Namespace) -> None:
+    """Runs programs with both peers, writes JSON and table."""
+    harness, listed = programs.load(arguments.harness)
+    chosen = programs.chosen(listed, arguments.only)
+    rows = alike.compare(harness, chosen, arguments.tensorflow, arguments.sources, say)
+    save_programs(arguments, listed, rows, {"tensorflow": alike.version(arguments.tensorflow)}, alike.table)
+
+
+def save_programs(
+    arguments: argparse.Namespace,
+    listed: Sequence[dict[str, Any]],
+    rows: dict[str, Any],
+    told: dict[str, Any],
+    table: Callable[[dict[str, Any]], str],
+) -> None:
+    """Writes rows of programs, beside those of earlier runs where only some ran, and their table."""
     before = programs.earlier(RESULTS / f"{arguments.name}.json") if arguments.only else {}
     every = before | rows
     results = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine(),
-        "threads": threads,
+        **told,
         "programs": {
             program["name"]: every[program["name"]] for program in listed if program["name"] in every
         },
     }
     save(arguments.name, results)
-    text = programs.table(results)
+    text = table(results)
     (RESULTS / f"{arguments.name}.md").write_text(text)
     say("\n" + text)
 
@@ -223,7 +242,13 @@ def main() -> None:
     sized.add_argument("--seconds", type=float, default=0.2, help="per peer and size")
     sized.add_argument("--name", default="sizes")
     whole = commands.add_parser("programs", help="others' TF1 programs from start to end, beside TensorFlow")
-    programs.add_arguments(whole)
+    programs.add_arguments(whole, "programs")
+    whole.add_argument("--rounds", type=int, default=1)
+    whole.add_argument("--threads", type=int, default=0, help="default: the cores")
+    same = commands.add_parser(
+        "alike", help="others' TF1 programs: weights, losses, files as with TensorFlow"
+    )
+    programs.add_arguments(same, "alike")
     arguments = parser.parse_args()
     if arguments.command == "run":
         run(arguments)
@@ -237,6 +262,8 @@ def main() -> None:
         write_sizes(arguments)
     elif arguments.command == "programs":
         write_programs(arguments)
+    elif arguments.command == "alike":
+        write_alike(arguments)
     else:
         results = {"machine": machine(), **scaling.measure(say)}
         save(arguments.name, results)

@@ -160,8 +160,8 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join([text, "", *lines, *([""] if notes else []), *(f"- {note}" for note in notes), ""])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares what the command line takes."""
+def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    """Declares what the command line takes; results go under this name."""
     parser.add_argument("--harness", type=Path, required=True, help="folder of harness.py and run.py")
     parser.add_argument(
         "--sources",
@@ -175,9 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="interpreter with tensorflow, tf_keras and what the programs import (default: GRAPHFLOW_TF_PYTHON)",
     )
     parser.add_argument("--only", nargs="*", default=[], help="names of programs; the other results stay")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=0, help="default: the cores")
-    parser.add_argument("--name", default="programs")
+    parser.add_argument("--name", default=name)
 
 
 def chosen(programs: Sequence[dict[str, Any]], only: Sequence[str]) -> list[dict[str, Any]]:
