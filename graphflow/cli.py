@@ -149,11 +149,23 @@ def serve(
             help="Labels may name versions that are not loaded.",
         ),
     ] = False,
+    enable_batching: Annotated[
+        bool,
+        typer.Option(
+            "--enable_batching/--no-enable_batching",
+            help="Run requests that meet together, where it is proved that this changes no answer.",
+        ),
+    ] = True,
+    batching_parameters_file: Annotated[
+        Path | None,
+        typer.Option("--batching_parameters_file", help="How, in TensorFlow Serving's text format."),
+    ] = None,
 ) -> None:
     """Serve SavedModels over REST and gRPC, as TensorFlow Serving does; SIGTERM lets requests under way finish."""
     if (model_base_path is None) == (model_config_file is None):
         _fail("serve", "give either --model_base_path or --model_config_file")
     try:
+        from graphflow.serving.batching import BatchingOptions, read_batching_options
         from graphflow.serving.server import ServerOptions
         from graphflow.serving.server import serve as run
         from graphflow.serving.server_config import ModelConfig
@@ -169,6 +181,11 @@ def serve(
             poll_seconds=file_system_poll_wait_seconds,
             model_config_file_poll_seconds=model_config_file_poll_wait_seconds,
             allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
+            batching=None
+            if not enable_batching
+            else BatchingOptions()
+            if batching_parameters_file is None
+            else read_batching_options(batching_parameters_file),
         )
         run(options)
     except (OpError, OSError, RuntimeError, ValueError) as error:

@@ -209,6 +209,8 @@ class OpDef:
       lowering: the name of a special lowering in `lowering/`, or "".
       scalar, row, index: the lowering rules, or None.
       row_axis: the input that names the row body's axis, or None.
+      row_rule: which rows of a batch the result is made of, or None; `ops/row_rules.py` tells of such rules.
+      row_count_inputs: the inputs that may follow from the number of rows.
     """
 
     def __init__(
@@ -259,6 +261,8 @@ class OpDef:
         self.reserve_rule: Callable[[dict[str, Any]], int] | None = None
         self.bounds_rule: Callable[[Any], dict[int, Bounds]] | None = None
         self.shape_rule: Callable[[Any], TensorShape] | None = None
+        self.row_rule: Callable[[Any, Sequence[Any]], Sequence[Any]] | None = None
+        self.row_count_inputs: tuple[int, ...] = ()
         self.body_attrs = frozenset(_keyword_only(body))
         self.has_lists = any(arg.is_list for arg in self.inputs)
         self.has_functions = any("func" in attr.kind for attr in self.attrs.values())
@@ -350,6 +354,16 @@ class OpDef:
     def value_as_shape(self, rule: F) -> F:
         """Attaches `rule(node) -> TensorShape`: what is known of an integer vector that is used as a shape."""
         self.shape_rule = rule
+        return rule
+
+    def by_row(self, rule: F, *count_inputs: int) -> F:
+        """Attaches `rule(node, given) -> places`: where the rows of a batch lie in the outputs.
+
+        Args:
+          rule: see `ops/row_rules.py`.
+          *count_inputs: the inputs that may follow from the number of rows, such as a shape.
+        """
+        self.row_rule, self.row_count_inputs = rule, count_inputs
         return rule
 
     # What everything else asks of a definition.

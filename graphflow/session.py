@@ -22,6 +22,7 @@ import numpy as np
 
 from graphflow import errors, reference, timeline
 from graphflow.compiler import CompileOptions, compile_graph
+from graphflow.compiler import Executable as CompiledExecutable
 from graphflow.config import BACKEND
 from graphflow.contents import Content
 from graphflow.errors import PassError, ShapeError
@@ -42,6 +43,7 @@ from graphflow.ops.random import samples_reserved
 from graphflow.plan import Plan, TraceEvent
 from graphflow.program import Node, Program, freeze, variable_name
 from graphflow.resources import Resources
+from graphflow.row_wise import RowWise, prove
 from graphflow.variable_store import UninitializedVariableError, VariableShapeError, VariableStore
 from graphflow.variables import Variable
 
@@ -722,6 +724,24 @@ class Session:
           RuntimeError, TypeError, ValueError, InvalidArgumentError: as for `run`.
         """
         return self._missed(fetches, feed_dict, None).plan(tuple((feed_dict or {}).values()))
+
+    def row_wise(self, fetches: Any, feed_list: Sequence[Any]) -> RowWise:
+        """Returns whether row i of each fetch is made of row i of the feeds alone, or why that is not so.
+
+        Where it is, feeds of several runs may be laid one behind the other along their first axis and run at once.
+
+        Args:
+          fetches: as for `run`.
+          feed_list: the tensors that are fed.
+
+        Raises:
+          TypeError, ValueError, InvalidArgumentError: as for `run`.
+        """
+        executable = self._prepared(fetches, tuple(feed_list)).executable
+        if not isinstance(executable, CompiledExecutable):
+            return RowWise("ops run one by one: nothing is proved of them")
+        shapes = [tensor.shape.as_tuple() for tensor in feed_list]
+        return prove(executable.program, shapes, executable.options)
 
     def traced(self, fetches: Any, feed_dict: Any = None) -> tuple[Any, Sequence[TraceEvent]]:
         """Runs once with clocks; returns what `run` returns, and one event per thread and step.

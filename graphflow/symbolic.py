@@ -162,6 +162,10 @@ class Sizes:
         made = self._known[terms, False] = Symbolic(self, terms, hint)
         return made
 
+    def is_computed(self, atom: int) -> bool:
+        """Whether an atom is no open size, but what a function makes of other numbers."""
+        return self._atoms[atom].compute is not None
+
     # Arithmetic.
 
     def sum(self, terms: dict[tuple[int, ...], Any], hint: Any) -> Any:

@@ -46,7 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("backends.",),
     ("lowering.",),
     ("later",),
-    ("side_by_side",),
+    ("side_by_side", "row_wise"),
     ("compiler",),
     ("serialization.",),
     ("fetches", "timeline"),

@@ -15,6 +15,7 @@ from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
+from graphflow.ops import row_rules
 from graphflow.ops.rules import (
     FLOATS,
     MIXED,
@@ -357,6 +358,9 @@ def conv2d_op(
     return _back(_forward(x, filter, geometry), data_format)
 
 
+conv2d_op.by_row(row_rules.first_axis)
+
+
 def _conv_attributes(op: Any) -> dict[str, Any]:
     return {
         name: op.attrs[name]
@@ -464,6 +468,9 @@ def depthwise_conv2d_op(
     windows = geometry.windows(x)
     y = np.einsum("nhwcij,ijcm->nhwcm", windows, filter, optimize=True)
     return _back(y.reshape(*y.shape[:3], filter.shape[2] * filter.shape[3]), data_format)
+
+
+depthwise_conv2d_op.by_row(row_rules.first_axis)
 
 
 @depthwise_conv2d_op.gradient
@@ -652,6 +659,9 @@ def max_pool_op(
     return np.max(pool.windows(input, lowest(input.dtype)), axis=-1)
 
 
+max_pool_op.by_row(row_rules.first_axis)
+
+
 def _pool_attributes(op: Any) -> dict[str, Any]:
     names = ("ksize", "strides", "padding", "explicit_paddings", "data_format")
     return {name: op.attrs[name] for name in names if name in op.attrs}
@@ -738,6 +748,9 @@ def avg_pool_op(value: Array, *, ksize: Sequence[int], strides: Sequence[int], p
     """The mean of each window; the margins do not count."""
     pool = PoolWindows(value.shape, ksize, strides, padding, ())
     return np.sum(pool.windows(value, 0), axis=-1) / pool.counts().astype(value.dtype)
+
+
+avg_pool_op.by_row(row_rules.first_axis)
 
 
 @avg_pool_op.gradient

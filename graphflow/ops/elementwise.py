@@ -15,6 +15,7 @@ from graphflow.graph import IndexedSlices, Tensor, name_scope
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Const, Expr, is_float
 from graphflow.opdef import convert_to_tensor, emit, op, override_operator, to_array
+from graphflow.ops import row_rules
 from graphflow.ops.rules import (
     COMPLEX,
     FLOATS,
@@ -1888,6 +1889,9 @@ def _row_mask(condition: Array, rank: int) -> Array:
 def select_op(condition: Array, t: Array, e: Array) -> Any:
     """t where the condition holds, else e; a scalar condition chooses all, a vector whole rows."""
     return np.where(_row_mask(condition, t.ndim), t, e)
+
+
+select_op.by_row(row_rules.selected)
 
 
 @select_op.gradient

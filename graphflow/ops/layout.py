@@ -13,6 +13,7 @@ from graphflow.dtypes import as_dtype
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import IndexedSlices, Tensor, name_scope
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op, override_operator
+from graphflow.ops import row_rules
 from graphflow.ops.rules import (
     NUMBERS,
     Array,
@@ -246,6 +247,9 @@ def transpose_op(x: Array, perm: Array) -> Any:
     return np.transpose(x, _permutation(perm, x.ndim))
 
 
+transpose_op.by_row(row_rules.transposed)
+
+
 @transpose_op.gradient
 def _transpose_gradient(op: Any, dy: Any) -> list[Any]:
     return [emit.Transpose(dy, _inverse(op.inputs[1])), None]
@@ -359,6 +363,9 @@ def broadcast_to_op(input: Array, shape: Array) -> Any:
         raise refuse(f"Incompatible shapes: {list(input.shape)} vs. {shape.tolist()}") from None
 
 
+broadcast_to_op.by_row(row_rules.broadcast, 1)
+
+
 @broadcast_to_op.gradient
 def _broadcast_to_gradient(op: Any, dy: Any) -> list[Any]:
     x, y = op.inputs[0], op.outputs[0]
@@ -416,6 +423,9 @@ def tile_op(input: Array, multiples: Array) -> Any:
     if len(multiples) != input.ndim or np.any(multiples < 0):
         raise refuse(f"multiples {multiples.tolist()} do not fit shape {list(input.shape)}")
     return np.tile(input, tuple(int(n) for n in multiples))
+
+
+tile_op.by_row(row_rules.tiled, 1)
 
 
 @tile_op.gradient
@@ -497,6 +507,9 @@ def concat_v2_op(values: list[Array], axis: Array) -> Any:
     return _concatenate(values, axis)
 
 
+concat_v2_op.by_row(row_rules.joined(-1))
+
+
 def _pieces(parts: Sequence[Tensor], axis: Tensor, dy: Tensor) -> list[Tensor]:
     """The parts of a joined cotangent."""
     at = constant_value(axis)
@@ -536,6 +549,9 @@ def _concat_v2_as_shape(node: Any) -> TensorShape:
 def concat_op(concat_dim: Array, values: list[Array]) -> Any:
     """The tensors joined along an axis."""
     return _concatenate(values, concat_dim)
+
+
+concat_op.by_row(row_rules.joined(0))
 
 
 @concat_op.gradient
@@ -607,6 +623,9 @@ def pack_op(values: list[Array], *, axis: int = 0) -> Any:
         raise refuse(f"Shapes of all inputs must match: {error}") from None
 
 
+pack_op.by_row(row_rules.packed)
+
+
 @pack_op.gradient
 def _pack_gradient(op: Any, dy: Any) -> list[Any]:
     return list(emit.Unpack(dy, num=len(op.inputs), axis=op.attrs["axis"]))
@@ -661,6 +680,9 @@ def unpack_op(value: Array, *, num: int, axis: int = 0) -> Any:
     if value.shape[at] != num:
         raise refuse(f"Input shape axis {at} must equal {num}, got shape {list(value.shape)}")
     return [np.take(value, i, at) for i in range(num)]
+
+
+unpack_op.by_row(row_rules.unpacked)
 
 
 @unpack_op.gradient
@@ -722,6 +744,9 @@ def split_op(split_dim: Array, value: Array, *, num_split: int) -> Any:
             f"(size = {value.shape[at]}) and num_split {num_split}"
         )
     return list(np.split(value, num_split, at))
+
+
+split_op.by_row(row_rules.split(1, 0))
 
 
 @split_op.gradient
@@ -789,6 +814,9 @@ def split_v_op(value: Array, size_splits: Array, split_dim: Array) -> Any:
         raise refuse(str(error)) from None
     ends = np.cumsum([length or 0 for length in lengths])[:-1]
     return list(np.split(value, ends, at))
+
+
+split_v_op.by_row(row_rules.split(0, 2))
 
 
 @split_v_op.gradient
@@ -895,6 +923,9 @@ def _slice_bounds(shape: Sizes, begin: Array, size: Array) -> list[tuple[int, in
 def slice_op(input: Array, begin: Array, size: Array) -> Any:
     """The block of `size` elements (-1: all that are left) from `begin` on."""
     return input[tuple(np.s_[s : s + n] for s, n in _slice_bounds(input.shape, begin, size))]
+
+
+slice_op.by_row(row_rules.sliced, 2)
 
 
 @slice_op.gradient
@@ -1044,7 +1075,7 @@ def _picked(have: int, start: int | None, stop: int | None, step: int) -> int:
     distance = end - first if step > 0 else first - end
     if distance <= 0:
         return 0
-    count: int = ceil_div(distance, abs(step))
+    count: int = distance if abs(step) == 1 else ceil_div(distance, abs(step))
     return count
 
 
@@ -1132,6 +1163,21 @@ def strided_slice_op(
     """What Python's `input[begin:end:strides, …]` gives; the masks say what each entry stands for."""
     masks = _mask_table(begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask)
     return input[_numpy_index(input.shape, begin, end, strides, masks)]
+
+
+@strided_slice_op.by_row
+def _strided_slice_rows(node: Any, given: Sequence[row_rules.Given]) -> row_rules.Found:
+    """The rows stay where they are if the slice takes all of them."""
+    found, bounds = given[0], [value.constant for value in node.inputs[1:]]
+    if not isinstance(found, row_rules.Along) or any(bound is None for bound in bounds):
+        raise row_rules.NotByRow("takes a slice that only the run knows")
+    sizes = node.inputs[0].shape.as_list()
+    begin, end, strides = bounds
+    spec = _spec_of(len(sizes), begin, end, strides, node.attrs)
+    _, _, step, shrink = spec.entries[found.axis]
+    if shrink or step != 1 or not row_rules.same(spec.size(found.axis, sizes[found.axis]), sizes[found.axis]):
+        raise row_rules.NotByRow("takes some rows of the batch")
+    return [row_rules.Along(spec.output.index(found.axis), found.each)]
 
 
 def _masks(op: Any) -> dict[str, int]:
@@ -1476,6 +1522,9 @@ def pad_op(input: Array, paddings: Array) -> Any:
     return np.pad(input, _pad_widths(input, paddings), constant_values=zero_of(input))
 
 
+pad_op.by_row(row_rules.untouched(1, 0))
+
+
 def _unpad(dy: Tensor, x: Tensor, paddings: Tensor) -> Tensor:
     known = constant_value(paddings)
     dtype = paddings.dtype
@@ -1508,6 +1557,9 @@ def pad_v2_op(input: Array, paddings: Array, constant_values: Array) -> Any:
     return np.pad(input, _pad_widths(input, paddings), constant_values=constant_values.item())
 
 
+pad_v2_op.by_row(row_rules.untouched(1, 0))
+
+
 @pad_v2_op.gradient
 def _pad_v2_gradient(op: Any, dy: Any) -> list[Any]:
     x, paddings, _ = op.inputs
@@ -1528,6 +1580,9 @@ def mirror_pad_op(input: Array, paddings: Array, *, mode: str) -> Any:
         if max(before, after) > max(size - edge, 0):
             raise refuse(f"paddings must be at most {size - edge} in mode {mode}, got {before}, {after}")
     return np.pad(input, widths, mode="reflect" if edge else "symmetric")
+
+
+mirror_pad_op.by_row(row_rules.untouched(1, 0))
 
 
 @mirror_pad_op.gradient
@@ -1655,6 +1710,9 @@ def gather_v2_op(params: Array, indices: Array, axis: Array, *, batch_dims: int 
     return result
 
 
+gather_v2_op.by_row(row_rules.gathered(2))
+
+
 @gather_v2_op.bounds
 def _gather_v2_bounds(node: Any) -> dict[int, tuple[int, int]]:
     axis, sizes = node.constant(2), node.inputs[0].shape.as_list()
@@ -1727,6 +1785,9 @@ def gather_op(params: Array, indices: Array) -> Any:
     """The rows of `params` that `indices` name."""
     _check_indices(indices, params.shape[0])
     return np.take(params, indices, 0)
+
+
+gather_op.by_row(row_rules.gathered(None))
 
 
 @gather_op.gradient
@@ -1806,6 +1867,9 @@ def one_hot_op(indices: Array, depth: Array, on_value: Array, off_value: Array, 
     return np.where(np.expand_dims(indices.astype(np.int64), at) == places, on_value, off_value)
 
 
+one_hot_op.by_row(row_rules.one_hot)
+
+
 def one_hot(
     indices: Any,
     depth: Any,
@@ -1868,6 +1932,9 @@ def _reverse_v2_shape(node: Any) -> TensorShape:
 def reverse_v2_op(tensor: Array, axis: Array) -> Any:
     """The tensor turned round along axes."""
     return np.flip(tensor, tuple(checked_axis(a, tensor.ndim) for a in axis))
+
+
+reverse_v2_op.by_row(row_rules.along_given(1))
 
 
 @reverse_v2_op.gradient
@@ -2049,6 +2116,9 @@ def space_to_depth_op(input: Array, *, block_size: int, data_format: str = "NHWC
     return x if data_format == "NHWC" else np.moveaxis(x, 3, 1)
 
 
+space_to_depth_op.by_row(row_rules.first_axis)
+
+
 def _plain_images(x: Any, data_format: str) -> list[int] | None:
     """Height, width and depth of images that compiled code can hold, channels last; None for others."""
     sizes = x.sizes
@@ -2090,6 +2160,9 @@ def depth_to_space_op(input: Array, *, block_size: int, data_format: str = "NHWC
     inner = c // (k * k)
     x = x.reshape(n, h, w, k, k, inner).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * k, w * k, inner)
     return x if data_format == "NHWC" else np.moveaxis(x, 3, 1)
+
+
+depth_to_space_op.by_row(row_rules.first_axis)
 
 
 @depth_to_space_op.expand

@@ -14,6 +14,7 @@ from graphflow.dtypes import as_dtype
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import IndexedSlices, Tensor, name_scope
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op, override_operator
+from graphflow.ops import row_rules
 from graphflow.ops.elementwise import cast, maximum, minimum, square, where
 from graphflow.ops.layout import matrix_transpose
 from graphflow.ops.reduction import reduce_max, reduce_sum
@@ -64,6 +65,9 @@ def _check_inner(inner_a: int | None, inner_b: int | None, node: Any) -> None:
 def matmul_op(a: Array, b: Array, *, transpose_a: bool = False, transpose_b: bool = False) -> Array:
     """The product of two matrices, each perhaps transposed first."""
     return np.matmul(a.T if transpose_a else a, b.T if transpose_b else b)
+
+
+matmul_op.by_row(row_rules.product(("transpose_a", "transpose_b")))
 
 
 @matmul_op.gradient
@@ -142,12 +146,14 @@ batch_matmul_op = op(
     "BatchMatMul", "x:T; y:T", "output:T", f"T:type{{{FLOATS}|int32|int64|{COMPLEX}}}; {_ADJOINTS}",
     infer=_same_batch_matmul_shape, lowering="matmul",
 )(_batch_matmul)  # fmt: skip
+batch_matmul_op.by_row(row_rules.product(("adj_x", "adj_y")))
 batch_matmul_op.gradient(_batch_matmul_gradient)
 batch_matmul_v2_op = op(
     "BatchMatMulV2", "x:T; y:T", "output:T",
     f"T:type{{{FLOATS}|int16|int32|int64|uint8|uint16|uint32|uint64|{COMPLEX}}}; {_ADJOINTS}",
     infer=_batch_matmul_shape, broadcasting=True, lowering="matmul",
 )(_batch_matmul)  # fmt: skip
+batch_matmul_v2_op.by_row(row_rules.product(("adj_x", "adj_y")))
 batch_matmul_v2_op.gradient(_batch_matmul_gradient)
 mixed_batch_matmul_op = op(
     "GraphflowMixedBatchMatMul", "x:T; y:T", "output:U", f"adj_x:bool=false; adj_y:bool=false; {MIXED}",
@@ -476,6 +482,9 @@ def einsum_op(inputs: list[Array], *, equation: str) -> Array:
     if is_half(inputs[0]):
         inputs = [x.astype(np.float32) for x in inputs]
     return np.asarray(np.einsum(equation, *inputs)).astype(narrow)
+
+
+einsum_op.by_row(row_rules.einsum)
 
 
 @einsum_op.gradient

@@ -13,6 +13,7 @@ from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, colocate_with, name_scope
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op
+from graphflow.ops import row_rules
 from graphflow.ops.elementwise import cast, maximum, minimum, relu, sigmoid, square, squared_difference, where
 from graphflow.ops.layout import concat, dynamic_partition, dynamic_stitch, gather, reshape, squeeze
 from graphflow.ops.linalg import clip_by_norm, xw_plus_b
@@ -1297,6 +1298,9 @@ def lrn_op(
     kind = input.dtype.type
     scale = kind(bias) + kind(alpha) * _window_sum(np.square(input), depth_radius)
     return input * scale ** kind(-beta)
+
+
+lrn_op.by_row(row_rules.first_axis)
 
 
 def _window_sum(x: Array, radius: int) -> Array:

@@ -16,7 +16,7 @@ from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import DataLossError, InvalidArgumentError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
-from graphflow.ops import rules
+from graphflow.ops import row_rules, rules
 from graphflow.ops.messages import messages
 from graphflow.ops.rules import Array
 from graphflow.ops.sparse_tensor import SparseTensor
@@ -64,6 +64,9 @@ def decode_raw_op(bytes: Array, *, out_type: DType, little_endian: bool) -> Arra
     joined = items[0] if len(items) == 1 else b"".join(items)
     numbers = np.frombuffer(joined, out_type.numpy).reshape(*bytes.shape, length // size)
     return np.array(numbers) if little_endian == _HOST_IS_LITTLE or size == 1 else numbers.byteswap()
+
+
+decode_raw_op.by_row(row_rules.same_places)
 
 
 def _padded_shape(node: Any) -> TensorShape:
@@ -195,6 +198,9 @@ def decode_json_example_op(json_examples: Array) -> Array:
     result: Array = np.empty(json_examples.shape, object)
     result.reshape(-1)[:] = [messages().example_from_json(item) for item in json_examples.reshape(-1)]
     return result
+
+
+decode_json_example_op.by_row(row_rules.same_places)
 
 
 def decode_json_example(json_examples: Any, name: str | None = None) -> Tensor:
@@ -576,6 +582,9 @@ def parse_example_op(
     return _split(*_parse(serialized, list(names.reshape(-1)), sparse, dense))
 
 
+parse_example_op.by_row(row_rules.parsed)
+
+
 def _v2_shapes(node: Any) -> list[TensorShape]:
     batch: TensorShape = node.inputs[0].shape
     sparse, shapes = node.attrs["num_sparse"], node.attrs["dense_shapes"]
@@ -611,6 +620,9 @@ def parse_example_v2_op(
     dense = list(zip(keys, Tdense, dense_shapes, dense_defaults, strict=True))
     parsed = _parse(serialized, list(names.reshape(-1)), sparse, dense)
     return (*_split(*(parsed if serialized.ndim else _as_row(*parsed))), [], [])
+
+
+parse_example_v2_op.by_row(row_rules.parsed)
 
 
 def _single_shapes(node: Any) -> list[TensorShape]:

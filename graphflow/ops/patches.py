@@ -12,6 +12,7 @@ from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor
 from graphflow.opdef import convert_to_tensor, emit, op
+from graphflow.ops import row_rules
 from graphflow.ops.rules import COMPLEX, REALS, Array, rank_exactly, shape_tensor, within_int32
 from graphflow.shapes import TensorShape
 
@@ -86,6 +87,9 @@ def extract_image_patches_op(
     return _patches(images, ksizes, strides, rates, padding)
 
 
+extract_image_patches_op.by_row(row_rules.first_axis)
+
+
 @op("ExtractVolumePatches", "input:T", "patches:T",
     f"ksizes:list(int)>=5; strides:list(int)>=5; T:type{{{REALS}}}; padding:string{{SAME|VALID}}",
     infer=_patches_shape)  # fmt: skip
@@ -94,6 +98,9 @@ def extract_volume_patches_op(
 ) -> Array:
     """The patches of volumes [n, d, h, w, c], each laid out as channels."""
     return _patches(input, ksizes, strides, (1,) * input.ndim, padding)
+
+
+extract_volume_patches_op.by_row(row_rules.first_axis)
 
 
 def _patches_expand(builder: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:

@@ -13,6 +13,7 @@ from graphflow.graph import Tensor, name_scope
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr, is_float
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op
+from graphflow.ops import row_rules
 from graphflow.ops.rules import (
     FLOATS,
     NUMBERS,
@@ -502,11 +503,17 @@ def arg_max_op(input: Array, dimension: Array, *, output_type: DType = dtypes.in
     return np.argmax(_without_nan(input, -np.inf), axis).astype(output_type.as_numpy_dtype)
 
 
+arg_max_op.by_row(row_rules.reduced)
+
+
 @arg_reducer("ArgMin", "int32|int64")
 def arg_min_op(input: Array, dimension: Array, *, output_type: DType = dtypes.int64) -> Any:
     """The position of the least along an axis, the first of equals; NaN is less than nothing."""
     axis = _checked_axis(input, dimension)
     return np.argmin(_without_nan(input, np.inf), axis).astype(output_type.as_numpy_dtype)
+
+
+arg_min_op.by_row(row_rules.reduced)
 
 
 def _arg_row(b: Builder, x: Expr, instead: Expr, fold: str, output_type: DType) -> Expr:
@@ -611,6 +618,9 @@ def cumsum_op(x: Array, axis: Array, *, exclusive: bool = False, reverse: bool =
     return _accumulate(np.add, x, axis, exclusive, reverse)
 
 
+cumsum_op.by_row(row_rules.along_given(1))
+
+
 @cumsum_op.gradient
 def _cumsum_gradient(op: Any, dy: Any) -> list[Any]:
     exclusive, reverse = op.attrs["exclusive"], op.attrs["reverse"]
@@ -622,6 +632,9 @@ def _cumsum_gradient(op: Any, dy: Any) -> list[Any]:
 def cumprod_op(x: Array, axis: Array, *, exclusive: bool = False, reverse: bool = False) -> Any:
     """The products of all elements up to here along an axis."""
     return _accumulate(np.multiply, x, axis, exclusive, reverse)
+
+
+cumprod_op.by_row(row_rules.along_given(1))
 
 
 @cumprod_op.gradient

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphflow.errors import InvalidArgumentError
 from graphflow.opdef import op
+from graphflow.ops import row_rules
 from graphflow.ops.rules import Array
 from graphflow.shapes import TensorShape
 
@@ -51,6 +52,9 @@ def row_op(rows: Array, index: Array) -> Any:
     return rows[_place(rows, index, "access")].copy()
 
 
+row_op.by_row(row_rules.row_of)
+
+
 @op("GraphflowRowSet", "rows:T; index:Tindex; row:T", "updated:T", _ROWS, infer=_rows_shape,
     lowering="scatter_update", differentiable=False)  # fmt: skip
 def row_set_op(rows: Array, index: Array, row: Array) -> Any:
@@ -58,6 +62,9 @@ def row_set_op(rows: Array, index: Array, row: Array) -> Any:
     updated = rows.copy()
     updated[_place(rows, index, "modify")] = row
     return updated
+
+
+row_set_op.by_row(row_rules.row_put)
 
 
 @op("GraphflowRowAdd", "rows:T; index:Tindex; row:T", "updated:T", _ROWS, infer=_rows_shape, lowering="scatter_add",

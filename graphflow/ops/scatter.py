@@ -11,6 +11,7 @@ from graphflow import dtypes
 from graphflow.errors import ShapeError
 from graphflow.graph import IndexedSlices, Tensor, name_scope
 from graphflow.opdef import Bounds, OpDef, constant, convert_to_tensor, emit, op
+from graphflow.ops import row_rules
 from graphflow.ops.rules import (
     NUMBERS,
     Array,
@@ -61,6 +62,9 @@ def gather_nd_op(params: Array, indices: Array) -> Any:
     if not parts:
         return np.broadcast_to(params, indices.shape[:-1] + params.shape)
     return params[parts]
+
+
+gather_nd_op.by_row(row_rules.picked_by_vectors)
 
 
 def vector_bounds(position: int, shape: Callable[[Any], TensorShape]) -> Callable[[Any], dict[int, Bounds]]:

@@ -13,6 +13,7 @@ from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import OpDef, convert_to_tensor, emit, op
+from graphflow.ops import row_rules
 from graphflow.ops.elementwise import cast
 from graphflow.ops.rules import (
     NUMBERS,
@@ -205,6 +206,9 @@ def top_k_op(input: Array, *, k: int) -> tuple[Array, Array]:
     return _top_k(input, k)
 
 
+top_k_op.by_row(row_rules.along_last)
+
+
 def _top_k_v2_shape(node: Any) -> list[TensorShape]:
     rank_exactly(node, 1, 0, "k")
     count = node.constant(1)
@@ -221,6 +225,9 @@ def top_k_v2_op(input: Array, k: Array, *, index_type: DType = dtypes.int32) -> 
     """The k largest elements along the last axis and where they stand."""
     values, indices = _top_k(input, int(k))
     return values, indices.astype(index_type.numpy)
+
+
+top_k_v2_op.by_row(row_rules.along_last)
 
 
 @top_k_v2_op.gradient

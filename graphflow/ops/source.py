@@ -15,6 +15,7 @@ from graphflow.graph import Operation, Tensor, name_scope
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr
 from graphflow.opdef import constant, convert_to_tensor, emit, op
+from graphflow.ops import row_rules
 from graphflow.ops.rules import (
     FLOATS,
     INTEGERS,
@@ -287,6 +288,9 @@ def _fill_shape(node: Any) -> TensorShape:
 def fill_op(dims: Array, value: Array) -> Any:
     """A tensor of a shape, each element the same."""
     return np.broadcast_to(value, _sizes(dims)).copy()
+
+
+fill_op.by_row(row_rules.filled, 0)
 
 
 @fill_op.gradient

@@ -15,6 +15,7 @@ from graphflow.dtypes import DType
 from graphflow.errors import DTypeError, InvalidArgumentError, OutOfRangeError, ShapeError
 from graphflow.graph import IndexedSlices, Tensor
 from graphflow.opdef import OpDef, emit, op
+from graphflow.ops import row_rules
 from graphflow.ops.layout import strided_slice_op
 from graphflow.ops.rules import NUMBERS, Array, rank_exactly, scalar
 from graphflow.ops.scatter import vector_bounds
@@ -189,6 +190,9 @@ def resource_gather(state: Array, indices: Array, *, batch_dims: int = 0) -> Arr
     rows = indices.reshape(flat.shape[0], -1)
     taken = np.stack([flat[i][rows[i]] for i in range(len(flat))]) if len(flat) else flat[:, :0]
     return taken.reshape(*lead, *indices.shape[batch_dims:], *state.shape[batch_dims + 1 :])
+
+
+resource_gather.by_row(row_rules.gathered(None))
 
 
 @resource_gather.bounds

@@ -16,7 +16,7 @@ from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import InvalidArgumentError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
-from graphflow.ops import rules
+from graphflow.ops import row_rules, rules
 from graphflow.ops.hashing import farm_hash, murmur_hash, sip_hash
 from graphflow.ops.patterns import pattern_of
 from graphflow.ops.rules import Array
@@ -54,6 +54,9 @@ def string_length_op(input: Array, *, unit: str) -> Array:
     return _mapped(input, lambda text: sum(byte & 0xC0 != 0x80 for byte in text), np.int32)
 
 
+string_length_op.by_row(row_rules.same_places)
+
+
 def _in_case(change: str) -> Callable[..., Array]:
     def body(input: Array, *, encoding: str) -> Array:
         if encoding == "":
@@ -70,11 +73,17 @@ def string_lower_op(input: Array, *, encoding: str) -> Array:
     return _in_case("lower")(input, encoding=encoding)
 
 
+string_lower_op.by_row(row_rules.same_places)
+
+
 @op("StringUpper", "input:string", "output:string", "encoding:string{|utf-8}=", infer=rules.same_as_first,
     differentiable=False)  # fmt: skip
 def string_upper_op(input: Array, *, encoding: str) -> Array:
     """Each text in capitals."""
     return _in_case("upper")(input, encoding=encoding)
+
+
+string_upper_op.by_row(row_rules.same_places)
 
 
 @op("StringStrip", "input:string", "output:string", "", infer=rules.same_as_first, differentiable=False)
@@ -83,12 +92,18 @@ def string_strip_op(input: Array) -> Array:
     return _mapped(input, lambda text: text.strip(_SPACE))
 
 
+string_strip_op.by_row(row_rules.same_places)
+
+
 @op("EncodeBase64", "input:string", "output:string", "pad:bool=false", infer=rules.same_as_first,
     differentiable=False)  # fmt: skip
 def encode_base64_op(input: Array, *, pad: bool) -> Array:
     """Each text in the letters of base 64 that may stand in addresses."""
     encode = base64.urlsafe_b64encode
     return _mapped(input, encode if pad else lambda text: encode(text).rstrip(b"="))
+
+
+encode_base64_op.by_row(row_rules.same_places)
 
 
 @op("DecodeBase64", "input:string", "output:string", "", infer=rules.same_as_first, differentiable=False)
@@ -105,6 +120,9 @@ def decode_base64_op(input: Array) -> Array:
             raise _fail(f"{text!r} is not base64: {error}") from None
 
     return _mapped(input, decode)
+
+
+decode_base64_op.by_row(row_rules.same_places)
 
 
 # ---------------------------------------------------------------------------- parts of texts
@@ -253,12 +271,18 @@ def regex_replace_op(input: Array, pattern: Array, rewrite: Array, *, replace_gl
     return _replaced(input, bytes(pattern[()]), bytes(rewrite[()]), replace_global)
 
 
+regex_replace_op.by_row(row_rules.same_places)
+
+
 @op("StaticRegexReplace", "input:string", "output:string",
     "pattern:string; rewrite:string; replace_global:bool=true", infer=rules.same_as_first,
     differentiable=False)  # fmt: skip
 def static_regex_replace_op(input: Array, *, pattern: str, rewrite: str, replace_global: bool) -> Array:
     """Each text with what matches a pattern replaced."""
     return _replaced(input, _bytes(pattern), _bytes(rewrite), replace_global)
+
+
+static_regex_replace_op.by_row(row_rules.same_places)
 
 
 @op("RegexFullMatch", "input:string; pattern:string", "output:bool", "", infer=_scalar_pattern,
@@ -268,11 +292,17 @@ def regex_full_match_op(input: Array, pattern: Array) -> Array:
     return _mapped(input, pattern_of(bytes(pattern[()])).matches, np.bool_)
 
 
+regex_full_match_op.by_row(row_rules.same_places)
+
+
 @op("StaticRegexFullMatch", "input:string", "output:bool", "pattern:string", infer=rules.same_as_first,
     differentiable=False)  # fmt: skip
 def static_regex_full_match_op(input: Array, *, pattern: str) -> Array:
     """Whether each text as a whole matches a pattern."""
     return _mapped(input, pattern_of(_bytes(pattern)).matches, np.bool_)
+
+
+static_regex_full_match_op.by_row(row_rules.same_places)
 
 
 # ---------------------------------------------------------------------------- numbers
@@ -303,6 +333,9 @@ def string_to_number_op(string_tensor: Array, *, out_type: DType) -> Array:
         return _mapped(string_tensor, number, np.float64 if out_type.is_floating else out_type.numpy).astype(
             out_type.numpy
         )
+
+
+string_to_number_op.by_row(row_rules.same_places)
 
 
 @op("AsString", "input:T", "output:string",
@@ -342,6 +375,9 @@ def as_string_op(
     return _from_texts([text.encode() for text in texts], input.shape)
 
 
+as_string_op.by_row(row_rules.same_places)
+
+
 def _from_texts(texts: list[bytes], shape: tuple[int, ...]) -> Array:
     result: Array = np.empty(shape, object)
     result.reshape(-1)[:] = texts
@@ -358,11 +394,17 @@ def string_to_hash_bucket_op(string_tensor: Array, *, num_buckets: int) -> Array
     return _mapped(string_tensor, lambda text: murmur_hash(text) % num_buckets, np.int64)
 
 
+string_to_hash_bucket_op.by_row(row_rules.same_places)
+
+
 @op("StringToHashBucketFast", "input:string", "output:int64", "num_buckets:int>=1", infer=rules.same_as_first,
     differentiable=False)  # fmt: skip
 def string_to_hash_bucket_fast_op(input: Array, *, num_buckets: int) -> Array:
     """A bucket for each text."""
     return _mapped(input, lambda text: farm_hash(text) % num_buckets, np.int64)
+
+
+string_to_hash_bucket_fast_op.by_row(row_rules.same_places)
 
 
 @op("StringToHashBucketStrong", "input:string", "output:int64", "num_buckets:int>=1; key:list(int)",
@@ -372,6 +414,9 @@ def string_to_hash_bucket_strong_op(input: Array, *, num_buckets: int, key: Sequ
     if len(key) != 2:
         raise _fail(f"Key must have 2 elements, got {len(key)}")
     return _mapped(input, lambda text: sip_hash(text, key[0], key[1]) % num_buckets, np.int64)
+
+
+string_to_hash_bucket_strong_op.by_row(row_rules.same_places)
 
 
 # ---------------------------------------------------------------------------- functions

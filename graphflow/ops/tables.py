@@ -12,7 +12,7 @@ from graphflow.dtypes import DType
 from graphflow.errors import FailedPreconditionError, InvalidArgumentError
 from graphflow.gfile import local_path
 from graphflow.opdef import op
-from graphflow.ops import rules
+from graphflow.ops import row_rules, rules
 from graphflow.resources import Array, Resource, resource_of
 from graphflow.shapes import UNKNOWN, TensorShape
 from graphflow.tfrecord import open_to_read
@@ -417,6 +417,9 @@ def lookup_table_find_op(
     table = resource_of(table_handle, Table)
     table.check(Tin, Tout)
     return table.find(keys, default_value)
+
+
+lookup_table_find_op.by_row(row_rules.looked_up)
 
 
 @op("LookupTableInsertV2", "table_handle:resource; keys:Tin; values:Tout", "", "Tin:type; Tout:type",

@@ -11,6 +11,7 @@ from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
+from graphflow.ops import row_rules
 from graphflow.ops.convolution import PoolWindows, lowest, padding_of
 from graphflow.ops.rules import FLOATS, Array, rank_exactly, shape_tensor, widened, within_int32
 from graphflow.shapes import TensorShape
@@ -213,6 +214,9 @@ def conv3d_op(
         for g in range(groups)
     ]  # fmt: skip
     return _back(np.concatenate(parts, axis=-1), data_format)
+
+
+conv3d_op.by_row(row_rules.first_axis)
 
 
 def _conv_attributes(op: Any) -> dict[str, Any]:
@@ -486,6 +490,9 @@ def max_pool3d_op(input: Array, *, ksize: _Steps, strides: _Steps, padding: str)
     return np.max(pool.windows(input, lowest(input.dtype)), axis=-1)
 
 
+max_pool3d_op.by_row(row_rules.first_axis)
+
+
 @max_pool3d_op.gradient
 def max_pool3d_gradient(op: Any, dy: Tensor) -> list[Any]:
     """To the largest element of each window."""
@@ -536,6 +543,9 @@ def avg_pool3d_op(input: Array, *, ksize: _Steps, strides: _Steps, padding: str)
     """The mean of each window; the margins do not count."""
     pool = PoolWindows(input.shape, ksize, strides, padding, ())
     return np.sum(pool.windows(input, 0), axis=-1) / pool.counts().astype(input.dtype)
+
+
+avg_pool3d_op.by_row(row_rules.first_axis)
 
 
 @avg_pool3d_op.gradient

@@ -14,6 +14,7 @@ from graphflow import saved_model
 from graphflow.dtypes import DType
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError
 from graphflow.graph import Graph, Tensor
+from graphflow.serving.batching import Batcher, BatchingOptions
 from graphflow.session import Session
 from graphflow.shapes import TensorShape
 
@@ -35,7 +36,7 @@ class TensorSpec:
     shape: TensorShape
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Signature:
     """What goes in and comes out, by the names that requests use.
 
@@ -43,12 +44,20 @@ class Signature:
       inputs, outputs: the tensors, sorted by name.
       method_name: what it does, such as "tensorflow/serving/predict".
       function: takes the inputs' arrays in order, returns the outputs' arrays in order.
+      batcher: what runs requests together; None where each runs alone.
+      alone: why each runs alone; "" where they run together.
     """
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     method_name: str
     function: Callable[..., Sequence[Array]]
+    batcher: Batcher | None = None
+    alone: str = ""
+
+    def run_alone(self, reason: str) -> None:
+        """Says that requests run each by itself from now on."""
+        self.batcher, self.alone = None, reason
 
 
 class Model:
@@ -61,6 +70,7 @@ class Model:
       name: the name it is served under.
       version: its number.
       tags: the tags of the graph to load.
+      batching: how requests that meet are put together, where that is proved to change no answer; None never does.
 
     Raises:
       OSError, DataLossError, RuntimeError, ValueError: as `saved_model.load`.
@@ -72,7 +82,9 @@ class Model:
         name: str = "default",
         version: int = 1,
         tags: Sequence[str] = (saved_model.SERVING,),
+        batching: BatchingOptions | None = BatchingOptions(),  # noqa: B008 - it is immutable
     ) -> None:
+        self._batching = batching
         self.name = name
         self.version = version
         self.path = os.fspath(path)
@@ -104,8 +116,19 @@ class Model:
                 found[key] = element
             tensors.append(found)
         inputs, outputs = tensors
-        function = self._session.make_callable(list(outputs.values()), feed_list=list(inputs.values()))
-        return Signature(_specs(inputs), _specs(outputs), str(proto.method_name), function)
+        feeds, fetches = list(inputs.values()), list(outputs.values())
+        function = self._session.make_callable(fetches, feed_list=feeds)
+        made = Signature(_specs(inputs), _specs(outputs), str(proto.method_name), function)
+        if self._batching is None:
+            made.alone = "batching is switched off"
+            return made
+        proof = self._session.row_wise(fetches, feeds)
+        if not proof:
+            made.alone = proof.reason
+            return made
+        shapes = [(np.dtype(tensor.dtype.numpy), tuple(tensor.shape.as_list())) for tensor in feeds]
+        made.batcher = Batcher(function, proof, self._batching, shapes)
+        return made
 
     def signature(self, name: str = "") -> Signature:
         """Returns a signature; "" is the default one.
@@ -151,8 +174,10 @@ class Model:
             )
         if deadline is not None and time.monotonic() >= deadline:
             raise DeadlineExceededError(None, None, "the request's time was over before its run began")
+        arrays = [inputs[name] for name in signature.inputs]
+        batcher = signature.batcher
         try:
-            results = signature.function(*[inputs[name] for name in signature.inputs])
+            results = signature.function(*arrays) if batcher is None else batcher(arrays, deadline)
         except (TypeError, ValueError) as error:
             # What a session refuses to be fed is the request's fault.
             raise InvalidArgumentError(None, None, str(error)) from error

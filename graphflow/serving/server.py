@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import socket
@@ -16,8 +17,10 @@ from typing import Any
 import uvicorn
 
 from graphflow.errors import OpError
+from graphflow.serving.batching import BatchingOptions
 from graphflow.serving.grpc_server import GrpcServer
 from graphflow.serving.manager import ModelManager, State
+from graphflow.serving.model import Model
 from graphflow.serving.open_inference_grpc import InferenceService
 from graphflow.serving.rest import make_app
 from graphflow.serving.server_config import ModelConfig, read_models
@@ -66,6 +69,7 @@ class ServerOptions:
       poll_seconds: how often the base paths are looked at for new versions; 0 never does.
       model_config_file_poll_seconds: how often that file is read again; 0 never does.
       allow_labels_for_unavailable: whether a label may name a version that is not loaded.
+      batching: how requests that meet are put together, where it is proved to change no answer; None never does.
     """
 
     models: Sequence[ModelConfig] = ()
@@ -76,6 +80,7 @@ class ServerOptions:
     poll_seconds: float = 1.0
     model_config_file_poll_seconds: float = 0.0
     allow_labels_for_unavailable: bool = False
+    batching: BatchingOptions | None = BatchingOptions()
 
     def __post_init__(self) -> None:
         if self.rest_port is None and self.grpc_port is None:
@@ -106,7 +111,10 @@ def serve(options: ServerOptions, announce: Any = None) -> None:
         if options.rest_port is not None:
             listener = stack.enter_context(contextlib.closing(_listen(options.host, options.rest_port)))
         models = ModelManager(
-            configs, options.poll_seconds, allow_labels_for_unavailable=options.allow_labels_for_unavailable
+            configs,
+            options.poll_seconds,
+            functools.partial(Model, batching=options.batching),
+            options.allow_labels_for_unavailable,
         )
         models.start()
         stack.callback(models.close)

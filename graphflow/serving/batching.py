@@ -1,0 +1,345 @@
+"""Requests that arrive together run together: rows of several, laid one behind the other, in one run.
+
+Nobody waits for a batch by default: whoever finds the model free runs at once, alone; whoever finds it busy queues,
+and the next run takes all that has queued by then. So one client sees no delay, and many share runs.
+
+Only what is proved to be made row by row is put together (`Session.row_wise`), only requests of the same signature
+whose rows are alike, and each gets its own rows back, with the bits it would have got alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import text_format
+
+from graphflow.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
+from graphflow.row_wise import RowWise
+from graphflow.serialization.proto import batching_parameters_pb2
+
+Array = np.ndarray[Any, Any]
+Run = Callable[..., Sequence[Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingOptions:
+    """How requests are put together.
+
+    Attributes:
+      max_batch_size: rows of a batch, at most. A request with more runs alone.
+      batch_timeout_micros: how long a batch that is not full waits for more rows; 0 never waits.
+      max_enqueued_batches: as many batches may queue for a signature; what comes then is turned away at once.
+      num_batch_threads: so many batches of a signature run at once.
+      allowed_batch_sizes: batches are padded up to one of these; empty allows all.
+
+    Raises:
+      InvalidArgumentError: for numbers that make no sense.
+    """
+
+    max_batch_size: int = 32
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 64
+    num_batch_threads: int = 1
+    allowed_batch_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
+            if getattr(self, name) < 1:
+                raise _invalid(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_timeout_micros < 0:
+            raise _invalid(f"batch_timeout_micros must not be negative, got {self.batch_timeout_micros}")
+        sizes = self.allowed_batch_sizes
+        if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != self.max_batch_size):
+            raise _invalid(
+                "allowed_batch_sizes must grow, and the last one must be equal to max_batch_size "
+                f"({self.max_batch_size}), got {list(sizes)}"
+            )
+
+    def padded(self, rows: int) -> int:
+        """Returns how many rows a batch of `rows` runs with."""
+        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
+
+
+def _invalid(text: str) -> InvalidArgumentError:
+    return InvalidArgumentError(None, None, text)
+
+
+def read_batching_options(path: str | os.PathLike[str]) -> BatchingOptions:
+    """Returns the options of a file in TensorFlow Serving's text format.
+
+    What the file does not name stays as it is here. Of what TensorFlow Serving has besides, `thread_pool_name` changes
+    nothing, `enable_large_batch_splitting` neither (larger requests run whole), and `pad_variable_length_inputs`
+    is refused: padded rows would not be those of the request.
+
+    Raises:
+      InvalidArgumentError: if the file is not understood.
+      OSError: if it cannot be read.
+    """
+    proto = batching_parameters_pb2.BatchingParameters()
+    try:
+        text_format.Parse(Path(path).read_text(encoding="utf-8"), proto)
+    except text_format.ParseError as error:
+        raise _invalid(f"{os.fspath(path)} is not understood: {error}") from None
+    if proto.pad_variable_length_inputs:
+        raise _invalid(
+            f"{os.fspath(path)}: pad_variable_length_inputs is not done: answers would not be those of the request"
+        )
+    names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
+    given = {name: getattr(proto, name).value for name in names if proto.HasField(name)}
+    return BatchingOptions(**given, allowed_batch_sizes=tuple(proto.allowed_batch_sizes))
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A request in the queue. `turn` is set when it is to run a batch itself, or has its answer."""
+
+    inputs: tuple[Array, ...]
+    rows: int
+    key: Any
+    deadline: float | None
+    begun: float
+    turn: threading.Event = field(default_factory=threading.Event)
+    results: Sequence[Array] | None = None
+    error: BaseException | None = None
+    taken: bool = False
+
+
+class Batcher:
+    """Runs requests of one signature, together where they meet.
+
+    Many threads may call it at once. The thread of one of the requests runs the batch for all of them.
+
+    Args:
+      run: takes the inputs' arrays, returns the outputs' arrays.
+      proof: what is known of the rows of that run.
+      options: how requests are put together.
+      specs: the dtypes and shapes of the inputs; what does not fit runs alone, and gets the error that it deserves.
+      observe: called with `(rows, padded rows, requests, seconds that the oldest queued)` of each batch.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        proof: RowWise,
+        options: BatchingOptions,
+        specs: Sequence[tuple[np.dtype[Any], tuple[int | None, ...]]],
+        observe: Callable[[int, int, int, float], None] | None = None,
+    ) -> None:
+        self.options = options
+        self._run = run
+        self._proof = proof
+        self._dtypes = [dtype for dtype, _ in specs]
+        self._shapes = [shape[1:] for _, shape in specs]
+        self._observe = observe
+        self._lock = threading.Condition()
+        self._queue: deque[_Waiting] = deque()
+        self._queued = 0  # rows
+        self._running = 0
+        self._holds: dict[Any, bool] = {}
+
+    @property
+    def queued(self) -> int:
+        """Rows that wait now."""
+        return self._queued
+
+    def __call__(self, inputs: Sequence[Array], deadline: float | None = None) -> Sequence[Array]:
+        """Runs once; returns one array per output.
+
+        Args:
+          inputs: an array per input.
+          deadline: the moment (`time.monotonic()`) after which nobody waits for the answer.
+
+        Raises:
+          UnavailableError: at once, if as much as may queue does so already.
+          DeadlineExceededError: if it is over before the run began.
+        """
+        waiting = self._admitted(inputs, deadline)
+        if waiting is None:
+            return self._run(*inputs)
+        self._wait(waiting)
+        if waiting.results is None and waiting.error is None:
+            self._lead(waiting)
+        if waiting.error is not None:
+            raise waiting.error
+        assert waiting.results is not None
+        return waiting.results
+
+    def _admitted(self, inputs: Sequence[Array], deadline: float | None) -> _Waiting | None:
+        """Queues a request; None if it can only run alone."""
+        arrays = tuple(inputs)
+        for array, dtype in zip(arrays, self._dtypes, strict=True):
+            if not isinstance(array, np.ndarray) or array.dtype != dtype or not array.ndim:
+                return None
+        rows = len(arrays[0])
+        if not 0 < rows <= self.options.max_batch_size or any(len(array) != rows for array in arrays):
+            return None
+        rest = tuple([array.shape[1:] for array in arrays])
+        if not self._proved(rows, rest):
+            return None
+        waiting = _Waiting(arrays, rows, rest, deadline, time.monotonic())
+        with self._lock:
+            if self._running < self.options.num_batch_threads and not self._queue:
+                self._running += 1  # nobody is before it
+                waiting.taken = True
+                waiting.turn.set()
+                self._lock.notify_all()
+                return waiting
+            most = self.options.max_enqueued_batches * self.options.max_batch_size
+            if self._queued + rows > most:
+                raise UnavailableError(
+                    None,
+                    None,
+                    "The batch scheduling queue to which this task was submitted is full; "
+                    f"{self._queued} rows of at most {most} are queued",
+                )
+            self._queue.append(waiting)
+            self._queued += rows
+            self._lock.notify_all()  # whoever waits for a batch to fill
+        return waiting
+
+    def _proved(self, rows: int, rest: tuple[tuple[int, ...], ...]) -> bool:
+        found = self._holds.get((rows, rest))
+        if found is None:
+            found = self._fit(rest) and self._proof.holds(rows, self._open_sizes(rest))
+            if len(self._holds) > 4096:
+                self._holds.clear()
+            self._holds[rows, rest] = found
+        return found
+
+    def _fit(self, rest: tuple[tuple[int, ...], ...]) -> bool:
+        return all(
+            len(given) == len(wanted)
+            and all(size is None or size == mine for mine, size in zip(given, wanted, strict=True))
+            for given, wanted in zip(rest, self._shapes, strict=True)
+        )
+
+    def _open_sizes(self, rest: tuple[tuple[int, ...], ...]) -> list[int]:
+        """The sizes of a row that the signature leaves open, in order."""
+        return [
+            mine
+            for given, wanted in zip(rest, self._shapes, strict=True)
+            for mine, size in zip(given, wanted, strict=True)
+            if size is None
+        ]
+
+    def _wait(self, waiting: _Waiting) -> None:
+        """Waits until it is this request's turn, or it has its answer.
+
+        Raises:
+          DeadlineExceededError: if its time is over before that.
+        """
+        while not waiting.turn.wait(
+            None if waiting.deadline is None else max(0.0, waiting.deadline - time.monotonic())
+        ):
+            with self._lock:
+                if waiting.taken:
+                    # It is in a run already: that is about to end, and whoever waits for it gets what it gives.
+                    waiting.deadline = None
+                    continue
+                self._queue.remove(waiting)
+                self._queued -= waiting.rows
+            raise _too_late()
+
+    def _lead(self, first: _Waiting) -> None:
+        """Runs a batch that begins with this request, for all that are in it."""
+        batch = [first]
+        try:
+            batch = self._gathered(first)
+            self._run_batch(batch)
+        except BaseException as error:
+            for waiting in batch:
+                if waiting.results is None and waiting.error is None:
+                    waiting.error = error
+        finally:
+            for waiting in batch[1:]:
+                waiting.turn.set()
+            self._pass_on()
+
+    def _gathered(self, first: _Waiting) -> list[_Waiting]:
+        """Takes the requests that run with this one out of the queue, waiting for more if that is wished."""
+        most = self.options.max_batch_size
+        until = first.begun + self.options.batch_timeout_micros / 1e6
+        batch, rows = [first], first.rows
+        with self._lock:
+            while True:
+                passed: deque[_Waiting] = deque()
+                while self._queue and rows < most:
+                    waiting = self._queue.popleft()
+                    if waiting.key != first.key or not self._fits(rows, waiting):
+                        passed.append(waiting)
+                        continue
+                    waiting.taken = True
+                    self._queued -= waiting.rows
+                    batch.append(waiting)
+                    rows += waiting.rows
+                self._queue.extendleft(reversed(passed))
+                left = until - time.monotonic()
+                if rows >= most or left <= 0 or passed:
+                    return batch
+                self._lock.wait(left)
+
+    def _fits(self, rows: int, waiting: _Waiting) -> bool:
+        total = rows + waiting.rows
+        return total <= self.options.max_batch_size and self._proved(self.options.padded(total), waiting.key)
+
+    def _run_batch(self, batch: list[_Waiting]) -> None:
+        now = time.monotonic()
+        alive = []
+        for waiting in batch:
+            if waiting.deadline is not None and now >= waiting.deadline:
+                waiting.error = _too_late()
+            else:
+                alive.append(waiting)
+        if not alive:
+            return
+        rows = sum(waiting.rows for waiting in alive)
+        padded = self.options.padded(rows)
+        if self._observe is not None:
+            self._observe(rows, padded, len(alive), now - min(waiting.begun for waiting in alive))
+        if padded == rows and len(alive) == 1:
+            alive[0].results = self._run(*alive[0].inputs)
+            return
+        inputs = []
+        for parts in zip(*(waiting.inputs for waiting in alive), strict=True):
+            more = [parts[-1][-1:]] * (padded - rows)  # a row that is there makes no error that is not there
+            inputs.append(np.concatenate([*parts, *more]))
+        try:
+            outputs = [np.asarray(output) for output in self._run(*inputs)]
+        except Exception as error:
+            # One row's fault is not the others': each runs by itself, and answers for itself.
+            if len(alive) == 1:
+                alive[0].error = error
+                return
+            for waiting in alive:
+                try:
+                    waiting.results = self._run(*waiting.inputs)
+                except Exception as own:
+                    waiting.error = own
+            return
+        at = 0
+        for waiting in alive:
+            waiting.results = [output[at : at + waiting.rows] for output in outputs]
+            at += waiting.rows
+
+    def _pass_on(self) -> None:
+        """Gives the place of a run that has ended to whoever is first in the queue."""
+        with self._lock:
+            if self._queue:
+                following = self._queue.popleft()
+                self._queued -= following.rows
+                following.taken = True
+                following.turn.set()
+            else:
+                self._running -= 1
+
+
+def _too_late() -> DeadlineExceededError:
+    return DeadlineExceededError(None, None, "the request's time was over before its run began")

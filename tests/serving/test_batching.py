@@ -1,0 +1,220 @@
+"""Requests put together: where it is proved, never another's rows, the bits of `Session.run`, no long queues."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
+from graphflow.row_wise import RowWise
+from graphflow.serving.batching import Batcher, BatchingOptions, read_batching_options
+from graphflow.serving.model import Model
+from tests.serving.models import save_model
+
+Array = np.ndarray[Any, Any]
+FLOATS = np.dtype(np.float32)
+
+
+def proof_of(build: Any, *shapes: tuple[int | None, ...]) -> tuple[RowWise, gf.Session, list[Any], list[Any]]:
+    x = [gf.placeholder(gf.float32, [None, *shape]) for shape in shapes]
+    y = build(*x)
+    session = gf.Session()
+    session.run(gf.global_variables_initializer())
+    return session.row_wise([y], x), session, [y], x
+
+
+class Slow:
+    """Doubles what it is given, once it is let go; says what it has been given."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.free = threading.Event()
+        self.seen: list[int] = []
+
+    def __call__(self, x: Array) -> list[Array]:
+        self.seen.append(len(x))
+        self.begun.release()
+        assert self.free.wait(20)
+        if (x < 0).any():
+            raise InvalidArgumentError(None, None, f"{float(x.min())} is negative")
+        return [x * 2]
+
+
+@pytest.fixture
+def proof() -> RowWise:
+    with gf.Graph().as_default():
+        return proof_of(lambda x: x * 2, (1,))[0]
+
+
+def rows(*values: float) -> list[Array]:
+    return [np.array(values, np.float32)[:, None]]
+
+
+class Requests:
+    """Requests in threads of their own, begun in order."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+        self.threads: list[threading.Thread] = []
+        self.answers: dict[int, Any] = {}
+
+    def send(self, inputs: list[Array], deadline: float | None = None) -> None:
+        number = len(self.threads)
+
+        def run() -> None:
+            try:
+                self.answers[number] = self.batcher(inputs, deadline)[0].ravel().tolist()
+            except Exception as error:
+                self.answers[number] = error
+
+        queued = self.batcher.queued
+        thread = threading.Thread(target=run)
+        self.threads.append(thread)
+        thread.start()
+        while (
+            self.batcher.queued == queued and number not in self.answers and self.batcher._running and number
+        ):
+            time.sleep(0.001)
+
+    def wait(self) -> list[Any]:
+        for thread in self.threads:
+            thread.join(20)
+        return [self.answers[number] for number in range(len(self.threads))]
+
+
+def started(proof: RowWise, **options: Any) -> tuple[Slow, Requests]:
+    """A batcher whose first request is under way."""
+    slow = Slow()
+    requests = Requests(Batcher(slow, proof, BatchingOptions(**options), [(FLOATS, (None, 1))]))
+    requests.send(rows(1))
+    assert slow.begun.acquire(timeout=20)
+    return slow, requests
+
+
+def test_what_queues_runs_together_and_each_gets_its_own(proof: RowWise) -> None:
+    slow, requests = started(proof, max_batch_size=4)
+    for values in ((2, 3), (4,), (5, 6), (7,)):
+        requests.send(rows(*values))
+    slow.free.set()
+    assert requests.wait() == [[2], [4, 6], [8], [10, 12], [14]]
+    # The third does not fit into the first batch any more; what comes after it and fits does not wait for it.
+    assert slow.seen == [1, 4, 2] and requests.batcher._running == 0
+
+
+def test_batches_are_padded_to_allowed_sizes(proof: RowWise) -> None:
+    slow, requests = started(proof, max_batch_size=4, allowed_batch_sizes=(2, 4))
+    for value in (2, 3, 4):
+        requests.send(rows(value))
+    slow.free.set()
+    assert requests.wait() == [[2], [4], [6], [8]] and slow.seen == [2, 4]
+
+
+def test_one_requests_fault_is_not_the_others(proof: RowWise) -> None:
+    slow, requests = started(proof)
+    for value in (2, -3, 4):
+        requests.send(rows(value))
+    slow.free.set()
+    first, second, third, fourth = requests.wait()
+    assert (first, second, fourth) == ([2], [4], [8]) and "-3.0 is negative" in str(third)
+
+
+def test_a_full_queue_turns_away_at_once(proof: RowWise) -> None:
+    slow, requests = started(proof, max_batch_size=2, max_enqueued_batches=1)
+    requests.send(rows(2, 3))
+    with pytest.raises(
+        UnavailableError, match="The batch scheduling queue to which this task was submitted is full"
+    ):
+        requests.batcher(rows(4))
+    slow.free.set()
+    assert requests.wait() == [[2], [4, 6]]
+
+
+def test_who_waits_too_long_is_told_and_does_not_run(proof: RowWise) -> None:
+    slow, requests = started(proof)
+    with pytest.raises(DeadlineExceededError):
+        requests.batcher(rows(2), time.monotonic() + 0.01)
+    slow.free.set()
+    assert requests.wait() == [[2]] and slow.seen == [1]
+
+
+def test_a_batch_waits_for_more_where_that_is_wished(proof: RowWise) -> None:
+    slow = Slow()
+    slow.free.set()
+    options = BatchingOptions(max_batch_size=3, batch_timeout_micros=20_000_000)
+    requests = Requests(Batcher(slow, proof, options, [(FLOATS, (None, 1))]))
+    for value in (1, 2, 3):
+        requests.send(rows(value))
+    assert requests.wait() == [[2], [4], [6]] and slow.seen == [3]
+
+
+def test_rows_of_other_shapes_never_meet() -> None:
+    with gf.Graph().as_default():
+        proof, session, fetches, feeds = proof_of(lambda x: gf.reduce_sum(x, 1), (None,))
+    slow = Slow()
+    run = session.make_callable(fetches, feeds)
+
+    def both(x: Array) -> Any:
+        slow(x[:, :1])
+        return run(x)
+
+    requests = Requests(Batcher(both, proof, BatchingOptions(), [(FLOATS, (None, None))]))
+    requests.send(rows(1))
+    assert slow.begun.acquire(timeout=20)
+    for width in (2, 3, 2, 3):
+        requests.send([np.full((1, width), width, np.float32)])
+    slow.free.set()
+    assert requests.wait() == [[1], [4], [9], [4], [9]] and slow.seen == [1, 2, 2]
+
+
+def test_parameters_of_tensorflow_serving(tmp_path: Path) -> None:
+    file = tmp_path / "batching"
+    file.write_text(
+        "max_batch_size { value: 16 }\nbatch_timeout_micros { value: 500 }\nmax_enqueued_batches { value: 7 }\n"
+        "num_batch_threads { value: 2 }\nallowed_batch_sizes: 4\nallowed_batch_sizes: 16\n"
+        'thread_pool_name { value: "t" }\n'
+    )
+    assert read_batching_options(file) == BatchingOptions(16, 500, 7, 2, (4, 16))
+    for text, reason in (
+        ("max_batch_size { value: 0 }", "at least 1"),
+        (
+            "max_batch_size { value: 8 } allowed_batch_sizes: 4",
+            "the last one must be equal to max_batch_size",
+        ),
+        ("pad_variable_length_inputs: true", "is not done"),
+        ("max_batch: 3", "is not understood"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InvalidArgumentError, match=reason):
+            read_batching_options(file)
+
+
+def test_a_models_answers_are_the_sessions_bit_for_bit(tmp_path: Path) -> None:
+    save_model(tmp_path / "1")
+    model = Model(tmp_path / "1")
+    assert model.signatures["serving_default"].batcher is not None
+    assert model.signatures["classify"].batcher is not None
+    assert 'Sum "total" folds the rows of the batch into one' in model.signatures["total"].alone
+    x = np.random.default_rng(2).normal(size=(40, 3)).astype(np.float32)
+    spans = [(i, i + 1 + i % 3) for i in range(0, 36, 3)]
+    run = model.signatures["serving_default"].function
+    want = [run(x[begin:end])[0] for begin, end in spans]
+    got: list[Any] = [None] * len(spans)
+
+    def work(number: int) -> None:
+        begin, end = spans[number]
+        for _ in range(20):
+            got[number] = model.run("", {"x": x[begin:end]})["y"]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(spans))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(a.tobytes() == b.tobytes() and a.shape == b.shape for a, b in zip(got, want, strict=True))
+    model.close()
