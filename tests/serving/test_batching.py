@@ -64,12 +64,13 @@ class Requests:
         self.threads: list[threading.Thread] = []
         self.answers: dict[int, Any] = {}
 
-    def send(self, inputs: list[Array], deadline: float | None = None) -> None:
+    def send(self, inputs: list[Array], queues: bool = True) -> None:
+        """Begins a request; returns when it has queued, if it does and is not the first."""
         number = len(self.threads)
 
         def run() -> None:
             try:
-                self.answers[number] = self.batcher(inputs, deadline)[0].ravel().tolist()
+                self.answers[number] = self.batcher(inputs)[0].ravel().tolist()
             except Exception as error:
                 self.answers[number] = error
 
@@ -149,7 +150,7 @@ def test_a_batch_waits_for_more_where_that_is_wished(proof: RowWise) -> None:
     options = BatchingOptions(max_batch_size=3, batch_timeout_micros=20_000_000)
     requests = Requests(Batcher(slow, proof, options, [(FLOATS, (None, 1))]))
     for value in (1, 2, 3):
-        requests.send(rows(value))
+        requests.send(rows(value), queues=False)
     assert requests.wait() == [[2], [4], [6]] and slow.seen == [3]
 
 
