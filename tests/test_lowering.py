@@ -383,6 +383,19 @@ def test_softmax_of_a_row_with_a_special_value(bad: float, x: Any) -> None:
         check_run([gf.nn.softmax(x), gf.nn.log_softmax(x)], [x], [array], 1e-5)
 
 
+@pytest.mark.parametrize("classes", [1, 7, 33])
+def test_a_label_picks_its_element_whatever_the_others_are(classes: int) -> None:
+    logits, labels = numbers(8, classes), np.arange(8, dtype=np.int64) % classes
+    logits[1, labels[1]] = -np.inf
+    logits[2, (labels[2] + 1) % classes] = -np.inf
+    logits[3, labels[3]] = np.nan
+    logits[4, (labels[4] + 1) % classes] = np.inf
+    x, y = gf.placeholder("float32", logits.shape), gf.placeholder("int64", labels.shape)
+    loss = gf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=x)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        check_run([loss, gf.gradients(loss, x)[0]], [x, y], [logits, labels], 1e-5)
+
+
 def test_batch_norm_takes_statistics_and_normalises() -> None:
     image = gf.placeholder("float32", [None, 8, 8, 16])
     scale, offset = gf.constant(numbers(16)), gf.constant(numbers(16))
@@ -693,6 +706,8 @@ def test_loops_of_typical_groups(x: Any, index: Any, golden: Callable[[str, str]
     golden("lowering/softmax.txt", group_texts([gf.nn.softmax(static)], [static], [six]))
     golden("lowering/column_sum.txt", group_texts([gf.reduce_sum(static * 2.0, 0)], [static], [six]))
     golden("lowering/gather.txt", group_texts([gf.gather(x, index) + 1.0], [x, index], [X, INDEX]))
+    loss = gf.nn.sparse_softmax_cross_entropy_with_logits(labels=index[:6], logits=static)
+    golden("lowering/cross_entropy.txt", group_texts([loss], [static, index], [six, INDEX]))
     golden("lowering/one_hot.txt", group_texts([gf.one_hot(index, 10)], [x, index], [X, INDEX]))
     golden("lowering/windows.txt", group_texts([static[:, 1:4] * static[:, ::-1][:, :3]], [static], [six]))
 

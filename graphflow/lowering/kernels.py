@@ -858,6 +858,24 @@ def _row(f: _Folded, take: _Column) -> tuple[Callable[[_Place], None], list[tupl
         outside.row_size = f.row_size()
         kept: dict[int, _Spill] = {}  # what earlier passes have put by
 
+        def writer_at(inside: list[tuple[_Axis, ir.Expr]]) -> _Writer:
+            here = dict(known)
+            for key, spill in kept.items():
+                here[key] = b.load(*_kept_at(f, spill, inside))
+            writer = _Writer(f.kernel, analysis, f.loader(inside), here)
+            writer.row_index = inside[-1][1]
+            writer.row_size = outside.row_size
+            return writer
+
+        def picked(fold: RowReduce, number: ir.Expr, element: ir.Expr) -> ir.Expr:
+            """The element of that number, or zero where the row has none such."""
+            carry = b.carry("picked", _INITIAL[fold.op](b, fold.dtype), fold.op)
+            axis, index = f.inner[0], outside.write(number)
+            stop = b.min(b.add(index, 1), f.kernel.size(axis.extent))
+            with b.loop("c", b.max(index, 0), stop, "serial", [carry]) as c:
+                b.update(carry, writer_at([*at, (axis, c)]).write(element))
+            return b.var(carry.name, carry.dtype)
+
         def one_pass(number: int) -> None:
             folds = [fold for fold in analysis.folds if analysis.stage[id(fold.value)] == number]
             results = [
@@ -868,20 +886,20 @@ def _row(f: _Folded, take: _Column) -> tuple[Callable[[_Place], None], list[tupl
             exprs = [fold.value for fold in folds] + [fold.value for fold in columns]
             exprs += [body.results[i].expr for i in results]
             _hoist(exprs, analysis, outside, kept)
+            picks = {fold: pick for fold in folds if (pick := _pick(f, analysis, fold)) is not None}
+            for fold, pick in picks.items():
+                known[id(fold)] = picked(fold, *pick)
+            folds = [fold for fold in folds if fold not in picks]
+            if not (folds or results or spilled or columns):
+                return
             carries = [b.carry("fold", _INITIAL[fold.op](b, fold.dtype), fold.op) for fold in folds]
             self_at: list[tuple[_Axis, ir.Expr]] = list(at)
 
             def turn(inside: list[tuple[_Axis, ir.Expr]]) -> None:
-                here = dict(known)
-                load = f.loader(inside)
-                for key, spill in kept.items():
-                    here[key] = b.load(*_kept_at(f, spill, inside))
-                writer = _Writer(f.kernel, analysis, load, here)
-                writer.row_index = inside[-1][1]
-                writer.row_size = outside.row_size
+                writer = writer_at(inside)
                 for key, spill in spilled.items():
                     value = b.let("kept", writer.write(spill.expr))
-                    here[key] = value
+                    writer.known[key] = value
                     b.store(*_kept_at(f, spill, inside), value)
                 values = {i: b.let("v", writer.write(body.results[i].expr)) for i in results}
                 if ahead and number == 1:
@@ -912,6 +930,23 @@ def _row(f: _Folded, take: _Column) -> tuple[Callable[[_Place], None], list[tupl
 
     outer_results = [i for i, r in enumerate(body.results) if not r.inner and not r.column]
     return row, _inplace(body, early) + _inplace_outer(body, outer_results)
+
+
+def _pick(f: _Folded, analysis: _Analysis, fold: RowReduce) -> tuple[ir.Expr, ir.Expr] | None:
+    """The number of the one element that a sum may differ from zero by, and that element.
+
+    A sum over `index == number ? element : 0` is no work for every element of a row.
+    """
+    value = fold.value
+    if fold.op != "add" or len(f.inner) != 1 or not isinstance(value, ir.Op) or value.name != "select":
+        return None
+    hit, element, other = value.args
+    if not (isinstance(other, ir.Const) and other.value == 0 and isinstance(hit, ir.Op) and hit.name == "eq"):
+        return None
+    for index, number in (hit.args, hit.args[::-1]):
+        if isinstance(index, RowIndex) and id(number) not in analysis.inner:
+            return number, element
+    return None
 
 
 def _store_outer(f: _Folded, at: list[tuple[_Axis, ir.Expr]], writer: _Writer, results: list[int]) -> None:

@@ -886,12 +886,16 @@ class _Generator:
             return None
         if x.stride != 1 or y.lanes != 1:
             return None
+        if name in ("eq", "ne"):
+            # Whatever is no lane's is as good as the first number behind them.
+            apart = e.integer("sub", y, x.base)
+            apart = e.intrinsic("umin", *e.level_up((apart, e.const("i64", lanes.count))))
+            return e.compare(name, e.iota("i32", lanes.count), e.convert("trunc", apart, "i32"))
         # What lies beyond the lanes on either side compares like the first number there.
         low, high = e.integer("sub", x.base, 1), e.integer("add", x.base, lanes.count)
         held = e.intrinsic("smin", *e.level_up((e.intrinsic("smax", *e.level_up((y, low))), high)))
         held = e.integer("sub", held, x.base)
-        prefix = "" if name in ("eq", "ne") else "s"
-        return e.compare(prefix + name, e.iota("i32", lanes.count), e.convert("trunc", held, "i32"))
+        return e.compare("s" + name, e.iota("i32", lanes.count), e.convert("trunc", held, "i32"))
 
     @staticmethod
     def _lane_index(base: Value, stride: int) -> _Result:
