@@ -215,7 +215,7 @@ class Executable:
         try:
             return self._leaving_template(pattern, sizes, state, templates)
         except Exception as error:
-            # Loops that run from the host, and sizes that code is made for (windows, ranks), have no template. What is
+            # Loops that run from the host, and sizes that code is made for (ranks), have no template. What is
             # wrong with the sizes themselves is said of plain numbers.
             bound = self._planned(sizes, state)
             self.without_template = error

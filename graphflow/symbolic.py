@@ -97,6 +97,8 @@ def ceil_div(a: Any, b: Any) -> Any:
     symbolic = a if type(a) is Symbolic else b
     if type(symbolic) is not Symbolic:
         return -(-a // b)
+    if type(b) is int and b == 1:
+        return a
     return symbolic.sizes.operation("ceil", lambda x, y: -(-x // y), a, b, 1 if _low(a) >= 1 else 0)
 
 

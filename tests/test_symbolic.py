@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import graphflow as gf
 from graphflow import compiler
+from graphflow.backends.cpu.jit import Jit
 from graphflow.compiler import CompileOptions, Executable
 from graphflow.plan import RECORD_WORDS, HostStep, Launch, Plan, Ref
 from graphflow.symbolic import Derived, Sizes, about, ceil_div, greatest, is_symbolic, least
@@ -269,6 +270,21 @@ def _convolutions() -> Any:
     return [x, y], [loss, gf.train.MomentumOptimizer(0.01, 0.9).minimize(loss), out]
 
 
+def _images_of_any_size() -> Any:
+    x, y = (
+        gf.placeholder(gf.float32, [None, None, None, 2]),
+        gf.placeholder(gf.float32, [None, None, None, 2]),
+    )
+    h = gf.nn.conv2d(x, _weights("first", 3, 3, 2, 8), [1, 2, 2, 1], "SAME") + _weights("bias", 8)
+    h = gf.nn.max_pool(gf.nn.relu(h), [1, 3, 3, 1], [1, 1, 1, 1], "SAME")
+    sizes = gf.stack([gf.shape(x)[0], gf.shape(x)[1], gf.shape(x)[2], 2])
+    out = gf.nn.conv2d_transpose(h, _weights("up", 2, 2, 2, 8), sizes, [1, 2, 2, 1], "SAME")
+    loss = gf.reduce_mean(gf.square(out - y)) + gf.reduce_mean(
+        gf.nn.avg_pool(h, [1, 2, 2, 1], [1, 2, 2, 1], "VALID")
+    )
+    return [x, y], [loss, gf.train.MomentumOptimizer(0.01, 0.9).minimize(loss), out]
+
+
 def _sequence() -> Any:
     words = gf.placeholder(gf.int32, [None, None])
     table = gf.get_variable("table", [50, 16], initializer=gf.random_normal_initializer(seed=1))
@@ -320,14 +336,23 @@ def _counted() -> Any:
     [
         (_mlp, [(16,), (12,), (5,), (1,), (33,), (32,), (10,), (2,)], 1),
         (_convolutions, [(8,), (6,), (3,), (16,), (4,)], 1),
+        (_images_of_any_size, [(3, 8, 12), (3, 9, 15), (2, 12, 7), (4, 6, 6)], 1),
         (_sequence, [(4, 7), (3, 9), (5, 6), (2, 12), (7, 3)], 1),
         (_joined, [(8,), (5,), (13,), (64,)], 1),
         (_recurrent, [(4, 7), (3, 9), (5, 8), (2, 12), (7, 3), (6, 30)], 1),
         (_counted, [(8,), (5,), (13,), (64,)], 1),
     ],
-    ids=["mlp", "convolutions", "sequence", "joined", "recurrent", "counted"],
+    ids=["mlp", "convolutions", "images", "sequence", "joined", "recurrent", "counted"],
 )
-def test_models_take_new_sizes_by_one_template(model, sizes, templates):
+def test_models_take_new_sizes_by_one_template(model, sizes, templates, monkeypatch):
+    compiled: list[int] = []
+    compile_ = Jit.compile
+
+    def counting(jit: Jit, modules: Any) -> Any:
+        compiled.append(len(modules))
+        return compile_(jit, modules)
+
+    monkeypatch.setattr(Jit, "compile", counting)
     with gf.Graph().as_default():
         gf.set_random_seed(1)
         feeds, fetches = model()
@@ -337,12 +362,15 @@ def test_models_take_new_sizes_by_one_template(model, sizes, templates):
             session.run(initialize)
             other.run(initialize)
             for size in sizes:
+                first = size is sizes[0]
                 values = {}
                 for feed in feeds:
                     shape = [*size, *feed.shape.as_list()[len(size) :]]
                     wide = rng.randint(0, 4, shape) if feed.dtype.is_integer else rng.rand(*shape)
                     values[feed] = wide.astype(feed.dtype.as_numpy_dtype)
+                before = len(compiled)
                 got = session.run(fetches, values)
+                assert first or len(compiled) == before, "a new size has compiled something"
                 for runner in other._warm.values():  # makes each plan from nothing
                     runner._bound.clear()
                     runner.executable._bound.clear()

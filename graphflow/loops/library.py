@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Literal
 
 from graphflow.loops.ir import Const, Expr, Load, Op, Var, bits
 from graphflow.records import dataclass
+from graphflow.symbolic import greatest, least
 
 __all__ = [
     "ACCUMULATOR",
@@ -36,6 +38,7 @@ __all__ = [
     "Mask",
     "Pool2D",
     "Size",
+    "WindowAxis",
     "digest",
     "digest_of",
     "element_bytes",
@@ -176,6 +179,102 @@ class Gemm:
         return total
 
 
+@dataclass(frozen=True, slots=True)
+class WindowAxis:
+    """The windows of a convolution or a pool along one axis.
+
+    Where `extent` is `None`, it and what follows from it are run-time sizes; `sizes` says what they are. `padding` is
+    `None` where how much lies before the image is one of them.
+    """
+
+    name: str
+    extent: Extent
+    window: int
+    stride: int
+    dilation: int
+    padding: Pair | None
+
+    @property
+    def image(self) -> int | str:
+        """Positions of the image, or the name of that size."""
+        return self.name if self.extent is None else self.extent
+
+    @property
+    def count(self) -> int | str:
+        """Windows, or the name of that size."""
+        if self.extent is None:
+            return f"out_{self.name}"
+        assert self.padding is not None
+        return window_count(self.extent, self.window, self.stride, self.dilation, self.padding)
+
+    @property
+    def before(self) -> int | str:
+        """Positions before the image, or the name of that size."""
+        return f"before_{self.name}" if self.padding is None else self.padding[0]
+
+    @property
+    def classes(self) -> tuple[tuple[int, ...], ...]:
+        """Which taps reach the positions whose distance from the first window's start has each rest by the stride.
+
+        The last tap comes first.
+        """
+        return tuple(
+            tuple(t for t in reversed(range(self.window)) if (rest - t * self.dilation) % self.stride == 0)
+            for rest in range(self.stride)
+        )
+
+    def first(self, rest: int) -> int | str:
+        """The first position of the image with a rest."""
+        return f"first{rest}_{self.name}" if self.padding is None else (rest - self.padding[0]) % self.stride
+
+    def positions(self, rest: int) -> int | str:
+        """How many positions of the image have a rest."""
+        if self.extent is None:
+            return f"positions{rest}_{self.name}"
+        first = self.first(rest)
+        assert isinstance(first, int)
+        return -(-(self.extent - first) // self.stride)
+
+    def reached(self, rest: int) -> int | str:
+        """Which window reaches the first position with a rest by its last tap."""
+        if self.padding is None:
+            return f"reached{rest}_{self.name}"
+        taps, first = self.classes[rest], self.first(rest)
+        assert isinstance(first, int)
+        return (first + self.padding[0] - taps[0] * self.dilation) // self.stride if taps else 0
+
+    def sizes(self, extent: int, count: int, before: int, turned: bool) -> dict[str, int]:
+        """The run-time sizes of an open axis.
+
+        Args:
+          extent: positions of the image.
+          count: windows.
+          before: positions before the image.
+          turned: whether windows are read, and positions of the image made, and not the other way round.
+        """
+        found = {self.name: extent, f"out_{self.name}": count, f"before_{self.name}": before}
+        lows, highs = [-before], [(count - 1) * self.stride + (self.window - 1) * self.dilation - before]
+        if turned:
+            lows, highs = [], []
+            for rest, taps in enumerate(self.classes):
+                first = (rest - before) % self.stride
+                positions = (extent + (self.stride - 1) - first) // self.stride
+                found |= {f"first{rest}_{self.name}": first, f"positions{rest}_{self.name}": positions}
+                if taps:
+                    reached = (first + before - taps[0] * self.dilation) // self.stride
+                    found[f"reached{rest}_{self.name}"] = reached
+                    lows.append(reached)
+                    highs.append(reached + positions - 1 + (len(taps) - 1) * self.step)
+        found[f"read_first_{self.name}"] = least(*lows)
+        found[f"read_{self.name}"] = greatest(*highs) - least(*lows) + 1
+        return found
+
+    @property
+    def step(self) -> int:
+        """From the window that reaches a position by one tap to that which does by the next of its class."""
+        return self.dilation // math.gcd(self.stride, self.dilation)
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Conv2D:
     """A convolution of images `x[batch, height, width, in]` by filters `w[kh, kw, in, out]`, or one of its
@@ -184,10 +283,11 @@ class Conv2D:
     `direction` says what is computed from what: "forward" `x, w -> y`, "input" `dy, w -> dx`, "filter" `x,
     dy -> dw`. Buffers: those two in that order, the epilogue's operands, the epilogue's results (`y`, `dx`
     or `dw` where none is given). `padding`: rows above and below, columns left and right (explicit
-    numbers). `depthwise`: filters are `w[kh, kw, in, multiplier]`, `out_channels = in_channels *
-    multiplier`. `winograd`: of how many results a side blocks may be at most where 3x3 and 5x5 filters of
-    stride one are applied by Winograd's products, if these pay: 4, 2, or 0 for the direct way. Run-time size:
-    "batch" where `None`. For "filter" the result's rows are (kh, kw, in) and its columns are the output
+    numbers). Run-time sizes: "batch" where `None`; where `height` or `width` is `None`, what `WindowAxis.sizes`
+    names. `depthwise`: filters are `w[kh, kw, in, multiplier]`, `out_channels = in_channels * multiplier`.
+    `winograd`: of how many results a side blocks may be at most where 3x3 and 5x5 filters of
+    stride one are applied by Winograd's products, if these pay: 4, 2, or 0 for the direct way. For "filter" the
+    result's rows are (kh, kw, in) and its columns are the output
     channels. `panels_w`: the filters, and for "filter" every result and element operand, lie in panels of so many
     output channels, one after the other, each with all rows (`[panel][kh, kw, in][column]`), the last one padded; not
     with `depthwise` or `operand_dtype`. `operand_dtype`: "bf16" where both operands hold bfloat16 numbers, as in
@@ -199,14 +299,14 @@ class Conv2D:
     direction: Literal["forward", "input", "filter"]
     dtype: str
     batch: Extent
-    height: int
-    width: int
+    height: Extent
+    width: Extent
     in_channels: int
     out_channels: int
     kernel: Pair
     strides: Pair = (1, 1)
     dilations: Pair = (1, 1)
-    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    padding: tuple[Pair | None, Pair | None] = ((0, 0), (0, 0))
     depthwise: bool = False
     winograd: int = 4
     panels_w: int | None = None
@@ -215,20 +315,33 @@ class Conv2D:
     operand_dtype: str | None = None
 
     @property
-    def out_height(self) -> int:
-        """Rows of the output images."""
-        return window_count(self.height, self.kernel[0], self.strides[0], self.dilations[0], self.padding[0])
+    def axes(self) -> tuple[WindowAxis, WindowAxis]:
+        """The windows along rows and columns."""
+        return (
+            WindowAxis(
+                "height", self.height, self.kernel[0], self.strides[0], self.dilations[0], self.padding[0]
+            ),
+            WindowAxis(
+                "width", self.width, self.kernel[1], self.strides[1], self.dilations[1], self.padding[1]
+            ),
+        )
 
     @property
-    def out_width(self) -> int:
-        """Columns of the output images."""
-        return window_count(self.width, self.kernel[1], self.strides[1], self.dilations[1], self.padding[1])
+    def out_height(self) -> int | str:
+        """Rows of the output images, or the name of that size."""
+        return self.axes[0].count
+
+    @property
+    def out_width(self) -> int | str:
+        """Columns of the output images, or the name of that size."""
+        return self.axes[1].count
 
     def flops(self, sizes: Mapping[str, int]) -> int:
         """Floating-point operations, padding counted as work."""
         batch = sizes["batch"] if self.batch is None else self.batch
         taps = self.kernel[0] * self.kernel[1] * (1 if self.depthwise else self.in_channels)
-        return 2 * batch * self.out_height * self.out_width * self.out_channels * taps
+        pixels = _number(self.out_height, sizes) * _number(self.out_width, sizes)
+        return 2 * batch * pixels * self.out_channels * taps
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -238,35 +351,45 @@ class Pool2D:
 
     Buffers: `x` (mean gradient: `dy`; max gradient: `x, dy`), the epilogue's operands, its results (`y` or
     `dx` where none is given). The mean leaves padding out; the max gradient goes to the first greatest
-    element of a window. Run-time size: "batch" where `None`.
+    element of a window. Run-time sizes: "batch" where `None`, and those of `WindowAxis.sizes` where `height` or
+    `width` is `None`.
     """
 
     kind: Literal["max", "mean"]
     gradient: bool
     dtype: str
     batch: Extent
-    height: int
-    width: int
+    height: Extent
+    width: Extent
     channels: int
     window: Pair
     strides: Pair
-    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    padding: tuple[Pair | None, Pair | None] = ((0, 0), (0, 0))
     epilogue: Epilogue | None = None
 
     @property
-    def out_height(self) -> int:
-        """Rows of the output images."""
-        return window_count(self.height, self.window[0], self.strides[0], 1, self.padding[0])
+    def axes(self) -> tuple[WindowAxis, WindowAxis]:
+        """The windows along rows and columns."""
+        return (
+            WindowAxis("height", self.height, self.window[0], self.strides[0], 1, self.padding[0]),
+            WindowAxis("width", self.width, self.window[1], self.strides[1], 1, self.padding[1]),
+        )
 
     @property
-    def out_width(self) -> int:
-        """Columns of the output images."""
-        return window_count(self.width, self.window[1], self.strides[1], 1, self.padding[1])
+    def out_height(self) -> int | str:
+        """Rows of the output images, or the name of that size."""
+        return self.axes[0].count
+
+    @property
+    def out_width(self) -> int | str:
+        """Columns of the output images, or the name of that size."""
+        return self.axes[1].count
 
     def flops(self, sizes: Mapping[str, int]) -> int:
         """Floating-point operations: one for each element of each window."""
         batch = sizes["batch"] if self.batch is None else self.batch
-        return batch * self.out_height * self.out_width * self.channels * self.window[0] * self.window[1]
+        pixels = _number(self.out_height, sizes) * _number(self.out_width, sizes)
+        return batch * pixels * self.channels * self.window[0] * self.window[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +497,10 @@ class AttentionGradient:
 
 
 Call = Gemm | Conv2D | Pool2D | Attention | AttentionGradient
+
+
+def _number(size: int | str, sizes: Mapping[str, int]) -> int:
+    return sizes[size] if isinstance(size, str) else size
 
 
 def window_count(extent: int, window: int, stride: int, dilation: int, padding: Pair) -> int:

@@ -7,14 +7,16 @@ returns None where the library has no such case (an odd dtype, channels first); 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 
 from graphflow import config
 from graphflow.loops.ir import Op, Var, dtype_name
-from graphflow.loops.library import ACCUMULATOR, Call, Conv2D, Epilogue, Gemm, Pool2D
+from graphflow.loops.library import ACCUMULATOR, Call, Conv2D, Epilogue, Gemm, Pool2D, WindowAxis
 from graphflow.lowering.sizes import Size, value_sizes
 from graphflow.program import Node, Value
 from graphflow.records import dataclass, field
+from graphflow.symbolic import ceil_div, greatest
 
 _DTYPES = ("f32", "f64")
 Pair = tuple[int, int]
@@ -119,22 +121,39 @@ def matmul(node: Node) -> CallNode | None:
     return CallNode(call, {"a": a, "b": b}, "c", sizes_now)
 
 
-def _padding(
-    node: Node, image: Pair, kernel: Pair, strides: Pair, dilations: Pair
-) -> tuple[Pair, Pair] | None:
-    """The rows and columns of padding on each side, by TensorFlow's rules."""
-    kind = node.attrs["padding"]
-    if kind == "VALID":
-        return (0, 0), (0, 0)
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """Windows along one axis: positions of the image, what lies before and behind it, the run-time sizes of both.
+
+    `padding`: None where it depends on the image's size; `extent`: None where the image's size is open.
+    """
+
+    extent: int | None
+    padding: Pair | None
+    sizes: dict[str, int]
+
+
+def _windows(
+    node: Node, image: Size, count: Size, axis: int, window: int, stride: int, dilation: int, turned: bool
+) -> _Windows:
+    """The windows of a node's attributes, by TensorFlow's rules; `axis`: 1 for rows, 2 for columns."""
+    kind, reach = node.attrs["padding"], (window - 1) * dilation
+    open_size = image.dynamic
+    padding: Pair | None = (0, 0)
     if kind == "EXPLICIT":
         explicit = node.attrs["explicit_paddings"]
-        return (explicit[2], explicit[3]), (explicit[4], explicit[5])
-    pads = []
-    for size, window, stride, dilation in zip(image, kernel, strides, dilations, strict=True):
-        count = -(-size // stride)
-        total = max(0, (count - 1) * stride + (window - 1) * dilation + 1 - size)
-        pads.append((total // 2, total - total // 2))
-    return pads[0], pads[1]
+        padding = (explicit[2 * axis], explicit[2 * axis + 1])
+    elif kind == "SAME" and stride == 1:
+        padding = (reach // 2, reach - reach // 2)
+    elif kind == "SAME" and reach:
+        total = greatest(0, (ceil_div(image.value, stride) - 1) * stride + reach + 1 - image.value)
+        padding = None if open_size else (total // 2, total - total // 2)
+    before = total // 2 if padding is None else padding[0]
+    if not open_size:
+        return _Windows(image.value, padding, {})
+    name = ("height", "width")[axis - 1]
+    shape = WindowAxis(name, None, window, stride, dilation, padding)
+    return _Windows(None, padding, shape.sizes(image.value, count.value, before, turned))
 
 
 def _convolution(
@@ -152,12 +171,17 @@ def _convolution(
         return None
     if not depthwise and filters[2].value != images[3].value:
         return None  # grouped
-    image = (images[1].value, images[2].value)
-    kernel = (filters[0].value, filters[1].value)
+    # Code is made for these; height and width may be open.
+    kernel = (operator.index(filters[0].value), operator.index(filters[1].value))
+    inside, outside = operator.index(images[3].value), operator.index(outputs[3].value)
     step, dilation = (strides[1], strides[2]), (dilations[1], dilations[2])
-    padding = _padding(node, image, kernel, step, dilation)
-    if padding is None:
-        return None
+    rows, columns = (
+        _windows(
+            node, images[a], outputs[a], a, kernel[a - 1], strides[a], dilations[a], direction == "input"
+        )
+        for a in (1, 2)
+    )
+    padding = (rows.padding, columns.padding)
     if kernel == step == (1, 1) and padding == ((0, 0), (0, 0)) and not depthwise:
         return _pointwise(numbers, direction, images, outputs[3], operands)
     names = {"forward": ("x", "w", "y"), "input": ("dy", "w", "dx"), "filter": ("x", "dy", "dw")}[direction]
@@ -165,10 +189,10 @@ def _convolution(
         direction=direction,  # type: ignore[arg-type]
         dtype=numbers.dtype,
         batch=_extent(images[0]),
-        height=image[0],
-        width=image[1],
-        in_channels=images[3].value,
-        out_channels=outputs[3].value,
+        height=rows.extent,
+        width=columns.extent,
+        in_channels=inside,
+        out_channels=outside,
         kernel=kernel,
         strides=step,
         dilations=dilation,
@@ -178,9 +202,8 @@ def _convolution(
         epilogue=numbers.epilogue(names[2]),
         operand_dtype=numbers.factors,
     )
-    return CallNode(
-        call, {names[0]: operands[0], names[1]: operands[1]}, names[2], {"batch": images[0].value}
-    )
+    sizes = {"batch": images[0].value, **rows.sizes, **columns.sizes}
+    return CallNode(call, {names[0]: operands[0], names[1]: operands[1]}, names[2], sizes)
 
 
 def _pointwise(
@@ -237,7 +260,9 @@ def depthwise_conv2d_filter(node: Node) -> CallNode | None:
     return _convolution(node, "filter", node.inputs[0], node.outputs[0], node.inputs[2], True)
 
 
-def _pool(node: Node, kind: str, x: Value, operands: dict[str, Value], gradient: bool) -> CallNode | None:
+def _pool(
+    node: Node, kind: str, x: Value, y: Value, operands: dict[str, Value], gradient: bool
+) -> CallNode | None:
     dtype = _dtype(node, *operands.values())
     attrs = node.attrs
     if dtype is None or attrs.get("data_format", "NHWC") != "NHWC":
@@ -245,44 +270,45 @@ def _pool(node: Node, kind: str, x: Value, operands: dict[str, Value], gradient:
     window, strides = attrs["ksize"], attrs["strides"]
     if window[0] != 1 or window[3] != 1 or strides[0] != 1 or strides[3] != 1:
         return None
-    images = value_sizes(x)
-    image = (images[1].value, images[2].value)
-    padding = _padding(node, image, (window[1], window[2]), (strides[1], strides[2]), (1, 1))
-    if padding is None:
-        return None
+    images, results = value_sizes(x), value_sizes(y)
+    rows, columns = (
+        _windows(node, images[a], results[a], a, window[a], strides[a], 1, False) for a in (1, 2)
+    )
     call = Pool2D(
         kind=kind,  # type: ignore[arg-type]
         gradient=gradient,
         dtype=dtype,
         batch=_extent(images[0]),
-        height=image[0],
-        width=image[1],
-        channels=images[3].value,
+        height=rows.extent,
+        width=columns.extent,
+        channels=operator.index(images[3].value),
         window=(window[1], window[2]),
         strides=(strides[1], strides[2]),
-        padding=padding,
+        padding=(rows.padding, columns.padding),
     )
-    return CallNode(call, operands, "dx" if gradient else "y", {"batch": images[0].value})
+    sizes = {"batch": images[0].value, **rows.sizes, **columns.sizes}
+    return CallNode(call, operands, "dx" if gradient else "y", sizes)
 
 
 def max_pool(node: Node) -> CallNode | None:
     """`MaxPool`."""
-    return _pool(node, "max", node.inputs[0], {"x": node.inputs[0]}, False)
+    return _pool(node, "max", node.inputs[0], node.outputs[0], {"x": node.inputs[0]}, False)
 
 
 def avg_pool(node: Node) -> CallNode | None:
     """`AvgPool`."""
-    return _pool(node, "mean", node.inputs[0], {"x": node.inputs[0]}, False)
+    return _pool(node, "mean", node.inputs[0], node.outputs[0], {"x": node.inputs[0]}, False)
 
 
 def max_pool_grad(node: Node) -> CallNode | None:
     """`MaxPoolGrad(orig_input, orig_output, grad)`."""
-    return _pool(node, "max", node.inputs[0], {"x": node.inputs[0], "dy": node.inputs[2]}, True)
+    x, y, dy = node.inputs
+    return _pool(node, "max", x, y, {"x": x, "dy": dy}, True)
 
 
 def avg_pool_grad(node: Node) -> CallNode | None:
     """`AvgPoolGrad(orig_input_shape, grad)`."""
-    return _pool(node, "mean", node.outputs[0], {"dy": node.inputs[1]}, True)
+    return _pool(node, "mean", node.outputs[0], node.inputs[1], {"dy": node.inputs[1]}, True)
 
 
 CALLS: dict[str, Callable[[Node], CallNode | None]] = {

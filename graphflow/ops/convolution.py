@@ -29,6 +29,7 @@ from graphflow.ops.rules import (
     within_int32,
 )  # fmt: skip
 from graphflow.shapes import TensorShape
+from graphflow.symbolic import ceil_div
 
 Pair = tuple[int, int]
 
@@ -67,7 +68,7 @@ def _output_size(
     if size is None:
         return None
     if attrs["padding"] == "SAME":
-        return -(-size // stride)
+        return ceil_div(size, stride)
     if window is None:
         return None
     before, after = padding_of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from graphflow.backends.cpu.function_text import LLVM_TYPES, FunctionText, Int, Lanes
 from graphflow.backends.cpu.halo import Halo, Span
@@ -45,6 +45,7 @@ from graphflow.loops.library import (
     Epilogue,
     EpilogueOperand,
     Size,
+    WindowAxis,
     digest,
     digest_of,
     element_bytes,
@@ -66,8 +67,8 @@ def emit_convolution(call: Conv2D, target: Target) -> LibraryCode:
     plain = call.strides == call.dilations == (1, 1) and not call.depthwise
     if call.direction == "filter":
         epilogue = call.epilogue or Epilogue.plain("dw", call.dtype)
-        blocks = _blocks(dataclasses.replace(_forward(call), epilogue=epilogue))
-        cut = winograd_blocks(blocks, target, call.winograd, filters=True) if plain else None
+        pictures = dataclasses.replace(_forward(call), epilogue=epilogue)
+        cut = winograd_blocks(_blocks(pictures), target, call.winograd, filters=True) if plain else None
         if cut is not None:
             return emit_winograd_filters(cut, target, symbol)
         return _FilterGradient(call, target, symbol).emit()
@@ -98,13 +99,15 @@ def _multiplies_pairs(call: Conv2D, target: Target) -> bool:
 def _widened(call: Conv2D, target: Target) -> LibraryCode:
     """The same with float32 operands, made of the bfloat16 ones first."""
     code = emit_convolution(dataclasses.replace(call, operand_dtype=None), target)
-    images, results = (
-        call.height * call.width * call.in_channels,
-        call.out_height * call.out_width * call.out_channels,
-    )
+    rows, columns = call.axes
+    pixels = {"x": (rows.image, columns.image), "dy": (rows.count, columns.count)}
     filters = call.kernel[0] * call.kernel[1] * call.in_channels * call.out_channels
     batch = "batch" if call.batch is None else call.batch
-    sizes = {"x": Size.of(images, batch), "dy": Size.of(results, batch), "w": Size.of(filters)}
+    sizes = {
+        "x": Size.of(call.in_channels, batch, *pixels["x"]),
+        "dy": Size.of(call.out_channels, batch, *pixels["dy"]),
+        "w": Size.of(filters),
+    }
     names = {"forward": ("x", "w"), "input": ("dy", "w"), "filter": ("x", "dy")}[call.direction]
     wide = {name: f"wide_{name}" for name in names}
     key = digest(call, target.vector_bytes, "wide")
@@ -115,7 +118,10 @@ def _widened(call: Conv2D, target: Target) -> LibraryCode:
         source, to = launch.buffer(name), launch.buffer(wide[name])
         images_now: Int = launch.size("batch", call.batch) if name != "w" else 1
         first, last = launch.share(images_now)
-        elements = {"x": images, "dy": results, "w": filters}[name]
+        elements: Int = filters
+        if name != "w":
+            high, across = (launch.number(extent) for extent in pixels[name])
+            elements = f.mul(f.mul(high, across), call.in_channels if name == "x" else call.out_channels)
         begin, count = f.mul(first, elements), f.mul(f.sub(last, first), elements)
         copy(f, lanes, f.offset(source, begin, "i16"), f.offset(to, begin, "float"), count, stored="bf16")
         firsts.append(launch.finish())
@@ -146,7 +152,7 @@ class _Taps:
     """
 
     count: int
-    first_position: int
+    first_position: Int
     position_step: int
     first_tap: int
     tap_step: int
@@ -159,30 +165,40 @@ class _Residue:
     Position `q` reads `q * read_step + first_position + i * position_step` for tap `i`.
     """
 
-    first: int
+    first: Int
     stride: int
-    count: int
+    count: Int
     read_step: int
     taps: _Taps
+
+    def loaded(self, launch: LaunchText) -> _Residue:
+        """The same with the values of run-time sizes."""
+        taps = dataclasses.replace(self.taps, first_position=launch.number(self.taps.first_position))
+        first, count = launch.number(self.first), launch.number(self.count)
+        return dataclasses.replace(self, first=first, count=count, taps=taps)
 
 
 @dataclass(frozen=True, slots=True)
 class _Images:
-    """A sum over taps and channels of one image into another."""
+    """A sum over taps and channels of one image into another.
+
+    Numbers known at run time only are names: of run-time sizes, or of values once a launch has loaded them.
+    """
 
     dtype: str
     batch: int | None
     source: str
     result: str
-    height: int
-    width: int
+    height: Int
+    width: Int
     channels: int
-    out_height: int
-    out_width: int
+    out_height: Int
+    out_width: Int
     out_channels: int
     kernel: tuple[int, int]
     rows: tuple[_Residue, ...]
     columns: tuple[_Residue, ...]
+    spans: tuple[Span, Span]
     turned: bool
     multiplier: int
     epilogue: Epilogue
@@ -212,26 +228,41 @@ class _Images:
         """Whether filters are put in another order first."""
         return self.turned or not (self.depthwise or self.panels)
 
+    def loaded(self, launch: LaunchText) -> _Images:
+        """The same with the values of run-time sizes; before any branch is written."""
+        return dataclasses.replace(
+            self,
+            height=launch.number(self.height),
+            width=launch.number(self.width),
+            out_height=launch.number(self.out_height),
+            out_width=launch.number(self.out_width),
+            rows=tuple([r.loaded(launch) for r in self.rows]),
+            columns=tuple([r.loaded(launch) for r in self.columns]),
+        )
+
 
 def _forward(call: Conv2D) -> _Images:
-    def axis(a: int, out: int) -> tuple[_Residue, ...]:
-        taps = _Taps(call.kernel[a], -call.padding[a][0], call.dilations[a], 0, 1)
-        return (_Residue(0, 1, out, call.strides[a], taps),)
+    def axis(windows: WindowAxis) -> tuple[_Residue, ...]:
+        before = f"read_first_{windows.name}" if windows.padding is None else -windows.padding[0]
+        taps = _Taps(windows.window, before, windows.dilation, 0, 1)
+        return (_Residue(0, 1, windows.count, windows.stride, taps),)
 
+    rows, columns = call.axes
     return _Images(
         call.dtype,
         call.batch,
         "x",
         "y",
-        call.height,
-        call.width,
+        rows.image,
+        columns.image,
         call.in_channels,
-        call.out_height,
-        call.out_width,
+        rows.count,
+        columns.count,
         call.out_channels,
         call.kernel,
-        axis(0, call.out_height),
-        axis(1, call.out_width),
+        axis(rows),
+        axis(columns),
+        (_read(rows), _read(columns)),
         False,
         _multiplier(call),
         call.epilogue or Epilogue.plain("y", call.dtype),
@@ -241,42 +272,65 @@ def _forward(call: Conv2D) -> _Images:
     )
 
 
+def _read(windows: WindowAxis) -> Span:
+    """The positions of the image that windows read."""
+    if windows.extent is None:
+        return _open_span(windows, windows.image, windows.padding == (0, 0))
+    before, count = windows.before, windows.count
+    assert isinstance(before, int) and isinstance(count, int)
+    last = (count - 1) * windows.stride + (windows.window - 1) * windows.dilation - before
+    return Span.of(windows.extent, -before, last) if count else Span.of(windows.extent, 0, 0)
+
+
+def _open_span(windows: WindowAxis, extent: Int, inside: bool) -> Span:
+    return Span(extent, f"read_first_{windows.name}", f"read_{windows.name}", inside)
+
+
 def _input_gradient(call: Conv2D) -> _Images:
-    def axis(a: int, extent: int) -> tuple[_Residue, ...]:
-        kernel, stride, dilation, before = (
-            call.kernel[a],
-            call.strides[a],
-            call.dilations[a],
-            call.padding[a][0],
-        )
+    def axis(windows: WindowAxis) -> tuple[tuple[_Residue, ...], Span]:
         residues = []
-        for residue in range(stride):
-            first = (residue - before) % stride
-            if first >= extent:
+        for rest, hits in enumerate(windows.classes):
+            first, count = windows.first(rest), windows.positions(rest)
+            if count == 0:
                 continue
             # Filters are packed turned round, so that positions rise with taps.
-            hits = [t for t in reversed(range(kernel)) if (first + before - t * dilation) % stride == 0]
-            turned = [kernel - 1 - t for t in hits]
-            position = (first + before - hits[0] * dilation) // stride if hits else 0
-            common = math.gcd(stride, dilation)
-            taps = _Taps(len(hits), position, dilation // common, turned[0] if hits else 0, stride // common)
-            residues.append(_Residue(first, stride, -(-(extent - first) // stride), 1, taps))
-        return tuple(residues)
+            turned = windows.window - 1 - hits[0] if hits else 0
+            position = windows.reached(rest) if hits else 0
+            tap_step = windows.stride // math.gcd(windows.stride, windows.dilation)
+            taps = _Taps(len(hits), position, windows.step, turned, tap_step)
+            residues.append(_Residue(first, windows.stride, count, 1, taps))
+        if windows.extent is None:
+            return tuple(residues), _open_span(windows, windows.count, False)
+        reached = []
+        for residue in residues:
+            if residue.taps.count:
+                low, count = residue.taps.first_position, residue.count
+                assert isinstance(low, int) and isinstance(count, int)
+                reached.append((low, count - 1 + low + (residue.taps.count - 1) * residue.taps.position_step))
+        extent = windows.count
+        assert isinstance(extent, int)
+        if not reached:
+            return tuple(residues), Span.of(extent, 0, 0)
+        span = Span.of(extent, min(low for low, _ in reached), max(high for _, high in reached))
+        return tuple(residues), span
 
+    rows, columns = call.axes
+    (row_residues, row_span), (column_residues, column_span) = axis(rows), axis(columns)
     return _Images(
         call.dtype,
         call.batch,
         "dy",
         "dx",
-        call.out_height,
-        call.out_width,
+        rows.count,
+        columns.count,
         call.out_channels,
-        call.height,
-        call.width,
+        rows.image,
+        columns.image,
         call.in_channels,
         call.kernel,
-        axis(0, call.height),
-        axis(1, call.width),
+        row_residues,
+        column_residues,
+        (row_span, column_span),
         True,
         _multiplier(call),
         call.epilogue or Epilogue.plain("dx", call.dtype),
@@ -299,8 +353,8 @@ def _blocks(images: _Images) -> Blocks:
         images.out_height,
         images.out_width,
         images.out_channels,
-        -images.rows[0].taps.first_position if images.rows else 0,
-        -images.columns[0].taps.first_position if images.columns else 0,
+        _before(images.rows),
+        _before(images.columns),
         images.turned,
         images.epilogue,
         images.stored,
@@ -309,24 +363,16 @@ def _blocks(images: _Images) -> Blocks:
     )
 
 
+def _before(residues: tuple[_Residue, ...]) -> int:
+    """Positions before the image, which are known where strides are one."""
+    position = residues[0].taps.first_position if residues else 0
+    assert isinstance(position, int)
+    return -position
+
+
 def _multiplier(call: Conv2D) -> int:
     """Output channels of each input channel of a depthwise convolution, else zero."""
     return call.out_channels // call.in_channels if call.depthwise else 0
-
-
-def _span(extent: int, residues: tuple[_Residue, ...]) -> Span:
-    """The positions that any output reads along an axis."""
-    reached = [
-        (
-            taps.first_position,
-            (r.count - 1) * r.read_step + taps.first_position + (taps.count - 1) * taps.position_step,
-        )
-        for r in residues
-        if (taps := r.taps).count and r.count
-    ]
-    if not reached:
-        return Span(extent, 0, 0)
-    return Span(extent, min(low for low, _ in reached), max(high for _, high in reached))
 
 
 def _emit_images(images: _Images, target: Target, symbol: str) -> LibraryCode:
@@ -334,7 +380,7 @@ def _emit_images(images: _Images, target: Target, symbol: str) -> LibraryCode:
         images = dataclasses.replace(images, channels=images.channels // 2)
     lanes = lanes_of(target, images.dtype)
     size = element_bytes(images.dtype)
-    rows, columns = _span(images.height, images.rows), _span(images.width, images.columns)
+    rows, columns = images.spans
     if images.depthwise and images.turned:
         halo = Halo(lanes, rows, columns, images.channels, split=images.multiplier)
     else:
@@ -351,7 +397,7 @@ def _emit_images(images: _Images, target: Target, symbol: str) -> LibraryCode:
         )
     packs = (_pack_filters(images, target),) if images.packed else ()
     launch = _emit_tiles(images, target, symbol, halo)
-    spaces = () if halo.in_place else (Workspace("halo", Size.of(halo.elements * size, "parts")),)
+    spaces = () if halo.in_place else (Workspace("halo", halo.space(size, "parts")),)
     return LibraryCode((launch,), spaces, packs)
 
 
@@ -438,12 +484,32 @@ _CHUNK_BYTES = 160 * 1024
 """Bytes of an image that all panels of filters are applied to before the next ones are looked at."""
 
 
-def _chunk_lines(images: _Images, halo: Halo, together: int) -> int:
+def _chunk_lines(f: FunctionText, images: _Images, halo: Halo, together: int) -> Int:
     """Lines of tiles that are done together: what they read stays in the second-level cache."""
     step = max((r.read_step for r in images.rows), default=1) * together
-    reach = max((_reach(r, halo.rows.first) for r in images.rows), default=0)
-    rows = _CHUNK_BYTES // max(1, halo.row_stride * halo.lanes.align)
-    return max(1, (rows - reach) // step + 1)
+    rows = f.div(_CHUNK_BYTES, f.maximum(1, f.mul(halo.row_stride(f), halo.lanes.align)))
+    return f.add(f.div(f.maximum(f.sub(rows, _farthest(f, images, halo)), 0), step), 1)
+
+
+def _farthest(f: FunctionText, images: _Images, halo: Halo) -> Int:
+    """Read rows from the first one of a stripe to the last one of its taps, counted from the halo's first row."""
+    reach: Int = 0
+    for residue in images.rows:
+        taps = residue.taps
+        base = _apart(f, taps.first_position, halo.rows.first)
+        reach = f.maximum(reach, f.add(base, max(0, taps.count - 1) * taps.position_step + 1))
+    return reach
+
+
+def _apart(f: FunctionText, position: Int, first: Int) -> Int:
+    return 0 if position == first else f.sub(position, first)
+
+
+def _greatest_count(f: FunctionText, residues: Sequence[_Residue]) -> Int:
+    count: Int = 0
+    for residue in residues:
+        count = f.maximum(count, residue.count)
+    return count
 
 
 def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Launch:
@@ -455,21 +521,25 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
     buffers = EpilogueBuffers.load(launch, images.epilogue)
     operands = load_operands(launch, images.prologue)
     scratch = source
-    if not halo.in_place:
-        scratch = f.offset(launch.buffer("halo"), f.mul("%part", halo.elements), element)
     batch = launch.size("batch", images.batch)
+    images, halo = images.loaded(launch), halo.loaded(launch)
+    row_stride, image_elements = halo.row_stride(f), halo.image_elements(f)
+    if not halo.in_place:
+        scratch = f.offset(launch.buffer("halo"), f.mul("%part", halo.elements(f)), element)
     # In a depthwise convolution all columns stand side by side at each tap, in `a` as in `b`.
     panel_elements = width if images.depthwise else _panel_elements(images, target)[0]
     b_step = images.out_channels if images.depthwise else width
     tap_elements = images.summed * b_step
     whole_panels, edge = divmod(images.out_channels, width)
-    stripes = max((r.count for r in images.rows), default=0)
+    stripes = _greatest_count(f, images.rows)
     # Narrow images: a tile spans several rows, where results of these lie in one run.
     together = 1
-    if len(images.rows) == len(images.columns) == 1 and 0 < images.out_width * 2 <= most_rows:
-        together = min(images.out_height, most_rows // images.out_width)
-    groups = -(-stripes // together)
-    lines = _chunk_lines(images, halo, together)
+    known = isinstance(images.out_height, int) and isinstance(images.out_width, int)
+    if len(images.rows) == len(images.columns) == 1 and known and 0 < int(images.out_width) * 2 <= most_rows:
+        together = min(int(images.out_height), most_rows // int(images.out_width))
+    groups = f.div(f.add(stripes, together - 1), together)
+    lines = _chunk_lines(f, images, halo, together)
+    reach = _farthest(f, images, halo)
     first, last = launch.share(f.mul(batch, groups))
 
     def nests(row: _Taps, column: _Taps) -> tuple[Nest, ...]:
@@ -481,26 +551,27 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
         elif summed > 1:
             inner.append(Nest(summed, channel_step, b_step))
         row_step = row.tap_step * images.kernel[1] * tap_elements
-        return (Nest(row.count, row.position_step * halo.row_stride, row_step), *inner)
+        step = f.mul(row_stride, row.position_step)
+        return (Nest(row.count, step if isinstance(step, int) else None, row_step), *inner)
 
     def image(b: str, start: Int, stop: Int) -> None:
-        if lines >= groups:
+        if isinstance(lines, int) and isinstance(groups, int) and lines >= groups:
             some(b, start, stop)
             return
         f.loop(start, stop, lambda at, _: some(b, at, f.minimum(f.add(at, lines), stop)), step=lines)
 
     def some(b: str, start: Int, stop: Int) -> None:
-        where = f.offset(source, f.mul(b, halo.image_elements), element)
-        before = moved(f, images.prologue, operands, f.mul(b, halo.image_elements))
+        where = f.offset(source, f.mul(b, image_elements), element)
+        before = moved(f, images.prologue, operands, f.mul(b, image_elements))
         if halo.in_place:
             read = halo.prepare(f, launch.module, where, scratch, 0, 0, before)
         else:
             step = max((r.read_step for r in images.rows), default=1) * together
-            reach = max((_reach(r, halo.rows.first) for r in images.rows), default=0)
             low = f.mul(start, step)
-            high = f.minimum(f.add(f.mul(stop, step), reach - step // together), halo.rows.size)
+            end = f.add(f.mul(stop, step), f.sub(reach, step // together))
+            high = f.minimum(end, halo.rows.size)
             # All of them lie in the same memory, which so stays in the cache.
-            to = f.offset(scratch, f.sub(0, f.mul(low, halo.row_stride)), element)
+            to = f.offset(scratch, f.sub(0, f.mul(low, row_stride)), element)
             read = halo.prepare(f, launch.module, where, to, low, high, before)
 
         def panel(p: Int, edge_panel: bool) -> None:
@@ -522,14 +593,18 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
             first_tap = row.taps.first_tap * images.kernel[1] + column.taps.first_tap
             b_start = f.offset(weights, first_tap * tap_elements, element)
             pixel_step = column.read_step * halo.depth
-            corner_row = row.taps.first_position - halo.rows.first if row.taps.count else 0
-            corner_column = column.taps.first_position - halo.columns.first if column.taps.count else 0
+            corner_row = _apart(f, row.taps.first_position, halo.rows.first) if row.taps.count else 0
+            corner_column: Int = 0
+            if column.taps.count:
+                corner_column = _apart(f, column.taps.first_position, halo.columns.first)
             column_valid = edge if edge_panel else width
 
             def tile_at(q: Int, q_column: Int, height: int, rows_together: int) -> None:
                 per_row = height // rows_together
+                # Several rows at a time are read only where their sizes are known.
+                between = row_stride if isinstance(row_stride, int) else 0
                 offsets = tuple(
-                    r * row.read_step * halo.row_stride + i * pixel_step
+                    r * row.read_step * between + i * pixel_step
                     for r in range(rows_together)
                     for i in range(per_row)
                 )
@@ -543,7 +618,7 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
                     images.depthwise,
                     pairs=images.pairs,
                 )
-                a_row = f.mul(f.add(f.mul(q, row.read_step), corner_row), halo.row_stride)
+                a_row = f.mul(f.add(f.mul(q, row.read_step), corner_row), row_stride)
                 a_column = f.mul(f.add(f.mul(q_column, column.read_step), corner_column), halo.depth)
                 out_row = f.add(f.mul(q, row.stride), row.first)
                 out_column = f.add(f.mul(q_column, column.stride), column.first)
@@ -557,26 +632,26 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
                     f, f.add(f.mul(pixel, images.out_channels), first_column), pixel, first_column
                 )
                 values |= {"a": f.offset(read, f.add(a_row, a_column), element), "b": b_start}
+                values["a_step0"] = f.mul(row_stride, row.taps.position_step)
                 tile_kernel(launch.module, tile, images.epilogue).call(f, values)
 
             if together > 1:
-                full = images.out_height // together
+                full = int(images.out_height) // together
 
                 def several(g: str, _: list[str]) -> None:
-                    tile_at(f.mul(g, together), 0, together * images.out_width, together)
+                    tile_at(f.mul(g, together), 0, together * int(images.out_width), together)
 
                 f.loop(start, f.minimum(stop, full), several)
-                rest = images.out_height - full * together
+                rest = int(images.out_height) - full * together
                 if rest:
                     f.when_less(
-                        full, stop, lambda: tile_at(full * together, 0, rest * images.out_width, rest)
+                        full, stop, lambda: tile_at(full * together, 0, rest * int(images.out_width), rest)
                     )
                 return
 
             def line(q: str, _: list[str]) -> None:
-                plan = RowPlan(column.count, most_rows)
-                tiles = plan.units(f, column.count)
-                plan.each(f, 0, tiles, lambda height, i: tile_at(q, i, height, 1))
+                plan = RowPlan(column.count if isinstance(column.count, int) else None, most_rows)
+                plan.all(f, column.count, lambda height, i: tile_at(q, i, height, 1))
 
             f.loop(row_start, row_stop, line)
 
@@ -587,14 +662,6 @@ def _emit_tiles(images: _Images, target: Target, symbol: str, halo: Halo) -> Lau
 
     each_run(f, first, last, groups, image)
     return launch.finish()
-
-
-def _reach(residue: _Residue, base: int) -> int:
-    """Read rows from the first one of a stripe to the last one of its taps, counted from the halo's first
-    row.
-    """
-    taps = residue.taps
-    return taps.first_position - base + max(0, taps.count - 1) * taps.position_step + 1
 
 
 # ------------------------------------------------------------------------------------- from images to filters
@@ -623,14 +690,10 @@ class _FilterGradient:
         self.width = self.vectors * self.lanes.count
         self.size = element_bytes(call.dtype)
 
-        def axis(a: int, extent: int, out: int) -> Span:
-            last = (out - 1) * call.strides[a] + (call.kernel[a] - 1) * call.dilations[a] - call.padding[a][0]
-            return Span(extent, -call.padding[a][0], last) if out else Span(extent, 0, 0)
-
         self.halo = Halo(
             self.lanes,
-            axis(0, call.height, call.out_height),
-            axis(1, call.width, call.out_width),
+            _read(call.axes[0]),
+            _read(call.axes[1]),
             call.in_channels,
             repeat=max(1, _multiplier(call)),
             gap=0 if call.depthwise else _gap(self.lanes, call.strides[1] * call.in_channels),
@@ -644,8 +707,11 @@ class _FilterGradient:
         crowded = call.out_channels * self.size % _CROWDED_BYTES == 0
         self.staged = not call.depthwise and (ragged or crowded)
         adjacent = call.dilations[1] == 1 and not self.halo.gap
-        self.span = call.in_channels * (call.kernel[1] if adjacent else 1)
-        self.enumerated = call.depthwise or (self.span < _ENUMERATED_SPAN and self.span != self.rows)
+        # Filter rows of a run lie `row_step` elements apart.
+        self.row_step = call.dilations[1] * self.halo.depth if call.depthwise else 1
+        self.span = self.row_channels * (call.kernel[1] if adjacent or call.depthwise else 1)
+        short = call.depthwise or (self.span < _ENUMERATED_SPAN and self.span != self.rows)
+        self.enumerated = short and call.width is not None
         self.plan = RowPlan(self.rows if self.enumerated else self.span, self.most_rows)
         self.runs = 1 if self.enumerated else self.rows // self.span
         panels = -(-call.out_channels // self.width)
@@ -653,26 +719,29 @@ class _FilterGradient:
         self.groups = max(1, min(32, -(-_UNITS // (tiles * panels))))
         if call.batch is not None:
             self.groups = max(1, min(self.groups, call.batch))
-        pixels = max(1, call.out_height * call.out_width)
-        self.images = min(_MOST_IMAGES, -(-_LONG_SUM // pixels))
+        self.pixels: tuple[Int, Int] = (call.out_height, call.out_width)
+        self.images = 1
+        if isinstance(call.out_height, int) and isinstance(call.out_width, int):
+            self.images = min(_MOST_IMAGES, -(-_LONG_SUM // max(1, call.out_height * call.out_width)))
         if call.batch is not None:
             self.images = min(self.images, max(1, -(-call.batch // self.groups)))
-        self.panel_elements = self.images * pixels * self.width
-        self.dy_elements = -(-call.out_channels // self.width) * self.panel_elements
+        self.panels = -(-call.out_channels // self.width)
         self.result_elements = self.rows * call.out_channels
         self.epilogue = call.epilogue or Epilogue.plain("dw", call.dtype)
         self.direct = call.epilogue is None and self.groups == 1 and not call.panels_w
 
     def emit(self) -> LibraryCode:
         """Sums over images into each group's own filters, then the groups' sum and the epilogue."""
-        launches = [self._emit_sums()]
         spaces = []
         if not self.halo.in_place:
-            spaces.append(Workspace("halo", Size.of(self.images * self.halo.elements * self.size, "parts")))
+            spaces.append(Workspace("halo", self.halo.space(self.size, self.images, "parts")))
         if self.staged:
-            spaces.append(Workspace("staged_dy", Size.of(self.dy_elements * self.size, "parts")))
+            panels = self.images * self.panels * self.width
+            spaces.append(Workspace("staged_dy", Size.of(panels * self.size, *self.pixels, "parts")))
         if not self.direct:
             spaces.append(Workspace("partial_dw", Size.of(self.groups * self.result_elements * self.size)))
+        launches = [self._emit_sums()]
+        if not self.direct:
             launches.append(self._emit_total())
         return LibraryCode(tuple(launches), tuple(spaces))
 
@@ -684,13 +753,20 @@ class _FilterGradient:
         sums = launch.buffer("dw" if self.direct else "partial_dw")
         operands = load_operands(launch, call.prologue)
         scratch, staging = x, dy
+        self.halo = self.halo.loaded(launch)
+        high, wide = self.pixels = (launch.number(self.pixels[0]), launch.number(self.pixels[1]))
+        self.row_stride = self.halo.row_stride(f)
+        nests, numbers = self._nests(f)
+        pixels, halo_elements = f.mul(high, wide), self.halo.elements(f)
+        image_elements = self.halo.image_elements(f)
+        self.panel_elements = f.mul(pixels, self.images * self.width)
         if not self.halo.in_place:
-            part = f.mul("%part", self.images * self.halo.elements)
+            part = f.mul("%part", f.mul(halo_elements, self.images))
             scratch = f.offset(launch.buffer("halo"), part, element)
         if self.staged:
-            staging = f.offset(launch.buffer("staged_dy"), f.mul("%part", self.dy_elements), element)
+            part = f.mul("%part", f.mul(self.panel_elements, self.panels))
+            staging = f.offset(launch.buffer("staged_dy"), part, element)
         batch = launch.size("batch", call.batch)
-        pixels = call.out_height * call.out_width
         tiles = int(self.plan.units(f, self.plan.rows or 0))
         first, last = launch.share(self.groups * self.runs * tiles)
         # In place: each image's sum is added to what the images before it have left.
@@ -710,17 +786,17 @@ class _FilterGradient:
 
             def images(b: str) -> Int:
                 count = f.minimum(f.sub(last_image, b), self.images)
-                picture = f.offset(x, f.mul(b, self.halo.image_elements), element)
-                gradient = f.offset(dy, f.mul(b, pixels * call.out_channels), element)
+                picture = f.offset(x, f.mul(b, image_elements), element)
+                gradient = f.offset(dy, f.mul(b, f.mul(pixels, call.out_channels)), element)
                 read = scratch
                 if self.halo.in_place:
                     read = self.halo.prepare(f, launch.module, picture, scratch, 0, 0, {})
                 else:
 
                     def ready(i: str, _: list[str]) -> None:
-                        source = f.offset(picture, f.mul(i, self.halo.image_elements), element)
-                        to = f.offset(scratch, f.mul(i, self.halo.elements), element)
-                        element_of = f.mul(f.add(b, i), self.halo.image_elements)
+                        source = f.offset(picture, f.mul(i, image_elements), element)
+                        to = f.offset(scratch, f.mul(i, halo_elements), element)
+                        element_of = f.mul(f.add(b, i), image_elements)
                         before = moved(f, call.prologue, operands, element_of)
                         self.halo.prepare(f, launch.module, source, to, 0, self.halo.rows.size, before)
 
@@ -743,14 +819,14 @@ class _FilterGradient:
                             ),
                             "result.sum": place,
                             "operand.before": place,
-                            "count0": count,
                         }
+                        values |= {**numbers, "count0": count}
                         shape = Tile(
                             lanes,
                             -(-valid // lanes.count),
                             height,
                             offsets,
-                            self._nests(),
+                            nests,
                             Store(call.out_channels, 1, valid),
                             call.depthwise,
                         )
@@ -772,29 +848,34 @@ class _FilterGradient:
         each_run(f, first, last, self.runs * tiles, group)
         return launch.finish()
 
-    def _nests(self) -> tuple[Nest, ...]:
+    def _nests(self, f: FunctionText) -> tuple[tuple[Nest, ...], dict[str, Int]]:
+        """The sum over images and pixels, and its run-time numbers by a tile kernel's parameter names."""
         call = self.call
         b_step = self.width if self.staged else call.out_channels
-        a_row, a_step = call.strides[0] * self.halo.row_stride, call.strides[1] * self.halo.depth
-        pixels = call.out_height * call.out_width
-        picture = self.halo.image_elements if self.halo.in_place else self.halo.elements
-        images = Nest(None, picture, pixels * b_step)
-        if call.out_width * a_step == a_row:
-            return (images, Nest(pixels, a_step, b_step))
-        return (
-            images,
-            Nest(call.out_height, a_row, call.out_width * b_step),
-            Nest(call.out_width, a_step, b_step),
-        )
+        a_row, a_step = f.mul(self.row_stride, call.strides[0]), call.strides[1] * self.halo.depth
+        high, wide = self.pixels
+        pixels = f.mul(high, wide)
+        picture = self.halo.image_elements(f) if self.halo.in_place else self.halo.elements(f)
+        levels: list[tuple[Int, Int, Int]] = [("%images", picture, f.mul(pixels, b_step))]
+        if f.mul(wide, a_step) == a_row:
+            levels.append((pixels, a_step, b_step))
+        else:
+            levels += [(high, a_row, f.mul(wide, b_step)), (wide, a_step, b_step)]
+        numbers: dict[str, Int] = {}
+        nests = []
+        for number, level in enumerate(levels):
+            known = [value if isinstance(value, int) else None for value in level]
+            nests.append(Nest(*known))
+            numbers |= dict(zip((f"count{number}", f"a_step{number}", f"b_step{number}"), level, strict=True))
+        return tuple(nests), numbers
 
     def _position(self, row: int) -> int:
-        """Elements from the first read position to that of a filter row."""
+        """Elements from the first read position to that of a filter row, where sizes are known."""
         call = self.call
         tap, channel = divmod(row, self.row_channels)
         kh, kw = divmod(tap, call.kernel[1])
-        return (
-            kh * call.dilations[0] * self.halo.row_stride + kw * call.dilations[1] * self.halo.depth + channel
-        )
+        assert isinstance(self.row_stride, int)
+        return kh * call.dilations[0] * self.row_stride + kw * call.dilations[1] * self.halo.depth + channel
 
     def _each_tile(
         self,
@@ -823,16 +904,18 @@ class _FilterGradient:
             return
 
         def run(r: str, begin: Int, end: Int) -> None:
-            taps = self.span // self.call.in_channels
+            taps = self.span // self.row_channels
             tap = f.mul(r, taps)
             kh, kw = f.div(tap, self.call.kernel[1]), f.rem(tap, self.call.kernel[1])
             base = f.add(
-                f.mul(kh, self.call.dilations[0] * self.halo.row_stride),
+                f.mul(kh, f.mul(self.row_stride, self.call.dilations[0])),
                 f.mul(kw, self.call.dilations[1] * self.halo.depth),
             )
 
             def tile(height: int, row: Int) -> None:
-                body(height, f.add(f.mul(r, self.span), row), f.add(base, row), tuple(range(height)))
+                position = f.add(base, f.mul(row, self.row_step))
+                offsets = tuple(range(0, height * self.row_step, self.row_step))
+                body(height, f.add(f.mul(r, self.span), row), position, offsets)
 
             self.plan.each(f, begin, end, tile)
 

@@ -4,12 +4,14 @@ edge.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes, ModuleText
 from graphflow.backends.cpu.packing import fill_zero, transpose_strided
 from graphflow.backends.cpu.prologue import copy_through, moved, names
-from graphflow.loops.library import Epilogue
+from graphflow.backends.cpu.tiles import LaunchText
+from graphflow.loops.library import Epilogue, Size
 from graphflow.records import dataclass
 
 __all__ = ["Halo", "Span"]
@@ -17,23 +19,26 @@ __all__ = ["Halo", "Span"]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One axis: an image's extent, and the positions `first <= p <= last` that windows read (outside are
-    zeros).
+    """One axis: an image's extent, and the `size` positions from `first` on that windows read (outside are zeros).
+
+    Numbers known at run time only are names: of run-time sizes, or of values once a launch has loaded them. `inside`:
+    whether no window hangs over the edge, whatever they are.
     """
 
-    extent: int
-    first: int
-    last: int
+    extent: Int
+    first: Int
+    size: Int
+    inside: bool
 
-    @property
-    def inside(self) -> bool:
-        """Whether no window hangs over the edge."""
-        return self.first >= 0 and self.last < self.extent
+    @classmethod
+    def of(cls, extent: int, first: int, last: int) -> Span:
+        """The span of known numbers whose last position is `last`."""
+        return cls(extent, first, max(0, last - first + 1), first >= 0 and last < extent)
 
-    @property
-    def size(self) -> int:
-        """Positions read."""
-        return max(0, self.last - self.first + 1)
+    def loaded(self, launch: LaunchText) -> Span:
+        """The same with the values of run-time sizes."""
+        extent, first, size = (launch.number(n) for n in (self.extent, self.first, self.size))
+        return Span(extent, first, size, self.inside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +71,28 @@ class Halo:
         """Elements from a read position to the next one in its row."""
         return self.channels * self.repeat + self.gap
 
-    @property
-    def row_stride(self) -> int:
+    def loaded(self, launch: LaunchText) -> Halo:
+        """The same with the values of run-time sizes; before any branch is written."""
+        return dataclasses.replace(self, rows=self.rows.loaded(launch), columns=self.columns.loaded(launch))
+
+    def row_stride(self, f: FunctionText) -> Int:
         """Elements from one read row to the next."""
-        return (self.columns.extent if self.in_place else self.columns.size) * self.depth
+        return f.mul(self.columns.extent if self.in_place else self.columns.size, self.depth)
 
-    @property
-    def elements(self) -> int:
+    def elements(self, f: FunctionText) -> Int:
         """Scratch for one image, with room for a vector that reads past the end."""
-        return 0 if self.in_place else self.rows.size * self.row_stride + self.lanes.count
+        if self.in_place:
+            return 0
+        return f.add(f.mul(self.rows.size, self.row_stride(f)), self.lanes.count)
 
-    @property
-    def image_elements(self) -> int:
+    def space(self, bytes_of_element: int, *extents: int | str) -> Size:
+        """Bytes of scratch for so many images; sizes by name."""
+        pixels = Size.of(self.depth * bytes_of_element, self.rows.size, self.columns.size, *extents)
+        return pixels + Size.of(self.lanes.count * bytes_of_element, *extents)
+
+    def image_elements(self, f: FunctionText) -> Int:
         """Elements of a whole image."""
-        return self.rows.extent * self.columns.extent * self.channels
+        return f.mul(f.mul(self.rows.extent, self.columns.extent), self.channels)
 
     def prepare(
         self,
@@ -95,51 +108,62 @@ class Halo:
         row 0. `before`: the prologue's operands at the image.
         """
         if self.in_place:
-            corner = (self.rows.first * self.columns.extent + self.columns.first) * self.channels
-            return f.offset(image, corner, self.lanes.element)
+            corner = f.add(f.mul(self.rows.first, self.columns.extent), self.columns.first)
+            return f.offset(image, f.mul(corner, self.channels), self.lanes.element)
+        start = f.maximum(self.columns.first, 0)
+        left = f.minimum(self.columns.size, f.maximum(f.sub(0, self.columns.first), 0))
+        end = f.minimum(f.add(self.columns.first, self.columns.size), self.columns.extent)
+        copied = f.maximum(f.sub(end, start), 0)
+        numbers = {
+            "rows": self.rows.extent, "top": self.rows.first, "columns": self.columns.extent,
+            "start": start, "left": left, "copied": copied,
+            "right": f.sub(f.sub(self.columns.size, left), copied),
+        }  # fmt: skip
         operands = names(self.prologue)
+        # Numbers known at run time only are arguments.
+        handed = {name: number for name, number in numbers.items() if isinstance(number, str)}
+        known = {name: f"%{name}" if name in handed else number for name, number in numbers.items()}
         head = [
             "ptr %image",
             "ptr %scratch",
             "i64 %first",
             "i64 %last",
             *(f"ptr %{name}" for name in operands),
+            *(f"i64 %{name}" for name in handed),
         ]
-        symbol = module.internal(("halo", self), ", ".join(head), self._copy)
+        symbol = module.internal(("halo", self), ", ".join(head), lambda g: self._copy(g, known))
         more = [f"ptr {before[name]}" for name in operands]
+        more += [f"i64 {number}" for number in handed.values()]
         f.call(symbol, f"ptr {image}", f"ptr {scratch}", f"i64 {first}", f"i64 {last}", *more)
         return scratch
 
-    def _copy(self, f: FunctionText) -> None:
+    def _copy(self, f: FunctionText, numbers: Mapping[str, Int]) -> None:
         element = self.lanes.element
-        left = min(self.columns.size, max(0, -self.columns.first))
-        copied = max(0, min(self.columns.last + 1, self.columns.extent) - max(self.columns.first, 0))
-        right = self.columns.size - left - copied
-        start_column = max(self.columns.first, 0)
+        left, copied, right = numbers["left"], numbers["copied"], numbers["right"]
+        row_stride = f.mul(f.add(f.add(left, copied), right), self.depth)
 
         def row(r: str, _: list[str]) -> None:
-            target = f.offset("%scratch", f.mul(r, self.row_stride), element)
-            source_row = f.add(r, self.rows.first)
+            target = f.offset("%scratch", f.mul(r, row_stride), element)
+            source_row = f.add(r, numbers["top"])
 
             def blank() -> None:
-                fill_zero(f, self.lanes, target, self.row_stride)
+                fill_zero(f, self.lanes, target, row_stride)
 
             def image_row() -> None:
-                fill_zero(f, self.lanes, target, left * self.depth)
-                index = f.mul(f.add(f.mul(source_row, self.columns.extent), start_column), self.channels)
+                fill_zero(f, self.lanes, target, f.mul(left, self.depth))
+                index = f.mul(f.add(f.mul(source_row, numbers["columns"]), numbers["start"]), self.channels)
                 source = f.offset("%image", index, element)
-                place = f.offset(target, left * self.depth, element)
+                place = f.offset(target, f.mul(left, self.depth), element)
                 self._copy_pixels(f, source, place, copied, index)
-                fill_zero(
-                    f, self.lanes, f.offset(target, (left + copied) * self.depth, element), right * self.depth
-                )
+                after = f.offset(target, f.mul(f.add(left, copied), self.depth), element)
+                fill_zero(f, self.lanes, after, f.mul(right, self.depth))
 
             # A negative row is a huge one when its sign is not read.
-            f.branch(f.compare("ult", source_row, self.rows.extent), image_row, blank)
+            f.branch(f.compare("ult", source_row, numbers["rows"]), image_row, blank)
 
         f.loop("%first", "%last", row)
 
-    def _copy_pixels(self, f: FunctionText, source: str, target: str, pixels: int, index: Int) -> None:
+    def _copy_pixels(self, f: FunctionText, source: str, target: str, pixels: Int, index: Int) -> None:
         """Copies so many pixels, the first of which is element `index` of the image."""
         lanes, element = self.lanes, self.lanes.element
         if self.prologue is not None:
@@ -153,7 +177,7 @@ class Halo:
 
             f.loop(0, pixels, apart)
             return
-        count = pixels * self.channels
+        count = f.mul(pixels, self.channels)
         if self.split > 1:
 
             def pixel(p: str, _: list[str]) -> None:
@@ -175,13 +199,13 @@ class Halo:
         self._copy_elements(f, source, target, count)
 
     def _copy_through(
-        self, f: FunctionText, prologue: Epilogue, source: str, target: str, pixels: int, index: Int
+        self, f: FunctionText, prologue: Epilogue, source: str, target: str, pixels: Int, index: Int
     ) -> None:
         lanes, element = self.lanes, self.lanes.element
         addresses = {name: f"%{name}" for name in names(prologue)}
         here = moved(f, prologue, addresses, index)
         if not self.gap and not any(operand.over == "column" for operand in prologue.operands):
-            copy_through(f, lanes, prologue, source, target, pixels * self.channels, here)
+            copy_through(f, lanes, prologue, source, target, f.mul(pixels, self.channels), here)
             return
 
         def pixel(p: str, _: list[str]) -> None:
@@ -191,14 +215,17 @@ class Halo:
 
         f.loop(0, pixels, pixel)
 
-    def _copy_elements(self, f: FunctionText, source: str, target: str, count: int) -> None:
+    def _copy_elements(self, f: FunctionText, source: str, target: str, count: Int) -> None:
         lanes, element = self.lanes, self.lanes.element
-        whole = count - count % lanes.count
+        whole = f.mul(f.div(count, lanes.count), lanes.count)
 
         def several(i: str, _: list[str]) -> None:
             f.store(lanes, f.offset(target, i, element), f.load(lanes, f.offset(source, i, element)))
 
+        def rest() -> None:
+            left = f.sub(count, whole)
+            value = f.load(lanes, f.offset(source, whole, element), left)
+            f.store(lanes, f.offset(target, whole, element), value, left)
+
         f.loop(0, whole, several, step=lanes.count)
-        if count > whole:
-            rest = f.load(lanes, f.offset(source, whole, element), count - whole)
-            f.store(lanes, f.offset(target, whole, element), rest, count - whole)
+        f.when_less(whole, count, rest)

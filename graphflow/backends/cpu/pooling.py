@@ -7,6 +7,7 @@ image's panel of channels, so nothing is written twice.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from graphflow.backends.cpu.function_text import FunctionText, Int, Lanes
@@ -25,7 +26,7 @@ from graphflow.backends.cpu.tiles import (
     tile_kernel,
 )
 from graphflow.loops.ir import bits
-from graphflow.loops.library import Epilogue, Pool2D, Size, digest, element_bytes
+from graphflow.loops.library import Epilogue, Pool2D, Size, WindowAxis, digest, element_bytes
 from graphflow.records import dataclass
 
 __all__ = ["emit_pool"]
@@ -48,25 +49,42 @@ def emit_pool(call: Pool2D, target: Target) -> LibraryCode:
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Windows along one axis."""
+    """Windows along one axis; `clipped`: whether any may hang over the edge.
 
-    extent: int
+    Numbers known at run time only are names: of run-time sizes, or of values once a launch has loaded them.
+    """
+
+    extent: Int
     window: int
     stride: int
-    before: int
-    count: int
+    before: Int
+    count: Int
+    clipped: bool
 
-    @property
-    def clipped(self) -> bool:
-        """Whether any window hangs over the edge."""
-        return self.whole != (0, self.count)
+    @classmethod
+    def of(cls, axis: WindowAxis) -> _Axis:
+        """The windows of a call along an axis."""
+        extent, before, count = axis.image, axis.before, axis.count
+        if isinstance(extent, int) and isinstance(before, int) and isinstance(count, int):
+            last = (count - 1) * axis.stride + axis.window - before
+            clipped = count > 0 and (before > 0 or last > extent)
+        else:
+            clipped = axis.padding != (0, 0)
+        return cls(extent, axis.window, axis.stride, before, count, clipped)
 
-    @property
-    def whole(self) -> tuple[int, int]:
+    def loaded(self, launch: LaunchText) -> _Axis:
+        """The same with the values of run-time sizes; before any branch is written."""
+        extent, before, count = (launch.number(n) for n in (self.extent, self.before, self.count))
+        return dataclasses.replace(self, extent=extent, before=before, count=count)
+
+    def whole(self, f: FunctionText) -> tuple[Int, Int]:
         """The windows `first <= o < last` that lie inside."""
-        first = min(self.count, -(-self.before // self.stride))
-        last = (self.extent - self.window + self.before) // self.stride + 1
-        return first, max(first, min(self.count, last))
+        if not self.clipped:
+            return 0, self.count
+        first = f.minimum(self.count, f.div(f.add(self.before, self.stride - 1), self.stride))
+        room = f.add(f.sub(self.extent, self.window), f.add(self.before, self.stride))
+        last = f.div(f.maximum(room, 0), self.stride)
+        return first, f.maximum(first, f.minimum(self.count, last))
 
     def clip(self, f: FunctionText, o: Int) -> tuple[Int, Int]:
         """The first position of window `o` that is inside, and how many positions are."""
@@ -84,10 +102,13 @@ class _Pool:
         vectors = min(_VECTORS, -(-call.channels // self.lanes.count))
         self.width, self.pixels = vectors * self.lanes.count, _VALUES // vectors
         self.panels = -(-call.channels // self.width)
-        self.rows = _Axis(call.height, call.window[0], call.strides[0], call.padding[0][0], call.out_height)
-        self.columns = _Axis(call.width, call.window[1], call.strides[1], call.padding[1][0], call.out_width)
+        self.rows, self.columns = map(_Axis.of, call.axes)
         self.symbol = f"pool_{digest(call, target.vector_bytes, target.registers)}"
-        self.row_elements = call.width * call.channels
+
+    def load(self, launch: LaunchText) -> None:
+        """Takes the values of run-time sizes; before any branch is written."""
+        self.rows, self.columns = self.rows.loaded(launch), self.columns.loaded(launch)
+        self.row_elements = launch.function.mul(self.columns.extent, self.call.channels)
 
     def each_panel(self, f: FunctionText, body: Callable[[Int, int], None]) -> None:
         """Writes `body(first channel, channels)` for each panel of channels."""
@@ -106,13 +127,17 @@ class _Pool:
         f = launch.function
         x = launch.buffer("x")
         buffers = EpilogueBuffers.load(launch, epilogue)
-        units = f.mul(launch.size("batch", call.batch), call.out_height)
+        batch = launch.size("batch", call.batch)
+        self.load(launch)
+        high, wide = self.rows.count, self.columns.count
+        units = f.mul(batch, high)
         first, last = launch.share(units)
 
         def line(unit: str, _: list[str]) -> None:
-            image, o = f.div(unit, call.out_height), f.rem(unit, call.out_height)
+            image, o = f.div(unit, high), f.rem(unit, high)
             top, height = self.rows.clip(f, o)
-            start = f.mul(f.add(f.mul(image, call.height), top), self.row_elements)
+            start = f.mul(f.add(f.mul(image, self.rows.extent), top), self.row_elements)
+            row_step = self.row_elements if isinstance(self.row_elements, int) else None
 
             def panel(channel: Int, valid: int) -> None:
                 def pixels(count: int, o_column: Int, clip: bool) -> None:
@@ -128,25 +153,26 @@ class _Pool:
                         count,
                         tuple(i * step for i in range(count)),
                         (
-                            Nest(height if isinstance(height, int) else None, self.row_elements, 0),
+                            Nest(height if isinstance(height, int) else None, row_step, 0),
                             Nest(width if isinstance(width, int) else None, call.channels, 0),
                         ),
                         Store(call.channels, 1, valid),
                     )
-                    pixel = f.add(f.mul(unit, call.out_width), o_column)
+                    pixel = f.add(f.mul(unit, wide), o_column)
                     values = buffers.at(f, f.add(f.mul(pixel, call.channels), channel), pixel, channel)
                     place = f.add(f.add(start, f.mul(left, call.channels)), channel)
                     values |= {"a": f.offset(x, place, element), "b": x, "count0": height, "count1": width}
+                    values["a_step0"] = self.row_elements
                     kernel = tile_kernel(launch.module, tile, epilogue, lambda g: self._window(g, tile))
                     kernel.call(f, values)
 
-                begin, end = self.columns.whole
+                begin, end = self.columns.whole(f)
                 f.loop(0, begin, lambda o, _: pixels(1, o, True))
-                plan = RowPlan(end - begin, self.pixels)
-                if end > begin:
-                    tiles = plan.units(f, end - begin)
-                    plan.each(f, 0, tiles, lambda n, i: pixels(n, f.add(i, begin), False))
-                f.loop(end, call.out_width, lambda o, _: pixels(1, o, True))
+                inside = f.sub(end, begin)
+                plan = RowPlan(inside if isinstance(inside, int) else None, self.pixels)
+                plan.all(f, inside, lambda n, i: pixels(n, f.add(i, begin), False))
+                if self.columns.clipped:
+                    f.loop(end, wide, lambda o, _: pixels(1, o, True))
 
             self.each_panel(f, panel)
 
@@ -183,7 +209,9 @@ class _Pool:
         rows, columns = tile.nests[0].count, tile.nests[1].count
         height: Int = "%count0" if rows is None else rows
         width: Int = "%count1" if columns is None else columns
-        values = self._each_tap(f, "%a", height, width, combine, [(lanes.type, value) for value in first])
+        step: Int = "%a_step0" if tile.nests[0].a_step is None else tile.nests[0].a_step
+        start = [(lanes.type, value) for value in first]
+        values = self._each_tap(f, "%a", height, width, combine, start, step)
         if self.call.kind == "max":
             return values
         divisor = _count(f, lanes, f.mul(height, width))
@@ -197,11 +225,10 @@ class _Pool:
         width: Int,
         body: Callable[[str, Int, list[str]], list[str]],
         carried: list[tuple[str, str]],
-        row_step: int | None = None,
+        row_step: Int,
         step: int | None = None,
     ) -> list[str]:
         """Writes `body(address, number, values)` for each tap of a window, in order; the last values."""
-        row_step = self.row_elements if row_step is None else row_step
         step = self.call.channels if step is None else step
         types = [type_text for type_text, _ in carried]
         element = self.lanes.element
@@ -209,7 +236,7 @@ class _Pool:
             values = [value for _, value in carried]
             for i in range(height):
                 for j in range(width):
-                    tap = f.offset(start, i * row_step + j * step, element)
+                    tap = f.offset(start, f.add(f.mul(row_step, i), j * step), element)
                     values = body(tap, i * self.call.window[1] + j, values)
             return values
 
@@ -234,28 +261,32 @@ class _Pool:
         dy = launch.buffer("dy")
         x = launch.buffer("x") if call.kind == "max" else dy
         buffers = EpilogueBuffers.load(launch, call.epilogue or Epilogue.plain("dx", call.dtype))
-        window, stride, before = call.window[0], call.strides[0], call.padding[0][0]
-        line_elements = call.width * self.width
+        window, stride = call.window[0], call.strides[0]
+        open_width = self.columns.extent
+        batch = launch.size("batch", call.batch)
+        self.load(launch)
+        before, line_elements = self.rows.before, f.mul(self.columns.extent, self.width)
         # Line `j` is image row `j` from the top of the row of windows at hand; fewer than `stride` rows lie below
         # the last windows.
-        panel_elements = (window + stride - 1) * line_elements
-        elements = self.panels * panel_elements
+        panel_elements = f.mul(line_elements, window + stride - 1)
+        elements = f.mul(panel_elements, self.panels)
         scratch = f.offset(launch.buffer("lines"), f.mul("%part", elements), element)
-        batch = launch.size("batch", call.batch)
         first, last = launch.share(f.mul(batch, self.panels))
+        count_rows, count_columns = self.rows.count, self.columns.count
         covered = (
             call.window == call.strides
             and not self.rows.clipped
             and not self.columns.clipped
-            and (call.out_height * call.strides[0], call.out_width * call.strides[1])
-            == (call.height, call.width)
+            and isinstance(count_rows, int)
+            and isinstance(count_columns, int)
+            and (count_rows * call.strides[0], count_columns * call.strides[1]) == (call.height, call.width)
         )
 
         def row_of_panel(image: Int, o: Int, p: Int, valid: int) -> None:
             channel = f.mul(p, self.width)
             lines = f.offset(scratch, f.mul(p, panel_elements), element)
             top = f.sub(f.mul(o, stride), before)
-            carried = max(0, window - stride) * line_elements
+            carried = f.mul(line_elements, max(0, window - stride))
             if not covered:
                 rest = f.offset(lines, carried, element)
 
@@ -263,20 +294,20 @@ class _Pool:
                     fill_zero(f, lanes, lines, panel_elements)
 
                 def clear_rest() -> None:
-                    fill_zero(f, lanes, rest, panel_elements - carried)
+                    fill_zero(f, lanes, rest, f.sub(panel_elements, carried))
 
                 f.when_less(0, o, clear_rest, clear_all)
             self._spread_row(launch, image, o, top, channel, valid, (x, dy, lines))
             lowest = f.select(
-                f.compare("eq", o, call.out_height - 1),
-                call.height,
-                f.minimum(f.add(top, stride), call.height),
+                f.compare("eq", o, f.sub(self.rows.count, 1)),
+                self.rows.extent,
+                f.minimum(f.add(top, stride), self.rows.extent),
             )
             self._finish_rows(launch, buffers, image, (f.maximum(top, 0), lowest), top, channel, valid, lines)
             if carried:
 
                 def move(i: str, _: list[str]) -> None:
-                    source = f.offset(lines, f.add(i, stride * line_elements), element)
+                    source = f.offset(lines, f.add(i, f.mul(line_elements, stride)), element)
                     f.store(lanes, f.offset(lines, i, element), f.load(lanes, source))
 
                 # Rows of whole vectors, moved towards the front: what is overwritten has been moved before.
@@ -290,10 +321,11 @@ class _Pool:
                 if edge:
                     f.when_less(whole, stop, lambda: row_of_panel(image, o, whole, edge))
 
-            f.loop(0, call.out_height, row)
+            f.loop(0, self.rows.count, row)
 
         each_run(f, first, last, self.panels, unit_run)
-        space = Workspace("lines", Size.of(elements * element_bytes(call.dtype), "parts"))
+        of_pixel = self.panels * (window + stride - 1) * self.width * element_bytes(call.dtype)
+        space = Workspace("lines", Size.of(of_pixel, open_width, "parts"))
         return LibraryCode((launch.finish(),), (space,))
 
     def _spread_row(
@@ -311,9 +343,10 @@ class _Pool:
         x, dy, lines = buffers
         vectors = [(v, valid - v) for v in range(0, valid, self.lanes.count)]
         inner, height = self.rows.clip(f, o)
-        image_row = f.mul(f.add(f.mul(image, call.height), inner), call.width)
-        dy_row = f.mul(f.add(f.mul(image, call.out_height), o), call.out_width)
-        line = f.mul(f.sub(inner, top), call.width)
+        across = self.columns.extent
+        image_row = f.mul(f.add(f.mul(image, self.rows.extent), inner), across)
+        dy_row = f.mul(f.add(f.mul(image, self.rows.count), o), self.columns.count)
+        line = f.mul(f.sub(inner, top), across)
 
         def one(o_column: str, clip: bool) -> None:
             left: Int = f.sub(f.mul(o_column, call.strides[1]), self.columns.before)
@@ -324,7 +357,7 @@ class _Pool:
             known = tuple(n if isinstance(n, int) else None for n in numbers)
             symbol = launch.module.internal(
                 (known, valid),
-                "ptr %x, ptr %dy, ptr %dx, i64 %height, i64 %width",
+                "ptr %x, ptr %dy, ptr %dx, i64 %height, i64 %width, i64 %across",
                 lambda g: self._spread(g, known[0], known[1], vectors, self.width),
             )
             place = f.add(f.mul(f.add(image_row, left), call.channels), channel)
@@ -336,12 +369,14 @@ class _Pool:
                 f"ptr {f.offset(lines, f.mul(f.add(line, left), self.width), element)}",
                 f"i64 {height}",
                 f"i64 {width}",
+                f"i64 {across}",
             )
 
-        begin, end = self.columns.whole
+        begin, end = self.columns.whole(f)
         f.loop(0, begin, lambda c, _: one(c, True))
         f.loop(begin, end, lambda c, _: one(c, False))
-        f.loop(end, call.out_width, lambda c, _: one(c, True))
+        if self.columns.clipped:
+            f.loop(end, self.columns.count, lambda c, _: one(c, True))
 
     def _spread(
         self,
@@ -353,6 +388,7 @@ class _Pool:
     ) -> None:
         """Adds one window's gradient to the pixels it came from."""
         call, lanes = self.call, self.lanes
+        across: Int = "%across" if call.width is None else call.width
         height: Int = "%height" if known_height is None else known_height
         width: Int = "%width" if known_width is None else known_width
         apart = call.strides[0] >= call.window[0] and call.strides[1] >= call.window[1]
@@ -376,7 +412,8 @@ class _Pool:
 
                 start = f.offset("%x", v, lanes.element)
                 first = [(lanes.type, f.load(lanes, start, left)), (numbers.type, "zeroinitializer")]
-                winner = self._each_tap(f, start, height, width, find, first)[1]
+                row_step = f.mul(across, call.channels)
+                winner = self._each_tap(f, start, height, width, find, first, row_step)[1]
             else:
                 divisor = _count(f, lanes, f.mul(height, width))
                 gradient = f.value(f"fdiv {lanes.type} {gradient}, {divisor}")
@@ -408,7 +445,7 @@ class _Pool:
                 width,
                 give,
                 [],
-                call.width * pixel_step,
+                f.mul(across, pixel_step),
                 pixel_step,
             )
 
@@ -434,15 +471,15 @@ class _Pool:
                 places = [i * self.width + v * lanes.count for i in range(count) for v in range(vectors)]
                 return [g.load(lanes, g.offset("%a", place, lanes.element)) for place in places]
 
-            pixel = f.add(f.mul(f.add(f.mul(image, call.height), row), call.width), column)
-            place = f.mul(f.add(f.mul(f.sub(row, top), call.width), column), self.width)
+            across = self.columns.extent
+            pixel = f.add(f.mul(f.add(f.mul(image, self.rows.extent), row), across), column)
+            place = f.mul(f.add(f.mul(f.sub(row, top), across), column), self.width)
             values = buffers.at(f, f.add(f.mul(pixel, call.channels), channel), pixel, channel)
             values |= {"a": f.offset(lines, place, lanes.element), "b": lines}
             tile_kernel(launch.module, tile, buffers.epilogue, sums, key="finish").call(f, values)
 
-        plan = RowPlan(call.width, self.pixels)
-        tiles = plan.units(f, call.width)
-        f.loop(*rows, lambda row, _: plan.each(f, 0, tiles, lambda count, column: pixels(count, row, column)))
+        plan, across = RowPlan(call.width, self.pixels), self.columns.extent
+        f.loop(*rows, lambda row, _: plan.all(f, across, lambda count, column: pixels(count, row, column)))
 
 
 def _greater(f: FunctionText, lanes: Lanes, new: str, old: str) -> str:

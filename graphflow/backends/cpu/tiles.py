@@ -63,6 +63,10 @@ class LaunchText:
             return extent
         return self._argument(SizeArgument(Size.of(1, name)), "i64")
 
+    def number(self, value: Int) -> Int:
+        """A known number as it is; the run-time size of a name, asked for before any branch is written."""
+        return value if isinstance(value, int) else self._argument(SizeArgument(Size.of(1, value)), "i64")
+
     def _argument(self, argument: Argument, type_text: str) -> str:
         if argument not in self._names:
             address = self.function.offset("%args", len(self.arguments), "i64")
@@ -190,6 +194,17 @@ class RowPlan:
             return f.mul(unit, self.most)
         low, extra = self._balance
         return f.add(f.mul(unit, low), f.minimum(unit, extra))
+
+    def all(self, f: FunctionText, rows: Int, body: Callable[[int, Int], None]) -> None:
+        """Writes `body(height, first row)` for the tiles of all `rows` rows."""
+        if self.rows is not None:
+            self.each(f, 0, self.units(f, rows), body)
+            return
+        first: Int = 0
+        for height in self.heights:
+            count = f.div(f.sub(rows, first), height)
+            f.loop(0, count, lambda u, _: body(height, f.add(first, f.mul(u, height))))  # noqa: B023
+            first = f.add(first, f.mul(count, height))
 
     def each(self, f: FunctionText, first: Int, last: Int, body: Callable[[int, Int], None]) -> None:
         """Writes `body(height, first row)` for the tiles of units `first <= u < last` of a known number of

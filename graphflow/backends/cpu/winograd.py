@@ -80,6 +80,9 @@ _UNITS = 16
 _IMAGES = 8
 """Images that are counted on where the batch is not known."""
 
+_PIXELS = 28
+"""Rows and columns that are counted on where an image's are not known."""
+
 _BYTES_PER_STEP = 3.3
 """Bytes of filters that come from memory while one part makes one vector of products."""
 
@@ -182,17 +185,19 @@ class Blocks:
     `top` and `left` are rows and columns of zeros before the image. `turned`: filters are
     `w[kh, kw, result channels, channels]` with their taps in the opposite order (the gradient of the images).
     `panels`: filters lie in panels of so many of their columns. `prologue`: what becomes of the source's elements.
+    Sizes of images that are known at run time only are names: of run-time sizes, or of values once a launch has loaded
+    them.
     """
 
     kernel: tuple[int, int]
     dtype: str
     batch: int | None
     source: str
-    height: int
-    width: int
+    height: Int
+    width: Int
     channels: int
-    out_height: int
-    out_width: int
+    out_height: Int
+    out_width: Int
     out_channels: int
     top: int
     left: int
@@ -224,14 +229,30 @@ class Blocks:
         return self.lines[0].places * self.lines[1].places
 
     @property
-    def rows(self) -> int:
-        """Rows of blocks in an image."""
-        return -(-self.out_height // self.outputs)
+    def counted(self) -> tuple[int, int]:
+        """Rows and columns of blocks in an image; as many as are counted on where they are not known."""
+        high, wide = (
+            _PIXELS if isinstance(extent, str) else extent for extent in (self.out_height, self.out_width)
+        )
+        return -(-high // self.outputs), -(-wide // self.outputs)
 
-    @property
-    def columns(self) -> int:
+    def rows(self, f: FunctionText) -> Int:
+        """Rows of blocks in an image."""
+        return f.div(f.add(self.out_height, self.outputs - 1), self.outputs)
+
+    def columns(self, f: FunctionText) -> Int:
         """Blocks in a row."""
-        return -(-self.out_width // self.outputs)
+        return f.div(f.add(self.out_width, self.outputs - 1), self.outputs)
+
+    def loaded(self, launch: LaunchText) -> Blocks:
+        """The same with the values of run-time sizes; before any branch is written."""
+        return dataclasses.replace(
+            self,
+            height=launch.number(self.height),
+            width=launch.number(self.width),
+            out_height=launch.number(self.out_height),
+            out_width=launch.number(self.out_width),
+        )
 
 
 def winograd_blocks(blocks: Blocks, target: Target, most: int, *, filters: bool = False) -> Blocks | None:
@@ -253,7 +274,8 @@ def winograd_pays(blocks: Blocks, target: Target) -> bool:
     taps = blocks.kernel[0] * blocks.kernel[1]
     products, filters = _place_cost(blocks, target)
     images = _IMAGES if blocks.batch is None else blocks.batch
-    direct = images * blocks.out_height * blocks.out_width * taps * products + taps * filters
+    high, wide = dataclasses.replace(blocks, outputs=1).counted
+    direct = images * high * wide * taps * products + taps * filters
     return _cost(blocks, target) < 0.9 * direct
 
 
@@ -270,7 +292,8 @@ def _cost(blocks: Blocks, target: Target) -> float:
     products, filters = _place_cost(blocks, target)
     there, back = _TRANSFORMS[blocks.outputs]
     transforms = there * -(-blocks.channels // lanes) + back * -(-blocks.out_channels // lanes)
-    count = images * blocks.rows * blocks.columns
+    rows, columns = blocks.counted
+    count = images * rows * columns
     return blocks.places * (count * (products + transforms) + filters)
 
 
@@ -328,7 +351,8 @@ class _Patches:
 
     def where(self, f: FunctionText, block: Int) -> tuple[Int, Int, Int]:
         """Image, row and column of a block."""
-        per_image, per_row = self.blocks.rows * self.blocks.columns, self.blocks.columns
+        per_row = self.blocks.columns(f)
+        per_image = f.mul(self.blocks.rows(f), per_row)
         image, rest = f.div(block, per_image), f.rem(block, per_image)
         return image, f.div(rest, per_row), f.rem(rest, per_row)
 
@@ -373,6 +397,11 @@ class _Patches:
         before = moved(f, blocks.prologue, operands, f.mul(pixel, blocks.channels))
         more = [f"ptr {address}" for address in before.values()]
         more_head = "".join(f", ptr %{name}" for name in before)
+        # Sizes known at run time only are arguments.
+        for name, extent in zip(("height", "width"), self.extents, strict=True):
+            if isinstance(extent, str):
+                more.append(f"i64 {extent}")
+                more_head += f", i64 %{name}"
         to = f.offset(patches, f.mul(number, self.depth), element)
 
         def inside() -> None:
@@ -386,9 +415,10 @@ class _Patches:
             f.call(symbol, *arguments)
 
         high, wide = (
-            extent - line.reach + 1 for extent, line in zip(self.extents, blocks.lines, strict=True)
+            f.maximum(f.sub(extent, line.reach - 1), 0)
+            for extent, line in zip(self.extents, blocks.lines, strict=True)
         )
-        if high <= 0 or wide <= 0:
+        if high == 0 or wide == 0:
             edge()
             return
         # A negative number is a huge one when its sign is not read.
@@ -396,16 +426,22 @@ class _Patches:
         f.branch(f.value(f"and i1 {inner_row}, {inner_column}"), inside, edge)
 
     @property
-    def extents(self) -> tuple[int, int]:
+    def extents(self) -> tuple[Int, Int]:
         """Rows and columns of an image."""
         return self.blocks.height, self.blocks.width
 
+    @property
+    def handed(self) -> tuple[Int, Int]:
+        """The same inside a function that is handed what is known at run time only."""
+        high, wide = self.extents
+        return "%height" if isinstance(high, str) else high, "%width" if isinstance(wide, str) else wide
+
     def _positions(self, f: FunctionText, corner: str, stored: str) -> list[list[str]]:
         """The pixels of a patch, row by row."""
-        blocks = self.blocks
+        blocks, across = self.blocks, self.handed[1]
         return [
             [
-                f.offset(corner, (i * blocks.width + j) * blocks.channels, LLVM_TYPES[stored])
+                f.offset(corner, f.mul(f.add(f.mul(across, i), j), blocks.channels), LLVM_TYPES[stored])
                 for j in range(blocks.lines[1].reach)
             ]
             for i in range(blocks.lines[0].reach)
@@ -424,7 +460,7 @@ class _Patches:
         corners, operands = self._positions(f, "%corner", self.blocks.stored), self._operand_positions(f)
         there = [
             [f.compare("ult", f.add(start, i), extent) for i in range(line.reach)]
-            for start, extent, line in zip(("%row", "%column"), self.extents, self.blocks.lines, strict=True)
+            for start, extent, line in zip(("%row", "%column"), self.handed, self.blocks.lines, strict=True)
         ]
         both = [[f.value(f"and i1 {row}, {column}") for column in there[1]] for row in there[0]]
         for positions in (corners, *operands.values()):
@@ -603,12 +639,13 @@ class _Images:
         operands = load_operands(launch, blocks.prologue)
         patches, products, blank = self.patches.scratch(launch)
         batch = launch.size("batch", blocks.batch)
+        blocks = self.blocks = self.patches.blocks = blocks.loaded(launch)
         fill_zero(f, lanes, blank, self.patches.blank)
         vectors = blocks.outputs * blocks.lines[1].places * self.patches.vectors
         lines = f.stack(f"[{vectors} x {lanes.type}]", lanes.count * self.patches.size)
 
         # Parts share blocks or, where these are few, panels.
-        total = f.mul(batch, blocks.rows * blocks.columns)
+        total = f.mul(batch, f.mul(blocks.rows(f), blocks.columns(f)))
         few = f.compare("slt", total, f.mul("%parts", _PANEL_BLOCKS))
         first_block, last_block = launch.share(total)
         first_panel, last_panel = launch.share(self.panels)
@@ -726,7 +763,7 @@ class _Images:
 
         def line(i: int, pixels: int) -> None:
             tile = Tile(lanes, vectors, pixels, (), (), Store(blocks.out_channels, 1, valid))
-            at = f.add(pixel, i * blocks.out_width)
+            at = f.add(pixel, f.mul(blocks.out_width, i))
             values = buffers.at(f, f.add(f.mul(at, blocks.out_channels), column), at, column)
             kernel = tile_kernel(
                 launch.module,
@@ -738,12 +775,27 @@ class _Images:
             kernel.call(f, values | {"a": from_line, "b": from_line})
 
         def every_line(pixels: int) -> None:
+            rest = 1 if isinstance(blocks.out_height, str) else blocks.out_height % side
             for i in range(side):
-                if i < (blocks.out_height % side or side):
+                if i < (rest or side):
                     line(i, pixels)
                 else:
                     f.when_less(f.add(row, i), blocks.out_height, lambda i=i: line(i, pixels))  # type: ignore[misc]
 
+        if isinstance(blocks.out_width, str):
+
+            def ragged(pixels: int) -> None:
+                # The last block of a row is as wide as is left.
+                if pixels == 1:
+                    every_line(1)
+                    return
+                wide_enough = f.sub(f.add(first, pixels), 1)
+                f.when_less(
+                    wide_enough, blocks.out_width, lambda: every_line(pixels), lambda: ragged(pixels - 1)
+                )
+
+            ragged(side)
+            return
         rest = blocks.out_width % side
         if rest == 0:
             every_line(side)
@@ -813,8 +865,9 @@ class _Filters:
         operands = load_operands(launch, blocks.prologue)
         patches, errors, blank = self.patches.scratch(launch)
         batch = launch.size("batch", blocks.batch)
+        blocks = self.blocks = self.patches.blocks = blocks.loaded(launch)
         fill_zero(f, self.lanes, blank, self.patches.blank)
-        total = f.mul(batch, blocks.rows * blocks.columns)
+        total = f.mul(batch, f.mul(blocks.rows(f), blocks.columns(f)))
         whole, edge = divmod(blocks.out_channels, width)
         first, last = launch.share(self.groups * self.panels)
 
@@ -871,15 +924,15 @@ class _Filters:
         row, first = f.mul(block_row, 2), f.mul(block_column, 2)
         pixel = f.add(f.mul(f.add(f.mul(image, blocks.out_height), row), blocks.out_width), first)
         corner = f.offset(dy, f.add(f.mul(pixel, blocks.out_channels), column), element)
-        below: str = f.offset(corner, blocks.out_width * blocks.out_channels, element)
+        below: str = f.offset(corner, f.mul(blocks.out_width, blocks.out_channels), element)
         corners = [corner, f.offset(corner, blocks.out_channels, element)]
         corners += [below, f.offset(below, blocks.out_channels, element)]
         # Past the last row or column are zeros.
-        if blocks.out_height % 2:
+        if isinstance(blocks.out_height, str) or blocks.out_height % 2:
             there = f.compare("slt", f.add(row, 1), blocks.out_height)
             for i in (2, 3):
                 corners[i] = f.value(f"select i1 {there}, ptr {corners[i]}, ptr {blank}")
-        if blocks.out_width % 2:
+        if isinstance(blocks.out_width, str) or blocks.out_width % 2:
             there = f.compare("slt", f.add(first, 1), blocks.out_width)
             for i in (1, 3):
                 corners[i] = f.value(f"select i1 {there}, ptr {corners[i]}, ptr {blank}")
