@@ -51,11 +51,15 @@ class Region:
 
 
 class Term(NamedTuple):
-    """How memory moves with the turns of a loop: by `step` bytes in each, and by `swing` more in odd ones."""
+    """How memory moves with the turns of a loop: by `step` bytes in each, and by `swing` more in odd ones.
+
+    In all of them it lies `ends` bytes further for each turn that the loop may have.
+    """
 
     loop: Region
     step: int
-    swing: int
+    swing: int = 0
+    ends: int = 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -17,7 +17,9 @@ __all__ = [
     "Even",
     "Limit",
     "evens",
+    "from_the_end",
     "inductions",
+    "inductions_from",
     "integer",
     "is_zero",
     "known_turns",
@@ -28,10 +30,11 @@ __all__ = [
 
 
 class Even(NamedTuple):
-    """The number `start + t * step` in turn t."""
+    """The number `start + t * step` in turn t, more by `base` where that is one which only the run knows."""
 
     start: int
     step: int
+    base: Value | None = None
 
 
 class Limit(NamedTuple):
@@ -55,16 +58,48 @@ def inductions(inputs: Sequence[Value], body: Program) -> dict[int, Even]:
     """The loop variables that grow by the same number in each turn, from a number that is known."""
     found: dict[int, Even] = {}
     for i, (feed, made) in enumerate(zip(body.feeds, body.fetches, strict=True)):
-        start = integer(inputs[i])
-        if start is None or made.node.type not in ("Add", "AddV2", "Sub"):
-            continue
-        a, b = made.node.inputs
-        if made.node.type != "Sub" and b is feed:
-            a, b = b, a
-        step = integer(b)
-        if a is feed and step is not None:
-            found[i] = Even(start, -step if made.node.type == "Sub" else step)
+        start, step = integer(inputs[i]), _step(feed, made)
+        if start is not None and step is not None:
+            found[i] = Even(start, step)
     return found
+
+
+def _step(feed: Value, made: Value) -> int | None:
+    """By how much a turn makes a loop variable greater, if that is always the same and known."""
+    if made.node.type not in ("Add", "AddV2", "Sub"):
+        return None
+    a, b = made.node.inputs
+    if made.node.type != "Sub" and b is feed:
+        a, b = b, a
+    step = integer(b) if a is feed else None
+    return -step if step is not None and made.node.type == "Sub" else step
+
+
+def inductions_from(inputs: Sequence[Value], body: Program) -> dict[int, Even]:
+    """The loop variables that grow by the same number in each turn, also from what only the run knows, or stay that."""
+    found = inductions(inputs, body)
+    for i, (feed, made) in enumerate(zip(body.feeds, body.fetches, strict=True)):
+        if i in found or inputs[i].sizes != () or not feed.dtype.is_integer or feed.dtype.size < 4:
+            continue
+        step = 0 if made is feed else _step(feed, made)
+        if step is not None:
+            base, more = _base(inputs[i])
+            found[i] = Even(more, step, base)
+    return found
+
+
+def _base(value: Value) -> tuple[Value, int]:
+    """What a number is a known number more than."""
+    more = 0
+    while value.node.type in ("Add", "AddV2", "Sub") and value.sizes == ():
+        a, b = value.node.inputs
+        if value.node.type != "Sub" and integer(b) is None:
+            a, b = b, a
+        number = integer(b)
+        if number is None or a.dtype is not value.dtype:
+            break
+        value, more = a, more + (-number if value.node.type == "Sub" else number)
+    return value, more
 
 
 def evens(program: Program, counted: Mapping[int, Even]) -> dict[Value, Even]:
@@ -90,16 +125,18 @@ def _combined(node: Node, parts: list[Even]) -> Even | None:
     kind = node.type
     if kind in ("Identity", "Cast") and node.outputs[0].dtype.is_integer and node.outputs[0].dtype.size >= 4:
         return parts[0]
-    if kind == "Neg":
+    if kind == "Neg" and parts[0].base is None:
         return Even(-parts[0].start, -parts[0].step)
     if len(parts) != 2:
         return None
     a, b = parts
-    if kind in ("Add", "AddV2"):
-        return Even(a.start + b.start, a.step + b.step)
-    if kind == "Sub":
-        return Even(a.start - b.start, a.step - b.step)
-    if kind == "Mul" and not (a.step and b.step):
+    if kind in ("Add", "AddV2") and (a.base is None or b.base is None):
+        return Even(a.start + b.start, a.step + b.step, a.base or b.base)
+    if kind == "Sub" and b.base in (None, a.base):
+        return Even(a.start - b.start, a.step - b.step, None if b.base is a.base else a.base)
+    if kind == "Mul" and Even(1, 0) in (a, b):
+        return b if a == Even(1, 0) else a
+    if kind == "Mul" and not (a.step and b.step) and a.base is b.base is None:
         return Even(a.start * b.start, a.start * b.step + a.step * b.start)
     return None
 
@@ -141,7 +178,7 @@ def _limit(node: Node, known: Mapping[Value, Even], outside: Mapping[Value, Valu
     for number, bound, upwards in ((a, b, True), (b, a, False)):
         even = known.get(number)
         bound = outside.get(bound, bound)
-        if even is None or bound.sizes != () or not bound.dtype.is_integer:
+        if even is None or even.base is not None or bound.sizes != () or not bound.dtype.is_integer:
             continue
         if bound.constant is None and bound not in outside.values():
             continue
@@ -159,7 +196,7 @@ def turns_of(limit: Limit) -> int | None:
 
 
 def _turns_until(limit: Limit, value: int) -> int:
-    start, step = limit.even
+    start, step, _ = limit.even
     distance = (value - start) * (1 if step > 0 else -1) + limit.inclusive
     turns: int = ceil_div(greatest(0, distance), abs(step))
     return turns
@@ -272,6 +309,29 @@ def most_turns(
         if turns is not None:
             found.append(turns)
     return (min(found) if found else None), exact
+
+
+def from_the_end(even: Even, limits: Sequence[Limit], bounds: Bounds, rows: int) -> Even | None:
+    """An even number that counts from what limits a loop, with the number of turns in the place of its base.
+
+    None unless that is what it is, and it is one of the numbers of so many rows in every turn.
+
+    Args:
+      even: the number; it has a base.
+      limits: all limits of the loop, whose number of turns they decide.
+      bounds: of the program that the loop stands in.
+      rows: the number.
+    """
+    if len(limits) != 1 or even.base is None or limits[0].value is not even.base:
+        return None
+    counter, _, inclusive = limits[0]
+    most = bounds.of(even.base)
+    if counter.step != 1 or even.step != -1 or most is None:
+        return None
+    # Where there are turns at all, the base is their number and so much more.
+    more = counter.start - inclusive
+    least, greatest_one = even.start + more + 1, most + even.start
+    return Even(even.start + more, even.step) if 0 <= least and greatest_one < rows else None
 
 
 def is_zero(value: Value) -> bool:

@@ -55,6 +55,7 @@ from graphflow.records import dataclass
 from graphflow.reference import run_node
 from graphflow.regions import Region
 from graphflow.symbolic import Evaluation, Symbolic, about, greatest, is_symbolic, least, now
+from graphflow.turns import Bounds
 from graphflow.variable_store import Panels
 
 _MOST_EPILOGUE_OPERANDS = 12
@@ -118,6 +119,7 @@ class _Lowering(NativeRegions):
         self.nested: dict[Node, Nested] = {}
         self.loop: Region | None = None
         self.depth = 0  # in how many regions this lies
+        self.bounds = Bounds({})  # what is known of numbers that only the run knows
         self.targets: dict[Value, Slot] = {}  # where results are wanted
         self.rows: dict[Value, Node] = {}  # results that are made where they are wanted, in a row of others
         self.set_already: set[Node] = set()  # what sets rows that are made where they lie

@@ -25,7 +25,7 @@ from graphflow.program import CASES, WHILES, Node, Program, Value, nests_deeper
 from graphflow.records import dataclass
 from graphflow.regions import Region
 from graphflow.symbolic import Derived
-from graphflow.turns import Limit
+from graphflow.turns import Bounds, Limit
 
 __all__ = ["Finish", "NativeRegions", "Nested"]
 
@@ -61,6 +61,7 @@ class NativeRegions:
     fusion: Fusion
     loop: Region | None
     depth: int
+    bounds: Bounds
     nested: dict[Node, Nested]
     targets: dict[Value, Slot]
     turned: dict[Value, Any]
@@ -104,7 +105,10 @@ class NativeRegions:
         if node.op_def in WHILES and not node.controls:
             found = self.while_of(node)
         elif node.op_def in CASES and not node.controls:
-            parts = [self.part(branch) for branch in node.attrs["branches"]]
+            parts = []
+            for branch in node.attrs["branches"]:
+                known = self.bounds.of_branch(node, branch).known
+                parts.append(self.part(branch, [known.get(feed) for feed in branch.feeds]))
             if all(part is not None for part in parts):
                 found = Nested(parts)
         if found is not None:
@@ -121,19 +125,26 @@ class NativeRegions:
         users = self.program.users()
         roots = set(self.program.roots)
         wanted = [value in roots or bool(users.get(value)) for value in node.outputs]
-        form = loop_form(node, wanted, self.finish or (lambda program: program))
+        form = loop_form(node, wanted, self.finish or (lambda program: program), self.bounds)
         programs = [form.body] if form.conditions is None else [form.body, form.conditions]
-        parts = [self.part(program, finished=True) for program in programs]
+        inside = self.bounds.inside(node, form.most)
+        bounds = [inside.known.get(feed) for feed in body.feeds]
+        parts = [self.part(program, bounds, finished=True) for program in programs]
         return Nested(parts, form) if all(part is not None for part in parts) else None
 
-    def part(self, program: Program, finished: bool = False) -> Any:
-        """The lowering of a nested program, or None where a node of it is not native."""
+    def part(self, program: Program, bounds: Sequence[int | None], finished: bool = False) -> Any:
+        """The lowering of a nested program, or None where a node of it is not native.
+
+        bounds: the greatest values of its feeds, as far as known.
+        """
         if program.effects or not all(map(native, program.feeds)):
             return None
         if self.finish is not None and not finished:
             program = self.finish(program)
         part = type(self)(program, self.backend, "", self.finish, self.builder)
         part.depth = self.depth + 1
+        ends = zip(program.feeds, bounds, strict=True)
+        part.bounds = Bounds({feed: end for feed, end in ends if end is not None})
         part.prepare()
         for node in program.nodes:
             form = part.forms[node]
@@ -219,10 +230,15 @@ class NativeRegions:
         assert self.loop is not None
         sizes = (rows.sizes or ())[1:]
         stride = math.prod(sizes) * rows.dtype.size
-        start, step = node.attrs["start"], node.attrs["step"]
         slot = self.slot(node.inputs[0] if node.op_def is LOOP_ROW else rows)
+        return self.turn_row(slot, node, sizes, stride)
+
+    def turn_row(self, slot: Slot, node: Node, sizes: tuple[int, ...], stride: int) -> Slot:
+        """The row of a turn in a tensor that lies in a slot."""
+        assert self.loop is not None
+        start, step, ends = node.attrs["start"], node.attrs["step"], node.attrs["ends"]
         return self.builder.moving(
-            slot, self.loop, sizes, offset=start * stride, step=step * stride, name=node.name
+            slot, self.loop, sizes, offset=start * stride, step=step * stride, ends=ends * stride, name=node.name
         )
 
     def place_rows(self) -> None:
@@ -271,10 +287,7 @@ class NativeRegions:
             self.copy(whole, self.slot(node.inputs[0]), node)
             sizes = (made.sizes or ())[1:]
             stride = math.prod(sizes) * made.dtype.size
-            start, step = node.attrs["start"], node.attrs["step"]
-            line = self.builder.moving(
-                whole, self.loop, sizes, offset=start * stride, step=step * stride, name=node.name
-            )
+            line = self.turn_row(whole, node, sizes, stride)
         self.copy(line, self.slot(node.inputs[1]), node)
 
     def case(self, node: Node, nested: Nested) -> None:
@@ -434,7 +447,7 @@ def _limit_kernel(limits: Sequence[Limit], bounded: bool) -> Kernel:
     for number, limit in enumerate(limits):
         x = b.buffer(f"x{number}", {"int32": "i32", "int64": "i64"}.get(limit.value.dtype.name, "i64"))
         value = b.cast(b.load(x, 0), "i64")
-        start, step = limit.even
+        start, step, _ = limit.even
         start_at, width = b.const(start, "i64"), b.const(abs(step), "i64")
         distance = b.sub(value, start_at) if step > 0 else b.sub(start_at, value)
         if limit.inclusive:

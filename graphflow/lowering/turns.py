@@ -16,7 +16,19 @@ from graphflow.opdef import op
 from graphflow.program import FEED, Node, Program, ProgramBuilder, Replacement, Value, invariants, rebuild
 from graphflow.records import dataclass, field
 from graphflow.shapes import TensorShape
-from graphflow.turns import Even, Limit, evens, inductions, integer, is_zero, limits_of, turns_of
+from graphflow.turns import (
+    Bounds,
+    Even,
+    Limit,
+    evens,
+    from_the_end,
+    inductions,
+    inductions_from,
+    integer,
+    is_zero,
+    limits_of,
+    turns_of,
+)
 
 __all__ = ["LOOP_ROW", "SET_LOOP_ROW", "LoopForm", "loop_form"]
 
@@ -31,18 +43,18 @@ def _rows_shape(node: Any) -> TensorShape:
     return shape
 
 
-_EVEN = "T:type; start:int; step:int"
+_EVEN = "T:type; start:int; step:int; ends:int"
 
 
 @op("GraphflowLoopRow", "rows:T", "row:T", _EVEN, infer=_row_shape, differentiable=False)
-def loop_row_op(rows: Any, *, start: int, step: int) -> Any:
-    """Row `start + t * step` of a stacked tensor, in turn t of the loop around."""
+def loop_row_op(rows: Any, *, start: int, step: int, ends: int) -> Any:
+    """Row `start + t * step` of a stacked tensor, in turn t of the loop around; `ends` times all turns later."""
     raise RuntimeError("only a native loop knows its turn")
 
 
 @op("GraphflowSetLoopRow", "rows:T; row:T", "updated:T", _EVEN, infer=_rows_shape, differentiable=False)
-def set_loop_row_op(rows: Any, row: Any, *, start: int, step: int) -> Any:
-    """A stacked tensor with another row `start + t * step`, in turn t of the loop around."""
+def set_loop_row_op(rows: Any, row: Any, *, start: int, step: int, ends: int) -> Any:
+    """A stacked tensor with another row, that which `loop_row_op` would read."""
     raise RuntimeError("only a native loop knows its turn")
 
 
@@ -76,13 +88,14 @@ class LoopForm:
     limits: list[Limit] = field(default_factory=list)
 
 
-def loop_form(node: Node, wanted: Sequence[bool], finish: Any) -> LoopForm:
+def loop_form(node: Node, wanted: Sequence[bool], finish: Any, bounds: Bounds) -> LoopForm:
     """Returns how to lower a While.
 
     Args:
       node: the loop.
       wanted: which of its outputs anybody takes.
       finish: the passes for nested programs.
+      bounds: what is known of numbers in the program that it stands in.
     """
     cond, body = node.attrs["cond"], node.attrs["body"]
     given = {
@@ -96,9 +109,10 @@ def loop_form(node: Node, wanted: Sequence[bool], finish: Any) -> LoopForm:
     most = min(known) if known else None
     open_limits = [limit for limit, turns in zip(limits, exact_turns, strict=True) if turns is None]
     exact = most is not None and not open_limits and not rest
-    if most is not None:
+    if most is not None or limits:
         zeros = {i for i, value in enumerate(node.inputs) if is_zero(value)}
-        body = _with_rows(body, evens(body, counted), most, zeros)
+        rows = _Rows(evens(body, inductions_from(node.inputs, body)), most, limits, bounds)
+        body = _with_rows(body, rows, zeros)
     conditions = Program(cond.feeds, (_all(cond, rest),), (), (), True) if rest else None
     carried = _needed(body, conditions, wanted, counted if exact else {})
     ends = {
@@ -131,7 +145,43 @@ def _with_constants(program: Program, given: Mapping[int, np.ndarray[Any, Any] |
 # -- rows -----------------------------------------------------------------------------------------------------
 
 
-def _with_rows(body: Program, known: Mapping[Value, Even], most: int, zeros: Set[int]) -> Program:
+@dataclass(eq=False, slots=True)
+class _Rows:
+    """Which rows the turns of a loop are about.
+
+    Attributes:
+      known: the numbers of its body that grow evenly.
+      most: the greatest number of turns that is known before the run.
+      limits: all of its limits.
+      bounds: of the program that it stands in.
+    """
+
+    known: Mapping[Value, Even]
+    most: int | None
+    limits: Sequence[Limit]
+    bounds: Bounds
+
+    def attrs(self, rows: Value, index: Value) -> dict[str, Any] | None:
+        """How to find the row of a turn, if there is one in every turn."""
+        even = self.known.get(index)
+        number = integer(index)
+        if number is not None:
+            even = Even(number, 0)
+        if even is None or not rows.sizes:
+            return None
+        ends = 0
+        if even.base is not None:
+            even, ends = from_the_end(even, self.limits, self.bounds, rows.sizes[0]), 1
+        elif self.most is None:
+            return None
+        else:
+            places = (even.start, even.start + even.step * max(0, self.most - 1))
+            if not 0 <= min(places) <= max(places) < rows.sizes[0]:
+                return None
+        return even and {"T": rows.dtype, "start": even.start, "step": even.step, "ends": ends}
+
+
+def _with_rows(body: Program, where: _Rows, zeros: Set[int]) -> Program:
     """The body with rows that lie evenly read and written by turn, where no turn is out of bounds.
 
     `zeros`: the loop variables that are zero in the beginning. To add to each row of such once is to set it.
@@ -146,19 +196,11 @@ def _with_rows(body: Program, known: Mapping[Value, Even], most: int, zeros: Set
         if found is None or controls:
             return None
         rows, index = found
-        even = known.get(node.inputs[index])
-        if even is None:
-            number = integer(node.inputs[index])
-            if number is None:
-                return None
-            even = Even(number, 0)
-        ends = (even.start, even.start + even.step * max(0, most - 1))
-        sizes = node.inputs[rows].sizes
-        if sizes is None or not sizes or not 0 <= min(ends) <= max(ends) < sizes[0]:
+        attrs = where.attrs(node.inputs[rows], node.inputs[index])
+        if attrs is None:
             return None
-        attrs = {"T": node.inputs[rows].dtype, "start": even.start, "step": even.step}
         if node.type == "GraphflowRowAdd" and (
-            node.inputs[rows] not in blank or not even.step or len(users[node.inputs[rows]]) != 1
+            node.inputs[rows] not in blank or not attrs["step"] or len(users[node.inputs[rows]]) != 1
         ):
             return None
         if node.type in ("GraphflowRowSet", "GraphflowRowAdd"):

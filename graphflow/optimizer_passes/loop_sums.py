@@ -1,5 +1,6 @@
 """Sums over the turns of a loop leave it: the operands are stacked, and one product or fold is taken of the stacks.
 
+Where only the run knows how many turns there are, the stacks are as long as there may be, and zero where no turn was.
 `sum over t of aₜᵀ bₜ` is `[a₀; a₁; …]ᵀ [b₀; b₁; …]`: what the gradient of a weight comes to that a loop uses in every
 turn. Of operands that are rows of a tensor already, or are set as rows of one, there is nothing to stack. The sum is
 taken in another order, as it is by any other way to cut a product into pieces.
@@ -36,7 +37,18 @@ from graphflow.program import (
 from graphflow.records import dataclass, field
 from graphflow.shapes import TensorShape
 from graphflow.symbolic import Derived
-from graphflow.turns import Even, evens, inductions, is_zero, known_turns
+from graphflow.turns import (
+    Bounds,
+    Even,
+    evens,
+    from_the_end,
+    inductions,
+    inductions_from,
+    is_zero,
+    known_turns,
+    limits_of,
+    most_turns,
+)
 
 __all__ = ["loop_sums"]
 
@@ -44,19 +56,25 @@ _ADDS = ("Add", "AddV2", "AddN")
 _FEWEST_TURNS = 2
 
 
-def loop_sums(program: Program, counts: Counter[str], depth: int = 0) -> Program:
-    """Takes sums out of loops whose number of turns is known."""
+def loop_sums(
+    program: Program, counts: Counter[str], depth: int = 0, bounds: Bounds | None = None
+) -> Program:
+    """Takes sums out of loops whose number of turns, or the most that there may be, is known."""
+    here = Bounds({}) if bounds is None else bounds
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:
         if node.op_def not in NESTED or depth >= MOST_NESTED:
             return None
-        programs = [loop_sums(nested, counts, depth + 1) for _, nested in nested_programs(node)]
+        programs = [
+            loop_sums(nested, counts, depth + 1, _inside(here, node, nested))
+            for _, nested in nested_programs(node)
+        ]
         changed = any(new is not old for new, (_, old) in zip(programs, nested_programs(node), strict=True))
         attrs = with_programs(node.op_def, node.attrs, programs) if changed else node.attrs
         if node.op_def in WHILES and not controls:
-            found = _Loop(builder, node, inputs, attrs, counts).changed()
+            found = _Loop(builder, node, inputs, attrs, counts, here).changed()
             if found is not None:
                 return found
         if not changed:
@@ -64,6 +82,14 @@ def loop_sums(program: Program, counts: Counter[str], depth: int = 0) -> Program
         return builder.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
 
     return rebuild(program, replace)
+
+
+def _inside(bounds: Bounds, node: Node, nested: Program) -> Bounds:
+    if node.op_def not in WHILES:
+        return bounds.of_branch(node, nested)
+    body = node.attrs["body"]
+    counted = inductions(node.inputs, body)
+    return bounds.inside(node, most_turns(node.inputs, node.attrs["cond"], body, counted, bounds)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +120,9 @@ class _Loop:
         inputs: tuple[Value, ...],
         attrs: dict[str, Any],
         counts: Counter[str],
+        bounds: Bounds,
     ) -> None:
+        self.bounds = bounds
         self.builder, self.node, self.inputs, self.counts = builder, node, inputs, counts
         self.cond: Program = attrs["cond"]
         self.body: Program = attrs["body"]
@@ -111,13 +139,17 @@ class _Loop:
             return None
         counted = inductions(node.inputs, body)
         turns = known_turns(node.inputs, self.cond, body, counted)
+        self.exact = turns is not None
+        if turns is None:
+            turns, _ = most_turns(node.inputs, self.cond, body, counted, self.bounds)
         if turns is None or turns < _FEWEST_TURNS:
             return None
         self.turns = turns
-        self.fixed = not any(
+        self.limits, _ = limits_of(node.inputs, self.cond, body, counted)
+        self.fixed = self.exact and not any(
             SPECIALIZED in value.node.attrs for value in node.inputs if value.constant is not None
         )
-        self.evens = evens(body, counted)
+        self.evens = evens(body, inductions_from(node.inputs, body))
         if self.index_of(self.order(())) is None:
             return None
         self.inside = ProgramBuilder(body.nodes[-1].serial + 1)
@@ -178,6 +210,8 @@ class _Loop:
         """Whether the turns go through all of so many rows, each once."""
         if even is None or rows != self.turns or abs(even.step) != 1:
             return False
+        if even.base is not None:
+            return from_the_end(even, self.limits, self.bounds, rows) is not None
         return min(even.start, even.start + even.step * (self.turns - 1)) == 0
 
     def found(self, value: Value) -> list[_Stack]:
@@ -190,7 +224,8 @@ class _Loop:
             even = self.evens.get(made.inputs[1])
             if i in fixed and self.covers(even, (made.inputs[0].sizes or (0,))[0]):
                 assert even is not None
-                stacks.append(_Stack(even, self.inputs[i], i))
+                if self.exact or _zero_behind(self.node.inputs[i], even):
+                    stacks.append(_Stack(even, self.inputs[i], i))
         for user in self.users.get(value, ()):
             if user.type not in ("GraphflowRowSet", "GraphflowRowAdd") or user.inputs[2] is not value:
                 continue
@@ -200,7 +235,7 @@ class _Loop:
             if body.fetches[i] is not user.outputs[0] or self.users[body.feeds[i]] != [user]:
                 continue
             even = self.evens.get(user.inputs[1])
-            if user.type == "GraphflowRowAdd" and not is_zero(self.node.inputs[i]):
+            if not (self.exact and user.type == "GraphflowRowSet") and not is_zero(self.node.inputs[i]):
                 continue
             if self.covers(even, (user.inputs[0].sizes or (0,))[0]):
                 assert even is not None
@@ -280,6 +315,23 @@ class _Loop:
         dims = self.builder.constant(Derived.holding(shape.as_list(), np.int32), least != shape)
         kind = TensorType(stack.dtype, shape, shape if least == shape else least)
         return self.builder.node(get_op("Reshape"), (stack, dims), attrs, (), (kind,)).outputs[0]
+
+
+def _zero_behind(rows: Value, even: Even) -> bool:
+    """Whether a tensor is zero but for the rows before one that only the run knows, from which on a number goes down."""
+    loop = rows.node
+    if loop.op_def not in WHILES or even.base is None or even.base.node is not loop or even.start != -1:
+        return False
+    body = loop.attrs["body"]
+    counted = inductions(loop.inputs, body)
+    made = body.fetches[rows.index].node
+    if not is_zero(loop.inputs[rows.index]) or made.inputs[:1] != (body.feeds[rows.index],):
+        return False
+    # Each turn sets the row of its number, and there were as many turns as the base says.
+    number = Even(0, 1)
+    if counted.get(even.base.index) != number or made.type != "GraphflowRowSet":
+        return False
+    return evens(body, counted).get(made.inputs[1]) == number
 
 
 # -- what can leave -------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
 from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.optimizer_passes.keep_masks import keep_masks
+from graphflow.optimizer_passes.known_checks import known_checks
 from graphflow.optimizer_passes.loop_invariants import loop_invariants
 from graphflow.optimizer_passes.loop_shapes import loop_shapes
 from graphflow.optimizer_passes.loop_sums import loop_sums
+from graphflow.optimizer_passes.loop_twins import loop_twins
 from graphflow.optimizer_passes.manager import Pass
 from graphflow.optimizer_passes.merge_common import merge_common
 from graphflow.optimizer_passes.mixed_precision import mixed_precision
@@ -26,12 +28,17 @@ from graphflow.optimizer_passes.simplify import simplify
 from graphflow.optimizer_passes.sized_lists import sized_lists
 from graphflow.optimizer_passes.sparse_rows import sparse_rows
 from graphflow.optimizer_passes.stack_products import stack_products
-from graphflow.program import Program, Value, rebuild
+from graphflow.program import NESTED, Program, Value, rebuild
 
 
 def prune(program: Program, counts: Counter[str]) -> Program:
     """Keeps the nodes that a fetch, a new state or an effect needs. Freezing cuts the same way; passes leave rests."""
     return rebuild(program, lambda builder, node, inputs, controls: None)
+
+
+def simplify_behind_loops(program: Program, counts: Counter[str]) -> Program:
+    """Simplifies once more, if there is a loop or a branch."""
+    return simplify(program, counts) if any(node.op_def in NESTED for node in program.nodes) else program
 
 
 OPEN: tuple[Pass, ...] = (
@@ -58,18 +65,22 @@ SPECIALIZED: tuple[Pass, ...] = (
         fold_constants,
         "the sizes of this set of feeds are known now, and what was waiting for them",
     ),
+    Pass("known_checks", known_checks, "conditions on sizes are folded; an assertion is a step of the host"),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
     Pass("loop_shapes", loop_shapes, "sizes are fixed now; before what asks for those of loop variables"),
     Pass("loop_invariants", loop_invariants, "sizes are known; before what asks what limits the turns"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
     Pass("part_lists", part_lists, "after what merges equal nodes; before what asks how long lists get"),
     Pass("sized_lists", sized_lists, "the numbers of turns are known; before what asks for lengths"),
+    Pass("loop_twins", loop_twins, "the lengths of lists are numbers now, all of which count the turns"),
     Pass(
         "prune_loops_of_lengths", prune_loops, "the lengths of lists are numbers now, of which few are needed"
     ),
     Pass(
         "dense_lists", dense_lists, "lengths and elements' sizes are known now; before what looks for tensors"
     ),
+    Pass("simplify_behind_loops", simplify_behind_loops, "what loops give out has sizes since loop_shapes"),
+    Pass("loop_twins_again", loop_twins, "of lists that are filled with the same, one tensor is left"),
     Pass("prune_loops_again", prune_loops, "rows that are set and never read show only in tensors"),
     Pass("loop_sums", loop_sums, "on stacked tensors; the number of turns is known"),
     Pass("expand_composites", expand_composites, "last: earlier rules know the composite by its name"),

@@ -23,7 +23,7 @@ from graphflow.program import (
     with_programs,
 )
 from graphflow.symbolic import Derived
-from graphflow.turns import Even, evens, inductions, known_turns
+from graphflow.turns import Even, evens, inductions, inductions_from, known_turns
 
 __all__ = ["prune_loops"]
 
@@ -130,7 +130,7 @@ def _without_blind_sets(
     cond: Program, body: Program, inputs: Sequence[Value], wanted: Collection[int], counts: Counter[str]
 ) -> tuple[Program, Program]:
     """The loop without setting rows of a tensor that only turns look at, and only at rows that are not set yet."""
-    counted = inductions(inputs, body)
+    counted = inductions_from(inputs, body)
     known: dict[Value, Even] | None = None
     users = body.users()
     fetches = list(body.fetches)

@@ -268,7 +268,7 @@ class Plan:
             numbers = (slot.offset, *(slot.shape or ()), *(n for term in slot.terms for n in term[1:]))
             if root is not parent or Symbolic in map(type, numbers):
                 at = self._at
-                terms = tuple([Term(loop, at(step), at(swing)) for loop, step, swing in slot.terms])
+                terms = tuple([Term(term.loop, *map(at, term[1:])) for term in slot.terms])
                 present = replace(
                     slot, shape=at.shape(slot.shape), parent=root, offset=at(slot.offset), terms=terms
                 )

@@ -144,22 +144,24 @@ class Recording:
         offset: int = 0,
         step: int = 0,
         swing: int = 0,
+        ends: int = 0,
         name: str = "",
     ) -> Slot:
         """A part of a slot that lies elsewhere in each turn of a loop around its use.
 
-        In turn t of the loop, counted from 0, it lies `offset + t * step` bytes in, and `swing` more if t is odd. In
-        what runs once after the loop, t is the number of turns there were.
+        In turn t of the loop, counted from 0, it lies `offset + t * step` bytes in, and `swing` more if t is odd, and
+        `ends` more for each turn that the loop's limit allows. In what runs once after the loop, t is the number of
+        turns there were.
         """
         if slot.shape is None or slot.kind == "status":
             raise ValueError(f"{slot} cannot move")
         made = self._slot(
             slot.kind, name or slot.name, shape, slot.dtype if dtype is None else dtype, parent=slot.root,
-            offset=slot.offset + offset, key=slot.key, terms=(*slot.terms, Term(loop, step, swing)),
+            offset=slot.offset + offset, key=slot.key, terms=(*slot.terms, Term(loop, step, swing, ends)),
         )  # fmt: skip
         most = loop.most
         for turn in () if most is None else (0, 1, most - 1, most - 2) if step else (0, 1):
-            if most is None or not 0 <= turn < most:
+            if most is None or ends or not 0 <= turn < most:
                 continue
             at = offset + turn * step + (turn % 2 * swing if swing else 0)
             if at < 0 or at + made.nbytes > slot.nbytes:

@@ -139,7 +139,7 @@ class Threads:
     """What each thread has for itself where records are repeated: counters, and the arguments of what is in a loop.
 
     For every outermost loop there is one stretch of memory per thread, whole cache lines, first the counters of the
-    loops in it, then the arguments of its launches. Marks speak of the first thread's words.
+    loops in it, each with the most turns beside it, then the arguments of its launches. Marks speak of the first thread's words.
     """
 
     def __init__(self, records: Sequence[Launch | Mark], first_word: Sequence[int], threads: int) -> None:
@@ -157,7 +157,7 @@ class Threads:
             if region.kind == "loop":
                 outer = loops_around(tree)[0]
                 numbers = self.counters.setdefault(outer, {})
-                numbers[region] = len(numbers)
+                numbers[region] = 2 * len(numbers)
                 if outer is region:
                     self.model[region] = first_word[tree.begin], first_word[tree.end]
         self.moves = self.moving()
@@ -173,7 +173,7 @@ class Threads:
                 if isinstance(arg, Ref):
                     terms = arg.slot.terms
                 elif isinstance(arg, Count):
-                    terms = (Term(arg.loop, arg.step, 0),)
+                    terms = (Term(arg.loop, arg.step),)
                 if terms:
                     tree = max((self.places[term.loop] for term in terms), key=lambda place: place.depth)
                     at = tree.at("last") if number > tree.at("last") else tree.at("turn")
@@ -183,7 +183,7 @@ class Threads:
     def size(self, outer: Region) -> int:
         """Words of one thread's stretch."""
         first, end = self.model[outer]
-        return (len(self.counters[outer]) + end - first + 7) & -8
+        return (2 * len(self.counters[outer]) + end - first + 7) & -8
 
     def stretch(self, table: Table, outer: Region, word: int) -> None:
         """Adds the address of a word of the first thread's stretch, where that will be."""
@@ -223,19 +223,27 @@ class Threads:
             self.stretch(table, outer, self.counters[outer][region])
         if kind == "enter":
             first, end = self.model[outer]
-            self.stretch(table, outer, len(self.counters[outer]))
+            self.stretch(table, outer, 2 * len(self.counters[outer]))
             table.own(first)
             table.number(8 * (end - first) if outer is region else 0)
         if kind in ("turn", "last"):
             moves = self.moves.get(number, [])
             table.number(len(moves), stride)
             for word, terms in moves:
-                self.stretch(table, outer, len(self.counters[outer]) + word - self.model[outer][0])
+                self.stretch(table, outer, 2 * len(self.counters[outer]) + word - self.model[outer][0])
                 table.own(word)
-                table.number(len(terms))
+                # A factor, by how much it moves: a loop's turns so far, and how many there may be.
+                rows: list[tuple[int, Any, Any]] = []
                 for term in terms:
-                    self.stretch(table, outer, self.counters[outer][term.loop])
-                    table.number(term.step, term.swing)
+                    counter = self.counters[outer][term.loop]
+                    if term.step or term.swing or not term.ends:
+                        rows.append((counter, term.step, term.swing))
+                    if term.ends:
+                        rows.append((counter + 1, term.ends, 0))
+                table.number(len(rows))
+                for at, step, swing in rows:
+                    self.stretch(table, outer, at)
+                    table.number(step, swing)
 
     def place(self, table: Table) -> None:
         """Adds the stretches."""

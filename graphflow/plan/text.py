@@ -43,10 +43,11 @@ def _show(arg: Arg) -> str:
         skip = f"+{arg.offset}" if arg.offset else ""
         return f"{arg.access} %{arg.slot.index}{skip}" + "".join(map(_show_term, arg.slot.terms))
     if isinstance(arg, Count):
-        return f"{arg.start}{_show_term(Term(arg.loop, arg.step, 0))}"
+        return f"{arg.start}{_show_term(Term(arg.loop, arg.step))}"
     return str(arg)
 
 
 def _show_term(term: Term) -> str:
     step = f"{term.step:+}*turn" if term.step else ""
-    return step + (f"{term.swing:+}*odd" if term.swing else "")
+    end = f"{term.ends:+}*turns" if term.ends else ""
+    return end + step + (f"{term.swing:+}*odd" if term.swing else "")

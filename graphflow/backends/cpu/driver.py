@@ -406,6 +406,8 @@ copy:
   br label %begin
 begin:
   %e_limit = call i64 @limit(ptr %w1)
+  %e_limit_at = getelementptr i8, ptr %e_counter, i64 8
+  store i64 %e_limit, ptr %e_limit_at
   %e_any = icmp sgt i64 %e_limit, 0
   %e_jump = select i1 %e_any, i64 0, i64 %jump
   ret i64 %e_jump
