@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 
 import graphflow as gf
+from graphflow import reference
 from graphflow.backends.cpu.jit import Jit
 from graphflow.compiler import CompileOptions, compile_graph
 from graphflow.optimizer_passes.loop_invariants import loop_invariants
+from graphflow.optimizer_passes.loop_twins import loop_twins
+from graphflow.optimizer_passes.simplify import simplify
 from graphflow.plan import HostStep, Plan
 from graphflow.program import WHILES, Program, freeze, specialize, verify
+from graphflow.session import SessionState
 from graphflow.testing import TestState, check_same, run_reference
 
 
@@ -540,3 +544,110 @@ def test_what_could_fail_stays_in_the_loop() -> None:
         assert session.run(result, {d: 3, n: 2}) == 5
         with pytest.raises(gf.errors.InvalidArgumentError, match="(?i)zero"):
             session.run(result, {d: 0, n: 1})
+
+
+# -- turns that only the run knows ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_sequences_of_several_lengths_train_natively(
+    both_ways: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One compile for all lengths, none and all among them; what pads the batch is not looked at."""
+    x, lengths = gf.placeholder(gf.float32, [None, None, 3]), gf.placeholder(gf.int32, [None])
+    cells = gf.nn.rnn_cell.BasicLSTMCell, gf.nn.rnn_cell.GRUCell
+    with gf.variable_scope("net", initializer=gf.random_uniform_initializer(-0.4, 0.4, seed=3)):
+        if both_ways:
+            outputs, states = gf.nn.bidirectional_dynamic_rnn(
+                cells[0](5), cells[1](5), x, lengths, dtype=gf.float32
+            )
+            outputs = gf.concat(outputs, 2)
+        else:
+            outputs, states = gf.nn.dynamic_rnn(cells[0](5), x, lengths, dtype=gf.float32)
+
+    def loss_of(outputs: Any, states: Any) -> Any:
+        return gf.add_n([gf.reduce_sum(gf.sin(y)) for y in (outputs * outputs, *gf.nest.flatten(states))])
+
+    loss, variables = loss_of(outputs, states), gf.trainable_variables()
+    fetches = [outputs, loss, *gf.gradients(loss, [x, *variables])]
+
+    def unrolled(time: int) -> tuple[Any, list[Any]]:
+        given = gf.placeholder(gf.float32, [4, time, 3])
+        steps = gf.unstack(given, axis=1)
+        with gf.variable_scope("net", reuse=True):
+            if both_ways:
+                made, *last = gf.nn.static_bidirectional_rnn(
+                    cells[0](5), cells[1](5), steps, dtype=gf.float32, sequence_length=lengths
+                )
+            else:
+                made, last = gf.nn.static_rnn(cells[0](5), steps, dtype=gf.float32, sequence_length=lengths)
+        loss = loss_of(gf.stack(made, 1), last)
+        return given, [gf.stack(made, 1), loss, *gf.gradients(loss, [given, *variables])]
+
+    references = {time: unrolled(time) for time in (5, 3)}
+    wanted = []
+    cases = [(5, [5, 3, 0, 2]), (5, [3, 0, 1, 3]), (3, [3, 3, 3, 3]), (3, [0, 0, 0, 0])]
+    state = SessionState()
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        for variable, value in zip(variables, session.run(variables), strict=True):
+            state.set(variable.op.name, value)
+        for time, longs in cases:
+            given, what = references[time]
+            fed = [numbers(4, time, 3, seed=time), np.array(longs, np.int32)]
+            wanted.append(reference.run(freeze(what, [given, lengths]), fed, state))
+        for number, (time, longs) in enumerate(cases):
+            if number:
+                monkeypatch.setattr(Jit, "_load", lambda *_: pytest.fail("compiles"))
+            values = numbers(4, time, 3, seed=time)
+            plan = session.plan(fetches, {x: values, lengths: longs})
+            assert [step.name for step in plan.steps if isinstance(step, HostStep)] == []
+            results = [session.run(fetches, {x: values, lengths: longs})]
+            if not both_ways:
+                values[:, max(1, *longs) :] = np.nan  # no turn gets there
+                results.append(session.run(fetches, {x: values, lengths: longs}))
+            for result in results:
+                for ours, theirs in zip(result, wanted[number], strict=True):
+                    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_lists_of_any_length_in_loops_in_loops_are_read_from_their_end() -> None:
+    x, n = gf.placeholder(gf.float32, [3]), gf.placeholder(gf.int32, [])
+    count = gf.minimum(n, 6)
+
+    def outer(i: Any, h: Any) -> Any:
+        inner = gf.while_loop(lambda j, h: j < count, lambda j, h: (j + 1, gf.sin(h) * x + h), [0, h])
+        return i + 1, inner[1]
+
+    result = gf.while_loop(lambda i, h: i < 2, outer, [0, x], maximum_iterations=2)[1]
+    (gradient,) = gf.gradients(result, x)
+    for turns in (0, 1, 4, 9):
+        native([result, gradient], [x, n], [numbers(3), np.array(turns, np.int32)])
+
+
+def test_equal_loop_variables_are_one() -> None:
+    x, n = gf.placeholder(gf.float32, [3]), gf.placeholder(gf.int32, [])
+
+    def body(i: Any, j: Any, k: Any, a: Any, b: Any) -> Any:
+        return i + 1, k + 1, j + 1, a * x + gf.cast(j, gf.float32), b * x + gf.cast(k, gf.float32)
+
+    results = gf.while_loop(lambda i, *_: i < n, body, [0, 0, 0, x, x])
+    program = specialize(freeze(results, [x, n]), ((3,), ()), {})
+    counts: Counter[str] = Counter()
+    changed = loop_twins(simplify(program, Counter()), counts)
+    verify(changed)
+    assert counts["variables"] == 4 and changed.fetches[3] is changed.fetches[4]
+    apart = gf.while_loop(lambda i, *_: i < n, lambda i, j: (i + 1, j + 2), [0, 0])
+    program = freeze(apart, [n])
+    (loop,) = [node for node in loop_twins(program, counts).nodes if node.op_def in WHILES]
+    assert len(set(loop.attrs["body"].fetches) - set(loop.attrs["body"].feeds)) == 2
+    native(list(results), [x, n], [numbers(3), np.array(3, np.int32)])
+
+
+def test_assertions_on_sizes_are_no_steps() -> None:
+    x, y = gf.placeholder(gf.float32, [None]), gf.placeholder(gf.float32, [None])
+    with gf.control_dependencies([gf.assert_equal(gf.shape(x), gf.shape(y))]):
+        total = gf.reduce_sum(x * 2.0)
+    native([total], [x, y], [numbers(5), numbers(5, seed=1)])
+    with gf.Session() as session, pytest.raises(gf.errors.InvalidArgumentError, match="x == y|assertion"):
+        session.run(total, {x: numbers(5), y: numbers(4)})

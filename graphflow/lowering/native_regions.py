@@ -238,7 +238,13 @@ class NativeRegions:
         assert self.loop is not None
         start, step, ends = node.attrs["start"], node.attrs["step"], node.attrs["ends"]
         return self.builder.moving(
-            slot, self.loop, sizes, offset=start * stride, step=step * stride, ends=ends * stride, name=node.name
+            slot,
+            self.loop,
+            sizes,
+            offset=start * stride,
+            step=step * stride,
+            ends=ends * stride,
+            name=node.name,
         )
 
     def place_rows(self) -> None:

@@ -144,11 +144,34 @@ def _range(node: Node, operands: Operands) -> Expr:
     return b.add(start, b.mul(b.cast(operands.position((Size(1),)), start.dtype), delta))
 
 
+def _reverse_sequence(node: Node, operands: Operands) -> Expr:
+    """`ReverseSequence(input, seq_lengths, seq_dim=, batch_dim=)`."""
+    given, lengths = node.inputs
+    sizes, across = value_sizes(given), operands.strides(given)
+    along, over = (int(node.attrs[name]) % len(sizes) for name in ("seq_dim", "batch_dim"))
+    axes = range(len(sizes))
+    each = tuple(operands.strides(lengths)[0] if axis == over else Size(0) for axis in axes)
+    b = operands.b
+    length = b.cast(operands.element(lengths, each), "i64")
+    place = operands.position(tuple(Size(int(axis == along)) for axis in axes))
+    index = b.select(b.lt(place, length), b.sub(b.sub(length, 1), place), place)
+    # As for a gather: a wrong length is reported elsewhere.
+    index = b.max(b.min(index, b.sub(operands.size(sizes[along]), 1)), 0)
+    others = tuple(Size(0) if axis == along else across[axis] for axis in axes)
+    return operands.gathered(given, others, b.mul(index, operands.size(across[along])))
+
+
+def _takes_sequences(node: Node) -> bool:
+    axes = {node.attrs[name] % max(1, len(node.inputs[0].sizes or ())) for name in ("seq_dim", "batch_dim")}
+    return len(axes) == 2
+
+
 READS: dict[str, Read] = {
     "fill": Read(lambda node: _is_scalar(node.inputs[1]), _fill),
     "one_hot": Read(lambda node: _is_scalar(node.inputs[2]) and _is_scalar(node.inputs[3]), _one_hot),
     "range": Read(_takes_range, _range),
     "gather_nd": Read(_takes_vectors, _gather_nd),
+    "reverse_sequence": Read(_takes_sequences, _reverse_sequence),
     "gather": Read(lambda node: _gather_axis(node) is not None, _gather),
 }
 

@@ -1997,6 +1997,7 @@ def _reverse_sequence_shape(node: Any) -> TensorShape:
 @op(
     "ReverseSequence", "input:T; seq_lengths:Tlen", "output:T",
     "seq_dim:int; batch_dim:int=0; T:type; Tlen:type{int32|int64}=int64", infer=_reverse_sequence_shape,
+    lowering="reverse_sequence",
 )  # fmt: skip
 def reverse_sequence_op(input: Array, seq_lengths: Array, *, seq_dim: int, batch_dim: int = 0) -> Any:
     """Per batch entry, the first `seq_lengths[i]` elements along `seq_dim` turned round."""
@@ -2009,6 +2010,12 @@ def reverse_sequence_op(input: Array, seq_lengths: Array, *, seq_dim: int, batch
             raise refuse(f"seq_lens({i}) = {length} is not in [0, {moved.shape[1]}]")
         moved[i, :length] = moved[i, :length][::-1].copy()
     return np.moveaxis(moved, (0, 1), (over, along))
+
+
+@reverse_sequence_op.bounds
+def _reverse_sequence_bounds(node: Any) -> dict[int, tuple[int, int]]:
+    sizes = node.inputs[0].shape.as_list()
+    return {1: (0, sizes[canonical_axis(node.attrs["seq_dim"], len(sizes))] + 1)}
 
 
 @reverse_sequence_op.gradient

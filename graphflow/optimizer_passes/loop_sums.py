@@ -318,7 +318,7 @@ class _Loop:
 
 
 def _zero_behind(rows: Value, even: Even) -> bool:
-    """Whether a tensor is zero but for the rows before one that only the run knows, from which on a number goes down."""
+    """Whether a tensor is zero but for the rows before one that only the run knows, where a number begins to fall."""
     loop = rows.node
     if loop.op_def not in WHILES or even.base is None or even.base.node is not loop or even.start != -1:
         return False

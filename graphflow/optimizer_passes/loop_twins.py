@@ -1,7 +1,7 @@
 """Loop variables that are equal in every turn become one.
 
-Such are the lengths of all lists that a loop fills for its gradient, and its own counter. Variables that start alike are
-taken to be equal until what a turn makes of them, under that assumption, says otherwise.
+Such are the lengths of all lists that a loop fills for its gradient, and its own counter. Variables that start alike
+are taken to be equal until what a turn makes of them, under that assumption, says otherwise.
 """
 
 from __future__ import annotations
@@ -87,9 +87,7 @@ def _joined(program: Program, first: Mapping[int, int]) -> Program:
     ) -> Replacement:
         if not any(value in places for value in node.inputs):
             return None
-        given = tuple(
-            [places.get(old, new) for old, new in zip(node.inputs, inputs, strict=True)]
-        )
+        given = tuple([places.get(old, new) for old, new in zip(node.inputs, inputs, strict=True)])
         return builder.again(node, given, controls)
 
     made = rebuild(program, replace)

@@ -139,7 +139,8 @@ class Threads:
     """What each thread has for itself where records are repeated: counters, and the arguments of what is in a loop.
 
     For every outermost loop there is one stretch of memory per thread, whole cache lines, first the counters of the
-    loops in it, each with the most turns beside it, then the arguments of its launches. Marks speak of the first thread's words.
+    loops in it, each with the most turns beside it, then the arguments of its launches. Marks speak of the first
+    thread's words.
     """
 
     def __init__(self, records: Sequence[Launch | Mark], first_word: Sequence[int], threads: int) -> None:
