@@ -68,6 +68,9 @@ _COST = {
     "lgamma": 100,
 }
 
+# From this price on, a turn is so long a chain that a processor hardly begins the next one before its end.
+_LONG_TURN = 16
+
 # Above this price a masked loop alone is cheaper than an unmasked one with a masked copy for the rest.
 _ONE_LOOP_COST = 256
 # Serial loops of at most so many turns are written out, as long as the whole costs no more than this.
@@ -422,8 +425,7 @@ class _Generator:
         unroll = 1
         if names and not any(isinstance(s, For) for s in stmt.body):
             unroll = 4 if cost <= 8 else 2 if cost <= 24 else 1
-        # Over columns of a cheap loop, several vectors side by side: its accumulators, and longer runs of memory.
-        jam = 4 if not names and self._is_cheap_column(stmt) else 1
+        jam = 1 if names else self._side_by_side(stmt, cost)
         extent = e.integer("sub", stop, start).number
         if extent is not None and extent <= 0:
             self.env.update(own)
@@ -479,9 +481,12 @@ class _Generator:
             e.line(f"{merged} = phi {total.full_type} {entry}[ {total.text}, %{inner.label} ]")
             self.env[name] = Value(e, merged, total.type, 1, e.region.level)
 
-    def _is_cheap_column(self, stmt: For) -> bool:
+    def _side_by_side(self, stmt: For, cost: int) -> int:
+        """How many vectors of a loop without carries are done at once."""
         loops = [s for s in stmt.body if isinstance(s, For)]
-        return any(s.carries for s in loops) and all(self._cost_of(s.body) <= 8 for s in loops)
+        if any(s.carries for s in loops) and all(self._cost_of(s.body) <= 8 for s in loops):
+            return 4  # columns of a cheap loop: its accumulators, and longer runs of memory
+        return 2 if not loops and _LONG_TURN <= cost <= _ONE_LOOP_COST else 1
 
     def _whole_vectors(
         self,

@@ -82,6 +82,11 @@ class Value:
         return self.emitter.instruction(f"fneg {self.typed}", self.type, self.lanes, (self,))
 
 
+def _is_splat(value: Value) -> bool:
+    """Whether a value is a number in every lane of a vector."""
+    return value.text.startswith("splat")
+
+
 class Region:
     """A straight run of blocks: a function's top, a loop's preheader or body, a branch.
 
@@ -358,9 +363,30 @@ class Emitter:
         """`x * y + z`, in one rounding where the target has it."""
         y = y if isinstance(y, Value) else self.like(x, y)
         z = z if isinstance(z, Value) else self.like(x, z)
-        if self.target.fma:
+        if not self.target.fma:
+            return self.binary("fadd", self.binary("fmul", x, y), z)
+        if self.target.isa != "avx2" or not (_is_splat(y) or _is_splat(z)):
             return self.intrinsic("fma", x, y, z)
-        return self.binary("fadd", self.binary("fmul", x, y), z)
+
+        def written() -> Value:
+            level = max(x.level, y.level, z.level)
+            return self.intrinsic("fma", x, self._in_memory(y, level), self._in_memory(z, level))
+
+        return self.remembered(("fma", x.text, y.text, z.text), (x, y, z), written)
+
+    def _in_memory(self, value: Value, level: int) -> Value:
+        """A constant vector as one that lies in memory, which the instruction that takes it reads by itself.
+
+        LLVM would spread the number over a register first, unless an instruction can do that as well (AVX-512).
+        """
+        if not _is_splat(value):
+            return value
+        size = ELEMENT_BYTES[value.type] * value.lanes
+        name = f'@"{value.lanes} {value.text}"'
+        self.declarations.add(f"{name} = private unnamed_addr constant {value.typed}, align {size}")
+        loaded = f"%{self.fresh()}"
+        self.regions[level].lines.append(f"  {loaded} = load {value.full_type}, ptr {name}, align {size}")
+        return Value(self, loaded, value.type, value.lanes, level)
 
     def polynomial(self, x: Value, coefficients: Sequence[float]) -> Value:
         """A polynomial by Horner's rule, highest power first."""
