@@ -40,7 +40,7 @@ class Slow:
     def __call__(self, x: Array) -> list[Array]:
         self.seen.append(len(x))
         self.begun.release()
-        assert self.free.wait(20)
+        self.free.wait()
         if (x < 0).any():
             raise InvalidArgumentError(None, None, f"{float(x.min())} is negative")
         return [x * 2]
@@ -85,7 +85,7 @@ class Requests:
 
     def wait(self) -> list[Any]:
         for thread in self.threads:
-            thread.join(20)
+            thread.join()
         return [self.answers[number] for number in range(len(self.threads))]
 
 
@@ -94,7 +94,7 @@ def started(proof: RowWise, **options: Any) -> tuple[Slow, Requests]:
     slow = Slow()
     requests = Requests(Batcher(slow, proof, BatchingOptions(**options), [(FLOATS, (None, 1))]))
     requests.send(rows(1))
-    assert slow.begun.acquire(timeout=20)
+    slow.begun.acquire()
     return slow, requests
 
 
@@ -147,7 +147,7 @@ def test_who_waits_too_long_is_told_and_does_not_run(proof: RowWise) -> None:
 def test_a_batch_waits_for_more_where_that_is_wished(proof: RowWise) -> None:
     slow = Slow()
     slow.free.set()
-    options = BatchingOptions(max_batch_size=3, batch_timeout_micros=20_000_000)
+    options = BatchingOptions(max_batch_size=3, batch_timeout_micros=10**13)
     requests = Requests(Batcher(slow, proof, options, [(FLOATS, (None, 1))]))
     for value in (1, 2, 3):
         requests.send(rows(value), queues=False)
@@ -166,7 +166,7 @@ def test_rows_of_other_shapes_never_meet() -> None:
 
     requests = Requests(Batcher(both, proof, BatchingOptions(), [(FLOATS, (None, None))]))
     requests.send(rows(1))
-    assert slow.begun.acquire(timeout=20)
+    slow.begun.acquire()
     for width in (2, 3, 2, 3):
         requests.send([np.full((1, width), width, np.float32)])
     slow.free.set()
