@@ -126,6 +126,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "llvmlite": ("backends.cpu.",),
     "matplotlib": ("demo.",),
     "orjson": ("serving.",),
+    "anyio": ("serving.",),
+    "prometheus_client": ("serving.",),
     "rich": ("cli", "demo.", "train.training_loop"),
     "sklearn": ("demo.",),
     "starlette": ("serving.",),

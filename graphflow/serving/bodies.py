@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from typing import Any
 
@@ -16,6 +17,27 @@ LARGEST_BODY = 1 << 30
 PACKED_FROM = 1 << 16
 # What zlib calls the two forms: a gzip file, and deflate with zlib's own header.
 _FORMS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+
+
+def deadline_of(request: Request) -> float | None:
+    """Returns the moment (`time.monotonic()`) until which the client waits, None if it does not say.
+
+    Raises:
+      InvalidArgumentError: if the header holds no number of seconds.
+    """
+    text = request.headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise errors.InvalidArgumentError(None, None, f"{TIMEOUT_HEADER} {text!r} is no number of seconds")
+    return time.monotonic() + seconds
 
 
 def json_response(value: Any, status: int = 200) -> Response:

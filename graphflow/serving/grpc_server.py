@@ -145,14 +145,22 @@ class GrpcServer:
       services: what is served; health and reflection come with them.
       host, port: where to listen; port 0 takes a free one.
       threads: how many requests are answered at once.
+      most_requests: with so many under way, what comes on top is turned away at once.
 
     Raises:
       OSError: if the port is taken.
     """
 
-    def __init__(self, services: Sequence[GrpcService], host: str, port: int, threads: int = 32) -> None:
+    def __init__(
+        self,
+        services: Sequence[GrpcService],
+        host: str,
+        port: int,
+        threads: int = 32,
+        most_requests: int | None = None,
+    ) -> None:
         pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="graphflow-grpc")
-        self._server = grpc.server(pool, options=_OPTIONS)
+        self._server = grpc.server(pool, options=_OPTIONS, maximum_concurrent_rpcs=most_requests)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [health.SERVICE_NAME]

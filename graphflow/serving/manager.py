@@ -83,6 +83,7 @@ class ModelManager:
       load: makes a Model of (path, name, version), ready for requests; whatever it raises is the version's error.
       allow_labels_for_unavailable: whether a label may name a version that is not loaded.
       fits: raises where a version (its folder) does not fit into memory; says whether old ones must go first.
+      loaded: called with a model's name and "ok" or "failed" after each attempt to load a version.
       clock: seconds, for tests.
     """
 
@@ -93,6 +94,7 @@ class ModelManager:
         load: Load = Model,
         allow_labels_for_unavailable: bool = False,
         fits: Callable[[str], bool] | None = None,
+        loaded: Callable[[str, str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._configs = {config.name: config for config in configs}
@@ -100,6 +102,7 @@ class ModelManager:
         self._load = load
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._fits = fits
+        self._loaded = loaded
         self._clock = clock
         self._lock = threading.Condition()
         self._servables: dict[str, dict[int, Servable]] = {}
@@ -196,6 +199,31 @@ class ModelManager:
         """Returns the versions of a model that take requests, oldest first."""
         with self._lock:
             return sorted(n for n, item in self._servables.get(name, {}).items() if _is_available(item))
+
+    def state(self) -> list[tuple[str, str, list[str], list[tuple[list[str], float]]]]:
+        """Returns what metrics show of the versions: their states, the requests that hold them, what queues."""
+        with self._lock:
+            servables = [item for found in self._servables.values() for item in found.values()]
+            states = [([s.name, str(s.version), s.state.name], 1.0) for s in servables]
+            holds = [([s.name, str(s.version)], float(s.holds)) for s in servables]
+            queued = [
+                ([s.name, str(s.version), name], float(signature.batcher.queued))
+                for s in servables
+                if s.model is not None
+                for name, signature in s.model.signatures.items()
+                if signature.batcher is not None
+            ]
+        which = ["model_name", "version"]
+        return [
+            (
+                "graphflow_serving_version_state",
+                "1 for the state of each version.",
+                [*which, "state"],
+                states,
+            ),
+            ("graphflow_serving_version_requests", "Requests that hold a version.", which, holds),
+            ("graphflow_serving_queued_rows", "Rows that wait for a run.", [*which, "signature"], queued),
+        ]
 
     def ready(self) -> bool:
         """Whether every configured model has a version that takes requests."""
@@ -375,10 +403,14 @@ class ModelManager:
                 )
                 servable.attempts += 1
                 servable.retry_at = self._clock() + RETRY_SECONDS
+            if self._loaded is not None:
+                self._loaded(servable.name, "failed")
             return
         with self._lock:
             servable.model, servable.state = model, State.AVAILABLE
             self._lock.notify_all()
+        if self._loaded is not None:
+            self._loaded(servable.name, "ok")
         _log.info(
             "%s version %d is available after %.2f s",
             servable.name,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -60,6 +61,18 @@ class Signature:
         self.batcher, self.alone = None, reason
 
 
+class Observer(Protocol):
+    """What wants to know of runs."""
+
+    def ran(self, model: str, seconds: float) -> None:
+        """A request has been in the model for so long."""
+
+    def batched(
+        self, model: str, signature: str, rows: int, padded: int, requests: int, waited: float
+    ) -> None:
+        """So many rows of so many requests run as so many; the oldest waited for so many seconds."""
+
+
 class Model:
     """A loaded SavedModel.
 
@@ -71,6 +84,7 @@ class Model:
       version: its number.
       tags: the tags of the graph to load.
       batching: how requests that meet are put together, where that is proved to change no answer; None never does.
+      observer: what is told of runs.
 
     Raises:
       OSError, DataLossError, RuntimeError, ValueError: as `saved_model.load`.
@@ -83,7 +97,9 @@ class Model:
         version: int = 1,
         tags: Sequence[str] = (saved_model.SERVING,),
         batching: BatchingOptions | None = BatchingOptions(),  # noqa: B008 - it is immutable
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer
         self._batching = batching
         self.name = name
         self.version = version
@@ -101,11 +117,11 @@ class Model:
             if key == saved_model.constants.INIT_OP_SIGNATURE_KEY:
                 continue
             try:
-                self.signatures[key] = self._signature(proto.signature_def[key])
+                self.signatures[key] = self._signature(key, proto.signature_def[key])
             except (KeyError, ValueError) as error:
                 self.unsupported[key] = str(error)
 
-    def _signature(self, proto: Any) -> Signature:
+    def _signature(self, name: str, proto: Any) -> Signature:
         tensors: list[dict[str, Tensor]] = []
         for infos in (proto.inputs, proto.outputs):
             found = {}
@@ -127,7 +143,8 @@ class Model:
             made.alone = proof.reason
             return made
         shapes = [(np.dtype(tensor.dtype.numpy), tuple(tensor.shape.as_list())) for tensor in feeds]
-        made.batcher = Batcher(function, proof, self._batching, shapes)
+        told = None if self._observer is None else functools.partial(self._observer.batched, self.name, name)
+        made.batcher = Batcher(function, proof, self._batching, shapes, told)
         return made
 
     def signature(self, name: str = "") -> Signature:
@@ -176,11 +193,14 @@ class Model:
             raise DeadlineExceededError(None, None, "the request's time was over before its run began")
         arrays = [inputs[name] for name in signature.inputs]
         batcher = signature.batcher
+        begin = time.perf_counter()
         try:
             results = signature.function(*arrays) if batcher is None else batcher(arrays, deadline)
         except (TypeError, ValueError) as error:
             # What a session refuses to be fed is the request's fault.
             raise InvalidArgumentError(None, None, str(error)) from error
+        if self._observer is not None:
+            self._observer.ran(self.name, time.perf_counter() - begin)
         return {name: np.asarray(result) for name, result in zip(signature.outputs, results, strict=True)}
 
     def close(self) -> None:

@@ -62,7 +62,10 @@ class InferenceService:
     def model_infer(self, request: Any, context: grpc.ServicerContext) -> Message:
         """Runs a model over tensors; outputs go back as raw contents."""
         answer = open_inference_pb2.ModelInferResponse(id=request.id)
-        with self._service.hold(_target(request.model_name, request.model_version)) as model:
+        with (
+            self._service.metrics.request(request.model_name, "infer", "GRPC"),
+            self._service.hold(_target(request.model_name, request.model_version)) as model,
+        ):
             read = open_inference.from_proto(request, model)
             results = model.run(read.signature_name, read.inputs, deadline_of(context))
             answer.model_name, answer.model_version = model.name, str(model.version)

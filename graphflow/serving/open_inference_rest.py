@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from graphflow import errors
 from graphflow.serving import open_inference
-from graphflow.serving.bodies import json_response, packed, read_body
+from graphflow.serving.bodies import deadline_of, json_response, packed, read_body
 from graphflow.serving.manager import State
 from graphflow.serving.service import Service, Target, version_number
 
@@ -55,19 +55,22 @@ async def _infer(service: Service, request: Request, target: Target) -> Response
     announced = request.headers.get(_JSON_SIZE)
     if announced is not None and not (announced.isascii() and announced.isdecimal()):
         raise errors.InvalidArgumentError(None, None, f"{_JSON_SIZE} {announced!r} is no number of bytes")
+    deadline = deadline_of(request)
     body = await read_body(request)
     json_size = None if announced is None else int(announced)
-    content, size = await run_in_threadpool(_run, service, target, body, json_size)
+    content, size = await run_in_threadpool(_run, service, target, body, json_size, deadline)
     if size == len(content):
         return packed(Response(content, media_type="application/json"), request)
     kind = "application/octet-stream"
     return packed(Response(content, headers={_JSON_SIZE: str(size)}, media_type=kind), request)
 
 
-def _run(service: Service, target: Target, body: bytes, json_size: int | None) -> tuple[bytes, int]:
-    with service.hold(target) as model:
+def _run(
+    service: Service, target: Target, body: bytes, json_size: int | None, deadline: float | None
+) -> tuple[bytes, int]:
+    with service.metrics.request(target.name, "infer", "REST"), service.hold(target) as model:
         read = open_inference.from_json(body, json_size, model)
-        results = model.run(read.signature_name, read.inputs)
+        results = model.run(read.signature_name, read.inputs, deadline)
         return open_inference.to_json(read, model, results)
 
 

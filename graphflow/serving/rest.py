@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 
+from anyio.to_thread import current_default_thread_limiter
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from graphflow import errors
-from graphflow.serving import open_inference_rest, tensorflow_rest
+from graphflow.serving import logs, metrics, open_inference_rest, openapi, tensorflow_rest
 from graphflow.serving.bodies import error_response, json_response
 from graphflow.serving.service import Service
 from graphflow.serving.status import HTTP_STATUS
 
 _log = logging.getLogger("graphflow.serving")
 
+# Requests that are worked on at once; more of them wait for a thread, until there are too many.
+THREADS = 64
+_REQUEST_ID = "X-Request-Id"
 _HEALTH = ("/healthz", "/v1/health/live", "/v1/health/ready")
 
 
@@ -29,6 +35,11 @@ async def _answer(service: Service, request: Request) -> Response:
         ready = lower.endswith("/live") or service.ready()
         text = "ok" if ready else "draining" if service.draining else "a model is not available"
         return json_response({"status": text}, 200 if ready else 503)
+    if request.method == "GET" and lower == metrics.PATH:
+        text = await run_in_threadpool(service.metrics.text)
+        return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
+    if request.method == "GET" and lower == openapi.PATH:
+        return json_response(openapi.document())
     if lower.startswith("/v1/"):
         return await tensorflow_rest.answer(service, request, path)
     if lower == "/v2" or lower.startswith("/v2/"):
@@ -36,22 +47,39 @@ async def _answer(service: Service, request: Request) -> Response:
     return error_response(f"Not Found: {request.method} {path}", 404)
 
 
+async def _admitted(service: Service, request: Request) -> Response:
+    # Whoever watches the process must get an answer when it is full, then above all.
+    if request.method != "POST":
+        return await _answer(service, request)
+    with service.admitted():
+        return await _answer(service, request)
+
+
 def make_app(service: Service) -> Starlette:
     """Returns the ASGI application; it frees the models when it ends."""
 
     async def handle(request: Request) -> Response:
+        begin, name, text = time.perf_counter(), logs.request_id(request.headers.get(_REQUEST_ID)), ""
         try:
-            return await _answer(service, request)
+            response = await _admitted(service, request)
         except errors.OpError as error:
-            return error_response(error.message, HTTP_STATUS[error.error_code])
+            text = error.message
+            response = error_response(text, HTTP_STATUS[error.error_code])
         except ClientDisconnect:
-            return error_response("the client went away", HTTP_STATUS[errors.CANCELLED])
+            text = "the client went away"
+            response = error_response(text, HTTP_STATUS[errors.CANCELLED])
         except Exception as error:
-            _log.exception("%s %s", request.method, request.url.path)
-            return error_response(f"{type(error).__name__}: {error}", 500)
+            _log.exception("%s %s", request.method, request.url.path, extra={"request_id": name})
+            text = f"{type(error).__name__}: {error}"
+            response = error_response(text, 500)
+        response.headers[_REQUEST_ID] = name
+        seconds = time.perf_counter() - begin
+        logs.access(name, request.method, request.url.path, response.status_code, seconds, text)
+        return response
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = THREADS
         yield
         service.models.close()
 

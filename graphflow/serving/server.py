@@ -20,11 +20,12 @@ from graphflow.errors import OpError
 from graphflow.serving.batching import BatchingOptions
 from graphflow.serving.grpc_server import GrpcServer
 from graphflow.serving.manager import ModelManager, State
+from graphflow.serving.metrics import Metrics
 from graphflow.serving.model import Model
 from graphflow.serving.open_inference_grpc import InferenceService
 from graphflow.serving.rest import make_app
 from graphflow.serving.server_config import ModelConfig, read_models
-from graphflow.serving.service import Service
+from graphflow.serving.service import MOST_REQUESTS, Service
 from graphflow.serving.tensorflow_grpc import services as tensorflow_services
 
 _log = logging.getLogger("graphflow.serving")
@@ -70,6 +71,7 @@ class ServerOptions:
       model_config_file_poll_seconds: how often that file is read again; 0 never does.
       allow_labels_for_unavailable: whether a label may name a version that is not loaded.
       batching: how requests that meet are put together, where it is proved to change no answer; None never does.
+      most_requests: requests in the process at once, of each protocol; what comes on top is turned away at once.
     """
 
     models: Sequence[ModelConfig] = ()
@@ -81,6 +83,7 @@ class ServerOptions:
     model_config_file_poll_seconds: float = 0.0
     allow_labels_for_unavailable: bool = False
     batching: BatchingOptions | None = BatchingOptions()
+    most_requests: int = MOST_REQUESTS
 
     def __post_init__(self) -> None:
         if self.rest_port is None and self.grpc_port is None:
@@ -110,21 +113,25 @@ def serve(options: ServerOptions, announce: Any = None) -> None:
         listener = None
         if options.rest_port is not None:
             listener = stack.enter_context(contextlib.closing(_listen(options.host, options.rest_port)))
+        metrics = Metrics(lambda: models.state())
         models = ModelManager(
             configs,
             options.poll_seconds,
-            functools.partial(Model, batching=options.batching),
+            functools.partial(Model, batching=options.batching, observer=metrics),
             options.allow_labels_for_unavailable,
+            loaded=metrics.loaded,
         )
         models.start()
         stack.callback(models.close)
-        service = Service(models)
+        service = Service(models, metrics, options.most_requests)
         if file is not None and options.model_config_file_poll_seconds > 0:
             stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
         grpc_server = None
         if options.grpc_port is not None:
             services = (*tensorflow_services(service), InferenceService(service))
-            grpc_server = GrpcServer(services, options.host, options.grpc_port)
+            grpc_server = GrpcServer(
+                services, options.host, options.grpc_port, most_requests=options.most_requests
+            )
             grpc_server.start()
         _announce(options, models, listener, grpc_server, announce or sys.stdout)
         asyncio.run(_run(service, listener, grpc_server))

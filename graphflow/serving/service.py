@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 
 from graphflow import errors
 from graphflow.serving.manager import ModelManager
+from graphflow.serving.metrics import Metrics
 from graphflow.serving.model import Model
 
 Array = np.ndarray[Any, Any]
@@ -47,17 +50,57 @@ def version_number(text: str | None) -> int | None:
     return number
 
 
+# Requests in the process at once, of all protocols; one that comes on top is turned away before it is read.
+MOST_REQUESTS = 512
+
+
 class Service:
     """The models of a process, behind every protocol.
 
+    Args:
+      models: the models.
+      metrics: what counts requests; None counts in a place of its own.
+      most_requests: so many requests may be in the process at once.
+
     Attributes:
       models: the models.
+      metrics: what has been counted.
       draining: whether the process is about to end: it takes no new work, and says so.
     """
 
-    def __init__(self, models: ModelManager) -> None:
+    def __init__(
+        self, models: ModelManager, metrics: Metrics | None = None, most_requests: int = MOST_REQUESTS
+    ) -> None:
         self.models = models
+        self.metrics = metrics or Metrics(models.state)
+        self.most_requests = most_requests
         self.draining = False
+        self._requests = 0
+        self._lock = threading.Lock()
+
+    @property
+    def requests(self) -> int:
+        """How many requests are in the process now."""
+        return self._requests
+
+    @contextlib.contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Lets a request in for the time of the context.
+
+        Raises:
+          ResourceExhaustedError: at once, if there are too many already.
+        """
+        with self._lock:
+            if self._requests >= self.most_requests:
+                raise errors.ResourceExhaustedError(
+                    None, None, f"{self._requests} requests are under way; try again when some have ended"
+                )
+            self._requests += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._requests -= 1
 
     def ready(self) -> bool:
         """Whether requests are welcome: every model can be served, and the process is not about to end."""

@@ -63,7 +63,10 @@ class PredictionService:
     def predict(self, request: Any, context: grpc.ServicerContext) -> Message:
         """Runs a signature over tensors."""
         answer = prediction_service_pb2.PredictResponse()
-        with self._service.hold(_target(request.model_spec)) as model:
+        with (
+            self._service.metrics.request(request.model_spec.name, "predict", "GRPC"),
+            self._service.hold(_target(request.model_spec)) as model,
+        ):
             name = request.model_spec.signature_name or constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
             model.signature(name)
             inputs = {key: _array(key, tensor) for key, tensor in request.inputs.items()}
@@ -76,7 +79,10 @@ class PredictionService:
     def classify(self, request: Any, context: grpc.ServicerContext) -> Message:
         """Labels and scores of examples."""
         answer = prediction_service_pb2.ClassificationResponse()
-        with self._service.hold(_target(request.model_spec)) as model:
+        with (
+            self._service.metrics.request(request.model_spec.name, "classify", "GRPC"),
+            self._service.hold(_target(request.model_spec)) as model,
+        ):
             name = request.model_spec.signature_name
             found = examples.classify(model, name, examples.serialized(request.input), deadline_of(context))
             answer.result.CopyFrom(examples.classification_proto(found))
@@ -86,7 +92,10 @@ class PredictionService:
     def regress(self, request: Any, context: grpc.ServicerContext) -> Message:
         """A number for each example."""
         answer = prediction_service_pb2.RegressionResponse()
-        with self._service.hold(_target(request.model_spec)) as model:
+        with (
+            self._service.metrics.request(request.model_spec.name, "regress", "GRPC"),
+            self._service.hold(_target(request.model_spec)) as model,
+        ):
             name = request.model_spec.signature_name
             found = examples.regress(model, name, examples.serialized(request.input), deadline_of(context))
             answer.result.CopyFrom(examples.regression_proto(found))
@@ -107,7 +116,10 @@ class PredictionService:
         if len(set(signatures)) != len(signatures):
             raise _invalid("Duplicate evaluation of signature: each task names another one.")
         given = examples.serialized(request.input)
-        with self._service.hold(targets[0]) as model:
+        with (
+            self._service.metrics.request(targets[0].name, "multi_inference", "GRPC"),
+            self._service.hold(targets[0]) as model,
+        ):
             for task, name in zip(request.tasks, signatures, strict=True):
                 result = answer.results.add(model_spec=_spec_of(model, name))
                 if task.method_name == constants.CLASSIFY_METHOD_NAME:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from graphflow import errors
 from graphflow.serving import examples, json_tensor
-from graphflow.serving.bodies import json_response, read_body
+from graphflow.serving.bodies import deadline_of, json_response, read_body
 from graphflow.serving.manager import Servable
 from graphflow.serving.model import Model, TensorSpec
 from graphflow.serving.service import Service, Target, version_number
@@ -25,7 +25,7 @@ _METADATA = re.compile(_WHICH + r"/metadata", re.IGNORECASE)
 _STATUS = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?", re.IGNORECASE)
 
 
-def predict(model: Model, body: bytes) -> bytes:
+def predict(model: Model, body: bytes, deadline: float | None = None) -> bytes:
     """Returns the answer to a predict request.
 
     Raises:
@@ -34,17 +34,17 @@ def predict(model: Model, body: bytes) -> bytes:
     request = json_tensor.parse_request(body)
     name = json_tensor.signature_name(request)
     inputs, rows = json_tensor.inputs_of(request, model.signature(name))
-    return json_tensor.write_answer(model.run(name, inputs), rows)
+    return json_tensor.write_answer(model.run(name, inputs, deadline), rows)
 
 
-def classify_or_regress(model: Model, verb: str, body: bytes) -> bytes:
+def classify_or_regress(model: Model, verb: str, body: bytes, deadline: float | None = None) -> bytes:
     """Returns the answer to a classify or regress request; raises as `predict`."""
     request = json_tensor.parse_request(body)
     name = json_tensor.signature_name(request)
     serialized = examples.serialized(examples.from_json(request))
     run = examples.classify if verb == "classify" else examples.regress
     # The standard library's JSON writes NaN and the infinities, as clients expect them.
-    return json.dumps({"results": run(model, name, serialized)}, separators=(",", ":")).encode()
+    return json.dumps({"results": run(model, name, serialized, deadline)}, separators=(",", ":")).encode()
 
 
 def status_of(servables: list[Servable], draining: bool) -> dict[str, Any]:
@@ -97,9 +97,11 @@ def _target(name: str | None, version: str | None, label: str | None) -> Target:
     return Target(unquote(name or ""), version_number(version), label and unquote(label))
 
 
-def _run(service: Service, target: Target, verb: str, body: bytes) -> bytes:
-    with service.hold(target) as model:
-        return predict(model, body) if verb == "predict" else classify_or_regress(model, verb, body)
+def _run(service: Service, target: Target, verb: str, body: bytes, deadline: float | None) -> bytes:
+    with service.metrics.request(target.name, verb, "REST"), service.hold(target) as model:
+        if verb == "predict":
+            return predict(model, body, deadline)
+        return classify_or_regress(model, verb, body, deadline)
 
 
 async def answer(service: Service, request: Request, path: str) -> Response:
@@ -111,10 +113,10 @@ async def answer(service: Service, request: Request, path: str) -> Response:
     method = request.method
     if method == "POST" and (match := _RUN.fullmatch(path)):
         target, verb = _target(*match.groups()[:3]), match.group(4).lower()
+        deadline = deadline_of(request)
         body = await read_body(request)
-        return Response(
-            await run_in_threadpool(_run, service, target, verb, body), media_type="application/json"
-        )
+        answered = await run_in_threadpool(_run, service, target, verb, body, deadline)
+        return Response(answered, media_type="application/json")
     if method == "GET" and (match := _METADATA.fullmatch(path)):
         with service.hold(_target(*match.groups())) as model:
             return json_response(metadata_of(model))
