@@ -149,6 +149,14 @@ def serve(
             help="Labels may name versions that are not loaded.",
         ),
     ] = False,
+    access_log: Annotated[bool, typer.Option("--access_log", help="Write a line for each request.")] = False,
+    log_json: Annotated[bool, typer.Option("--log_json", help="Write the log as JSON lines.")] = False,
+    max_requests: Annotated[
+        int,
+        typer.Option(
+            "--max_requests", min=1, help="With so many under way, what comes on top is turned away."
+        ),
+    ] = 512,
     enable_batching: Annotated[
         bool,
         typer.Option(
@@ -165,6 +173,7 @@ def serve(
     if (model_base_path is None) == (model_config_file is None):
         _fail("serve", "give either --model_base_path or --model_config_file")
     try:
+        from graphflow.serving import logs
         from graphflow.serving.batching import BatchingOptions, read_batching_options
         from graphflow.serving.server import ServerOptions
         from graphflow.serving.server import serve as run
@@ -181,12 +190,14 @@ def serve(
             poll_seconds=file_system_poll_wait_seconds,
             model_config_file_poll_seconds=model_config_file_poll_wait_seconds,
             allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
+            most_requests=max_requests,
             batching=None
             if not enable_batching
             else BatchingOptions()
             if batching_parameters_file is None
             else read_batching_options(batching_parameters_file),
         )
+        logs.configure(log_json, access_log)
         run(options)
     except (OpError, OSError, RuntimeError, ValueError) as error:
         _fail("serve", error)

@@ -110,7 +110,9 @@ def _tensorflow() -> Part:
 def _open_inference() -> Part:
     paths: Part = {
         "/v2": {"get": _operation("server", "Who is there.", {"type": "object"}, [], None, "500")},
-        "/v2/health/live": {"get": _operation("live", "Whether the process is alive.", {"type": "object"}, [], None, "500")},
+        "/v2/health/live": {
+            "get": _operation("live", "Whether the process is alive.", {"type": "object"}, [], None, "500")
+        },
         "/v2/health/ready": {
             "get": _operation("ready", "Whether requests are welcome.", {"type": "object"}, [], None, "500 503")
         },

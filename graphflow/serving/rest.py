@@ -36,8 +36,8 @@ async def _answer(service: Service, request: Request) -> Response:
         text = "ok" if ready else "draining" if service.draining else "a model is not available"
         return json_response({"status": text}, 200 if ready else 503)
     if request.method == "GET" and lower == metrics.PATH:
-        text = await run_in_threadpool(service.metrics.text)
-        return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
+        counted = await run_in_threadpool(service.metrics.text)
+        return Response(counted, headers={"content-type": metrics.CONTENT_TYPE})
     if request.method == "GET" and lower == openapi.PATH:
         return json_response(openapi.document())
     if lower.startswith("/v1/"):

@@ -1,4 +1,4 @@
-"""What whoever runs the process sees of it: metrics, logs, the OpenAPI document; and what it does when there is too much."""
+"""What whoever runs the process sees of it: metrics, logs, the OpenAPI document; and what too many requests get."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def client(service: Service) -> Iterator[httpx.Client]:
 
 
 def counted(client: httpx.Client) -> dict[tuple[str, ...], float]:
-    """The samples, by name and label values."""
+    """The samples, by name and the values of labels, which stand in the order of their names."""
     text = client.get("/monitoring/prometheus/metrics").text
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -81,15 +81,17 @@ def test_metrics_under_tensorflow_servings_names(client: httpx.Client, service: 
         return after.get(key, 0.0) - before.get(key, 0.0)
 
     tf = ":tensorflow:serving:"
-    assert grown(f"{tf}request_count", "m", "OK") == 4
-    assert grown(f"{tf}request_count", "m", "INVALID_ARGUMENT") == 1
-    assert grown(f"{tf}request_count", "", "NOT_FOUND") == 1  # what clients ask for makes no labels
-    assert grown(f"{tf}request_latency_count", "m", "Predict", "REST") == 4
-    assert grown(f"{tf}request_latency_count", "m", "Predict", "GRPC") == 1
-    assert grown(f"{tf}runtime_latency_count", "m", "Predict", "graphflow") == 4
+    text = client.get("/monitoring/prometheus/metrics").text
+    assert f'{tf}request_count{{model_name="m",status="OK"}} ' in text
+    assert grown(f"{tf}request_count_total", "m", "OK") == 4  # the parser's name for it
+    assert grown(f"{tf}request_count_total", "m", "INVALID_ARGUMENT") == 1
+    assert grown(f"{tf}request_count_total", "", "NOT_FOUND") == 1  # what clients ask for makes no labels
+    assert grown(f"{tf}request_latency_count", "Predict", "REST", "m") == 4
+    assert grown(f"{tf}request_latency_count", "Predict", "GRPC", "m") == 1
+    assert grown(f"{tf}runtime_latency_count", "Predict", "m", "graphflow") == 4
     assert grown(f"{tf}batching_session:queuing_latency_count", "m", "serving_default") == 4
     assert grown("graphflow_serving_batch_rows_sum", "m", "serving_default") == 4
-    assert after["graphflow_serving_version_state", "m", "3", "AVAILABLE"] == 1
+    assert after["graphflow_serving_version_state", "m", "AVAILABLE", "3"] == 1
     assert after["graphflow_serving_loads_total", "m", "ok"] == 1
 
 
