@@ -46,7 +46,11 @@ def saved_model(tf: Any, folder: str, feeds: str) -> dict[str, Any]:
         with np.load(feeds) as given:
             feed = {signature.inputs[name].name: given[name] for name in given.files}
         outputs = {f"output {key}": info.name for key, info in signature.outputs.items()}
-        return variables(tf, session) | (session.run(outputs, feed) if outputs else {})
+        try:
+            answers = session.run(outputs, feed) if outputs else {}
+        except tf.errors.FailedPreconditionError as error:  # an iterator over what the program had at hand
+            answers = {"refused": type(error).__name__}
+        return variables(tf, session) | answers
 
 
 def plain(value: Any) -> Any:

@@ -128,9 +128,9 @@ class Recorder:
         given: dict[str, Any] = {}
         for key, value in feeds.items():
             key = session.graph.as_graph_element(key) if isinstance(key, str) else key
-            parts = [(key, value)]
             if isinstance(key, tf.SparseTensor):
-                parts = list(zip((key.indices, key.values, key.dense_shape), value, strict=True))
+                key = (key.indices, key.values, key.dense_shape)
+            parts = zip(flat(key), flat(value), strict=True) if isinstance(key, tuple) else [(key, value)]
             for tensor, array in parts:
                 name = f"in_{len(inputs)}"
                 inputs[name] = tf.saved_model.utils.build_tensor_info(tensor)

@@ -268,7 +268,11 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Co
             rule = node.op_def.scalar
             assert rule is not None
             args = [operand(value, sizes, node in group.columns) for value in node.inputs]
-            outputs = rule(builder, *node.op_def.nest(args, node.attrs), **rule_attrs(rule, node))
+            if _scales_a_draw(node):
+                # Adding nothing keeps the product's own rounding: what is added to it must not be fused with it.
+                outputs = builder.fma(*args, -0.0)
+            else:
+                outputs = rule(builder, *node.op_def.nest(args, node.attrs), **rule_attrs(rule, node))
         elif form is Form.ROW:
             row = row_body(node)
             assert row is not None
@@ -304,6 +308,15 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Co
         inner = not column and group.is_inner(value.sizes or ())
         wanted.append(Result(value, exprs[value], inner, column, value in streamed))
     return Body(builder, space, axes, leaves.leaves, wanted)
+
+
+def _scales_a_draw(node: Node) -> bool:
+    """Whether a node multiplies random numbers: from the same seeds come TensorFlow's, to the last bit."""
+    return (
+        node.op_def.name == "Mul"
+        and node.outputs[0].dtype.name in ("float32", "float64")
+        and any(value.node.op_def.effects == "random" for value in node.inputs)
+    )
 
 
 def _reduction(b: Builder, kind: str, x: ir.Expr) -> ir.Expr:
