@@ -27,7 +27,7 @@ from graphflow.lowering.fuse import Fusion, Group, folds_in_shares
 from graphflow.lowering.reads import read_of
 from graphflow.lowering.sizes import Size, SizeOf, row_major, value_sizes
 from graphflow.lowering.windows import mapped, view_of
-from graphflow.program import SPECIALIZED, Value
+from graphflow.program import SPECIALIZED, Node, Value
 from graphflow.records import dataclass, field
 from graphflow.symbolic import ceil_div, greatest, least
 
