@@ -270,7 +270,8 @@ def body_of(group: Group, fusion: Fusion, results: Iterable[Value], streamed: Co
             args = [operand(value, sizes, node in group.columns) for value in node.inputs]
             if _scales_a_draw(node):
                 # Adding nothing keeps the product's own rounding: what is added to it must not be fused with it.
-                outputs = builder.fma(*args, -0.0)
+                x, y = args
+                outputs = builder.fma(x, y, -0.0)
             else:
                 outputs = rule(builder, *node.op_def.nest(args, node.attrs), **rule_attrs(rule, node))
         elif form is Form.ROW:
