@@ -90,7 +90,56 @@ class Tensor:
       graph: the Graph it belongs to.
     """
 
-    __slots__ = ("__weakref__", "_consumers", "_constant", "_handle", "_shape", "dtype", "op", "value_index")
+    # Programs hang things of their own on tensors and operations, so there is a `__dict__` for who wants one.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_consumers",
+        "_constant",
+        "_handle",
+        "_shape",
+        "dtype",
+        "op",
+        "value_index",
+    )
+
+    # What classes that stand for a tensor pass on to it.
+    OVERLOADABLE_OPERATORS = frozenset(
+        f"__{name}__"
+        for name in (
+            *(
+                "abs",
+                "add",
+                "and",
+                "div",
+                "eq",
+                "floordiv",
+                "ge",
+                "getitem",
+                "gt",
+                "invert",
+                "le",
+                "lt",
+                "matmul",
+            ),
+            *(
+                "mod",
+                "mul",
+                "ne",
+                "neg",
+                "or",
+                "pow",
+                "radd",
+                "rand",
+                "rdiv",
+                "rfloordiv",
+                "rmatmul",
+                "rmod",
+                "rmul",
+            ),
+            *("ror", "rpow", "rsub", "rtruediv", "rxor", "sub", "truediv", "xor"),
+        )
+    )
 
     __array_priority__ = 100  # so that `array + tensor` asks the tensor
 
@@ -272,6 +321,7 @@ class Operation:
     """
 
     __slots__ = (
+        "__dict__",
         "__weakref__",
         "_control_inputs",
         "_frames",
@@ -411,7 +461,7 @@ class IndexedSlices:
       dense_shape: integer tensor with the full shape, or None.
     """
 
-    __slots__ = ("_dense_shape", "_indices", "_values")
+    __slots__ = ("__dict__", "_dense_shape", "_indices", "_values")
 
     def __init__(self, values: Tensor, indices: Tensor, dense_shape: Tensor | None = None) -> None:
         self._values = values

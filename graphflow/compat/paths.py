@@ -18,7 +18,7 @@ _ROOT = "graphflow"
 # Below `tensorflow.python.`: where names are looked for, in this order; "" is graphflow itself.
 _PYTHON: dict[str, tuple[str, ...]] = {
     "client.device_lib": ("client_devices",),
-    "client.session": ("",),
+    "client.session": ("", "fetches"),
     "client.timeline": ("timeline",),
     "data": ("data",),
     "data.ops.dataset_ops": ("data",),
@@ -154,7 +154,9 @@ _PYTHON: dict[str, tuple[str, ...]] = {
     "training.summary_io": ("train", "summary"),
     "training.training": ("train",),
     "training.training_util": ("train",),
+    "util.all_util": ("compat.documentation",),
     "util.compat": ("compat",),
+    "util.deprecation": ("compat.deprecation",),
     "util.nest": ("nest",),
 }
 
@@ -162,6 +164,7 @@ _PYTHON: dict[str, tuple[str, ...]] = {
 _SPELT: dict[tuple[str, str], tuple[str, str]] = {
     ("framework.dtypes", "bool"): ("", "bool"),
     ("framework.function", "Defun"): ("functional_ops", "Defun"),
+    ("framework.ops", "set_shapes_for_outputs"): ("compat.shapes", "set_shapes_for_outputs"),
     ("framework.ops", "name_scope_v1"): ("", "name_scope"),
     ("framework.tensor_shape", "as_shape"): ("shapes", "as_shape"),
     ("framework.tensor_shape", "scalar"): ("compat.shapes", "scalar"),

@@ -1,4 +1,4 @@
-"""Functions of `tensorflow.python.framework.tensor_shape` that make shapes."""
+"""Functions about shapes of `tensorflow.python.framework`, mostly of its `tensor_shape`."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def unknown_shape(rank: int | None = None, **kwargs: Any) -> TensorShape:
     """Returns a shape of unknown sizes, or of unknown rank; `ndims` is the old name of `rank`."""
     count = kwargs.pop("ndims", rank)
     return TensorShape(None if count is None else [None] * count)
+
+
+def set_shapes_for_outputs(op: Any) -> None:
+    """Does nothing: an operation's outputs have their shapes when it is made."""
+    del op

@@ -2653,6 +2653,11 @@ def _truediv_operator(x: Tensor, y: Tensor, name: str) -> Tensor:
     return emit.RealDiv(x, y, name=name)
 
 
+def _div_operator(x: Tensor, y: Tensor, name: str) -> Tensor:
+    real = x.dtype.is_floating or x.dtype.is_complex
+    return emit.RealDiv(x, y, name=name) if real else emit.FloorDiv(x, y, name=name)
+
+
 def _logical_or_bits(logical: str, bits: str) -> Operator:
     def apply(x: Tensor, y: Tensor, name: str) -> Tensor:
         return getattr(emit, logical if x.dtype.is_bool else bits)(x, y, name=name)
@@ -2671,6 +2676,9 @@ def _invert_operator(x: Tensor) -> Tensor:
 _binary_operator("add", _add_operator, "add")
 _binary_operator("sub", lambda x, y, name: emit.Sub(x, y, name=name), "sub")
 _binary_operator("mul", lambda x, y, name: emit.Mul(x, y, name=name), "mul")
+_binary_operator(
+    "div", _div_operator, "div"
+)  # what Python 2 calls for `/`; programs and classes of theirs still do
 _binary_operator("truediv", _truediv_operator, "truediv")
 _binary_operator("floordiv", lambda x, y, name: emit.FloorDiv(x, y, name=name), "floordiv")
 _binary_operator("mod", lambda x, y, name: emit.FloorMod(x, y, name=name), "mod")

@@ -31,7 +31,7 @@ class SparseTensor:
       ValueError: if the three do not fit together.
     """
 
-    __slots__ = ("__weakref__", "_dense_shape", "_indices", "_shape", "_values")
+    __slots__ = ("__dict__", "__weakref__", "_dense_shape", "_indices", "_shape", "_values")
     __array_priority__ = 100
 
     @classmethod

@@ -20,6 +20,7 @@ COVARIANCE = TRIANGLE @ TRIANGLE.T
 POINTS = rng.normal(size=(4, 3))
 MEAN = np.array([0.5, -1.0, 2.0])
 HARD = np.eye(3)
+SIGMOID, SOFT = 1 / (1 + np.exp(-0.5)), np.log1p(np.exp(0.5))
 SHARES = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
 
 
@@ -45,6 +46,21 @@ CASES: list[tuple[str, Array, Callable[[Array], Any], Any]] = [
     ("d.InverseGamma(5.5, 2.0)", np.array([0.2, 1.0, 3.0]), lambda x: stats.invgamma.logpdf(x, 5.5, 0, 2), stats.invgamma(5.5, 0, 2)),
     ("d.NormalWithSoftplusScale(1.0, 0.5)", POINTS[0], lambda x: stats.norm.logpdf(x, 1, np.log1p(np.exp(0.5))), None),
     ("d.Deterministic(2.0, atol=0.1)", np.array([2.05]), lambda x: 0.0 * x, None),
+    ("d.Binomial(9.0, probs=0.3)", np.arange(10.0), lambda x: stats.binom.logpmf(x, 9, 0.3), stats.binom(9, 0.3)),
+    ("d.NegativeBinomial(4.0, probs=0.3)", np.arange(9.0), lambda x: stats.nbinom.logpmf(x, 4, 0.7), stats.nbinom(4, 0.7)),
+    ("d.NegativeBinomial([4.0, 0.5], logits=[0.3, -0.5])", np.array([[2.0, 1.0]]), lambda x: stats.nbinom.logpmf(x, [4, 0.5], 1 / (1 + np.exp([0.3, -0.5]))), None),
+    ("d.Cauchy(1.0, 2.0)", POINTS[0], lambda x: stats.cauchy.logpdf(x, 1, 2), None),
+    ("d.Gumbel(1.0, 2.0)", POINTS[0], lambda x: stats.gumbel_r.logpdf(x, 1, 2), stats.gumbel_r(1, 2)),
+    ("d.HalfNormal(1.5)", np.abs(POINTS[0]), lambda x: stats.halfnorm.logpdf(x, 0, 1.5), stats.halfnorm(0, 1.5)),
+    ("d.Chi2(7.0)", np.abs(POINTS[0]), lambda x: stats.chi2.logpdf(x, 7), stats.chi2(7)),
+    ("d.Chi2WithAbsDf(-7.5)", np.abs(POINTS[0]), lambda x: stats.chi2.logpdf(x, 7), stats.chi2(7)),
+    ("d.BernoulliWithSigmoidProbs(0.5)", np.array([0.0, 1.0]), lambda x: stats.bernoulli.logpmf(x, SIGMOID), None),
+    ("d.BetaWithSoftplusConcentration(0.5, 0.5)", SHARES[0], lambda x: stats.beta.logpdf(x, SOFT, SOFT), stats.beta(SOFT, SOFT)),
+    ("d.ExponentialWithSoftplusRate(0.5)", SHARES[0], lambda x: stats.expon.logpdf(x, 0, 1 / SOFT), stats.expon(0, 1 / SOFT)),
+    ("d.GammaWithSoftplusConcentrationRate(0.5, 0.5)", SHARES[0], lambda x: stats.gamma.logpdf(x, SOFT, 0, 1 / SOFT), stats.gamma(SOFT, 0, 1 / SOFT)),
+    ("d.InverseGammaWithSoftplusConcentrationRate(5.5, 0.5)", SHARES[0], lambda x: stats.invgamma.logpdf(x, np.log1p(np.exp(5.5)), 0, SOFT), None),
+    ("d.LaplaceWithSoftplusScale(1.0, 0.5)", POINTS[0], lambda x: stats.laplace.logpdf(x, 1, SOFT), stats.laplace(1, SOFT)),
+    ("d.StudentTWithAbsDfSoftplusScale(-7.2, 1.0, 0.5)", POINTS[0], lambda x: stats.t.logpdf(x, 7, 1, SOFT), stats.t(7, 1, SOFT)),
     ("d.MultivariateNormalDiag(MEAN, [1.0, 2.0, 0.5])", POINTS, lambda x: stats.multivariate_normal.logpdf(x, MEAN, np.diag([1, 4, 0.25])), None),
     ("d.MultivariateNormalDiag(MEAN)", POINTS, lambda x: stats.multivariate_normal.logpdf(x, MEAN, np.eye(3)), None),
     ("d.MultivariateNormalTriL(MEAN, TRIANGLE)", POINTS, lambda x: stats.multivariate_normal.logpdf(x, MEAN, COVARIANCE), None),
@@ -102,7 +118,7 @@ def test_samples_have_the_mean_and_variance_of_the_distribution() -> None:
     with gf.Graph().as_default():
         for text, *_ in CASES:
             one = evaluated(text)
-            if "Relaxed" in text or "Transformed" in text:
+            if any(word in text for word in ("Relaxed", "Transformed", "Cauchy")):
                 continue
             texts.append(text)
             drawn = one.sample(count, seed=7)
@@ -114,6 +130,18 @@ def test_samples_have_the_mean_and_variance_of_the_distribution() -> None:
         off = np.sqrt(variance / count) + 1e-6
         assert np.all(np.abs(drawn.mean(0) - mean) < 5 * off), text
         np.testing.assert_allclose(drawn.var(0), variance, 0.2, 1e-6, err_msg=text)
+
+
+def test_cauchy_has_quartiles_and_no_mean() -> None:
+    d = gf.contrib.distributions
+    with gf.Graph().as_default():
+        one = d.Cauchy(1.0, 2.0)
+        drawn, mean, quarters = run([one.sample(20_000, seed=7), one.mean(), one.quantile([0.25, 0.5, 0.75])])
+        with pytest.raises(ValueError, match="undefined for Cauchy"):
+            d.Cauchy(1.0, 2.0, allow_nan_stats=False).mean()
+    assert np.isnan(mean)
+    np.testing.assert_allclose(quarters, [-1.0, 1.0, 3.0], rtol=1e-5)
+    np.testing.assert_allclose(np.quantile(drawn, [0.25, 0.5, 0.75]), [-1.0, 1.0, 3.0], atol=0.1)
 
 
 def test_divergences() -> None:

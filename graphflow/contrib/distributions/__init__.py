@@ -14,6 +14,19 @@ from graphflow.contrib.distributions.gaussian import (
 from graphflow.contrib.distributions.mixtures import (
     Independent as Independent, Mixture as Mixture, MixtureSameFamily as MixtureSameFamily,
 )
+from graphflow.contrib.distributions.numbers import (
+    Binomial as Binomial, Cauchy as Cauchy, Chi2 as Chi2, Gumbel as Gumbel, HalfNormal as HalfNormal,
+    NegativeBinomial as NegativeBinomial,
+)
+from graphflow.contrib.distributions.parametrized import (
+    BernoulliWithSigmoidProbs as BernoulliWithSigmoidProbs,
+    BetaWithSoftplusConcentration as BetaWithSoftplusConcentration, Chi2WithAbsDf as Chi2WithAbsDf,
+    ExponentialWithSoftplusRate as ExponentialWithSoftplusRate,
+    GammaWithSoftplusConcentrationRate as GammaWithSoftplusConcentrationRate,
+    InverseGammaWithSoftplusConcentrationRate as InverseGammaWithSoftplusConcentrationRate,
+    LaplaceWithSoftplusScale as LaplaceWithSoftplusScale,
+    StudentTWithAbsDfSoftplusScale as StudentTWithAbsDfSoftplusScale,
+)
 from graphflow.contrib.distributions.relaxed import (
     ExpRelaxedOneHotCategorical as ExpRelaxedOneHotCategorical, OneHotCategorical as OneHotCategorical,
     RelaxedBernoulli as RelaxedBernoulli, RelaxedOneHotCategorical as RelaxedOneHotCategorical,
