@@ -248,8 +248,10 @@ class Binomial(_Trials):
         kept = where_v2(inside, whole, source.zeros_like(whole))
         one = constant(1.0, self.dtype)
         trials = where_v2(inside, n, one)
-        parts = [layout.broadcast_to(part, shape) for part in (trials - kept, kept + 1.0, 1.0 - self.probs)]
-        result = betainc(*parts)
+        a, b, share = [
+            layout.broadcast_to(part, shape) for part in (trials - kept, kept + 1.0, 1.0 - self.probs)
+        ]
+        result = betainc(a, b, share)
         return where_v2(inside, result, where_v2(whole < 0.0, 0.0 * one, one))
 
     def _mean(self) -> Tensor:
@@ -298,7 +300,7 @@ class NegativeBinomial(_Trials):
         parts = [
             layout.broadcast_to(part, shape) for part in (self.total_count, 1.0 + kept, 1.0 - self.probs)
         ]
-        result = betainc(*parts)
+        result = betainc(a, b, share)
         return where_v2(whole >= 0.0, result, source.zeros_like(result))
 
     def _mean(self) -> Tensor:

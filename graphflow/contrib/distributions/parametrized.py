@@ -71,8 +71,8 @@ class GammaWithSoftplusConcentrationRate(Gamma):
         name: str = "GammaWithSoftplusConcentrationRate",
     ) -> None:  # fmt: skip
         with name_scope(name):
-            own = [softplus(t) for t in numbers(concentration, rate)]
-        super().__init__(*own, validate_args, allow_nan_stats, name)
+            shape, own = (softplus(t) for t in numbers(concentration, rate))
+        super().__init__(shape, own, validate_args, allow_nan_stats, name)
 
 
 class InverseGammaWithSoftplusConcentrationRate(InverseGamma):
@@ -83,8 +83,8 @@ class InverseGammaWithSoftplusConcentrationRate(InverseGamma):
         name: str = "InverseGammaWithSoftplusConcentrationRate",
     ) -> None:  # fmt: skip
         with name_scope(name):
-            own = [softplus(t) for t in numbers(concentration, rate)]
-        super().__init__(*own, validate_args, allow_nan_stats, name)
+            shape, own = (softplus(t) for t in numbers(concentration, rate))
+        super().__init__(shape, own, validate_args, allow_nan_stats, name)
 
 
 class LaplaceWithSoftplusScale(Laplace):
