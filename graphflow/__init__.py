@@ -181,7 +181,11 @@ from graphflow.variables import (
 from graphflow import errors as errors
 from graphflow.errors import OpError as OpError
 from graphflow.namespace import lazy
-from graphflow.version import __version__ as __version__
+from graphflow.version import (
+    COMPILER_VERSION as COMPILER_VERSION, GIT_VERSION as GIT_VERSION, GRAPH_DEF_VERSION as GRAPH_DEF_VERSION,
+    GRAPH_DEF_VERSION_MIN_CONSUMER as GRAPH_DEF_VERSION_MIN_CONSUMER,
+    GRAPH_DEF_VERSION_MIN_PRODUCER as GRAPH_DEF_VERSION_MIN_PRODUCER, VERSION as VERSION, __version__ as __version__,
+)
 
 # Other names of the same, some of them from before TensorFlow 1.0.
 batch_matrix_transpose = matrix_transpose

@@ -78,6 +78,8 @@ print(FLAGS.steps, tf1 is tf, array_ops.shape is tf.shape, device_lib.list_local
 def main(argv):
     print(__name__, argv[1:], FLAGS.name, FLAGS.steps, FLAGS.loud, FLAGS.flag_values_dict()["steps"],
           FLAGS.__flags["name"].value)
+    assert tf.__version__ == tf.VERSION == tf.version.VERSION == tf.compat.v1.__version__ == tf1.__version__
+    assert int(tf.__version__.split(".")[0]) == 1 and tf1.constant is tf.constant
     FLAGS.steps = 8
     print(FLAGS.steps, tf.layers.__name__, summary_pb2.Summary.__name__)
     try:

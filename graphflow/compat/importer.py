@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -12,8 +13,31 @@ from typing import Any
 
 from graphflow.compat.paths import public_path
 from graphflow.contrib import deep
+from graphflow.version import VERSION
 
 _NAME = "tensorflow"
+
+
+class _TensorFlow(ModuleType):
+    """graphflow as programs of TensorFlow see it: they look at its version."""
+
+    def __init__(self) -> None:
+        graphflow = importlib.import_module("graphflow")
+        super().__init__("graphflow", graphflow.__doc__)
+        self.__path__ = graphflow.__path__
+        self.__all__ = graphflow.__all__
+        self.__version__ = VERSION
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.modules["graphflow"], name)
+
+    def __dir__(self) -> list[str]:
+        return dir(sys.modules["graphflow"])
+
+
+@functools.cache
+def _tensorflow() -> ModuleType:
+    return _TensorFlow()
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -45,8 +69,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def _found(fullname: str) -> Any:
     rest = fullname.removeprefix(_NAME).removeprefix(".")
-    if not rest:
-        return importlib.import_module("graphflow")
+    if rest in ("", "compat.v1"):
+        return _tensorflow()
     try:
         found = public_path(rest)
         below = rest.split(".")
@@ -74,6 +98,7 @@ def install_as_tensorflow() -> None:
         raise RuntimeError("tensorflow is imported already; install graphflow in its place before that")
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+        sys.modules["graphflow.compat"].__dict__["v1"] = _tensorflow()
 
 
 __all__ = ["install_as_tensorflow"]

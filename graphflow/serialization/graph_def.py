@@ -16,9 +16,8 @@ from graphflow.serialization.function_def import function_to_def, functions_unde
 from graphflow.serialization.proto import graph_pb2, node_def_pb2, variable_pb2
 from graphflow.serialization.tensor_bundle import write_file
 from graphflow.serialization.tensor_proto import shape_to_proto
+from graphflow.version import GRAPH_DEF_VERSION
 
-# The version of TensorFlow's graph format that is written: that of TensorFlow 1.15, which every later one reads.
-PRODUCER = 134
 # A protobuf message cannot be longer, and its writers do not say so.
 _LARGEST_MESSAGE = (1 << 31) - 1
 
@@ -59,7 +58,7 @@ def graph_to_graph_def(
 def operations_to_graph_def(operations: Iterable[Operation], add_shapes: bool = False) -> graph_pb2.GraphDef:
     """Returns a GraphDef of these operations only, and of the functions that they call."""
     proto = graph_pb2.GraphDef()
-    proto.versions.producer = PRODUCER
+    proto.versions.producer = GRAPH_DEF_VERSION
     operations = list(operations)
     with without_collector():
         proto.node.extend(operation_to_node_def(operation, add_shapes) for operation in operations)

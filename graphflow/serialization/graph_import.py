@@ -35,12 +35,12 @@ from graphflow.opdef import (
 )
 from graphflow.serialization.attr_value import attr_from_proto
 from graphflow.serialization.function_def import FunctionLibrary
-from graphflow.serialization.graph_def import PRODUCER
 from graphflow.serialization.preparation import check_names, listed, prepare
 from graphflow.serialization.proto import function_pb2, graph_pb2, node_def_pb2, op_def_pb2
 from graphflow.serialization.regions import parse_input
 from graphflow.serialization.signatures import MOST_OUTPUTS
 from graphflow.serialization.tensor_proto import dtype_from_enum
+from graphflow.version import GRAPH_DEF_VERSION
 
 # Newer files that need more than this say so in their min_consumer.
 CONSUMER = 4096
@@ -123,7 +123,7 @@ def check_versions(graph_def: graph_pb2.GraphDef) -> None:
         raise ValueError(
             f"the graph needs a reader of version {versions.min_consumer}; this one is of version {CONSUMER}"
         )
-    if PRODUCER in versions.bad_consumers or CONSUMER in versions.bad_consumers:
+    if GRAPH_DEF_VERSION in versions.bad_consumers or CONSUMER in versions.bad_consumers:
         raise ValueError("the graph says that readers of this version must not read it")
 
 

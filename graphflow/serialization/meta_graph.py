@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from graphflow.graph import Graph, GraphKeys, Operation, Tensor, get_default_graph
-from graphflow.serialization.graph_def import PRODUCER, operation_to_node_def, serialize
+from graphflow.serialization.graph_def import operation_to_node_def, serialize
 from graphflow.serialization.graph_import import (
     as_message,
     import_graph,
@@ -26,6 +26,7 @@ from graphflow.serialization.proto import (
 from graphflow.serialization.regions import parse_input
 from graphflow.serialization.tensor_bundle import write_file
 from graphflow.variables import Variable
+from graphflow.version import GRAPH_DEF_VERSION
 
 _log = logging.getLogger("graphflow")
 
@@ -63,7 +64,7 @@ def _export_nodes(
     graph: Graph, scope: str | None, clear_devices: bool, strip_default_attrs: bool
 ) -> graph_pb2.GraphDef:
     proto = graph_pb2.GraphDef()
-    proto.versions.producer = PRODUCER
+    proto.versions.producer = GRAPH_DEF_VERSION
     unbound: list[str] = []
     for operation in graph.get_operations():
         if not _in_scope(operation.name, scope):

@@ -297,7 +297,7 @@ class NegativeBinomial(_Trials):
         whole = floor(x)
         shape = together(whole, self.total_count, self.probs)
         kept = where_v2(whole >= 0.0, whole, source.zeros_like(whole))
-        parts = [
+        a, b, share = [
             layout.broadcast_to(part, shape) for part in (self.total_count, 1.0 + kept, 1.0 - self.probs)
         ]
         result = betainc(a, b, share)
