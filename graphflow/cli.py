@@ -149,6 +149,13 @@ def serve(
             help="Labels may name versions that are not loaded.",
         ),
     ] = False,
+    swap_in_series: Annotated[
+        bool,
+        typer.Option(
+            "--swap_in_series",
+            help="Where memory does not hold both, let the old version go before the new one comes.",
+        ),
+    ] = False,
     access_log: Annotated[bool, typer.Option("--access_log", help="Write a line for each request.")] = False,
     log_json: Annotated[bool, typer.Option("--log_json", help="Write the log as JSON lines.")] = False,
     max_requests: Annotated[
@@ -191,6 +198,7 @@ def serve(
             model_config_file_poll_seconds=model_config_file_poll_wait_seconds,
             allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
             most_requests=max_requests,
+            swap_in_series=swap_in_series,
             batching=None
             if not enable_batching
             else BatchingOptions()

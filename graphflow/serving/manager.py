@@ -12,8 +12,9 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphflow import errors
 from graphflow.errors import OpError
@@ -82,7 +83,10 @@ class ModelManager:
       poll_seconds: how often the base paths are looked at; 0 never looks again.
       load: makes a Model of (path, name, version), ready for requests; whatever it raises is the version's error.
       allow_labels_for_unavailable: whether a label may name a version that is not loaded.
-      fits: raises where a version (its folder) does not fit into memory; says whether old ones must go first.
+      fits: raises where a version does not fit into memory, given its folder and the bytes that old versions would
+        leave; says whether these must go first.
+      warm_up: runs a version for the first times, given the last inputs of each signature of the one before; what
+        it raises is the version's error.
       loaded: called with a model's name and "ok" or "failed" after each attempt to load a version.
       clock: seconds, for tests.
     """
@@ -93,7 +97,8 @@ class ModelManager:
         poll_seconds: float = 1.0,
         load: Load = Model,
         allow_labels_for_unavailable: bool = False,
-        fits: Callable[[str], bool] | None = None,
+        fits: Callable[[str, int], bool] | None = None,
+        warm_up: Callable[[Model, Mapping[str, Sequence[Any]]], None] | None = None,
         loaded: Callable[[str, str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -102,6 +107,7 @@ class ModelManager:
         self._load = load
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._fits = fits
+        self._warm_up = warm_up
         self._loaded = loaded
         self._clock = clock
         self._lock = threading.Condition()
@@ -383,13 +389,26 @@ class ModelManager:
             servable.state, servable.error = State.LOADING, None
         begin = time.monotonic()
         try:
-            if self._fits is not None and self._fits(servable.path):
+            before = self._newest(servable.name)
+            last = (
+                {}
+                if before is None
+                else {n: s.last for n, s in before.signatures.items() if s.last is not None}
+            )
+            if self._fits is not None and self._fits(servable.path, self._held_bytes(servable.name)):
                 # There is room for one of them only, and the operator prefers a gap to a refusal.
                 self._let_go(
                     servable.name, [n for n in self._servables[servable.name] if n != servable.version]
                 )
                 self._wait_until_free(servable.name, servable.version)
+            before = None
             model = self._load(servable.path, servable.name, servable.version)
+            if self._warm_up is not None:
+                try:
+                    self._warm_up(model, last)
+                except BaseException:
+                    model.close()
+                    raise
         except Exception as error:  # whatever a model's files make loading do, it is that version's error
             known = isinstance(error, OpError)
             text = error.message if isinstance(error, OpError) else f"{type(error).__name__}: {error}"
@@ -417,6 +436,16 @@ class ModelManager:
             servable.version,
             time.monotonic() - begin,
         )
+
+    def _newest(self, name: str) -> Model | None:
+        with self._lock:
+            found = [item for item in self._servables.get(name, {}).values() if _is_available(item)]
+            return max(found, key=lambda item: item.version).model if found else None
+
+    def _held_bytes(self, name: str) -> int:
+        with self._lock:
+            models = [item.model for item in self._servables.get(name, {}).values()]
+        return sum(model.stored_bytes for model in models if model is not None)
 
     def _let_go(self, name: str, numbers: Sequence[int]) -> None:
         """Takes versions out of service; each is freed when nobody holds it."""

@@ -16,10 +16,14 @@ from graphflow.dtypes import DType
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError
 from graphflow.graph import Graph, Tensor
 from graphflow.serving.batching import Batcher, BatchingOptions
+from graphflow.serving.versions import stored_bytes
 from graphflow.session import Session
 from graphflow.shapes import TensorShape
 
 Array = np.ndarray[Any, Any]
+
+
+_LARGEST_KEPT = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Signature:
       function: takes the inputs' arrays in order, returns the outputs' arrays in order.
       batcher: what runs requests together; None where each runs alone.
       alone: why each runs alone; "" where they run together.
+      last: the inputs of the last request, if they are not large: what a new version is warmed up with.
     """
 
     inputs: Mapping[str, TensorSpec]
@@ -55,6 +60,7 @@ class Signature:
     function: Callable[..., Sequence[Array]]
     batcher: Batcher | None = None
     alone: str = ""
+    last: Sequence[Array] | None = None
 
     def run_alone(self, reason: str) -> None:
         """Says that requests run each by itself from now on."""
@@ -104,6 +110,7 @@ class Model:
         self.name = name
         self.version = version
         self.path = os.fspath(path)
+        self.stored_bytes = stored_bytes(path)  # on disk, about what its variables take in memory
         self._graph = Graph()
         self._session = Session(graph=self._graph)
         proto = saved_model.load(self._session, tags, self.path)
@@ -199,6 +206,8 @@ class Model:
         except (TypeError, ValueError) as error:
             # What a session refuses to be fed is the request's fault.
             raise InvalidArgumentError(None, None, str(error)) from error
+        if sum(array.nbytes for array in arrays if isinstance(array, np.ndarray)) <= _LARGEST_KEPT:
+            signature.last = arrays
         if self._observer is not None:
             self._observer.ran(self.name, time.perf_counter() - begin)
         return {name: np.asarray(result) for name, result in zip(signature.outputs, results, strict=True)}

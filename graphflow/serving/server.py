@@ -20,6 +20,7 @@ from graphflow.errors import OpError
 from graphflow.serving.batching import BatchingOptions
 from graphflow.serving.grpc_server import GrpcServer
 from graphflow.serving.manager import ModelManager, State
+from graphflow.serving.memory_check import MemoryCheck
 from graphflow.serving.metrics import Metrics
 from graphflow.serving.model import Model
 from graphflow.serving.open_inference_grpc import InferenceService
@@ -27,6 +28,7 @@ from graphflow.serving.rest import make_app
 from graphflow.serving.server_config import ModelConfig, read_models
 from graphflow.serving.service import MOST_REQUESTS, Service
 from graphflow.serving.tensorflow_grpc import services as tensorflow_services
+from graphflow.serving.warm_up import warm_up
 
 _log = logging.getLogger("graphflow.serving")
 
@@ -72,6 +74,8 @@ class ServerOptions:
       allow_labels_for_unavailable: whether a label may name a version that is not loaded.
       batching: how requests that meet are put together, where it is proved to change no answer; None never does.
       most_requests: requests in the process at once, of each protocol; what comes on top is turned away at once.
+      swap_in_series: whether an old version goes before a new one comes where memory does not hold both; else the
+        new one is refused.
     """
 
     models: Sequence[ModelConfig] = ()
@@ -84,6 +88,7 @@ class ServerOptions:
     allow_labels_for_unavailable: bool = False
     batching: BatchingOptions | None = BatchingOptions()
     most_requests: int = MOST_REQUESTS
+    swap_in_series: bool = False
 
     def __post_init__(self) -> None:
         if self.rest_port is None and self.grpc_port is None:
@@ -113,12 +118,15 @@ def serve(options: ServerOptions, announce: Any = None) -> None:
         listener = None
         if options.rest_port is not None:
             listener = stack.enter_context(contextlib.closing(_listen(options.host, options.rest_port)))
+        rows = 1 if options.batching is None else options.batching.max_batch_size
         metrics = Metrics(lambda: models.state())
         models = ModelManager(
             configs,
             options.poll_seconds,
             functools.partial(Model, batching=options.batching, observer=metrics),
             options.allow_labels_for_unavailable,
+            fits=MemoryCheck(options.swap_in_series, rows),
+            warm_up=warm_up,
             loaded=metrics.loaded,
         )
         models.start()

@@ -214,7 +214,8 @@ def test_an_old_version_is_served_where_the_newest_cannot_be(base: Path) -> None
 def test_where_there_is_no_room_for_two(base: Path, saved: Path) -> None:
     asked: list[str] = []
 
-    def fits(path: str) -> bool:
+    def fits(path: str, freed: int) -> bool:
+        assert bool(freed) == bool(asked)
         asked.append(path)
         return True  # the old one goes first
 
@@ -223,7 +224,7 @@ def test_where_there_is_no_room_for_two(base: Path, saved: Path) -> None:
     models.look()
     assert states(models)[2] == "AVAILABLE" and asked == [str(base / "1"), str(base / "2")]
 
-    def never(path: str) -> bool:
+    def never(path: str, freed: int) -> bool:
         raise OpError(None, None, "too large", 8)
 
     models._fits = never
