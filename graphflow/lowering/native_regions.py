@@ -24,12 +24,14 @@ from graphflow.plan import COPY, Arg, PlanBuilder, Slot, read, write
 from graphflow.program import CASES, WHILES, Node, Program, Value, nests_deeper
 from graphflow.records import dataclass
 from graphflow.regions import Region
-from graphflow.symbolic import Derived
+from graphflow.symbolic import Derived, ceil_div
 from graphflow.turns import Bounds, Limit
 
 __all__ = ["Finish", "NativeRegions", "Nested"]
 
 _DEEPEST = 8  # regions within regions; what is nested deeper runs from the host
+
+_LINE = 64  # bytes of a cache line
 
 Finish = Callable[[Program], Program]
 
@@ -360,7 +362,7 @@ class NativeRegions:
                 if not covered:
                     self.copy(memory[i], self.slot(given), node, f"{node.name}/start")
             else:
-                memory[i] = builder.buffer((2, *sizes), dtype, node.name)
+                memory[i] = builder.buffer((2, _apart(feeds[i]) // dtype.itemsize), dtype, node.name)
                 start = builder.view(memory[i], sizes, name=node.name)
                 self.copy(start, self.slot(given), node, f"{node.name}/start")
         # What is looked at in every turn is made, if it must be, before the loop.
@@ -390,6 +392,7 @@ class NativeRegions:
                         slot, loop.region, sizes, offset=size, step=size, name=node.name
                     )
                     continue
+                size = _apart(feeds[i])
                 here[i] = builder.moving(slot, loop.region, sizes, swing=size, name=node.name)
                 there[i] = builder.moving(slot, loop.region, sizes, offset=size, swing=-size, name=node.name)
             for part in nested.parts:
@@ -445,6 +448,12 @@ class NativeRegions:
             origin=node,
         )
         return made
+
+
+def _apart(value: Value) -> int:
+    """Bytes from what a turn reads of a value to what it writes: whole cache lines, so that vectors lie in one."""
+    lines: int = ceil_div(bytes_of(value), _LINE)
+    return lines * _LINE
 
 
 def _limit_kernel(limits: Sequence[Limit], bounded: bool) -> Kernel:

@@ -234,6 +234,39 @@ def test_comparisons_of_a_lanes_index_with_a_number(name: str, target: Target) -
     np.testing.assert_array_equal(got, expected)
 
 
+@TARGETS
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 8, 9, 10, 12, 17, 20, 34, 41])
+def test_what_is_left_over_at_the_end_of_a_known_number_of_turns(count: int, target: Target) -> None:
+    b = Builder(f"rest_{count}")
+    x, y, z, total = (b.buffer(name, "f32") for name in ("x", "y", "z", "total"))
+    picked = b.buffer("picked", "i32")
+    fold, top = b.carry("fold", 1.5, "add", "f32"), b.carry("top", b.lowest("f32"), "max")
+    with b.loop("c", 0, count, "vector", [fold, top]) as c:
+        value = b.let("value", b.tanh(b.load(x, c)))
+        b.store(y, c, value)
+        b.store(
+            z,
+            b.sub(count - 1, c),
+            b.select(b.gt(value, 0.0), b.load(x, b.cast(b.load(picked, c), "i64")), value),
+        )
+        b.update(fold, value)
+        b.update(top, b.load(x, b.sub(count - 1, c)))
+    b.store(total, 0, fold)
+    b.store(total, 1, top)
+    random = np.random.default_rng(count)
+    data = random.standard_normal(count).astype(np.float32)
+    places = random.integers(0, count, count).astype(np.int32)
+    kernel = b.kernel()
+    # One element more than is to be written: it must stay.
+    got, expected = ([np.full(n, 7, np.float32) for n in (count + 1, count + 1, 2)] for _ in range(2))
+    run_kernel(kernel, [data, *got, places], target)
+    interpret(kernel, [data, *expected, places])
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    if count in (1, 2, 4, 8):
+        assert "masked.store" not in kernel_to_llvm(kernel, target, "k")
+
+
 def softmax(columns: int | None) -> Kernel:
     b = Builder("softmax")
     x, out = b.buffer("x", "f32"), b.buffer("out", "f32")

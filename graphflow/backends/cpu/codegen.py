@@ -272,7 +272,8 @@ class _Generator:
         self.e.forget_loads(_written(stmt.body))
         if stmt.kind == "parallel" and self.lanes is None:
             start, stop = self._share(start, stop)
-        if stmt.kind == "vector" and self.lanes is None and self._width(stmt) > 1:
+        single = self.e.integer("sub", stop, start).number == 1 if stmt.kind == "vector" else False
+        if stmt.kind == "vector" and self.lanes is None and self._width(stmt) > 1 and not single:
             self._vector_for(stmt, start, stop)
         else:
             self._serial_for(stmt, start, stop)
@@ -521,6 +522,8 @@ class _Generator:
             return results
 
         runs = number is not None and number >= step
+        if number is not None and step <= number < 2 * step:
+            return end, body(start, accumulators)
         return end, self._counted(start, end, step, accumulators, body, runs, _written(stmt.body))
 
     def _rest(
@@ -542,6 +545,10 @@ class _Generator:
         """
         e = self.e
         writes = _written(stmt.body)
+        if rest is not None and _is_power_of_two(rest % width):
+            if rest > width:
+                start, accumulators = self._whole_vectors(stmt, start, stop, width, 1, names, accumulators)
+            return self._narrow(stmt, start, rest % width, names, accumulators), []
         if self.target.masked_memory:
 
             def masked(i: Value, values: list[Value]) -> list[Value]:
@@ -574,6 +581,19 @@ class _Generator:
 
         firsts = [self._identity(n) for n in names]
         return accumulators, self._counted(start, stop, 1, firsts, single, rest is not None, writes)
+
+    def _narrow(
+        self, stmt: For, start: Value, count: int, names: list[str], accumulators: list[Value]
+    ) -> list[Value]:
+        """The last turns as one short vector, which takes no mask: the first lanes of the accumulators go on."""
+        e = self.e
+        self.lanes = None if count == 1 else _Lanes(count, None)
+        self.env[stmt.var] = start if count == 1 else _Affine(start, 1)
+        self.env.update((n, e.first(v, count)) for n, v in zip(names, accumulators, strict=True))
+        self._body(stmt.body)
+        results = [e.splat(self._as_value(self.env[n]), count) for n in names]
+        self.lanes = None
+        return [e.with_first(v, r) for v, r in zip(accumulators, results, strict=True)]
 
     def _first_lanes(self, count: Value, width: int) -> Value:
         """A mask of the first lanes: as many as a positive count says, or all."""
@@ -1084,6 +1104,10 @@ class _Generator:
             elif isinstance(stmt, Store):
                 total += 1
         return total
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
 
 
 def _updated(body: Sequence[Stmt]) -> list[str]:

@@ -452,6 +452,29 @@ class Emitter:
         text = f"shufflevector {x.typed}, {x.full_type} poison, <{x.lanes} x i32> <{indices}>"
         return self.instruction(text, x.type, x.lanes, (x,))
 
+    def first(self, x: Value, count: int) -> Value:
+        """A vector's first lanes; one of them is a scalar."""
+        if count in (1, x.lanes):
+            return self.lane(x, 0) if count == 1 else x
+        indices = ", ".join(f"i32 {k}" for k in range(count))
+        text = f"shufflevector {x.typed}, {x.full_type} poison, <{count} x i32> <{indices}>"
+        return self.instruction(text, x.type, count, (x,))
+
+    def with_first(self, x: Value, first: Value) -> Value:
+        """A vector with other first lanes."""
+        if first.lanes in (1, x.lanes):
+            if x.lanes == first.lanes:
+                return first
+            return self.instruction(
+                f"insertelement {x.typed}, {first.typed}, i32 0", x.type, x.lanes, (x, first)
+            )
+        padded = ", ".join(f"i32 {min(k, first.lanes - 1)}" for k in range(x.lanes))
+        text = f"shufflevector {first.typed}, {first.full_type} poison, <{x.lanes} x i32> <{padded}>"
+        wide = self.instruction(text, x.type, x.lanes, (first,))
+        chosen = ", ".join(f"i32 {k if k < first.lanes else x.lanes + k}" for k in range(x.lanes))
+        text = f"shufflevector {wide.typed}, {x.typed}, <{x.lanes} x i32> <{chosen}>"
+        return self.instruction(text, x.type, x.lanes, (wide, x))
+
     def lane(self, x: Value, index: int) -> Value:
         """One lane as a scalar."""
         if x.lanes == 1:
