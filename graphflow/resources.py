@@ -21,11 +21,13 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from graphflow.errors import CancelledError, InvalidArgumentError, NotFoundError
+from graphflow.meanwhile import Meanwhile, NotYet
 
 Array = np.ndarray[Any, Any]
 R = TypeVar("R", bound="Resource")
 
 _LONGEST_SLEEP = 0.5  # seconds between looks at the clock and at the session while waiting
+_OTHERS_AGAIN = 0.02  # likewise, where other steps of the run may have become possible
 
 
 class Run(Protocol):
@@ -44,6 +46,10 @@ class Run(Protocol):
 
     def aside(self) -> AbstractContextManager[None]:
         """Inside, runs of other threads may have the variables: for whoever has to wait for them."""
+
+    @property
+    def meanwhile(self) -> Meanwhile:
+        """What else the run can do while this step waits."""
 
     def between_steps(self) -> None:
         """Raises if the run is to stop: the session is closed, or its time is up."""
@@ -85,26 +91,37 @@ class Resource:
     def wait(self, run: Run, ready: Callable[[], bool], what: str = "The operation") -> None:
         """Waits, standing aside, until `ready()`, which is asked with the resource locked.
 
+        First of all other steps of the same run, which may be what it waits for, are run where nothing is against it.
         On return somebody else may have been quicker: ask again, locked, before acting on it.
 
         Raises:
           CancelledError: if the session ends.
           DeadlineExceededError: if the run's time is up.
+          NotYet: instead of waiting, in a step that runs while another one waits.
         """
-        with self.changed:
-            if ready():
-                return
-        with run.aside(), self.changed:
-            while not ready():
-                self.sleep(run, what)
+        meanwhile = run.meanwhile
+        while True:
+            with self.changed:
+                if ready():
+                    return
+            if meanwhile.hurry:
+                raise NotYet
+            if meanwhile.others is not None and meanwhile.others():
+                continue
+            longest = _LONGEST_SLEEP if meanwhile.others is None else _OTHERS_AGAIN
+            with run.aside(), self.changed:
+                while not ready():
+                    self._sleep(run, what, longest)
+                    if meanwhile.others is not None:
+                        break
 
-    def sleep(self, run: Run, what: str) -> None:
-        """Waits, locked, until something changes or half a second has gone by; see `wait` for what it raises."""
+    def _sleep(self, run: Run, what: str, longest: float) -> None:
+        """Waits, locked, until something changes or so many seconds have gone by; see `wait` for what it raises."""
         if self.ended:
             raise CancelledError(None, None, f"{what} was cancelled")
         run.between_steps()
         left = run.seconds_left()
-        self.changed.wait(_LONGEST_SLEEP if left is None else min(max(left, 0.0), _LONGEST_SLEEP))
+        self.changed.wait(longest if left is None else min(max(left, 0.0), longest))
 
     @contextmanager
     def alone(self, run: Run, what: str = "The operation") -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
+from graphflow.meanwhile import Meanwhile
 from graphflow.memory import aligned_empty
 from graphflow.records import dataclass, field
 
@@ -164,6 +165,7 @@ class VariableStore:
             weakref.WeakKeyDictionary()
         )
         self._kept_lock = threading.RLock()
+        self.meanwhile = Meanwhile()
 
     def between_steps(self) -> None:
         """Called before each host step of a run: a session's store raises here when the run is to stop."""

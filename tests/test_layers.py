@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "graphflow"
 # same entry, a folder) without a circle. An entry that ends in a dot is a folder with everything in it; the
 # longest entry that fits a module counts.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "collector", "records", "checksum"),
+    ("version", "errors", "config", "collector", "records", "checksum", "meanwhile"),
     ("namespace",),
     ("symbolic", "behavior", "nest"),
     ("dtypes", "shapes", "resources", "tfrecord", "gfile"),

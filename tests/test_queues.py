@@ -176,6 +176,47 @@ def test_closing_waits_for_those_who_enqueue_or_turns_them_away() -> None:
             session.run(taken)
 
 
+def test_operations_of_one_run_help_each_other() -> None:
+    """Whichever stands first: the others of the run go on while one waits, if they need nothing of it."""
+    queue = gf.FIFOQueue(2, [gf.float32], shapes=[[2]])
+    x = gf.placeholder(gf.float32, [2])
+    taken = queue.dequeue()
+    plus, put = taken + 1.0, queue.enqueue(gf.sin(x) * 2.0)
+    put_many, take_many = queue.enqueue_many(gf.reshape(gf.range(10.0), [5, 2])), queue.dequeue_many(5)
+    gone_round = queue.enqueue(taken * 2.0)
+    patience = gf.RunOptions(timeout_in_ms=20_000)
+    with gf.Session() as session:
+        feeds = {x: [0.0, 1.0]}
+        wanted = 2.0 * np.sin(np.float32([0.0, 1.0])) + 1.0
+        np.testing.assert_allclose(session.run([plus, put], feeds, patience)[0], wanted, rtol=1e-6)
+        for _ in range(2):
+            session.run(put, feeds)
+        # Full: the one that adds waits for the one that takes.
+        again = queue.enqueue(x)
+        np.testing.assert_allclose(session.run([again, queue.dequeue()], feeds, patience)[1], wanted - 1.0)
+        session.run(queue.dequeue_many(2))
+        batch = session.run([take_many, put_many], None, patience)[0]
+        np.testing.assert_array_equal(batch, np.arange(10, dtype=np.float32).reshape(5, 2))
+        # What needs the waiting one's result waits with it, for another run.
+        helper = threading.Timer(0.05, session.run, (queue.enqueue([[3.0, 4.0]]),))
+        helper.start()
+        assert session.run([taken, gone_round], None, patience)[0].tolist() == [3.0, 4.0]
+        helper.join()
+        assert session.run(queue.dequeue()).tolist() == [6.0, 8.0]
+        # Nothing in this run can help: its time ends it, and what it had taken is back.
+        session.run(put, feeds)
+        with pytest.raises(gf.errors.DeadlineExceededError, match="DequeueMany"):
+            session.run([queue.dequeue_many(2), queue.size()], None, gf.RunOptions(timeout_in_ms=60))
+        assert session.run(queue.size()) == 1
+
+
+def test_what_a_helping_operation_raises_names_it() -> None:
+    queue = gf.FIFOQueue(2, [gf.float32], shapes=[[]])
+    taken, bad = queue.dequeue(), gf.py_func(lambda: 1 // 0, [], gf.float32, name="bad")
+    with gf.Session() as session, pytest.raises(gf.errors.OpError, match="bad"):
+        session.run([taken, queue.enqueue(gf.reshape(bad, []))], None, gf.RunOptions(timeout_in_ms=20_000))
+
+
 def test_wrong_use_is_refused() -> None:
     fed = gf.placeholder(gf.float32)
     pair = gf.FIFOQueue(4, [gf.int32, gf.float32], shapes=[[], [2]])

@@ -249,15 +249,14 @@ class Queue(Resource):
                 raise CancelledError(None, None, f"{what} was cancelled")
             line.append(attempt)
             self._advance()
-        if not attempt.done:
-            with run.aside(), self.changed:
-                try:
-                    while not attempt.done:
-                        self.sleep(run, what)
-                finally:
-                    if not attempt.done:
-                        line.remove(attempt)
-                        self._advance()
+        try:
+            self.wait(run, lambda: attempt.done, what)
+        finally:
+            with self.changed:
+                if not attempt.done:
+                    line.remove(attempt)
+                    self._put_back(attempt.rows)
+                    self._advance()
         if attempt.error is not None:
             raise attempt.error
 

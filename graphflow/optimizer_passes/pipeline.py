@@ -14,6 +14,7 @@ from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
 from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.optimizer_passes.keep_masks import keep_masks
 from graphflow.optimizer_passes.known_checks import known_checks
+from graphflow.optimizer_passes.late_waits import late_waits
 from graphflow.optimizer_passes.loop_invariants import loop_invariants
 from graphflow.optimizer_passes.loop_shapes import loop_shapes
 from graphflow.optimizer_passes.loop_sums import loop_sums
@@ -50,6 +51,7 @@ OPEN: tuple[Pass, ...] = (
     Pass("sparse_rows", sparse_rows, "before sizes are fixed, which it keeps from being unknown"),
     Pass("stack_products", stack_products, "after algebra: products have taken their transposes in"),
     Pass("merge_common", merge_common, "after algebra: different spellings have become equal"),
+    Pass("late_waits", late_waits, "once what is computed is settled: it is only put in another order"),
     Pass(
         "mixed_precision",
         mixed_precision,

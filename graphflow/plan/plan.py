@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from graphflow.errors import OpError
 from graphflow.loops.cost import Cost, Peak
+from graphflow.meanwhile import NotYet
 from graphflow.memory import Request, align, aligned_empty, plan_arena
 from graphflow.plan.arenas import Arena, Arenas
 from graphflow.plan.arrangement import Arrangement
@@ -31,6 +32,7 @@ from graphflow.plan.steps import (
     Slot,
     TraceEvent,
     loops_around,
+    refs_of,
 )
 from graphflow.plan.table import RECORD_WORDS
 from graphflow.plan.text import short, show_launch, show_mark
@@ -238,6 +240,9 @@ class Plan:
         self._stateful = bool(self.variables or self._commits or self.kept) or any(
             isinstance(step, HostStep) and step.with_store for step in steps
         )
+        # Of several steps that use the session one may have to wait for what a later one does.
+        several = [step for step in steps if isinstance(step, HostStep) and step.with_store]
+        self._may_wait = len(several) > 1
         self._host_slots = {
             step: (
                 tuple(slot.index for slot in step.inputs),
@@ -473,7 +478,10 @@ class Plan:
             self._set_values(workspace, feeds, outputs)
             if events is None:
                 if not self._native:
-                    for call, host in workspace.calls:
+                    done = [False] * len(self.steps)
+                    for number, (call, host) in enumerate(workspace.calls):
+                        if done[number]:
+                            continue
                         if call is not None:
                             if watch is None:
                                 call()
@@ -486,7 +494,10 @@ class Plan:
                             if unset and workspace.status.tobytes() != unset:
                                 self._refuse(workspace)
                         elif host is not None:
-                            self._host(workspace, host, store)
+                            if store is not None and self._may_wait and host.with_store:
+                                self._host_that_may_wait(workspace, number, store, done)
+                            else:
+                                self._host(workspace, host, store)
                 elif unset and workspace.status.tobytes() != unset:
                     self._refuse(workspace)
             else:
@@ -535,7 +546,9 @@ class Plan:
             self._forget(workspace)
         raise RuntimeError(f"plan {self.name!r}: a check failed, and nothing is wrong with its operands")
 
-    def _host(self, workspace: Workspace, step: HostStep, store: VariableStore | None) -> None:
+    def _host(
+        self, workspace: Workspace, step: HostStep, store: VariableStore | None, frees: bool = True
+    ) -> None:
         if store is not None:
             store.between_steps()
         values = workspace.values
@@ -545,7 +558,8 @@ class Plan:
         try:
             result = step.function(store, *inputs) if step.with_store else step.function(*inputs)
         except BaseException as error:
-            _mark(error, step)
+            if store is None or store.meanwhile.failed is not error:
+                _mark(error, step)
             raise
         if step.with_store and store is not None and workspace.version != store.version:
             # The step has waited for another run, which has given variables new places.
@@ -571,8 +585,69 @@ class Plan:
             values[index] = array
             if index in self._views:
                 self._set_views(values, index, array)
-        for index in step.frees:
+        for index in step.frees if frees else ():
             values[index] = None
+
+    def _host_that_may_wait(
+        self, workspace: Workspace, number: int, store: VariableStore, done: list[bool]
+    ) -> None:
+        """Runs a host step; while it waits, later ones that need nothing of it are run, which are then `done`."""
+        step, meanwhile = self.steps[number], store.meanwhile
+        assert isinstance(step, HostStep)
+        before = meanwhile.others, meanwhile.hurry
+        meanwhile.hurry = False
+        meanwhile.others = functools.partial(self._another, workspace, number, store, done)
+        try:
+            self._host(workspace, step, store)
+        finally:
+            meanwhile.others, meanwhile.hurry = before
+            meanwhile.failed = None
+
+    def _another(self, workspace: Workspace, waiting: int, store: VariableStore, done: list[bool]) -> bool:
+        """Runs a host step that stands behind one that waits; whether there was one that did not have to wait, too."""
+        meanwhile = store.meanwhile
+        for number in self._apart_from(waiting, done):
+            step = self.steps[number]
+            assert isinstance(step, HostStep)
+            before = meanwhile.others, meanwhile.hurry
+            meanwhile.others, meanwhile.hurry = None, True
+            try:
+                self._host(workspace, step, store, frees=False)
+            except NotYet:
+                continue
+            except BaseException as error:
+                meanwhile.failed = error
+                raise
+            finally:
+                meanwhile.others, meanwhile.hurry = before
+            done[number] = True
+            return True
+        return False
+
+    def _apart_from(self, waiting: int, done: Sequence[bool]) -> Iterator[int]:
+        """The host steps behind one that need neither it nor anything else that has not been done before them."""
+        missing: set[int] = set()  # slots
+        late: set[Any] = set()  # what the steps were made of that are still to come
+        segments = False
+        hosts = {step.origin for step in self.steps if isinstance(step, HostStep)}
+        for number in range(waiting, len(self.steps)):
+            step = self.steps[number]
+            if done[number]:
+                continue
+            if isinstance(step, Segment):
+                segments = True
+                for record in self.records[step.first : step.first + step.count]:
+                    written = [ref for ref in refs_of(record) if ref.access != "r"]
+                    missing.update(ref.slot.root.index for ref in written)
+                continue
+            before = getattr(step.origin, "controls", ())
+            # What was computed natively on the way may be part of any launch.
+            waits = any(node in late or (segments and node not in hosts) for node in before)
+            if number == waiting or waits or any(slot.root.index in missing for slot in step.inputs):
+                missing.update(slot.root.index for slot in step.outputs)
+                late.add(step.origin)
+            else:
+                yield number
 
     def _settle(
         self, workspace: Workspace, step: HostStep, slot: Slot, value: Any, inputs: list[Any]
