@@ -5,47 +5,11 @@ Nothing is computed here twice and nothing carries over, so what uses such a res
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
-from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr
+from graphflow.lowering.read_forms import Operands, Read, Strides
+from graphflow.lowering.rearrangements import REARRANGEMENTS
 from graphflow.lowering.sizes import Size, value_sizes
 from graphflow.program import Node, Value
-from graphflow.records import dataclass
-
-Strides = tuple[Size, ...]
-
-
-class Operands(Protocol):
-    """What a rule builds its expressions from."""
-
-    @property
-    def b(self) -> Builder:
-        """The builder of the expressions."""
-
-    def strides(self, value: Value) -> Strides:
-        """How far apart a value's elements lie in memory, per axis of its own."""
-
-    def element(self, value: Value, strides: Strides) -> Expr:
-        """The element at the sum of position times stride over the axes of the result."""
-
-    def gathered(self, value: Value, strides: Strides, index: Expr) -> Expr:
-        """The element `index` further on; the index is inside whatever happens."""
-
-    def position(self, strides: Strides) -> Expr:
-        """The sum of position times stride itself, an i64."""
-
-    def size(self, size: Size) -> Expr:
-        """A size as an i64."""
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Whether a node has the form, and its one result."""
-
-    takes: Callable[[Node], bool]
-    expr: Callable[[Node, Operands], Expr]
 
 
 def _is_scalar(value: Value) -> bool:
@@ -162,8 +126,9 @@ def _reverse_sequence(node: Node, operands: Operands) -> Expr:
 
 
 def _takes_sequences(node: Node) -> bool:
-    axes = {node.attrs[name] % max(1, len(node.inputs[0].sizes or ())) for name in ("seq_dim", "batch_dim")}
-    return len(axes) == 2
+    sizes = node.inputs[0].sizes or ()
+    along, over = (int(node.attrs[name]) % max(1, len(sizes)) for name in ("seq_dim", "batch_dim"))
+    return along != over and node.inputs[1].sizes == (sizes[over],)
 
 
 READS: dict[str, Read] = {
@@ -173,6 +138,7 @@ READS: dict[str, Read] = {
     "gather_nd": Read(_takes_vectors, _gather_nd),
     "reverse_sequence": Read(_takes_sequences, _reverse_sequence),
     "gather": Read(lambda node: _gather_axis(node) is not None, _gather),
+    **REARRANGEMENTS,
 }
 
 

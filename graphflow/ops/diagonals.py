@@ -33,7 +33,7 @@ def _diag_shape(node: Any) -> TensorShape:
     return shape.concatenate(shape)
 
 
-@op("Diag", "diagonal:T", "output:T", f"T:type{{{FLOATS}|int32|int64|{COMPLEX}}}", infer=_diag_shape)
+@op("Diag", "diagonal:T", "output:T", f"T:type{{{FLOATS}|int32|int64|{COMPLEX}}}", infer=_diag_shape, lowering="diag")
 def diag_op(diagonal: Array) -> Any:
     """A tensor of twice the rank with the input on its diagonal and zeros elsewhere."""
     result = np.zeros((diagonal.size, diagonal.size), diagonal.dtype)
@@ -66,6 +66,12 @@ def diag_part_op(input: Array) -> Any:
     return np.diagonal(input.reshape(size, size)).reshape(half)
 
 
+@diag_part_op.lower_index
+def _diag_part_index(sizes: Sizes, strides: Sizes) -> IndexMap:
+    half = len(strides) // 2
+    return 0, tuple([strides[i] + strides[half + i] for i in range(half)])
+
+
 @diag_part_op.gradient
 def _diag_part_gradient(op: Any, dy: Any) -> list[Any]:
     return [emit.Diag(dy)]
@@ -87,7 +93,7 @@ def _matrix_diag_shape(node: Any) -> TensorShape:
     return UNKNOWN if sizes is None else TensorShape((*sizes, sizes[-1]))
 
 
-@op("MatrixDiag", "diagonal:T", "output:T", "T:type", infer=_matrix_diag_shape)
+@op("MatrixDiag", "diagonal:T", "output:T", "T:type", infer=_matrix_diag_shape, lowering="matrix_diag")
 def matrix_diag_op(diagonal: Array) -> Any:
     """Per batch entry, a square matrix with the vector on its diagonal."""
     size = diagonal.shape[-1]
@@ -137,7 +143,8 @@ def _matrix_set_diag_shape(node: Any) -> TensorShape:
     return same_as_first(node)
 
 
-@op("MatrixSetDiag", "input:T; diagonal:T", "output:T", "T:type", infer=_matrix_set_diag_shape)
+@op("MatrixSetDiag", "input:T; diagonal:T", "output:T", "T:type", infer=_matrix_set_diag_shape,
+    lowering="matrix_set_diag")  # fmt: skip
 def matrix_set_diag_op(input: Array, diagonal: Array) -> Any:
     """Per batch entry, the matrix with another diagonal."""
     result = input.copy()
@@ -337,14 +344,15 @@ def _declare_bands(version: str) -> None:
     attrs = f"T:type; {_ALIGN}" if aligned else "T:type"
     made = op(
         f"MatrixDiag{version}", "diagonal:T; k:int32; num_rows:int32; num_cols:int32; padding_value:T", "output:T",
-        attrs, infer=_diag_from_shape,
+        attrs, infer=_diag_from_shape, lowering="matrix_diag_of",
     )(_diag_from)  # fmt: skip
     taken = op(
         f"MatrixDiagPart{version}", "input:T; k:int32; padding_value:T", "diagonal:T", attrs,
-        infer=_diag_part_of_shape,
+        infer=_diag_part_of_shape, lowering="matrix_diag_part_of",
     )(_diag_part_of)  # fmt: skip
     put = op(
-        f"MatrixSetDiag{version}", "input:T; diagonal:T; k:int32", "output:T", attrs, infer=_set_diag_of_shape
+        f"MatrixSetDiag{version}", "input:T; diagonal:T; k:int32", "output:T", attrs, infer=_set_diag_of_shape,
+        lowering="matrix_set_diag_of",
     )(_set_diag_of)  # fmt: skip
 
     def own(op: Any) -> dict[str, Any]:

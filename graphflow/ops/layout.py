@@ -1571,7 +1571,7 @@ def _pad_v2_gradient(op: Any, dy: Any) -> list[Any]:
 _MIRROR = "T:type; Tpaddings:type{int32|int64}=int32; mode:string{REFLECT|SYMMETRIC}"
 
 
-@op("MirrorPad", "input:T; paddings:Tpaddings", "output:T", _MIRROR, infer=_pad_shape)
+@op("MirrorPad", "input:T; paddings:Tpaddings", "output:T", _MIRROR, infer=_pad_shape, lowering="mirror_pad")
 def mirror_pad_op(input: Array, paddings: Array, *, mode: str) -> Any:
     """The input with its mirror image around it, with (SYMMETRIC) or without (REFLECT) the edge."""
     widths = _pad_widths(input, paddings)
@@ -1602,7 +1602,10 @@ def _mirror_pad_grad_shape(node: Any) -> TensorShape:
     )
 
 
-@op("MirrorPadGrad", "input:T; paddings:Tpaddings", "output:T", _MIRROR, infer=_mirror_pad_grad_shape)
+@op(
+    "MirrorPadGrad", "input:T; paddings:Tpaddings", "output:T", _MIRROR, infer=_mirror_pad_grad_shape,
+    lowering="mirror_pad_grad",
+)  # fmt: skip
 @widened
 def mirror_pad_grad_op(input: Array, paddings: Array, *, mode: str) -> Any:
     """The cotangent with its mirrored margins added back onto what they mirror."""
@@ -2058,7 +2061,7 @@ def _roll_shape(node: Any) -> TensorShape:
 
 @op(
     "Roll", "input:T; shift:Tshift; axis:Taxis", "output:T",
-    "T:type; Tshift:type{int32|int64}; Taxis:type{int32|int64}", infer=_roll_shape,
+    "T:type; Tshift:type{int32|int64}; Taxis:type{int32|int64}", infer=_roll_shape, lowering="roll",
 )  # fmt: skip
 def roll_op(input: Array, shift: Array, axis: Array) -> Any:
     """The elements moved on along axes; what leaves at the end comes in at the front."""
