@@ -591,42 +591,88 @@ class _Drawing:
 
     w: _Writer
     per_sample: int
-    seeds: ir.Buffer
+    seeds: Callable[[], tuple[ir.Expr, ir.Expr, ir.Expr]]  # key, lower and upper half of the counter
     target: ir.Buffer
     of: Callable[[Words], list[ir.Expr]]
 
     def begin(self) -> Callable[[ir.Expr], list[ir.Expr]]:
         """Reads the seeds; gives what makes the numbers of a sample."""
         b = self.w.b
-        key = b.let("key", b.load(self.seeds, 0))
-        low, high = b.let("low", b.load(self.seeds, 1)), b.let("high", b.load(self.seeds, 2))
-        halves = [b.cast(key, "u32"), b.cast(b.shr(key, b.const(32, "u64")), "u32")]
-        keys = [
-            [
-                b.let("k", b.add(k, b.const(step * i & 0xFFFFFFFF, "u32")))
-                for k, step in zip(halves, _WEYL, strict=True)
-            ]
-            for i in range(_ROUNDS)
-        ]
+        key, low, high = (
+            b.let(name, word) for name, word in zip(("key", "low", "high"), self.seeds(), strict=True)
+        )
+        keys = _round_keys(b, key)
         return lambda sample: [b.let("v", v) for v in self.of(_philox(b, sample, low, high, keys))]
+
+
+def _round_keys(b: Builder, key: ir.Expr) -> list[list[ir.Expr]]:
+    halves = [b.cast(key, "u32"), b.cast(b.shr(key, b.const(32, "u64")), "u32")]
+    return [
+        [
+            b.let("k", b.add(k, b.const(step * i & 0xFFFFFFFF, "u32")))
+            for k, step in zip(halves, _WEYL, strict=True)
+        ]
+        for i in range(_ROUNDS)
+    ]
+
+
+_SCRAMBLE = 0x3EC8F720 | 0x02461E29 << 32
+_PHILOX = (1, 3)  # the generators that are this one: by its name, and the one that is chosen for us
+
+
+_Seeds: TypeAlias = Callable[[], tuple[ir.Expr, ir.Expr, ir.Expr]]
+
+
+def _seeds_of(w: _Writer, node: Node) -> _Seeds | None:
+    """What reads the seeds: of the session, or of operands; None where the generator is not this one."""
+    b = w.b
+    operands = dict(zip((argument.name for argument in node.op_def.inputs), node.inputs, strict=True))
+    if "seed" in operands:
+        seed = w.operand("seed", operands["seed"])
+
+        def scrambled() -> tuple[ir.Expr, ir.Expr, ir.Expr]:
+            low, high = (b.let("seed", b.cast(b.cast(b.load(seed, i), "i64"), "u64")) for i in range(2))
+            keys = _round_keys(b, b.const(_SCRAMBLE, "u64"))
+            words = [b.cast(word, "u64") for word in _philox(b, b.const(0, "i64"), low, high, keys)]
+            half = b.const(32, "u64")
+            key, top = (b.or_(words[i], b.shl(words[i + 1], half)) for i in (0, 2))
+            return key, b.const(0, "u64"), top
+
+        return scrambled
+    if "key" in operands:
+        alg = operands["alg"].constant
+        sizes = (operands["key"].sizes, operands["counter"].sizes)
+        if alg is None or int(alg) not in _PHILOX or sizes != ((1,), (2,)):
+            return None
+        key, counter = w.operand("key", operands["key"]), w.operand("counter", operands["counter"])
+        return lambda: (b.load(key, 0), b.load(counter, 0), b.load(counter, 1))
+    seeds = w.buffer("seeds", "u64", node)
+    return lambda: (b.load(seeds, 0), b.load(seeds, 1), b.load(seeds, 2))
+
+
+_SEEDING = frozenset(("seed", "key", "counter", "alg"))
 
 
 def _drawing(node: Node) -> _Drawing | None:
     """The kernel of an op with a `draw` rule, if that takes the node."""
     rule = node.op_def.draw_rule
-    if rule is None or any(value.constant is None for value in node.inputs[1:]):
-        return None
-    if any(SPECIALIZED in value.node.attrs for value in node.inputs[1:]):
-        return None
-    constants = [value.constant.item() for value in node.inputs[1:] if value.constant is not None]
-    attrs = rule_attrs(rule, node)
     w = _Writer("random")
     b = w.b
+    seeds = None if rule is None else _seeds_of(w, node)
+    if rule is None or seeds is None:
+        return None
+    # The first operand is the shape, or what else decides it.
+    named = zip(node.op_def.inputs, node.inputs, strict=True)
+    limits = [value for argument, value in named if argument.name not in _SEEDING][1:]
+    if any(value.constant is None or SPECIALIZED in value.node.attrs for value in limits):
+        return None
+    constants = [value.constant.item() for value in limits if value.constant is not None]
+    attrs = rule_attrs(rule, node)
     blank = tuple(b.var(f"w{i}", "u32") for i in range(4))
     trial = rule(b, blank, lambda t, i: b.const(0, t.dtype), *constants, **attrs)
     if trial is None:
         return None
-    seeds, target = w.buffer("seeds", "u64", node), w.operand("y", node.outputs[0])
+    target = w.operand("y", node.outputs[0])
     tables: dict[int, ir.Buffer] = {}
 
     def table(values: np.ndarray[Any, Any], index: ir.Expr) -> ir.Expr:
@@ -697,6 +743,48 @@ def truncated_normal(node: Node, body: Body | None) -> Nest | None:
     return w.nest(True, 60.0 * size.value)
 
 
+_MOST_CLASSES = 4096  # sums of so many stay in the cache next to a core
+
+
+def multinomial(node: Node, body: Body | None) -> Nest | None:
+    """`Multinomial(logits, num_samples)` and the stateless one: each number is looked up among the sums of a row."""
+    logits = node.inputs[0]
+    rows, classes = value_sizes(logits)
+    if classes.dynamic or classes.value > _MOST_CLASSES:
+        return None
+    drawing = _drawing(node)
+    if drawing is None:
+        return None
+    w, b, target = drawing.w, drawing.w.b, drawing.target
+    source, count = w.operand("logits", logits), w.size(value_sizes(node.outputs[0])[1])
+    width, least = b.const(classes.value, "i64"), float(np.finfo(np.float64).min)
+    with b.loop("r", 0, w.size(rows), "parallel") as r:
+        numbers = drawing.begin()
+        totals = b.local("totals", "f64", classes.value)
+        base = b.let("base", b.mul(r, width))
+        top = b.carry("top", b.const(least, "f64"), "max")
+        with b.loop("c", 0, width, "serial", [top]) as c:
+            value = b.let("v", b.cast(b.load(source, b.add(base, c)), "f64"))
+            b.update(top, b.select(b.isfinite(value), value, least))
+        greatest = b.let("greatest", b.expr(top, "f64"))
+        total = b.carry("total", b.const(0.0, "f64"), "add")
+        with b.loop("c", 0, width, "serial", [total]) as c:
+            value = b.let("v", b.cast(b.load(source, b.add(base, c)), "f64"))
+            b.update(total, b.select(b.isfinite(value), b.exp(b.sub(value, greatest)), 0.0))
+            b.store(totals, c, b.expr(total, "f64"))
+        whole = b.let("whole", b.load(totals, classes.value - 1))
+        with b.loop("j", 0, count) as j:
+            number = b.let("n", b.add(b.mul(r, count), j))
+            two = b.const(drawing.per_sample, "i64")
+            first, second = numbers(b.floordiv(number, two))
+            limit = b.let("limit", b.mul(b.select(b.eq(b.floormod(number, two), 0), first, second), whole))
+            found = b.carry("found", b.const(0, "i64"), "add")
+            with b.loop("c", 0, width, "serial", [found]) as c:
+                b.update(found, b.cast(b.le(b.load(totals, c), limit), "i64"))
+            b.store(target, number, b.cast(b.expr(found, "i64"), target.dtype))
+    return w.nest(True, 30.0 * rows.value * classes.value)
+
+
 def _philox(b: Builder, sample: ir.Expr, low: ir.Expr, high: ir.Expr, keys: list[list[ir.Expr]]) -> Words:
     """The four words of a sample."""
     at = b.add(b.cast(sample, "u64"), low)
@@ -743,6 +831,7 @@ NESTS: dict[str, Rule] = {
     "top_k": top_k,
     "random": random,
     "truncated_normal": truncated_normal,
+    "multinomial": multinomial,
 }
 # The operand whose elements a nest may compute as it goes along, instead of reading them from memory.
 _STREAMED = {

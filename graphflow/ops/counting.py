@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,25 @@ def bincount_op(arr: Array, size: Array, weights: Array) -> Array:
 
 
 bincount_op.gradient(undefined_gradient)
+
+
+@bincount_op.expand
+def _bincount_expand(b: Any, node: Any, inputs: Sequence[Any]) -> list[Any] | None:
+    """A sum of weights by segments, of which those past the last bin are none."""
+    values, size, weights = inputs
+    count = None if values.sizes is None else math.prod(values.sizes)
+    if not count or size.constant is None or int(size.constant) <= 0 or weights.sizes is None:
+        return None
+    if weights.sizes != (0,) and math.prod(weights.sizes) != count:
+        return None
+    one, vector = b.constant(np.ones((), weights.dtype.numpy)), b.constant(np.array([-1], np.int32))
+    ids = b.emit("GraphflowNatural", b.emit("Reshape", values, vector))
+    if weights.sizes == (0,):
+        each = b.emit("Fill", b.emit("Shape", ids), one)
+    else:
+        each = b.emit("Reshape", weights, vector)
+    below = b.emit("SelectV2", b.emit("Less", ids, size), ids, b.constant(np.int32(-1)))
+    return [b.emit("UnsortedSegmentSum", each, below, size)]
 
 
 def _bins_shape(node: Any, position: int) -> TensorShape:

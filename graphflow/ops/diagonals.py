@@ -33,7 +33,14 @@ def _diag_shape(node: Any) -> TensorShape:
     return shape.concatenate(shape)
 
 
-@op("Diag", "diagonal:T", "output:T", f"T:type{{{FLOATS}|int32|int64|{COMPLEX}}}", infer=_diag_shape, lowering="diag")
+@op(
+    "Diag",
+    "diagonal:T",
+    "output:T",
+    f"T:type{{{FLOATS}|int32|int64|{COMPLEX}}}",
+    infer=_diag_shape,
+    lowering="diag",
+)
 def diag_op(diagonal: Array) -> Any:
     """A tensor of twice the rank with the input on its diagonal and zeros elsewhere."""
     result = np.zeros((diagonal.size, diagonal.size), diagonal.dtype)

@@ -453,7 +453,7 @@ def _multinomial_shape(node: Any) -> TensorShape:
 
 @op("Multinomial", "logits:T; num_samples:int32", "output:output_dtype",
     f"{_SEEDS}; T:type{{{REALS}}}; output_dtype:type{{int32|int64}}=int64",
-    infer=_multinomial_shape, effects="random", differentiable=False)  # fmt: skip
+    infer=_multinomial_shape, effects="random", differentiable=False, lowering="multinomial")  # fmt: skip
 def multinomial_op(
     logits: Array, num_samples: Array, *, output_dtype: DType, key: tuple[int, int], counter: int
 ) -> Array:
@@ -478,6 +478,12 @@ def multinomial_op(
     for row in range(batch):
         result[row] = np.searchsorted(totals[row], uniform[row] * totals[row, -1], side="right")
     return result
+
+
+@multinomial_op.draw
+def _multinomial_draw(b: Builder, words: Sequence[Expr], table: Any, count: int) -> list[Expr]:
+    """Where among a row's sums a class is looked for, as a share of the whole."""
+    return _uniform_lower(b, words, "float64")
 
 
 # ---------------------------------------------------------------------------- public functions

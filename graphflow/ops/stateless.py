@@ -6,6 +6,7 @@ A seed is made a key and a counter of Philox 4x32-10 by running it through that 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import ShapeError, UnimplementedError
 from graphflow.graph import Tensor, name_scope
+from graphflow.loops.build import Builder
+from graphflow.loops.ir import Expr
 from graphflow.opdef import OpDef, convert_to_tensor, emit, op
 from graphflow.ops.random import (
     multinomial_op,
@@ -59,10 +62,17 @@ def _from_seed(op_type: str, source: OpDef, kinds: str, kind_default: str = "flo
         return np.asarray(source.body(shape, dtype=dtype, key=_scrambled(seed), counter=0))
 
     body.__doc__ = f"{source.__doc__} A function of the seed."
-    return op(
+    return _drawn_alike(source, op(
         op_type, "shape:T; seed:Tseed", "output:dtype", f"dtype:type{{{kinds}}}={kind_default}; {_SEEDED}",
-        infer=_shape_and_seed, differentiable=False,
-    )(body)  # fmt: skip
+        infer=_shape_and_seed, differentiable=False, lowering=source.lowering,
+    )(body))  # fmt: skip
+
+
+def _drawn_alike(source: OpDef, made: OpDef) -> OpDef:
+    """Gives an op the numbers of a sample that another one draws."""
+    assert source.draw_rule is not None
+    made.draw(source.draw_rule)
+    return made
 
 
 # What the ops of the second generation take: the key, the counter, and which generator it is.
@@ -97,11 +107,11 @@ def _from_key(op_type: str, source: OpDef, kinds: str, kind_default: str = "floa
         return np.asarray(source.body(shape, dtype=dtype, **_keyed(key, counter, alg)))
 
     body.__doc__ = f"{source.__doc__} A function of key and counter."
-    return op(
+    return _drawn_alike(source, op(
         op_type, f"shape:Tshape; {_KEYED}", "output:dtype",
         f"dtype:type{{{kinds}}}={kind_default}; Tshape:type{{int32|int64}}=int32", infer=_shape_and_key,
-        differentiable=False,
-    )(body)  # fmt: skip
+        differentiable=False, lowering=source.lowering,
+    )(body))  # fmt: skip
 
 
 for _name, _source in (
@@ -126,18 +136,31 @@ def _whole_words(shape: Array, *, dtype: DType, key: tuple[int, int], counter: i
 
 @op("StatelessRandomUniformFullInt", "shape:T; seed:Tseed", "output:dtype",
     "dtype:type{int32|int64|uint32|uint64}=uint64; T:type{int32|int64}=int32; "
-    "Tseed:type{int32|int64|uint32|uint64}=int64", infer=_shape_and_seed, differentiable=False)  # fmt: skip
+    "Tseed:type{int32|int64|uint32|uint64}=int64", infer=_shape_and_seed, differentiable=False,
+    lowering="random")  # fmt: skip
 def stateless_full_int_op(shape: Array, seed: Array, *, dtype: DType) -> Array:
     """Integers of which every bit is random, a function of the seed."""
     return _whole_words(shape, dtype=dtype, key=_scrambled(seed), counter=0)
 
 
+@stateless_full_int_op.draw
+def _full_int_draw(b: Builder, words: Sequence[Expr], table: Any, *, dtype: DType) -> list[Expr]:
+    found = list(words)
+    if dtype.size == 8:
+        pairs = (words[:2], words[2:])
+        found = [b.or_(b.cast(low, "u64"), b.shl(b.cast(high, "u64"), 32)) for low, high in pairs]
+    return found if dtype.is_unsigned else [b.bitcast(word, f"i{8 * dtype.size}") for word in found]
+
+
 @op("StatelessRandomUniformFullIntV2", f"shape:Tshape; {_KEYED}", "output:dtype",
     "dtype:type{int32|int64|uint32|uint64}=uint64; Tshape:type{int32|int64}=int32", infer=_shape_and_key,
-    differentiable=False)  # fmt: skip
+    differentiable=False, lowering="random")  # fmt: skip
 def stateless_full_int_v2_op(shape: Array, key: Array, counter: Array, alg: Array, *, dtype: DType) -> Array:
     """Integers of which every bit is random, a function of key and counter."""
     return _whole_words(shape, dtype=dtype, **_keyed(key, counter, alg))
+
+
+stateless_full_int_v2_op.draw(_full_int_draw)
 
 
 def _int_limits(node: Any, first: int) -> None:
@@ -155,10 +178,20 @@ def _int_shape(node: Any) -> TensorShape:
 
 @op("StatelessRandomUniformInt", "shape:T; seed:Tseed; minval:dtype; maxval:dtype", "output:dtype",
     "dtype:type{int32|int64}; T:type{int32|int64}; Tseed:type{int32|int64}=int64", infer=_int_shape,
-    differentiable=False)  # fmt: skip
+    differentiable=False, lowering="random")  # fmt: skip
 def stateless_uniform_int_op(shape: Array, seed: Array, minval: Array, maxval: Array) -> Array:
     """Uniform integers in [minval, maxval), a function of the seed."""
     return np.asarray(random_uniform_int_op.body(shape, minval, maxval, key=_scrambled(seed), counter=0))
+
+
+@stateless_uniform_int_op.draw
+def _uniform_int_draw(
+    b: Builder, words: Sequence[Expr], table: Any, low: int, high: int, *, dtype: DType
+) -> list[Expr] | None:
+    rule = random_uniform_int_op.draw_rule
+    assert rule is not None
+    found: list[Expr] | None = None if dtype.is_unsigned else rule(b, words, table, low, high, Tout=dtype)
+    return found
 
 
 def _int_v2_shape(node: Any) -> TensorShape:
@@ -168,7 +201,7 @@ def _int_v2_shape(node: Any) -> TensorShape:
 
 @op("StatelessRandomUniformIntV2", f"shape:Tshape; {_KEYED}; minval:dtype; maxval:dtype", "output:dtype",
     "dtype:type{int32|int64|uint32|uint64}; Tshape:type{int32|int64}=int32", infer=_int_v2_shape,
-    differentiable=False)  # fmt: skip
+    differentiable=False, lowering="random")  # fmt: skip
 def stateless_uniform_int_v2_op(
     shape: Array, key: Array, counter: Array, alg: Array, minval: Array, maxval: Array
 ) -> Array:
@@ -178,6 +211,9 @@ def stateless_uniform_int_v2_op(
         shape, minval.view(signed), maxval.view(signed), **_keyed(key, counter, alg)
     )
     return np.asarray(found).view(minval.dtype)
+
+
+stateless_uniform_int_v2_op.draw(_uniform_int_draw)
 
 
 def _drawn_shape(node: Any) -> TensorShape:
@@ -190,7 +226,7 @@ def _drawn_shape(node: Any) -> TensorShape:
 
 @op("StatelessMultinomial", "logits:T; num_samples:int32; seed:Tseed", "output:output_dtype",
     f"T:type{{{REALS}}}; Tseed:type{{int32|int64}}=int64; output_dtype:type{{int32|int64}}=int64",
-    infer=_drawn_shape, differentiable=False)  # fmt: skip
+    infer=_drawn_shape, differentiable=False, lowering="multinomial")  # fmt: skip
 def stateless_multinomial_op(
     logits: Array, num_samples: Array, seed: Array, *, output_dtype: DType = dtypes.int64
 ) -> Array:
@@ -199,6 +235,9 @@ def stateless_multinomial_op(
         logits, num_samples, output_dtype=output_dtype, key=_scrambled(seed), counter=0
     )
     return np.asarray(found)
+
+
+_drawn_alike(multinomial_op, stateless_multinomial_op)
 
 
 def _key_shapes(node: Any) -> list[TensorShape]:
