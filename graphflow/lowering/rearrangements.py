@@ -258,7 +258,7 @@ def _matrix_of(k: int | None, kept: int | None, padding: int | None) -> Callable
         band, sizes = _band_in(node, k), value_sizes(made)
         assert band is not None
         rank = len(sizes)
-        one = _Band(operands, band, *sizes[-2:], value_sizes(diagonal)[-1], _align(node))
+        one = _Band(operands, band, sizes[-2], sizes[-1], value_sizes(diagonal)[-1], _align(node))
         there, which, place = one.of(*_matrix_places(operands, rank))
         element = one.taken(operands, diagonal, rank - 2, which, place)
         if kept is not None:
@@ -278,7 +278,7 @@ def _diagonals_of(node: Node, operands: Operands) -> Expr:
     band, sizes = _band_of(node.inputs[1]), value_sizes(x)
     assert band is not None
     rank, lead = len(made.sizes or ()), len(sizes) - 2
-    one = _Band(operands, band, *sizes[-2:], value_sizes(made)[-1], _align(node))
+    one = _Band(operands, band, sizes[-2], sizes[-1], value_sizes(made)[-1], _align(node))
     at: Expr = b.const(band[1], "i64")
     if band[0] != band[1]:
         at = b.sub(at, operands.position(_unit(rank - 2, rank)))

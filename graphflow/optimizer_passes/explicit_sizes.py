@@ -149,8 +149,8 @@ def _spread(
     """What segments are given, divided among their rows, and added up where the rows were picked."""
     if kind != "Sum":
         shape = b.emit("Shape", grad)
-        first = b.constant(np.int32([0]))
-        last = b.constant(np.int32([1]))
+        first = b.constant(np.array([0], np.int32))
+        last = b.constant(np.array([1], np.int32))
         count = b.emit(
             "StridedSlice", shape, first, last, last, begin_mask=0, end_mask=0, ellipsis_mask=0, new_axis_mask=0,
             shrink_axis_mask=1,
