@@ -279,6 +279,11 @@ class OpDef:
         """Whether the op does more than compute its outputs from its inputs."""
         return bool(self.effects)
 
+    @property
+    def is_stateful(self) -> bool:
+        """The same, by the name that it has in TensorFlow's message."""
+        return self.stateful
+
     # The decorators that attach rules.
 
     def gradient(self, rule: F) -> F:

@@ -83,7 +83,7 @@ def main(argv):
     FLAGS.steps = 8
     print(FLAGS.steps, tf.layers.__name__, summary_pb2.Summary.__name__)
     try:
-        import tensorflow.contrib.graph_editor
+        import tensorflow.contrib.tensor_forest
     except ImportError as error:
         print(error)
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ _PYTHON: dict[str, tuple[str, ...]] = {
     "ops.nn_impl": ("nn",),
     "ops.nn_ops": ("nn", ""),
     "ops.numerics": ("",),
+    "ops.op_selector": ("contrib.graph_editor",),
     "ops.parsing_ops": ("",),
     "ops.partitioned_variables": ("",),
     "ops.random_ops": ("", "random"),
@@ -178,6 +179,7 @@ _SPELT: dict[tuple[str, str], tuple[str, str]] = {
     ("ops.variables", "PartitionedVariable"): ("partitioned_variables", "PartitionedVariable"),
     ("ops.variables", "VariableV1"): ("", "Variable"),
     ("pywrap_tensorflow", "EventsWriter"): ("summary.writer", "EventsWriter"),
+    ("training.monitored_session", "_HookedSession"): ("train.monitored_session", "HookedSession"),
     ("tf2", "enabled"): ("", "executing_eagerly"),
 }
 

@@ -13,8 +13,8 @@ from typing import Any
 from graphflow.namespace import MissingNameError, lazy
 
 NAMESPACES = (
-    "crf", "data", "distributions", "framework", "layers", "learn", "legacy_seq2seq", "lookup", "losses", "metrics",
-    "opt", "rnn", "seq2seq", "slim", "summary", "tensorboard", "training",
+    "crf", "data", "distributions", "framework", "graph_editor", "layers", "learn", "legacy_seq2seq", "lookup",
+    "losses", "metrics", "opt", "rnn", "seq2seq", "slim", "summary", "tensorboard", "training",
 )  # fmt: skip
 # Namespaces that stand elsewhere under the same name.
 _PASSED_ON = {"tpu": "graphflow.estimator.tpu"}

@@ -46,6 +46,7 @@ _LATER = {
         "graphflow.serialization.proto.feature_pb2",
     ),
     **dict.fromkeys(("Example", "SequenceExample"), "graphflow.serialization.proto.example_pb2"),
+    "SaverDef": "graphflow.serialization.proto.saver_pb2",
     "QueueRunnerDef": "graphflow.serialization.proto.queue_runner_pb2",
     **dict.fromkeys(("QueueRunner", "add_queue_runner", "start_queue_runners"), "graphflow.train.queue_runner"),
     **dict.fromkeys(

@@ -292,21 +292,34 @@ class WorkerSessionCreator(SessionCreator):
         return manager.wait_for_session(self._master, config=self._config, max_wait_secs=self._max_wait_secs)
 
 
-class _Hooked:
-    """One session with its hooks and the threads that feed it."""
+class HookedSession:
+    """A session in whose runs hooks take part; TensorFlow has it as `_HookedSession`.
 
-    def __init__(
-        self, creator: SessionCreator, hooks: Sequence[SessionRunHook], stop_grace_period_secs: float
-    ) -> None:
+    Args:
+      sess: the session.
+      hooks: the hooks, asked in this order.
+    """
+
+    def __init__(self, sess: Any, hooks: Sequence[SessionRunHook]) -> None:
+        self.session = sess
         self.hooks = hooks
-        self.coord = Coordinator()
-        self._grace = stop_grace_period_secs
-        self.session = creator.create_session()
-        start_queue_runners(sess=self.session, coord=self.coord)
-        for hook in hooks:
-            hook.after_create_session(self.session, self.coord)
+        self._stops = False
 
-    def run(self, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any) -> Any:
+    @property
+    def graph(self) -> Any:
+        """The graph of the session."""
+        return self.session.graph
+
+    def should_stop(self) -> bool:
+        """Whether a hook has asked for the end."""
+        return self._stops
+
+    def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
+        """As `Session.run`; hooks add fetches and feeds, and see what came of them.
+
+        Raises:
+          RuntimeError: two of them feed the same tensor.
+        """
         asked = SessionRunArgs(fetches, feed_dict, options)
         context = SessionRunContext(asked, self.session)
         wanted: dict[Any, Any] = {"caller": fetches}
@@ -334,9 +347,29 @@ class _Hooked:
         outputs = dict(zip(keys, values, strict=True))
         for hook in self.hooks:
             hook.after_run(context, SessionRunValues(outputs.get(hook), chosen, metadata))
-        if context.stop_requested:
-            self.coord.request_stop()
+        self._stops = self._stops or context.stop_requested
         return outputs["caller"]
+
+
+class _Hooked(HookedSession):
+    """One session with its hooks and the threads that feed it."""
+
+    def __init__(
+        self, creator: SessionCreator, hooks: Sequence[SessionRunHook], stop_grace_period_secs: float
+    ) -> None:
+        super().__init__(creator.create_session(), hooks)
+        self.coord = Coordinator()
+        self._grace = stop_grace_period_secs
+        start_queue_runners(sess=self.session, coord=self.coord)
+        for hook in hooks:
+            hook.after_create_session(self.session, self.coord)
+
+    def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
+        """As above; the threads are told of the end too."""
+        result = super().run(fetches, feed_dict, options, run_metadata)
+        if self.should_stop():
+            self.coord.request_stop()
+        return result
 
     def close(self) -> None:
         try:

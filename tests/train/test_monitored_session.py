@@ -304,3 +304,27 @@ def test_devices_of_a_cluster() -> None:
     assert product.device == "/job:worker"
     assert other.device == "/job:worker/device:CPU:0"
     assert gf.train.replica_device_setter(1, merge_devices=False, worker_device="/job:w") is not None
+
+
+def test_a_session_with_hooks_and_nothing_else() -> None:
+    class Doubled(gf.train.SessionRunHook):
+        seen: Any = None
+
+        def before_run(self, run_context: Any) -> Any:
+            return gf.train.SessionRunArgs(double, {feed: 2.0})
+
+        def after_run(self, run_context: Any, run_values: Any) -> None:
+            self.seen = run_values.results
+            run_context.request_stop()
+
+    feed = gf.placeholder(gf.float32, [])
+    double = feed * 2.0
+    from graphflow.train.monitored_session import HookedSession
+
+    with gf.Session() as session:
+        hook = Doubled()
+        hooked = HookedSession(session, [hook])
+        assert not hooked.should_stop() and hooked.graph is feed.graph
+        assert hooked.run(feed + 1.0) == 3.0 and hook.seen == 4.0 and hooked.should_stop()
+        with pytest.raises(RuntimeError, match="Same tensor is fed"):
+            hooked.run(double, {feed: 1.0})
