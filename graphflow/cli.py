@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,9 @@ def serve(
             help="Where memory does not hold both, let the old version go before the new one comes.",
         ),
     ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that serve, at the same ports.")
+    ] = 1,
     access_log: Annotated[bool, typer.Option("--access_log", help="Write a line for each request.")] = False,
     log_json: Annotated[bool, typer.Option("--log_json", help="Write the log as JSON lines.")] = False,
     max_requests: Annotated[
@@ -185,6 +189,7 @@ def serve(
         from graphflow.serving.server import ServerOptions
         from graphflow.serving.server import serve as run
         from graphflow.serving.server_config import ModelConfig
+        from graphflow.serving.supervisor import supervise
     except ModuleNotFoundError as error:
         _fail("serve", f'{error.name} is not installed; pip install "graphflow[serving]"')
     try:
@@ -205,8 +210,12 @@ def serve(
             if batching_parameters_file is None
             else read_batching_options(batching_parameters_file),
         )
-        logs.configure(log_json, access_log)
-        run(options)
+        configure = functools.partial(logs.configure, log_json, access_log)
+        configure()
+        if workers == 1:
+            run(options)
+        else:
+            supervise(options, workers, configure)
     except (OpError, OSError, RuntimeError, ValueError) as error:
         _fail("serve", error)
 

@@ -27,7 +27,6 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_MESSAGE),
     ("grpc.max_send_message_length", LARGEST_MESSAGE),
-    ("grpc.so_reuseport", 0),
 )
 
 
@@ -146,6 +145,7 @@ class GrpcServer:
       host, port: where to listen; port 0 takes a free one.
       threads: how many requests are answered at once.
       most_requests: with so many under way, what comes on top is turned away at once.
+      shared: whether other processes listen at the same port.
 
     Raises:
       OSError: if the port is taken.
@@ -158,9 +158,14 @@ class GrpcServer:
         port: int,
         threads: int = 32,
         most_requests: int | None = None,
+        shared: bool = False,
     ) -> None:
         pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="graphflow-grpc")
-        self._server = grpc.server(pool, options=_OPTIONS, maximum_concurrent_rpcs=most_requests)
+        self._server = grpc.server(
+            pool,
+            options=(*_OPTIONS, ("grpc.so_reuseport", int(shared))),
+            maximum_concurrent_rpcs=most_requests,
+        )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [health.SERVICE_NAME]

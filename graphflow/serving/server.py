@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,14 +45,27 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked in
         yield
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int, shared: bool = False, listen: bool = True) -> socket.socket:
+    """Returns a socket at an address.
+
+    Args:
+      host, port: where; port 0 takes a free one.
+      shared: whether other processes of ours have the same.
+      listen: whether connections are taken.
+
+    Raises:
+      OSError: if the address cannot be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio switches Nagle's delays off only where the protocol is spelled out.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(2048)
+        if listen:
+            listener.listen(2048)
     except OSError as error:
         listener.close()
         raise OSError(error.errno, f"cannot listen at {host}:{port}: {error.strerror}") from None
@@ -74,6 +87,8 @@ class ServerOptions:
       allow_labels_for_unavailable: whether a label may name a version that is not loaded.
       batching: how requests that meet are put together, where it is proved to change no answer; None never does.
       most_requests: requests in the process at once, of each protocol; what comes on top is turned away at once.
+      shared_ports: whether other processes serve the same at the same ports; one that is interrupted from a terminal
+        then leaves it to whoever started it to say so.
       swap_in_series: whether an old version goes before a new one comes where memory does not hold both; else the
         new one is refused.
     """
@@ -89,6 +104,7 @@ class ServerOptions:
     batching: BatchingOptions | None = BatchingOptions()
     most_requests: int = MOST_REQUESTS
     swap_in_series: bool = False
+    shared_ports: bool = False
 
     def __post_init__(self) -> None:
         if self.rest_port is None and self.grpc_port is None:
@@ -97,7 +113,7 @@ class ServerOptions:
             raise ValueError("give either models or a model_config_file")
 
 
-def serve(options: ServerOptions, announce: Any = None) -> None:
+def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None] | None = None) -> None:
     """Serves models until SIGTERM or SIGINT.
 
     After the signal no new connection is taken, `/v1/health/ready` says 503, gRPC's health service NOT_SERVING, and
@@ -106,6 +122,7 @@ def serve(options: ServerOptions, announce: Any = None) -> None:
     Args:
       options: what to serve, and where.
       announce: where the lines that say the addresses are written; default the standard output.
+      ready: called when requests are welcome.
 
     Raises:
       InvalidArgumentError: if the configuration is not understood.
@@ -117,7 +134,9 @@ def serve(options: ServerOptions, announce: Any = None) -> None:
     with contextlib.ExitStack() as stack:
         listener = None
         if options.rest_port is not None:
-            listener = stack.enter_context(contextlib.closing(_listen(options.host, options.rest_port)))
+            listener = stack.enter_context(
+                contextlib.closing(listening_socket(options.host, options.rest_port, options.shared_ports))
+            )
         rows = 1 if options.batching is None else options.batching.max_batch_size
         metrics = Metrics(lambda: models.state())
         models = ModelManager(
@@ -131,18 +150,25 @@ def serve(options: ServerOptions, announce: Any = None) -> None:
         )
         models.start()
         stack.callback(models.close)
-        service = Service(models, metrics, options.most_requests)
+        service = Service(models, metrics, options.most_requests, not options.shared_ports)
         if file is not None and options.model_config_file_poll_seconds > 0:
             stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
         grpc_server = None
         if options.grpc_port is not None:
             services = (*tensorflow_services(service), InferenceService(service))
             grpc_server = GrpcServer(
-                services, options.host, options.grpc_port, most_requests=options.most_requests
+                services,
+                options.host,
+                options.grpc_port,
+                most_requests=options.most_requests,
+                shared=options.shared_ports,
             )
             grpc_server.start()
         _announce(options, models, listener, grpc_server, announce or sys.stdout)
-        asyncio.run(_run(service, listener, grpc_server))
+        if ready is not None:
+            ready()
+        signals = (signal.SIGTERM,) if options.shared_ports else (signal.SIGTERM, signal.SIGINT)
+        asyncio.run(_run(service, listener, grpc_server, signals))
 
 
 def _announce(
@@ -188,7 +214,12 @@ def _following(path: str, seconds: float, models: ModelManager) -> Iterator[None
         thread.join()
 
 
-async def _run(service: Service, listener: socket.socket | None, grpc_server: GrpcServer | None) -> None:
+async def _run(
+    service: Service,
+    listener: socket.socket | None,
+    grpc_server: GrpcServer | None,
+    signals: Sequence[signal.Signals],
+) -> None:
     """Serves until a signal; REST and gRPC end at the same time."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -215,7 +246,7 @@ async def _run(service: Service, listener: socket.socket | None, grpc_server: Gr
             server.should_exit = True
         ended.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in signals:
         loop.add_signal_handler(number, end)
     try:
         parts = [ended.wait()]
@@ -227,5 +258,5 @@ async def _run(service: Service, listener: socket.socket | None, grpc_server: Gr
             waiting.append(asyncio.ensure_future(asyncio.to_thread(grpc_server.stop, GRACE)))
         await asyncio.gather(*waiting)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals:
             loop.remove_signal_handler(number)

@@ -61,6 +61,7 @@ class Service:
       models: the models.
       metrics: what counts requests; None counts in a place of its own.
       most_requests: so many requests may be in the process at once.
+      alone: whether no other process serves the same.
 
     Attributes:
       models: the models.
@@ -69,8 +70,13 @@ class Service:
     """
 
     def __init__(
-        self, models: ModelManager, metrics: Metrics | None = None, most_requests: int = MOST_REQUESTS
+        self,
+        models: ModelManager,
+        metrics: Metrics | None = None,
+        most_requests: int = MOST_REQUESTS,
+        alone: bool = True,
     ) -> None:
+        self.alone = alone
         self.models = models
         self.metrics = metrics or Metrics(models.state)
         self.most_requests = most_requests

@@ -1,0 +1,76 @@
+"""Several processes at one port: one that is killed comes back, and the others serve meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphflow.errors import UnavailableError
+from graphflow.serving.client import Client
+from tests.serving.models import save_model
+
+X = [[1.0, 2.0, 3.0]]
+
+
+def workers_of(pid: int) -> set[int]:
+    """The processes that serve, children of the supervisor."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = set()
+    for child in children:
+        try:
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+        except OSError:
+            continue  # gone meanwhile
+        if b"spawn_main" in command:
+            found.add(int(child))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs Linux's /proc")
+def test_a_killed_worker_returns_and_all_end_together(tmp_path: Path) -> None:
+    save_model(tmp_path / "1")
+    command = [
+        sys.executable, "-m", "graphflow", "serve", "--model_base_path", str(tmp_path), "--model_name", "m",
+        "--rest_api_port", "0", "--port", "-1", "--workers", "2", "--log_json",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None and server.stderr is not None
+            line = server.stdout.readline()
+            assert "serving version 1" in line, server.communicate()[1]
+            port = int(line.rsplit(":", 1)[1].split("/")[0])
+            before = workers_of(server.pid)
+            assert len(before) == 2
+            victim = min(before)
+            os.kill(victim, signal.SIGKILL)
+            for _ in range(20):  # the other one answers meanwhile; only who was with the dead one is cut off
+                answer: Any = None
+                while answer is None:
+                    try:
+                        with Client(port=port, model_name="m") as client:
+                            answer = client.predict(instances=X)
+                    except (OSError, UnavailableError):
+                        continue
+                assert len(answer) == 1
+            for line in server.stderr:
+                if (
+                    json.loads(line)["message"].startswith("m version 1 is available")
+                    and victim not in workers_of(server.pid)
+                    and len(workers_of(server.pid)) == 2
+                ):
+                    break
+            after = workers_of(server.pid)
+            assert len(after) == 2 and victim not in after
+            server.send_signal(signal.SIGTERM)
+            server.stderr.read()
+            assert server.wait() == 0
+        finally:
+            server.kill()
