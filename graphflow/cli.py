@@ -157,6 +157,16 @@ def serve(
             help="Where memory does not hold both, let the old version go before the new one comes.",
         ),
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Load the newest version, run it, tell what was found, and leave.")
+    ] = False,
+    token_file: Annotated[
+        Path | None, typer.Option("--token_file", help="Requests must bring the token that it holds.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls_certificate", help="The server's certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls_key", help="Its private key (PEM).")] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that serve, at the same ports.")
     ] = 1,
@@ -185,7 +195,9 @@ def serve(
         _fail("serve", "give either --model_base_path or --model_config_file")
     try:
         from graphflow.serving import logs
+        from graphflow.serving.access import Access, read_token
         from graphflow.serving.batching import BatchingOptions, read_batching_options
+        from graphflow.serving.check import check as look
         from graphflow.serving.server import ServerOptions
         from graphflow.serving.server import serve as run
         from graphflow.serving.server_config import ModelConfig
@@ -193,6 +205,17 @@ def serve(
     except ModuleNotFoundError as error:
         _fail("serve", f'{error.name} is not installed; pip install "graphflow[serving]"')
     try:
+        batching = None
+        if enable_batching and batching_parameters_file is None:
+            batching = BatchingOptions()
+        elif enable_batching and batching_parameters_file is not None:
+            batching = read_batching_options(batching_parameters_file)
+        if check:
+            if model_base_path is None:
+                _fail("serve", "--check looks at one --model_base_path")
+            for line in look(str(model_base_path), batching):
+                typer.echo(line)
+            return
         options = ServerOptions(
             models=() if model_base_path is None else (ModelConfig(model_name, str(model_base_path)),),
             model_config_file=None if model_config_file is None else str(model_config_file),
@@ -204,11 +227,12 @@ def serve(
             allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
             most_requests=max_requests,
             swap_in_series=swap_in_series,
-            batching=None
-            if not enable_batching
-            else BatchingOptions()
-            if batching_parameters_file is None
-            else read_batching_options(batching_parameters_file),
+            batching=batching,
+            access=Access(
+                "" if token_file is None else read_token(str(token_file)),
+                "" if tls_certificate is None else str(tls_certificate),
+                "" if tls_key is None else str(tls_key),
+            ),
         )
         configure = functools.partial(logs.configure, log_json, access_log)
         configure()
@@ -218,6 +242,39 @@ def serve(
             supervise(options, workers, configure)
     except (OpError, OSError, RuntimeError, ValueError) as error:
         _fail("serve", error)
+
+
+@app.command()
+def predict(
+    model_name: Annotated[str, typer.Argument(help="The model.")],
+    body: Annotated[
+        str, typer.Argument(help='JSON: rows, or an object with "instances" or "inputs"; - reads it.')
+    ] = "-",
+    host: Annotated[str, typer.Option("--host", help="The server's address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Its REST port.")] = 8501,
+    signature_name: Annotated[str, typer.Option("--signature_name", help="The signature.")] = "",
+    version: Annotated[int | None, typer.Option("--version", help="The version; default the newest.")] = None,
+) -> None:
+    """Ask a server for a model's answer; rows go as "instances"."""
+    import json
+
+    from graphflow.serving.client import Client
+
+    try:
+        given = json.loads(sys.stdin.read() if body == "-" else body)
+        request = (
+            given
+            if isinstance(given, dict) and {"instances", "inputs"} & given.keys()
+            else {"instances": given}
+        )
+        if signature_name:
+            request["signature_name"] = signature_name
+        with Client(host, port, model_name) as client:
+            which = "" if version is None else f"/versions/{version}"
+            answer = client.request("POST", f"/v1/models/{model_name}{which}:predict", request)
+    except (OpError, OSError, ValueError) as error:
+        _fail("predict", error)
+    typer.echo(json.dumps(answer))
 
 
 @app.command()

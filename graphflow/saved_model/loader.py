@@ -22,8 +22,10 @@ from graphflow.train.saver import Saver
 # Ops that open files by a name that a value gives, or call Python.
 _OPENS_FILES = frozenset(
     {
-        "MatchingFiles", "MergeV2Checkpoints", "PyFunc", "EagerPyFunc", "PyFuncStateless", "ReadFile", "Restore",
-        "RestoreSlice", "RestoreV2", "Save", "SaveSlices", "SaveV2", "WriteFile",
+        "CSVDataset", "CSVDatasetV2", "EagerPyFunc", "FixedLengthRecordDatasetV2", "FixedLengthRecordReaderV2",
+        "IdentityReaderV2", "MatchingFiles", "MergeV2Checkpoints", "PyFunc", "PyFuncStateless", "ReadFile", "Restore",
+        "RestoreSlice", "RestoreV2", "Save", "SaveSlices", "SaveV2", "TFRecordDataset", "TFRecordReaderV2",
+        "TextLineDataset", "TextLineReaderV2", "WholeFileReaderV2", "WriteFile",
     }
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
@@ -17,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from graphflow.errors import OpError
+from graphflow.serving.access import Access
 
 _log = logging.getLogger("graphflow.serving")
 
@@ -57,19 +59,23 @@ def _definition(service: GrpcService) -> Any:
     return service.messages.DESCRIPTOR.services_by_name[service.name.rpartition(".")[2]]
 
 
-def _handlers(service: GrpcService) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+def _handlers(service: GrpcService, access: Access) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
     found = {}
     for method in _definition(service).methods:
         kind = getattr(service.messages, method.input_type.name)
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", method.name).lower()
-        found[method.name] = _unary(getattr(service, name), kind)
+        found[method.name] = _unary(getattr(service, name), kind, access)
     return found
 
 
-def _unary(method: Callable[..., Message], kind: type[Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
+def _unary(
+    method: Callable[..., Message], kind: type[Message], access: Access
+) -> grpc.RpcMethodHandler[bytes, bytes]:
     """The handler of a method that takes one message and gives one; `OpError`s become gRPC's codes."""
 
     def handle(data: bytes, context: grpc.ServicerContext) -> bytes:
+        if access.token:
+            _check(access, context)
         try:
             request = kind.FromString(data)
         except DecodeError as error:
@@ -88,6 +94,14 @@ def _unary(method: Callable[..., Message], kind: type[Message]) -> grpc.RpcMetho
 
     # Messages are parsed above, so that what is no message gets an answer that says so.
     return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _check(access: Access, context: grpc.ServicerContext) -> None:
+    given = [str(value) for key, value in context.invocation_metadata() if key == "authorization"]
+    try:
+        access.check(given[0] if given else None)
+    except OpError as error:
+        context.abort(_CODES[error.error_code], error.message)
 
 
 def _as_clients_know_them(services: Sequence[GrpcService]) -> DescriptorPool:
@@ -146,6 +160,7 @@ class GrpcServer:
       threads: how many requests are answered at once.
       most_requests: with so many under way, what comes on top is turned away at once.
       shared: whether other processes listen at the same port.
+      access: who may ask, and over what; health and reflection are told to everybody.
 
     Raises:
       OSError: if the port is taken.
@@ -159,6 +174,7 @@ class GrpcServer:
         threads: int = 32,
         most_requests: int | None = None,
         shared: bool = False,
+        access: Access = Access(),  # noqa: B008 - it is immutable
     ) -> None:
         pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="graphflow-grpc")
         self._server = grpc.server(
@@ -170,7 +186,7 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [health.SERVICE_NAME]
         for service in services:
-            handlers = grpc.method_handlers_generic_handler(service.name, _handlers(service))
+            handlers = grpc.method_handlers_generic_handler(service.name, _handlers(service, access))
             self._server.add_generic_rpc_handlers((handlers,))
             names.append(service.name)
         self._names = names
@@ -178,7 +194,11 @@ class GrpcServer:
         reflection.enable_server_reflection(reflected, self._server, _as_clients_know_them(services))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            if access.certificate:
+                pair = (Path(access.key).read_bytes(), Path(access.certificate).read_bytes())
+                self.port = self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            else:
+                self.port = self._server.add_insecure_port(address)
         except RuntimeError:
             self.port = 0
         if self.port == 0:

@@ -19,7 +19,7 @@ from typing import Any
 from graphflow import errors
 from graphflow.errors import OpError
 from graphflow.serving import versions
-from graphflow.serving.model import Model
+from graphflow.serving.model import Model, Signature
 from graphflow.serving.server_config import ModelConfig
 
 _log = logging.getLogger("graphflow.serving")
@@ -205,6 +205,15 @@ class ModelManager:
         """Returns the versions of a model that take requests, oldest first."""
         with self._lock:
             return sorted(n for n, item in self._servables.get(name, {}).items() if _is_available(item))
+
+    def details(self, name: str) -> list[tuple[Servable, dict[str, Signature]]]:
+        """Returns copies of a model's versions, newest first, each with the signatures that it has in memory."""
+        with self._lock:
+            found = self._servables.get(name, {})
+            return [
+                (_copy(item), {} if item.model is None else dict(item.model.signatures))
+                for _, item in sorted(found.items(), reverse=True)
+            ]
 
     def state(self) -> list[tuple[str, str, list[str], list[tuple[list[str], float]]]]:
         """Returns what metrics show of the versions: their states, the requests that hold them, what queues."""

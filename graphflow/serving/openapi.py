@@ -143,6 +143,11 @@ def _process() -> Part:
         path: {"get": _operation(f"health{i}", "Whether requests are welcome.", state, [], None, "500 503")}
         for i, path in enumerate(("/healthz", "/v1/health/ready", "/v1/health/live"))
     }
+    paths["/graphflow/status"] = {
+        "get": _operation(
+            "page", "The versions, and which signatures run in batches.", {"type": "object"}, [], None, "500"
+        )
+    }
     metrics = _operation("metrics", "What has been counted, for Prometheus.", {}, [], None, "500")
     metrics["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     paths["/monitoring/prometheus/metrics"] = {"get": metrics}

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graphflow import errors
-from graphflow.serving import logs, metrics, open_inference_rest, openapi, tensorflow_rest
+from graphflow.serving import logs, metrics, open_inference_rest, openapi, status_page, tensorflow_rest
 from graphflow.serving.bodies import error_response, json_response
 from graphflow.serving.service import Service
 from graphflow.serving.status import HTTP_STATUS
@@ -40,6 +40,10 @@ async def _answer(service: Service, request: Request) -> Response:
         return Response(counted, headers={"content-type": metrics.CONTENT_TYPE})
     if request.method == "GET" and lower == openapi.PATH:
         return json_response(openapi.document())
+    if request.method == "GET" and path == status_page.PAGE:
+        return Response(status_page.page(service), media_type="text/html")
+    if request.method == "GET" and lower == status_page.DATA:
+        return json_response(status_page.data(service))
     if lower.startswith("/v1/"):
         return await tensorflow_rest.answer(service, request, path)
     if lower == "/v2" or lower.startswith("/v2/"):
@@ -48,6 +52,8 @@ async def _answer(service: Service, request: Request) -> Response:
 
 
 async def _admitted(service: Service, request: Request) -> Response:
+    if request.url.path.lower() not in _HEALTH:
+        service.access.check(request.headers.get("authorization"))
     # Whoever watches the process must get an answer when it is full, then above all.
     if request.method != "POST":
         return await _answer(service, request)

@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 
 from graphflow.errors import OpError
+from graphflow.serving.access import Access
 from graphflow.serving.batching import BatchingOptions
 from graphflow.serving.grpc_server import GrpcServer
 from graphflow.serving.manager import ModelManager, State
@@ -89,6 +90,7 @@ class ServerOptions:
       most_requests: requests in the process at once, of each protocol; what comes on top is turned away at once.
       shared_ports: whether other processes serve the same at the same ports; one that is interrupted from a terminal
         then leaves it to whoever started it to say so.
+      access: who may ask, and over what.
       swap_in_series: whether an old version goes before a new one comes where memory does not hold both; else the
         new one is refused.
     """
@@ -105,6 +107,7 @@ class ServerOptions:
     most_requests: int = MOST_REQUESTS
     swap_in_series: bool = False
     shared_ports: bool = False
+    access: Access = Access()
 
     def __post_init__(self) -> None:
         if self.rest_port is None and self.grpc_port is None:
@@ -150,7 +153,7 @@ def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None
         )
         models.start()
         stack.callback(models.close)
-        service = Service(models, metrics, options.most_requests, not options.shared_ports)
+        service = Service(models, metrics, options.most_requests, not options.shared_ports, options.access)
         if file is not None and options.model_config_file_poll_seconds > 0:
             stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
         grpc_server = None
@@ -162,6 +165,7 @@ def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None
                 options.grpc_port,
                 most_requests=options.most_requests,
                 shared=options.shared_ports,
+                access=options.access,
             )
             grpc_server.start()
         _announce(options, models, listener, grpc_server, announce or sys.stdout)
@@ -178,12 +182,16 @@ def _announce(
     grpc_server: GrpcServer | None,
     file: Any,
 ) -> None:
+    scheme = "https" if options.access.certificate else "http"
+    warning = options.access.warning(options.host)
+    if warning:
+        _log.warning("%s", warning)
     for name in models.names():
         for servable in models.status(name):
             if servable.state is State.AVAILABLE:
                 where = ""
                 if listener is not None:
-                    where = f" at http://{options.host}:{listener.getsockname()[1]}/v1/models/{name}"
+                    where = f" at {scheme}://{options.host}:{listener.getsockname()[1]}/v1/models/{name}"
                 print(f"serving version {servable.version} of {servable.path}{where}", file=file, flush=True)
     if grpc_server is not None:
         print(f"gRPC at {options.host}:{grpc_server.port}", file=file, flush=True)
@@ -231,6 +239,8 @@ async def _run(
             access_log=False,
             timeout_graceful_shutdown=GRACE,
             server_header=False,
+            ssl_certfile=service.access.certificate or None,
+            ssl_keyfile=service.access.key or None,
             date_header=False,
         )
         server = _Server(config)

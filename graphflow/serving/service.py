@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphflow import errors
+from graphflow.serving.access import Access
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.metrics import Metrics
 from graphflow.serving.model import Model
@@ -62,6 +63,7 @@ class Service:
       metrics: what counts requests; None counts in a place of its own.
       most_requests: so many requests may be in the process at once.
       alone: whether no other process serves the same.
+      access: who may ask; health is told to everybody.
 
     Attributes:
       models: the models.
@@ -75,8 +77,10 @@ class Service:
         metrics: Metrics | None = None,
         most_requests: int = MOST_REQUESTS,
         alone: bool = True,
+        access: Access = Access(),  # noqa: B008 - it is immutable
     ) -> None:
         self.alone = alone
+        self.access = access
         self.models = models
         self.metrics = metrics or Metrics(models.state)
         self.most_requests = most_requests

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import uvicorn
 
@@ -58,3 +59,8 @@ def rest(service: Service) -> Iterator[int]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def client_at(port: int) -> httpx.Client:
+    """A client of a service's REST interfaces; it waits as long as it takes."""
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=None)
