@@ -178,7 +178,7 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 $PAUSE_DECLARATION
 
 ; Whether a watch says that the run is to stop.
-define internal i1 @halted(ptr %watch) alwaysinline {
+define internal i1 @halted(ptr %watch) {
 entry:
   %none = icmp eq ptr %watch, null
   br i1 %none, label %no, label %look
@@ -296,7 +296,8 @@ entry:
   %none = icmp eq ptr %watch, null
   br i1 %none, label %no, label %look
 look:
-  %halt = call i1 @halted(ptr %watch)
+  %word = load atomic i64, ptr %watch monotonic, align 8
+  %halt = icmp ne i64 %word, 0
   br i1 %halt, label %yes, label %whose
 whose:
   %first = icmp eq i64 %part, 0
@@ -340,14 +341,9 @@ no:
 }
 """
 
-# The address of a thread's own word: that of the first thread's, so many bytes further per thread.
+# A thread's own words lie so many bytes further per thread than the first thread's. What runs in every turn is written
+# out: no pass of LLVM's runs on this text that would put routines in place of calls.
 _STEER = """
-define internal ptr @own(ptr %first, i64 %stride, i64 %part) alwaysinline {
-  %skip = mul i64 %stride, %part
-  %word = getelementptr i8, ptr %first, i64 %skip
-  ret ptr %word
-}
-
 ; The most turns of a loop: a number, and the number at an address if there is one.
 define internal i64 @limit(ptr %words) {
 entry:
@@ -389,14 +385,15 @@ entry:
 enter:  ; jump, limit, its address, stride, counter, own arguments, arguments, their bytes
   %e_stride = load i64, ptr %w3
   %e_counter0 = load ptr, ptr %w4
-  %e_counter = call ptr @own(ptr %e_counter0, i64 %e_stride, i64 %part)
+  %e_skip = mul i64 %e_stride, %part
+  %e_counter = getelementptr i8, ptr %e_counter0, i64 %e_skip
   store i64 0, ptr %e_counter
   %bytes = load i64, ptr %w7
   %outermost = icmp ne i64 %bytes, 0
   br i1 %outermost, label %copy, label %begin
 copy:
   %own0 = load ptr, ptr %w5
-  %own = call ptr @own(ptr %own0, i64 %e_stride, i64 %part)
+  %own = getelementptr i8, ptr %own0, i64 %e_skip
   %model = load ptr, ptr %w6
   call void @llvm.memcpy.p0.p0.i64(ptr %own, ptr %model, i64 %bytes, i1 false)
   %own_word = ptrtoint ptr %own to i64
@@ -415,6 +412,7 @@ begin:
 turn:  ; 0, number of words to move, stride, then for each: own word, its model, number of terms; counter, step, swing
   %count = load i64, ptr %w1
   %t_stride = load i64, ptr %w2
+  %t_skip = mul i64 %t_stride, %part
   %t_any = icmp sgt i64 %count, 0
   br i1 %t_any, label %move, label %stay
 move:
@@ -433,7 +431,7 @@ term:
   %sum = phi i64 [%t_base, %move], [%sum2, %term]
   %term_at = phi ptr [%t_first, %move], [%term_last, %term]
   %t_counter0 = load ptr, ptr %term_at
-  %t_counter = call ptr @own(ptr %t_counter0, i64 %t_stride, i64 %part)
+  %t_counter = getelementptr i8, ptr %t_counter0, i64 %t_skip
   %turns = load i64, ptr %t_counter
   %step_at = getelementptr i8, ptr %term_at, i64 8
   %step = load i64, ptr %step_at
@@ -450,7 +448,7 @@ term:
   %k_more = icmp slt i64 %k1, %t_terms
   br i1 %k_more, label %term, label %moved
 moved:
-  %t_own = call ptr @own(ptr %t_own0, i64 %t_stride, i64 %part)
+  %t_own = getelementptr i8, ptr %t_own0, i64 %t_skip
   store i64 %sum2, ptr %t_own
   %n1 = add i64 %n, 1
   %n_more = icmp slt i64 %n1, %count
@@ -459,11 +457,22 @@ moved:
 again:  ; jump, limit, its address, stride, counter
   %a_stride = load i64, ptr %w3
   %a_counter0 = load ptr, ptr %w4
-  %a_counter = call ptr @own(ptr %a_counter0, i64 %a_stride, i64 %part)
+  %a_skip = mul i64 %a_stride, %part
+  %a_counter = getelementptr i8, ptr %a_counter0, i64 %a_skip
   %done = load i64, ptr %a_counter
   %done1 = add i64 %done, 1
   store i64 %done1, ptr %a_counter
-  %a_limit = call i64 @limit(ptr %w1)
+  %a_number = load i64, ptr %w1
+  %a_address = load ptr, ptr %w2
+  %a_plain = icmp eq ptr %a_address, null
+  br i1 %a_plain, label %compare, label %find
+find:
+  %a_found = load i64, ptr %a_address
+  %a_less = icmp slt i64 %a_found, %a_number
+  %a_least = select i1 %a_less, i64 %a_found, i64 %a_number
+  br label %compare
+compare:
+  %a_limit = phi i64 [%a_number, %again], [%a_least, %find]
   %a_more = icmp slt i64 %done1, %a_limit
   %a_jump = select i1 %a_more, i64 %jump, i64 0
   ret i64 %a_jump
