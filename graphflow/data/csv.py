@@ -21,6 +21,11 @@ from graphflow.opdef import convert_to_tensor, emit
 from graphflow.tfrecord import open_decompressed
 
 _TYPES = (dtypes.int32, dtypes.int64, dtypes.float32, dtypes.float64, dtypes.string)
+# What is equal to a dtype in TensorFlow, its number in files or its name, is taken for the dtype there.
+_EQUAL_TO_DTYPES: dict[Any, DType] = {
+    **dict(zip((3, 9, 1, 2, 7), _TYPES, strict=True)),
+    **{dtype.name: dtype for dtype in _TYPES},
+}
 
 
 class CsvDataset(Dataset):
@@ -73,6 +78,8 @@ class CsvDataset(Dataset):
 
 def _default(value: Any) -> Tensor:
     """A vector with what stands in for a value, or without anything."""
+    if isinstance(value, int | float | str | np.generic):
+        value = _EQUAL_TO_DTYPES.get(value, value)
     if isinstance(value, DType):
         return convert_to_tensor(np.empty(0, value.numpy), value)
     tensor = convert_to_tensor(value)

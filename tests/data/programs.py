@@ -51,7 +51,7 @@ def batches_of_records_of_values(tf: Any) -> Any:
 @pipeline
 def records_of_values_with_errors_left_out(tf: Any) -> Any:
     return tf.data.experimental.make_csv_dataset(
-        _values_file(), 2, column_names=["p", "q", "r", "s"], column_defaults=[tf.int32, 0.0, "", 5], num_epochs=1,
+        _values_file(), 2, column_names=["p", "q", "r", "s"], column_defaults=[1, 0.0, "", 5], num_epochs=1,
         shuffle=False, ignore_errors=True,
     )  # fmt: skip
 

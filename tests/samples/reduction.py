@@ -179,7 +179,7 @@ def complex_running() -> Iterator[Sample]:
     )
 
 
-@samples("GraphflowSorted", "GraphflowLast")
+@samples("GraphflowSorted", "GraphflowLast", "GraphflowNatural")
 def segment_ids() -> Iterator[Sample]:
     for dtype in INTEGERS:
         yield Sample([np.array([0, 0, 2, 5, 5], dtype)], differentiable=False)
