@@ -2,7 +2,7 @@
 
 An array is a value here, of which old versions stay what they are; TF1's is an object, whose elements go when they are
 read. What is known of an access when a run is put together is looked at: accesses of one body to the same known
-element, to that of the same index tensor, or to all. That a turn of a loop reads what another one has read is not seen.
+element, to that of the same index tensor, or to all. What turns of loops do is looked at in `turn_accesses`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from graphflow.graph import Operation, Tensor
 from graphflow.opdef import constant_value
 from graphflow.records import dataclass
 
-__all__ = ["note_access", "refuse_second_accesses"]
+__all__ = ["Access", "access_of", "note_access", "refusal", "refuse_second_accesses"]
 
 _KEY = "array_accesses"
 
 
 @dataclass(frozen=True, slots=True)
-class _Access:
+class Access:
     """An access to an array: its elements at an index, or at all if None."""
 
     array: object
@@ -41,7 +41,29 @@ def note_access(tensor: Tensor, array: object, index: Tensor | None, writes: boo
       writes: whether it writes.
     """
     accesses = tensor.graph.registries.setdefault(_KEY, {})
-    accesses[tensor.op] = _Access(array, writes, index)
+    accesses[tensor.op] = Access(array, writes, index)
+
+
+def access_of(operation: Operation | None) -> Access | None:
+    """What is noted of an operation."""
+    if operation is None:
+        return None
+    noted: dict[Operation, Access] = operation.graph.registries.get(_KEY, {})
+    return noted.get(operation)
+
+
+def refusal(operation: Operation, writes: bool, place: int | None) -> InvalidArgumentError:
+    """What TF1 raises for a second access to an element; None: that at the same tensor."""
+    which = "of the same tensor" if place is None else place
+    if writes:
+        text = f"Could not write to TensorArray index {which} because it has already been written to."
+    else:
+        text = (
+            f"Could not read index {which} twice because it was cleared after a previous read "
+            "(perhaps try setting clear_after_read = false?)."
+        )
+    made = f" (made at {operation.user_line})" if operation.user_line else ""
+    return InvalidArgumentError(None, operation, f'{operation.type} "{operation.name}": {text}{made}')
 
 
 def refuse_second_accesses(operations: Sequence[Operation]) -> None:
@@ -52,7 +74,7 @@ def refuse_second_accesses(operations: Sequence[Operation]) -> None:
     """
     if not operations or _KEY not in operations[0].graph.registries:
         return
-    noted: dict[Operation, _Access] = operations[0].graph.registries[_KEY]
+    noted: dict[Operation, Access] = operations[0].graph.registries[_KEY]
     seen: dict[tuple[int, bool], _Seen] = {}
     for operation in operations:
         access = noted.get(operation)
@@ -69,37 +91,24 @@ class _Seen:
         self.tensors: set[Tensor] = set()
         self.any = self.all = False
 
-    def add(self, operation: Operation, access: _Access) -> None:
+    def add(self, operation: Operation, access: Access) -> None:
         """Takes in another one."""
         if self.all:
-            self.refuse(operation, 0)
+            raise refusal(operation, self.writes, 0)
         if access.index is None:
             if self.any:
-                self.refuse(operation, min(self.places, default=0))
+                raise refusal(operation, self.writes, min(self.places, default=0))
             self.all = True
         else:
             known = constant_value(access.index)
             for place in () if known is None else _flat(known):
                 if place in self.places:
-                    self.refuse(operation, place)
+                    raise refusal(operation, self.writes, place)
                 self.places.add(place)
             if known is None and access.index in self.tensors:
-                self.refuse(operation, None)
+                raise refusal(operation, self.writes, None)
             self.tensors.add(access.index)
         self.any = True
-
-    def refuse(self, operation: Operation, place: int | None) -> None:
-        """Raises what TF1 does."""
-        which = "of the same tensor" if place is None else place
-        if self.writes:
-            text = f"Could not write to TensorArray index {which} because it has already been written to."
-        else:
-            text = (
-                f"Could not read index {which} twice because it was cleared after a previous read "
-                "(perhaps try setting clear_after_read = false?)."
-            )
-        made = f" (made at {operation.user_line})" if operation.user_line else ""
-        raise InvalidArgumentError(None, operation, f'{operation.type} "{operation.name}": {text}{made}')
 
 
 def _flat(known: np.ndarray[Any, Any]) -> Iterable[int]:

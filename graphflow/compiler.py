@@ -43,6 +43,7 @@ from graphflow.records import dataclass, field
 from graphflow.side_by_side import SideBySide
 from graphflow.symbolic import Sizes
 from graphflow.text import program_text
+from graphflow.turn_accesses import refuse_accesses_of_turns
 from graphflow.variable_store import VariableStore
 
 _log = logging.getLogger("graphflow")
@@ -470,6 +471,9 @@ def compile_graph(
     Raises:
       ValueError: if the graph has a cycle.
       PassError: if a pass fails.
+      InvalidArgumentError: if a loop surely reads or writes an element of a TensorArray twice.
     """
     name = fetches[0].name if fetches else ""
-    return Executable(freeze(fetches, feeds, handles), options or CompileOptions(), name)
+    program = freeze(fetches, feeds, handles)
+    refuse_accesses_of_turns(program)
+    return Executable(program, options or CompileOptions(), name)

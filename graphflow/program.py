@@ -239,6 +239,7 @@ class Program:
     effects: tuple[Node, ...] = ()
     specialized: bool = False
     _nodes: list[Node] = field(default_factory=list, repr=False, compare=False)
+    _nests: list[bool] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def roots(self) -> list[Value]:
@@ -251,6 +252,13 @@ class Program:
         if not self._nodes:
             self._nodes.extend(self._walk())
         return self._nodes
+
+    @property
+    def nests(self) -> bool:
+        """Whether there is a branch or a loop."""
+        if not self._nests:
+            self._nests.append(any(node.op_def in NESTED for node in self.nodes))
+        return self._nests[0]
 
     def _walk(self) -> list[Node]:
         seen: set[Node] = set()

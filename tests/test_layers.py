@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("functional_ops",),
     ("program",),
     ("text", "reference", "contents", "turns"),
+    ("turn_accesses",),
     ("optimizer_passes.",),
     ("memory", "hoist", "regions"),
     ("variable_store",),

@@ -15,6 +15,7 @@ import graphflow as gf
 from graphflow import reference
 from graphflow.backends.cpu.jit import Jit
 from graphflow.compiler import CompileOptions, compile_graph
+from graphflow.opdef import emit
 from graphflow.optimizer_passes.loop_invariants import loop_invariants
 from graphflow.optimizer_passes.loop_twins import loop_twins
 from graphflow.optimizer_passes.simplify import simplify
@@ -252,11 +253,14 @@ def test_what_is_read_back_from_an_array_is_what_was_written() -> None:
 
 def test_of_two_writes_to_a_row_in_one_turn_the_later_one_stays() -> None:
     x = gf.placeholder(gf.float32, [3])
-    made = gf.TensorArray(gf.float32, size=4, element_shape=[3])
-    _, made = gf.while_loop(
-        lambda i, m: i < 4, lambda i, m: (i + 1, m.write(i, x).write(i + 0, x * 2.0)), [0, made]
-    )
-    native([made.stack()], [x], [numbers(3)])
+    # Of an array, which refuses it, an element may be written once; of a list as often as one likes.
+    made = emit.TensorListReserve(gf.constant([3]), gf.constant(4), element_dtype=gf.float32)
+
+    def body(i: Any, made: Any) -> Any:
+        return i + 1, emit.TensorListSetItem(emit.TensorListSetItem(made, i, x), i + 0, x * 2.0)
+
+    _, made = gf.while_loop(lambda i, m: i < 4, body, [0, made])
+    native([emit.TensorListStack(made, gf.constant([3]), element_dtype=gf.float32)], [x], [numbers(3)])
 
 
 def test_rows_kept_before_and_after_a_turn() -> None:

@@ -122,3 +122,58 @@ def test_errors(make: Any, message: str) -> None:
     array = gf.TensorArray(gf.float32, size=2, infer_shape=False)
     with gf.Session() as session, pytest.raises(gf.errors.InvalidArgumentError, match=message):
         session.run(make(array))
+
+
+def _written(places: Any, first: Any = None) -> Any:
+    array = gf.TensorArray(gf.float32, 4)
+    array = array if first is None else array.write(first, 7.0)
+    return gf.while_loop(
+        lambda i, _: i < 3, lambda i, array: (i + 1, array.write(places(i), 1.0)), [0, array]
+    )[1].gather([2])
+
+
+def _read(places: Any, clear: bool = True, loops: int = 1) -> Any:
+    array = gf.TensorArray(gf.float32, 4, clear_after_read=clear).unstack([1.0, 2.0, 3.0, 4.0])
+    total: Any = 0.0
+    for _ in range(loops):
+        total = gf.while_loop(
+            lambda i, _: i < 3, lambda i, s: (i + 1, s + array.read(places(i))), [0, total]
+        )[1]
+    return total
+
+
+def _fresh() -> Any:
+    def body(i: Any, s: Any) -> Any:
+        return i + 1, s + gf.TensorArray(gf.float32, 1).write(0, gf.cast(i, gf.float32)).read(0)
+
+    return gf.while_loop(lambda i, _: i < 3, body, [0, 0.0])[1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _written(lambda i: i * 0 + 1), lambda: _written(lambda i: i // 2),
+        lambda: _written(lambda i: gf.gather([3, 1, 3], i)), lambda: _written(lambda i: 3 - i, first=1),
+        lambda: _read(lambda i: 2), lambda: _read(lambda i: gf.gather([1, 2, 1], i)),
+        lambda: _read(lambda i: i + 1, loops=2),
+    ],
+)  # fmt: skip
+def test_elements_that_turns_use_twice_are_refused(make: Any) -> None:
+    with (
+        gf.Session() as session,
+        pytest.raises(gf.errors.InvalidArgumentError, match="written to|Could not read index"),
+    ):
+        session.run(make())
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        (lambda: _written(lambda i: gf.gather([3, 1, 2], i), first=0), [1.0]),
+        (lambda: _read(lambda i: 3 - i), 9.0), (lambda: _read(lambda i: 0, clear=False, loops=2), 6.0),
+        (_fresh, 3.0),
+    ],
+)  # fmt: skip
+def test_elements_that_turns_use_once_are_not_refused(make: Any, wanted: Any) -> None:
+    with gf.Session() as session:
+        assert session.run(make()).tolist() == wanted

@@ -17,6 +17,8 @@ def place_branches(program: Program, counts: Counter[str]) -> Program:
 
     Results that nobody takes, such as what a gradient would read, are not given out.
     """
+    if not program.nests:
+        return program
     users = program.users()
     roots = set(program.roots)
 

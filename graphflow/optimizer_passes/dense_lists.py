@@ -472,6 +472,10 @@ _RULES: dict[str, _Rule] = {
 
 def dense_lists(program: Program, counts: Counter[str]) -> Program:
     """Returns the program with stacked tensors in place of lists of known shape and length."""
+    if not program.nests and not any(
+        value.dtype is dtypes.variant for node in program.nodes for value in node.outputs
+    ):
+        return program
     while True:
         changed = _Lists(program, counts).changed(program)
         if changed is program:

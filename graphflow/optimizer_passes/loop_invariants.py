@@ -34,6 +34,8 @@ _REFUSED_OF_INTEGERS = frozenset("Div FloorDiv FloorMod Mod TruncateDiv Truncate
 
 def loop_invariants(program: Program, counts: Counter[str], depth: int = 0) -> Program:
     """Returns the program with such computations in front of its loops, inner ones first."""
+    if not program.nests:
+        return program
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]

@@ -27,6 +27,8 @@ __all__ = ["loop_shapes"]
 
 def loop_shapes(program: Program, counts: Counter[str]) -> Program:
     """Returns the program with the sizes of loop variables that stay what they are."""
+    if not program.nests:
+        return program
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]

@@ -60,6 +60,8 @@ def loop_sums(
     program: Program, counts: Counter[str], depth: int = 0, bounds: Bounds | None = None
 ) -> Program:
     """Takes sums out of loops whose number of turns, or the most that there may be, is known."""
+    if not program.nests:
+        return program
     here = Bounds({}) if bounds is None else bounds
 
     def replace(

@@ -29,6 +29,8 @@ __all__ = ["loop_twins"]
 
 def loop_twins(program: Program, counts: Counter[str], depth: int = 0) -> Program:
     """Returns the program with one loop variable in place of several that are always equal, inner loops first."""
+    if not program.nests:
+        return program
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]

@@ -33,6 +33,8 @@ def part_lists(program: Program, counts: Counter[str], depth: int = 0) -> Progra
         for value, users in program.users().items()
         if value.node.type in _BEGINNINGS and sum(user.inputs.count(value) for user in users) > 1
     }
+    if not shared and not program.nests:
+        return program
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]

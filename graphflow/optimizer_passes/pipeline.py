@@ -29,7 +29,7 @@ from graphflow.optimizer_passes.simplify import simplify
 from graphflow.optimizer_passes.sized_lists import sized_lists
 from graphflow.optimizer_passes.sparse_rows import sparse_rows
 from graphflow.optimizer_passes.stack_products import stack_products
-from graphflow.program import NESTED, Program, Value, rebuild
+from graphflow.program import Program, Value, rebuild
 
 
 def prune(program: Program, counts: Counter[str]) -> Program:
@@ -39,7 +39,7 @@ def prune(program: Program, counts: Counter[str]) -> Program:
 
 def simplify_behind_loops(program: Program, counts: Counter[str]) -> Program:
     """Simplifies once more, if there is a loop or a branch."""
-    return simplify(program, counts) if any(node.op_def in NESTED for node in program.nodes) else program
+    return simplify(program, counts) if program.nests else program
 
 
 OPEN: tuple[Pass, ...] = (

@@ -32,6 +32,8 @@ _SMALL = 64  # elements of a constant that a loop may have a copy of
 
 def prune_loops(program: Program, counts: Counter[str], depth: int = 0) -> Program:
     """Takes such variables out of all loops of a program."""
+    if not program.nests:
+        return program
     changed: list[Node] = []
     users = program.users()
     roots = set(program.roots)
