@@ -20,7 +20,16 @@ import numpy as np
 
 from graphflow.records import dataclass
 
-__all__ = ["ALIGNMENT", "Layout", "Request", "align", "aligned_empty", "machine_bytes", "plan_arena"]
+__all__ = [
+    "ALIGNMENT",
+    "Layout",
+    "Request",
+    "align",
+    "aligned_empty",
+    "lower_bound",
+    "machine_bytes",
+    "plan_arena",
+]
 
 ALIGNMENT = 64
 
@@ -125,11 +134,12 @@ def plan_arena(requests: Iterable[Request], waste: float = 0.0) -> Layout:
 
     waste: what share of the least possible may be lost before the slower, tighter packing is tried.
     """
-    wanted = [Request(align(request.size), request.first, request.last) for request in requests]
-    for request in wanted:
-        if request.size < 0 or request.last < request.first:
-            raise ValueError(f"not a lifetime: {request}")
-    bound = _lower_bound(wanted)
+    wanted = []
+    for size, first, last in requests:
+        if size < 0 or last < first:
+            raise ValueError(f"not a lifetime: {Request(size, first, last)}")
+        wanted.append(Request(-(-size // ALIGNMENT) * ALIGNMENT, first, last))
+    bound = lower_bound(*np.array(wanted, np.int64).reshape(-1, 3).T)
     offsets, peak = _best_fit(wanted)
     if peak > bound * (1 + waste) and len(wanted) <= _TIGHT_LIMIT:
         others, other_peak = _largest_first(wanted)
@@ -138,16 +148,12 @@ def plan_arena(requests: Iterable[Request], waste: float = 0.0) -> Layout:
     return Layout(tuple(offsets), peak, bound)
 
 
-def _lower_bound(requests: Sequence[Request]) -> int:
-    change: dict[int, int] = {}
-    for size, first, last in requests:
-        change[first] = change.get(first, 0) + size
-        change[last + 1] = change.get(last + 1, 0) - size
-    alive = most = 0
-    for step in sorted(change):
-        alive += change[step]
-        most = max(most, alive)
-    return most
+def lower_bound(sizes: Any, first: Any, last: Any) -> int:
+    """The most bytes wanted at one step; int64 arrays of what each request says."""
+    change = np.zeros(int(last.max(initial=0)) + 2, np.int64)
+    np.add.at(change, first, sizes)
+    np.subtract.at(change, last + 1, sizes)
+    return int(change.cumsum().max(initial=0))
 
 
 def _best_fit(requests: Sequence[Request]) -> tuple[list[int], int]:

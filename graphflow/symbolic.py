@@ -27,6 +27,7 @@ from graphflow.records import dataclass
 __all__ = [
     "Derived",
     "Evaluation",
+    "Formulas",
     "Sizes",
     "Symbolic",
     "about",
@@ -97,7 +98,7 @@ def ceil_div(a: Any, b: Any) -> Any:
     symbolic = a if type(a) is Symbolic else b
     if type(symbolic) is not Symbolic:
         return -(-a // b)
-    if type(b) is int and b == 1:
+    if type(b) is int and b == 1 and type(now(a)) is int:
         return a
     return symbolic.sizes.operation("ceil", lambda x, y: -(-x // y), a, b, 1 if _low(a) >= 1 else 0)
 
@@ -382,6 +383,72 @@ class Evaluation:
     def shape(self, shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
         """Returns the sizes of a shape; None for None."""
         return None if shape is None else self.all(shape)
+
+
+class Formulas:
+    """Many numbers, symbolic and plain, that are evaluated together: a plan has thousands of them.
+
+    dtype: of the arrays that come out, int64 or float64.
+    """
+
+    def __init__(self, numbers: Sequence[Any], dtype: Any = np.int64) -> None:
+        self._dtype = np.dtype(dtype)
+        whole = self._dtype.kind == "i"
+        products: dict[tuple[int, ...], int] = {}
+        rows: dict[int, int] = {}  # by the number's id: `Sizes` keep their numbers
+        self._numbers: list[Symbolic] = []
+        self._apart: list[tuple[int, Symbolic]] = []  # that are no sums of whole numbers: where, and which
+        starts: list[int] = []
+        factors: list[Any] = []
+        columns: list[int] = []
+        places: list[int] = []
+        which: list[int] = []
+        fixed: list[Any] = []
+        for place, number in enumerate(numbers):
+            if type(number) is not Symbolic:
+                fixed.append(number)
+                continue
+            fixed.append(0)
+            if whole and any(factor.__class__ is not int for _, factor in number.terms):
+                self._apart.append((place, number))
+                continue
+            row = rows.get(id(number))
+            if row is None:
+                row = rows[id(number)] = len(starts)
+                self._numbers.append(number)
+                starts.append(len(factors))
+                for atoms, factor in number.terms:
+                    columns.append(products.setdefault(atoms, len(products)))
+                    factors.append(factor)
+            places.append(place)
+            which.append(row)
+        self._fixed = np.array(fixed, self._dtype)
+        self._products = list(products)
+        self._most = max(map(abs, factors), default=0) * max(1, len(products))
+        try:
+            self._factors = np.array(factors, self._dtype)
+        except OverflowError:
+            self._most = _BEYOND
+        self._columns, self._starts = np.array(columns, np.int64), np.array(starts, np.int64)
+        self._places, self._which = np.array(places, np.int64), np.array(which, np.int64)
+
+    def at(self, sizes: Evaluation) -> Array:
+        """Returns the values for certain sizes."""
+        found = self._fixed.copy()
+        if self._numbers:
+            products = [math.prod([sizes._atom(atom) for atom in atoms]) for atoms in self._products]
+            if self._dtype.kind == "i" and self._most * max(map(abs, products)) >= _BEYOND:
+                values = np.array(sizes.all(self._numbers), self._dtype)
+            else:
+                terms = self._factors * np.array(products, self._dtype)[self._columns]
+                values = np.add.reduceat(terms, self._starts)
+            found[self._places] = values[self._which]
+        for place, number in self._apart:
+            found[place] = sizes(number)
+        return found
+
+
+_BEYOND = 1 << 62
 
 
 def _reduced(number: Symbolic, divisor: int) -> tuple[Terms, int]:

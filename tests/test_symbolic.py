@@ -16,8 +16,8 @@ import graphflow as gf
 from graphflow import compiler
 from graphflow.backends.cpu.jit import Jit
 from graphflow.compiler import CompileOptions, Executable
-from graphflow.plan import RECORD_WORDS, HostStep, Launch, Plan, Ref
-from graphflow.symbolic import Derived, Sizes, about, ceil_div, greatest, is_symbolic, least
+from graphflow.plan import RECORD_WORDS, HostStep, Launch, Plan, Ref, arrangement
+from graphflow.symbolic import Derived, Formulas, Sizes, about, ceil_div, greatest, is_symbolic, least
 from graphflow.testing import TestState, check_same, run_reference
 from graphflow.text import program_text
 from tests.test_random_programs import programs
@@ -68,6 +68,23 @@ def test_numbers_and_answers_hold_for_other_sizes(seed, hints, data):
             others, other_answers = _calculated(seed, values)
             assert other_answers == answers
             assert [at(number) for number in numbers] == pytest.approx(others)
+            assert Formulas(numbers, np.float64).at(at).tolist() == pytest.approx(others)
+            whole = [number for number, other in zip(numbers, others, strict=True) if type(other) is int]
+            assert Formulas(whole).at(at).tolist() == [at(number) for number in whole]
+
+
+def test_numbers_evaluated_together_do_not_overflow_on_the_way():
+    sizes = Sizes()
+    n, m = sizes.symbol(10, 1), sizes.symbol(3, 1)
+    large = n * n * 40 - m * m * 40 + 1
+    assert Formulas([]).at(sizes.evaluation((1, 1))).tolist() == []
+    for values in ((7, 2), (1 << 25, 1 << 20), (1 << 29, 1 << 29)):
+        at = sizes.evaluation(values)
+        found = Formulas([large, 3, n, large, n * m // 8, n // 3]).at(at)
+        assert found.dtype == np.int64
+        assert found.tolist() == [at(large), 3, at(n), at(large), values[0] * values[1] // 8, values[0] // 3]
+    with pytest.raises(OverflowError):
+        Formulas([n * n * n]).at(sizes.evaluation((1 << 40, 1)))
 
 
 def test_equal_formulas_are_one_object():
@@ -192,6 +209,33 @@ def _check_layout(plan: Plan) -> None:
         for other_size, other_first, other_last, other in placed[:number]:
             if first <= other_last and other_first <= last and size and other_size:
                 assert offset + size <= other or other + other_size <= offset
+
+
+def _check_waits(plan: Plan) -> None:
+    """Raises AssertionError if a thread may touch what another one still touches, in a plan without regions."""
+    build = plan._template.build
+    assert not build.places
+    records = plan._words[: RECORD_WORDS * len(plan.records)].reshape(-1, RECORD_WORDS)
+    opened: list[Any] = []
+    for record, launch in zip(records, plan.launches, strict=True):
+        mine = []
+        for ref in (arg for arg in launch.args if isinstance(arg, Ref)):
+            root, home = ref.slot.root, build.home(ref.slot)
+            if root.kind == "constant" or root.index in build.lasting:
+                continue
+            arena = home.place == "arena"
+            start = ref.slot.offset + (plan.layout.offsets[home.number] if arena else 0)
+            where = (home.place, 0 if arena else home.number)
+            mine.append((where, range(start, start + ref.slot.nbytes), ref, bool(record[2])))
+        for where, here, ref, shared in mine:
+            for other_where, there, other, other_shared in opened:
+                if where != other_where or "r" == ref.access == other.access or not (shared or other_shared):
+                    continue
+                alike = ref.share is not None and repr(ref.share) == repr(other.share)
+                alike = alike and ref.offset == other.offset and here == there
+                apart = here.stop <= there.start or there.stop <= here.start
+                assert apart or (alike and shared and other_shared), (launch.name, ref, other)
+        opened = [] if record[3] else opened + mine
 
 
 def check_other_sizes(program: Any, arrays: list[np.ndarray], found: list[int]) -> int:
@@ -387,6 +431,40 @@ def test_models_take_new_sizes_by_one_template(model, sizes, templates, monkeypa
             hosts = [step for plan in plans for step in plan.steps if isinstance(step, HostStep)]
             assert all(step.with_store for step in hosts), hosts
             assert sum(map(len, executable._templates.values())) == templates
+
+
+def test_threads_wait_for_each_other_in_plans_of_other_sizes(monkeypatch):
+    # Even the shortest launch is shared.
+    monkeypatch.setattr(arrangement, "_PARALLEL_LAUNCH_NS", 0.0)
+    monkeypatch.setattr(arrangement, "_TEAM_NS", 0.0)
+    kept = []
+    holds_for = arrangement.Laid.holds_for
+    monkeypatch.setattr(
+        arrangement.Laid, "holds_for", lambda *args: kept.append(holds_for(*args)) or kept[-1]
+    )
+    for model, sizes in ((_mlp, [16, 12, 33, 32, 5, 2]), (_joined, [8, 13, 5, 64, 12])):
+        with gf.Graph().as_default():
+            gf.set_random_seed(1)
+            feeds, fetches = model()
+            initialize = gf.global_variables_initializer()
+            with gf.Session(config=gf.ConfigProto(intra_op_parallelism_threads=2)) as session:
+                session.run(initialize)
+                for size in sizes:
+                    values = {
+                        f: np.ones([size, *f.shape.as_list()[1:]], f.dtype.as_numpy_dtype) for f in feeds
+                    }
+                    session.run(fetches, values)
+                executable = next(
+                    r.executable for r in session._warm.values() if len(r.feeds.tensors) == len(feeds)
+                )
+                plans = [bound.plan for bound in executable._bound.values()]
+                assert len({id(plan._template) for plan in plans}) == 1 < len(plans)
+                for plan in plans:
+                    _check_layout(plan)
+                    _check_waits(plan)
+                waits = [plan._words[3 : RECORD_WORDS * len(plan.records) : RECORD_WORDS] for plan in plans]
+                assert all(words.any() for words in waits)
+    assert kept.count(True) >= 4
 
 
 def test_sizes_that_do_not_fit_are_refused_with_their_numbers():

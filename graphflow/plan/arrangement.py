@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from graphflow.memory import Layout
-from graphflow.plan.barriers import Barriers, touched_by
+import numpy as np
+
+from graphflow.memory import ALIGNMENT, Layout, Request, lower_bound, plan_arena
+from graphflow.plan.barriers import AllTouched, Barriers, Ranges
 from graphflow.plan.placing import Placing
 from graphflow.plan.steps import (
     BYTES_PER_NS,
     FLOPS_PER_NS,
+    Array,
     HostStep,
     Launch,
     Segment,
@@ -22,10 +25,11 @@ from graphflow.plan.steps import (
 )
 from graphflow.plan.table import RECORD_WORDS, Table, Threads, steering
 from graphflow.regions import Mark
-from graphflow.symbolic import Evaluation
+from graphflow.symbolic import Evaluation, Formulas
 
 _PARALLEL_LAUNCH_NS = 2_000.0  # a shorter launch stays with the first thread
 _TEAM_NS = 12_000.0  # a segment with less parallel work than this wakes nobody
+_HASTE = 0.125  # what share of the arena is no reason to pack it better, where a plan for other sizes is wanted soon
 _RELEASE_NS = 20_000.0  # a shorter segment keeps the interpreter lock
 
 
@@ -45,8 +49,14 @@ class Arrangement:
         self.slots = tuple(build.slots)
         self.outline = self._outline(steps)
         self.looks = self._looks(steps)
-        self.table = self._laid_out()
-        self.touched = touched_by(build)
+        self.looked_at = np.zeros(len(self.records), bool)
+        self.looked_at[list(self.looks)] = True
+        self.table = self._table()
+        self._largest: Laid | None = None
+        self.first_steps = np.array([request.first for request in build.requests], np.int64)
+        self.last_steps = np.array([request.last for request in build.requests], np.int64)
+        self.request_sizes = Formulas([request.size for request in build.requests])
+        self.touched = AllTouched(build)
 
     # What does not depend on sizes.
 
@@ -73,7 +83,7 @@ class Arrangement:
         outline: list[tuple[int, int, bool] | HostStep] = []
         first = count = 0
         # Of each record that is a launch: bytes, operations, whether it may be shared, and how often it is done.
-        self.weights: list[tuple[Any, Any, bool, int] | None] = []
+        weights: list[tuple[Any, Any, bool, int] | None] = []
         self.loops: set[int] = set()  # the marks of loops
         self.endless: set[int] = set()  # the marks of loops of which nobody knows how often they turn
         for at, step in enumerate(steps):
@@ -86,15 +96,22 @@ class Arrangement:
             count += 1
             if isinstance(step, Mark):
                 if step.region.kind == "loop":
-                    self.loops.add(len(self.weights))
+                    self.loops.add(len(weights))
                     if step.region.most is None:
-                        self.endless.add(len(self.weights))
-                self.weights.append(None)
+                        self.endless.add(len(weights))
+                weights.append(None)
                 continue
             turns = math.prod(region.turns for region in loops_around(build.inner[at]))
-            self.weights.append((step.bytes, step.flops, step.parallel, turns))
+            weights.append((step.bytes, step.flops, step.parallel, turns))
         if count:
             outline.append((first, count, False))
+        none = (0, 0.0, True, 1)
+        rows = [none if weight is None else weight for weight in weights]
+        self.bytes = Formulas([row[0] for row in rows], np.float64)
+        self.flops = Formulas([row[1] for row in rows], np.float64)
+        self.turns = Formulas([row[3] for row in rows], np.float64)
+        self.may_share = np.array([row[2] for row in rows], bool)
+        self.marks = np.array([weight is None for weight in weights], bool)
         return outline
 
     def _looks(self, steps: Sequence[Step]) -> dict[int, int]:
@@ -133,7 +150,7 @@ class Arrangement:
         self.word_count += waiting
         return looks
 
-    def _laid_out(self) -> Table:
+    def _table(self) -> Table:
         """The words of a run: the records, the arguments of launches, what marks say, each thread's own arguments and
         counters where there are loops, and at the end the words of the checks, which threads of one run share."""
         records, places = self.records, self.build.places
@@ -167,38 +184,83 @@ class Arrangement:
 
     # What does.
 
-    def segments(self, at: Evaluation) -> tuple[list[Segment | HostStep], list[bool]]:
+    def segments(self, at: Evaluation) -> tuple[list[Segment | HostStep], Array]:
         """The steps, and which launches, and marks, are shared among threads."""
-        threads = self.runtime.threads
-        parallel: list[bool] = []
+        many = self.runtime.threads > 1
+        costs = np.maximum(self.bytes.at(at) / BYTES_PER_NS, self.flops.at(at) / FLOPS_PER_NS)
+        shared = self.marks | (self.may_share & (costs >= _PARALLEL_LAUNCH_NS) & many)
+        costs *= self.turns.at(at)
         ordered: list[Segment | HostStep] = []
         for step in self.outline:
             if isinstance(step, HostStep):
                 ordered.append(replace(step, function=step.function(at)) if step.with_sizes else step)
                 continue
             first, count, park = step
-            worth = total = 0.0
-            shared = []
-            for weight in self.weights[first : first + count]:
-                if weight is None:
-                    shared.append(True)
-                    continue
-                size, flops, may, turns = weight
-                cost = max(at(size) / BYTES_PER_NS, at(flops) / FLOPS_PER_NS)
-                shared.append(threads > 1 and may and cost >= _PARALLEL_LAUNCH_NS)
-                cost *= at(turns)
-                total += cost
-                worth += cost * shared[-1]
-            team = worth >= _TEAM_NS and threads > 1
+            those = slice(first, first + count)
+            total, worth = costs[those].sum(), costs[those][shared[those]].sum()
+            team = bool(worth >= _TEAM_NS and many)
             endless = any(first <= number < first + count for number in self.endless)
-            release = total >= _RELEASE_NS or endless
+            release = bool(total >= _RELEASE_NS or endless)
             loops = any(first <= number < first + count for number in self.loops)
             ordered.append(Segment(first, count, team, release, park, loops))
-            parallel.extend(share and team for share in shared)
-        return ordered, parallel
+            if not team:
+                shared[those] = False
+        return ordered, shared
 
-    def barriers(self, at: Evaluation, layout: Layout, shared: list[bool]) -> list[bool]:
-        """Where all threads must wait: before a launch that touches what another thread may still touch."""
-        if not any(shared):
-            return [False] * len(shared)
-        return Barriers(self.build, self.touched, at, layout, shared).after
+    def laid_out(self, at: Evaluation, shared: Array) -> Laid:
+        """Where everything is in the arena, and where all threads must wait: before a launch that touches what another
+        thread may still touch."""
+        sizes = -(-self.request_sizes.at(at) // ALIGNMENT) * ALIGNMENT
+        known = self._largest
+        if known is not None and (sizes <= known.sizes).all():
+            # Where larger values have room, these have too; and whoever waits for them waits often enough.
+            end = np.array(known.layout.offsets, np.int64) + sizes
+            bound = lower_bound(sizes, self.first_steps, self.last_steps)
+            layout = Layout(known.layout.offsets, int(end.max(initial=0)), bound)
+            ranges = self.touched.at(at, layout)
+            if known.holds_for(ranges, shared, self.touched):
+                return Laid(sizes, layout, ranges, shared, known.waits)
+            return Laid(sizes, layout, ranges, shared, self._waits(ranges, shared))
+        requests = [
+            Request(size, first, last)
+            for size, (_, first, last) in zip(sizes.tolist(), self.build.requests, strict=True)
+        ]
+        layout = plan_arena(requests, 0.0 if known is None else _HASTE)
+        ranges = self.touched.at(at, layout)
+        laid = self._largest = Laid(sizes, layout, ranges, shared, self._waits(ranges, shared))
+        return laid
+
+    def _waits(self, ranges: Ranges, shared: Array) -> Array:
+        if not shared.any():
+            return np.zeros(len(shared), bool)
+        return np.array(Barriers(self.build, self.touched, ranges, shared).after, bool)
+
+
+class Laid:
+    """How one plan of a template lies in memory, and where its threads wait.
+
+    sizes: of the requests, in whole cache lines. waits: after which records.
+    """
+
+    def __init__(self, sizes: Array, layout: Layout, ranges: Ranges, shared: Array, waits: Array) -> None:
+        self.sizes = sizes
+        self.layout = layout
+        self.ranges = ranges
+        self.shared = shared
+        self.waits = waits
+        self._alike: Array | None = None
+
+    def holds_for(self, ranges: Ranges, shared: Array, touched: AllTouched) -> bool:
+        """Whether threads that wait so are in nobody's way with these ranges either: each lies in the one it has here,
+        and what is alike stays alike."""
+        mine = self.ranges
+        if not (
+            np.array_equal(shared, self.shared)
+            and (ranges.first >= mine.first).all()
+            and (ranges.end <= mine.end).all()
+        ):
+            return False
+        if self._alike is None:
+            self._alike = touched.alike(mine)
+        like = self._alike
+        return bool((ranges.first == ranges.first[like]).all() and (ranges.end == ranges.end[like]).all())

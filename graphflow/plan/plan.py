@@ -16,7 +16,7 @@ import numpy as np
 from graphflow.errors import OpError
 from graphflow.loops.cost import Cost, Peak
 from graphflow.meanwhile import NotYet
-from graphflow.memory import Request, align, aligned_empty, plan_arena
+from graphflow.memory import align, aligned_empty
 from graphflow.plan.arenas import Arena, Arenas
 from graphflow.plan.arrangement import Arrangement
 from graphflow.plan.placing import Placing
@@ -43,7 +43,6 @@ from graphflow.variable_store import VariableSpec, VariableStore
 
 _ALIGNED_OUTPUT = 1 << 18  # bytes from which a fetched array starts on a cache line
 _IDLE_WORKSPACES = 8
-_HASTE = 0.125  # what share of the arena is no reason to pack it better, where a plan for other sizes is wanted soon
 
 
 class Kept(NamedTuple):
@@ -173,9 +172,8 @@ class Plan:
         self._present: dict[int, Slot] = {}  # slots with the sizes that are theirs in this plan
         steps, shared = template.segments(at)
         self.steps = tuple(steps)
-        requests = [Request(at(size), first, last) for size, first, last in build.requests]
-        self.layout = plan_arena(requests, _HASTE if template.taken else 0.0)
-        template.taken = True
+        laid = template.laid_out(at, shared)
+        self.layout = laid.layout
         self.constants = dict(build.constants)
         for index, derived in builder.derived.items():
             array = aligned_empty(derived.shape, derived.hint.dtype)
@@ -185,13 +183,8 @@ class Plan:
         table = template.table
         words = self._words = table.at(at, self.layout, self.constants)
         records = words[: RECORD_WORDS * len(shared)].reshape(-1, RECORD_WORDS)
-        records[:, 2] = [
-            share and isinstance(record, Launch)
-            for share, record in zip(shared, template.records, strict=True)
-        ]
-        for number, barrier in enumerate(template.barriers(at, self.layout, shared)):
-            if barrier and number not in template.looks:
-                records[number, 3] = 1
+        records[:, 2] = shared & ~template.marks
+        records[laid.waits & ~template.looked_at, 3] = 1
         self._patches = table.patches_at(at)
         self.feeds = tuple(map(self._slot, builder.feeds))
         self.outputs = tuple(build.outputs)
@@ -1016,8 +1009,7 @@ _FIXED = Sizes().evaluation(())
 class PlanTemplate(Arrangement):
     """What the plans of one program for different sizes have in common; `plan` evaluates what is left.
 
-    kept, done: the plans that were taken out, and what they make. unused: variables that only those read. taken:
-    whether a plan was made.
+    kept, done: the plans that were taken out, and what they make. unused: variables that only those read.
     """
 
     def __init__(
@@ -1031,7 +1023,6 @@ class PlanTemplate(Arrangement):
         self.kept = tuple(kept)
         self.done = tuple(done)
         self.unused = frozenset(unused)
-        self.taken = False
 
     def plan(self, at: Evaluation | None = None) -> Plan:
         """Returns the plan for the sizes of an evaluation; without one there is no symbolic number."""

@@ -11,7 +11,7 @@ from graphflow.memory import Layout, aligned_empty
 from graphflow.plan.placing import Placing
 from graphflow.plan.steps import Arg, Array, Count, Launch, Ref, loops_around
 from graphflow.regions import Mark, Region, Term, Tree, region_tree
-from graphflow.symbolic import Evaluation, Symbolic
+from graphflow.symbolic import Evaluation, Formulas, Symbolic
 
 # Words of a record: function, address of its arguments, parallel?, and what comes after: 0, 1 for a barrier, or the
 # address of a word: a barrier, then an end if the word is not zero.
@@ -90,7 +90,7 @@ class Table:
         self.pool = aligned_empty(max(1, 16 * len(self.scalars)))
         for bits, place in self.scalars.items():
             self.pool[place : place + len(bits)] = np.frombuffer(bits, np.uint8)
-        self.numbers = [(self.base + at, n) for at, n in enumerate(self.words) if type(n) is Symbolic]
+        numbers = [(self.base + at, n) for at, n in enumerate(self.words) if type(n) is Symbolic]
         plain = [0 if type(n) is Symbolic else n for n in self.words]
         self.fixed = np.array(self.records + plain, np.int64)
         address = self.pool.__array_interface__["data"][0]
@@ -98,8 +98,11 @@ class Table:
             self.fixed[at] = address + place
         for at, number in self.status_words:
             self.fixed[at] = 8 * (status + number)
-        self.number_words = np.array([at for at, _ in self.numbers], np.int64)
+        self.number_words = np.array([at for at, _ in numbers], np.int64)
+        self.numbers = Formulas([n for _, n in numbers])
         self.arena_words = np.array([at for at, _, _ in self.arena], np.int64)
+        self.arena_requests = np.array([request for _, request, _ in self.arena], np.int64)
+        self.arena_skips = Formulas([skip for _, _, skip in self.arena])
         self.relative_words = np.array(self.relative, np.int64)
         self.fixed_patches: dict[tuple[str, int], Array] = {}
         self.open_patches: dict[tuple[str, int], list[tuple[int, Any]]] = {}
@@ -112,15 +115,11 @@ class Table:
     def at(self, sizes: Evaluation, layout: Layout, constants: Mapping[int, Array]) -> Array:
         """The words for certain sizes, places in the arena and constants."""
         words = self.fixed.copy()
-        # Lists go in at once: a word at a time takes longer than finding out what it is.
-        if self.numbers:
-            words[self.number_words] = [sizes(number) for _, number in self.numbers]
-        offsets = layout.offsets
+        # All at once: a word at a time takes longer than finding out what it is.
+        words[self.number_words] = self.numbers.at(sizes)
         if self.arena:
-            words[self.arena_words] = [
-                offsets[request] + (skip if type(skip) is int else sizes(skip))
-                for _, request, skip in self.arena
-            ]
+            offsets = np.array(layout.offsets, np.int64)
+            words[self.arena_words] = offsets[self.arena_requests] + self.arena_skips.at(sizes)
         for at, index, skip in self.derived:
             words[at] = constants[index].__array_interface__["data"][0] + sizes(skip)
         return words
