@@ -537,7 +537,7 @@ def test_plans_that_share_arenas_keep_their_values_apart(backend):
 
 
 def test_a_plan_of_ten_thousand_steps(backend):
-    began = time.perf_counter()
+    began = time.process_time()
     b = backend.builder()
     x = b.feed((N,), F4)
     y = [x, scale(b, x, 1)]
@@ -545,7 +545,7 @@ def test_a_plan_of_ten_thousand_steps(backend):
         y.append(add(b, y[-1], x) if i % 3 else reverse(b, y[-1]))
     b.fetch(y[-1])
     plan = b.build()
-    assert time.perf_counter() - began < 15
+    assert time.process_time() - began < 15
     want = x = vector()
     for i in range(10_000):
         want = want + x if i % 3 else want[::-1]

@@ -38,7 +38,7 @@ from graphflow.plan.table import RECORD_WORDS
 from graphflow.plan.text import short, show_launch, show_mark
 from graphflow.records import dataclass, field
 from graphflow.regions import Mark, Region, Term, region_tree
-from graphflow.symbolic import Evaluation, Sizes, Symbolic
+from graphflow.symbolic import Evaluation, Sizes, Symbolic, is_symbolic
 from graphflow.variable_store import VariableSpec, VariableStore
 
 _ALIGNED_OUTPUT = 1 << 18  # bytes from which a fetched array starts on a cache line
@@ -188,24 +188,14 @@ class Plan:
         self._patches = table.patches_at(at)
         self.feeds = tuple(map(self._slot, builder.feeds))
         self.outputs = tuple(build.outputs)
-        written = set(builder.assigns)
-        direct = {key for key, _ in build.commits}
-        self.variables = tuple(
-            VariableSpec(
-                key=key,
-                shape=at.shape(builder.logical[key][0]),
-                dtype=slot.dtype,
-                reads=builder.variable_reads[key],
-                writes=slot.index in written,
-                storage=builder.logical[key][1],
-            )
-            for key, slot in builder.variables.items()
-            if (builder.variable_reads[key] or key not in direct) and key not in template.unused
-        )  # fmt: skip
-        self._variable_slots = tuple(self._slot(builder.variables[spec.key]) for spec in self.variables)
+        specs, slots = template.variables, template.variable_slots
+        if template.open_variables:
+            specs = tuple([replace(spec, shape=at.shape(spec.shape)) for spec in specs])
+            slots = tuple(map(self._slot, slots))
+        self.variables, self._variable_slots = specs, slots
         self.kept = template.kept
         self.done = template.done
-        self._written = tuple(spec for spec in self.variables if spec.writes and spec.key not in direct)
+        self._written = tuple([spec for spec in specs if spec.writes and spec.key not in template.direct])
         self._commits = tuple((key, slot.index) for key, slot in build.commits)
         self._runtime = builder.runtime
         self._refusals = tuple(
@@ -833,15 +823,14 @@ class Plan:
             if kept.stored is None or store.lies_so(kept.stored) is None:
                 store.watch(kept.keys)
         version = store.version
-        slots = list(self._variable_slots)
+        slots = self._bound_slots
         buffers = [store.bind(spec) for spec in self.variables]
         for kept in self.kept:
-            slots += kept.slots
             buffers += kept.arrays(store)
+        addresses = np.array([buffer.__array_interface__["data"][0] for buffer in buffers], np.int64)
+        words, skips, which = self._bound_words
+        workspace.table[words] = skips + addresses[which]
         for slot, buffer in zip(slots, buffers, strict=True):
-            patches = self._patches.get(("slot", slot.index))
-            if patches is not None:
-                workspace.table[patches[:, 0]] = patches[:, 1] + buffer.__array_interface__["data"][0]
             workspace.values[slot.index] = buffer
             if slot.index in self._views:
                 self._set_views(workspace.values, slot.index, buffer)
@@ -852,6 +841,18 @@ class Plan:
         workspace.watched = store.watched(self._written)
         workspace.pending = [spec.key for spec in self._written if not store.is_initialized(spec.key)]
         workspace.version = version
+
+    @functools.cached_property
+    def _bound_slots(self) -> list[Slot]:
+        """The slots of variables, and of what is kept of them."""
+        return [*self._variable_slots, *(slot for kept in self.kept for slot in kept.slots)]
+
+    @functools.cached_property
+    def _bound_words(self) -> tuple[Array, Array, Array]:
+        """The words of the table that take their addresses, what is added to these, and which slot's it is."""
+        rows = [self._patches.get(("slot", slot.index), _NO_PATCHES) for slot in self._bound_slots]
+        every = np.concatenate([_NO_PATCHES, *rows])
+        return every[:, 0], every[:, 1], np.repeat(np.arange(len(rows)), [len(one) for one in rows])
 
     def drop_workspaces(self) -> None:
         """Forgets idle workspaces: gives their memory back, and makes new ones bind anew."""
@@ -1009,7 +1010,9 @@ _FIXED = Sizes().evaluation(())
 class PlanTemplate(Arrangement):
     """What the plans of one program for different sizes have in common; `plan` evaluates what is left.
 
-    kept, done: the plans that were taken out, and what they make. unused: variables that only those read.
+    kept, done: the plans that were taken out, and what they make. unused: variables that only those read. direct:
+    variables that the store takes as host values after the run. variables: what its plans want of the others, and
+    variable_slots, where; of open sizes if open_variables.
     """
 
     def __init__(
@@ -1023,6 +1026,26 @@ class PlanTemplate(Arrangement):
         self.kept = tuple(kept)
         self.done = tuple(done)
         self.unused = frozenset(unused)
+        builder = build.builder
+        written = set(builder.assigns)
+        self.direct = {key for key, _ in build.commits}
+        self.variables = tuple(
+            VariableSpec(
+                key=key,
+                shape=builder.logical[key][0],
+                dtype=slot.dtype,
+                reads=builder.variable_reads[key],
+                writes=slot.index in written,
+                storage=builder.logical[key][1],
+            )
+            for key, slot in builder.variables.items()
+            if (builder.variable_reads[key] or key not in self.direct) and key not in self.unused
+        )
+        self.variable_slots = tuple(builder.variables[spec.key] for spec in self.variables)
+        shapes = [spec.shape or () for spec in self.variables] + [
+            slot.shape or () for slot in self.variable_slots
+        ]
+        self.open_variables = any(is_symbolic(size) for shape in shapes for size in shape)
 
     def plan(self, at: Evaluation | None = None) -> Plan:
         """Returns the plan for the sizes of an evaluation; without one there is no symbolic number."""
