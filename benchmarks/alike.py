@@ -121,7 +121,7 @@ def curves(folders: Mapping[str, Path]) -> dict[str, Any]:
 def cases(folder: Path) -> list[list[str]]:
     """Returns what a program has left for the loader."""
     found = [["checkpoint", str(path)[: -len(".index")], ""] for path in sorted(folder.rglob("*.index"))
-             if "saved_model/" not in str(path)]  # fmt: skip
+             if "saved_model/" not in str(path) and list(path.parent.glob(f"{path.stem}.data-*"))]  # fmt: skip
     for path in sorted(folder.rglob("saved_model.pb")):
         found.append(["saved_model", str(path.parent), str(path.parent.parent / "feeds.npz")])
     return found

@@ -129,8 +129,9 @@ class Recorder:
         for key, value in feeds.items():
             key = session.graph.as_graph_element(key) if isinstance(key, str) else key
             if isinstance(key, tf.SparseTensor):
-                key = (key.indices, key.values, key.dense_shape)
-            parts = zip(flat(key), flat(value), strict=True) if isinstance(key, tuple) else [(key, value)]
+                parts = zip((key.indices, key.values, key.dense_shape), value, strict=True)
+            else:
+                parts = zip(flat(key), flat(value) if isinstance(key, tuple) else [value], strict=True)
             for tensor, array in parts:
                 name = f"in_{len(inputs)}"
                 inputs[name] = tf.saved_model.utils.build_tensor_info(tensor)
@@ -160,6 +161,14 @@ def install(peer: str, folder: Path) -> Recorder:
 
         recorder = Recorder(tf, folder)
         theirs = random_seed.get_seed
+        without = tf.disable_v2_behavior
+
+        def disable_v2_behavior() -> None:
+            """As TensorFlow's, but variables keep to the order that edges ask for: those of old race their readers."""
+            without()
+            tf.enable_resource_variables()
+
+        tf.disable_v2_behavior = disable_v2_behavior
         random_seed.get_seed = lambda seed: theirs(recorder.seed(tf.get_default_graph(), seed))
     else:
         import graphflow as tf

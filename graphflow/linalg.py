@@ -48,5 +48,15 @@ tensor_diag_part = _diag_part
 transpose = matrix_transpose
 triangular_solve = _matrix_triangular_solve
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__)
+# Loaded when first asked for.
+_OPERATORS = (
+    "LinearOperator", "LinearOperatorAdjoint", "LinearOperatorBlockDiag", "LinearOperatorComposition",
+    "LinearOperatorDiag", "LinearOperatorFullMatrix", "LinearOperatorHouseholder", "LinearOperatorIdentity",
+    "LinearOperatorInversion", "LinearOperatorKronecker", "LinearOperatorLowRankUpdate",
+    "LinearOperatorLowerTriangular", "LinearOperatorScaledIdentity", "LinearOperatorZeros",
+)
+
+if TYPE_CHECKING:
+    from graphflow.linear_operators import *  # noqa: F403
+else:
+    __getattr__, __dir__ = lazy(__name__, attributes=dict.fromkeys(_OPERATORS, "graphflow.linear_operators"))

@@ -527,13 +527,17 @@ class DeviceAttributes(NamedTuple):
     incarnation: int
 
 
+# The targets of servers in this process.
+LOCAL_TARGETS: set[str] = set()
+
+
 class Session:
     """Runs operations of a graph; see TF1's `Session`.
 
     One session serves any number of threads: runs that only read variables go side by side.
 
     Args:
-      target: "" or "local"; there are no remote sessions.
+      target: "" or "local", or the target of a server in this process; there are no remote sessions.
       graph: the graph to run; default the default graph.
       config: a `ConfigProto`, or None.
       compile_options: how to compile, pass by pass; default what `config` says.
@@ -553,7 +557,7 @@ class Session:
         target = target.decode() if isinstance(target, bytes) else target
         if not isinstance(target, str):
             raise TypeError(f"Argument `target` must be a string, but got {target!r}")
-        if target not in ("", "local"):
+        if target not in ("", "local") and target not in LOCAL_TARGETS:
             raise errors.UnimplementedError(
                 None, None, f"remote sessions are not available: target {target!r}"
             )
@@ -1053,14 +1057,14 @@ class Session:
         """Closes all sessions of this process, which frees what they keep.
 
         Args:
-          target: "" or "local"; there are no remote sessions.
+          target: "" or "local", or the target of a server in this process; there are no remote sessions.
           containers: names of containers, whose resources are freed first.
           config: accepted.
 
         Raises:
           UnimplementedError: for a remote target.
         """
-        if target not in ("", "local", b"", b"local"):
+        if target not in ("", "local", b"", b"local") and target not in LOCAL_TARGETS:
             raise errors.UnimplementedError(
                 None, None, f"remote sessions are not available: target {target!r}"
             )

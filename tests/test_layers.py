@@ -68,7 +68,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("keras.",),
     ("layers.", "broadcast_weights"),
     ("losses", "metrics"),
-    ("signal",),
+    ("signal", "linear_operators"),
     (
         "bitwise",
         "debugging",

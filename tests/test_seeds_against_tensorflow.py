@@ -115,6 +115,7 @@ with tf.Graph().as_default() as graph, tf.Session() as session:
     set_seed(graph)
     a = tf.random_uniform([3])
     b = tf.random_normal([4]) + tf.reduce_sum(a)
+    tf.nn.dropout(a, keep_prob=1.0)
     c = tf.truncated_normal([2])
     found = [value.tolist() for value in session.run([a, b, c])]
 """

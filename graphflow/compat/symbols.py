@@ -52,7 +52,6 @@ _PLANNED: dict[str, tuple[str, str]] = {
     "python_io": ("record files", ""),
     "summary": ("summaries", ""),
     "train": ("more of training", ""),
-    "train.Server": ("training on several machines", "one gf.Session"),
 }
 _OUT: dict[str, tuple[str, str]] = {
     "concat_v2": ("a name that TensorFlow 1.0 dropped", "gf.concat"),

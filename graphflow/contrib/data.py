@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphflow.contrib import deep as _deep
 from graphflow.data import experimental
 from graphflow.namespace import MissingNameError
+
+__path__: list[str] = []  # long paths go on from here
+python = _deep(f"{__name__}.python", "data")
 
 
 def __getattr__(name: str) -> Any:

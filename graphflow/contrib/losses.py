@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphflow import losses as public
+from graphflow.contrib import deep as _deep
 from graphflow.contrib.framework.arg_scope import add_arg_scope
 from graphflow.graph import Tensor
 from graphflow.losses import (
@@ -96,3 +97,6 @@ __all__ = [
     "mean_pairwise_squared_error", "mean_squared_error", "sigmoid_cross_entropy", "softmax_cross_entropy",
     "sparse_softmax_cross_entropy",
 ]  # fmt: skip
+
+__path__: list[str] = []  # long paths go on from here
+python = _deep(f"{__name__}.python", "losses")

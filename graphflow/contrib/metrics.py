@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphflow import dtypes
+from graphflow import sets as _sets
+from graphflow.contrib import deep as _deep
 from graphflow.contrib.slim import metrics as _metrics
 from graphflow.graph import Tensor
 from graphflow.namespace import MissingNameError
@@ -39,8 +41,13 @@ def accuracy(predictions: Any, labels: Any, weights: Any = None, name: str | Non
     return result
 
 
+__path__: list[str] = []  # long paths go on from here
+python = _deep(f"{__name__}.python", "metrics")
+
+
 def __getattr__(name: str) -> Any:
-    found = getattr(_metrics, name, None)
+    # Sets, besides: `set_difference`, `set_intersection`, `set_size`, `set_union`.
+    found = getattr(_sets if name.startswith("set_") else _metrics, name, None)
     if found is None or name.startswith("_"):
         raise MissingNameError(__name__, name)
     return found

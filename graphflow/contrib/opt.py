@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphflow.contrib import deep as _deep
+from graphflow.contrib.external_optimizer import ExternalOptimizerInterface as ExternalOptimizerInterface
+from graphflow.contrib.external_optimizer import ScipyOptimizerInterface as ScipyOptimizerInterface
 from graphflow.graph import Operation, control_dependencies
 from graphflow.opdef import convert_to_tensor, emit
 from graphflow.ops.control import group
@@ -157,5 +160,9 @@ class MovingAverageOptimizer(Optimizer):
 
 
 __all__ = [
-    "AdamWOptimizer", "MomentumWOptimizer", "MovingAverageOptimizer", "extend_with_decoupled_weight_decay",
+    "AdamWOptimizer", "ExternalOptimizerInterface", "MomentumWOptimizer", "MovingAverageOptimizer",
+    "ScipyOptimizerInterface", "extend_with_decoupled_weight_decay",
 ]  # fmt: skip
+
+__path__: list[str] = []  # long paths go on from here
+python = _deep(f"{__name__}.python", "opt")

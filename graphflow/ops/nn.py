@@ -11,7 +11,7 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, ShapeError
-from graphflow.graph import Tensor, colocate_with, name_scope
+from graphflow.graph import Tensor, colocate_with, get_seed, name_scope
 from graphflow.opdef import constant, constant_value, convert_to_tensor, emit, op
 from graphflow.ops import row_rules
 from graphflow.ops.elementwise import cast, maximum, minimum, relu, sigmoid, square, squared_difference, where
@@ -1453,6 +1453,9 @@ def dropout(
                 f"Got a {x.dtype.name} tensor instead."
             )
         if is_number and rate == 0:
+            get_seed(
+                seed
+            )  # where seeds are counted, later ones are those that they would be with any other rate
             return x
         if is_number:
             scaled = emit.Mul(x, convert_to_tensor(1.0 / (1.0 - rate), x.dtype))

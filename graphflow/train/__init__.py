@@ -71,6 +71,7 @@ _LATER = {
         ("SessionRunArgs", "SessionRunContext", "SessionRunHook", "SessionRunValues"),
         "graphflow.train.session_run_hook",
     ),
+    "Server": "graphflow.train.server_lib",
     "SessionManager": "graphflow.train.session_manager",
     "Supervisor": "graphflow.train.supervisor",
     "init_from_checkpoint": "graphflow.train.checkpoint_utils",

@@ -9,6 +9,8 @@ from graphflow.contrib.slim.learning import add_gradients_summaries as add_gradi
 from graphflow.contrib.slim.learning import clip_gradient_norms as clip_gradient_norms
 from graphflow.contrib.slim.learning import create_train_op as create_train_op
 from graphflow.contrib.slim.learning import multiply_gradients as multiply_gradients
+from graphflow.contrib.training.bucketing import bucket as bucket
+from graphflow.contrib.training.bucketing import bucket_by_sequence_length as bucket_by_sequence_length
 from graphflow.contrib.training.hparam import HParams as HParams
 from graphflow.contrib.training.hparam import parse_values as parse_values
 

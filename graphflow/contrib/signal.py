@@ -1,0 +1,23 @@
+"""`tf.contrib.signal`: frames, windows and transforms of signals, which are those of `gf.signal`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphflow import signal
+from graphflow.contrib import deep as _deep
+from graphflow.namespace import MissingNameError
+
+__path__: list[str] = []  # long paths go on from here
+python = _deep(f"{__name__}.python", "signal")
+
+
+def __getattr__(name: str) -> Any:
+    found = getattr(signal, name, None)
+    if found is None or name.startswith("_"):
+        raise MissingNameError(__name__, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return dir(signal)
