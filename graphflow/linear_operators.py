@@ -165,7 +165,8 @@ class LinearOperator:
     @property
     def batch_shape(self) -> TensorShape:
         """What is known of the shape of the batch."""
-        return self._shape()[:-2]
+        found: TensorShape = self._shape()[:-2]
+        return found
 
     @property
     def tensor_rank(self) -> int | None:
@@ -752,7 +753,8 @@ class LinearOperatorAdjoint(LinearOperator):
         return self._operator.solve(rhs, adjoint=not adjoint)
 
     def _determinant(self) -> Tensor:
-        return conjugate(self._operator.determinant())
+        found: Tensor = conjugate(self._operator.determinant())
+        return found
 
     def _log_abs_determinant(self) -> Tensor:
         return self._operator.log_abs_determinant()
@@ -921,13 +923,14 @@ class LinearOperatorKronecker(_Several):
             outer = expand_dims(expand_dims(dense, -1), -3) * expand_dims(expand_dims(other, -2), -4)
             rows = _shape(dense)[-2] * _shape(other)[-2]
             columns = _shape(dense)[-1] * _shape(other)[-1]
-            sizes = dense.shape.as_list()[-2:], other.shape.as_list()[-2:]
+            ends = [
+                None if one is None or two is None else one * two
+                for one, two in zip(dense.shape.as_list()[-2:], other.shape.as_list()[-2:], strict=True)
+            ]
             batch = _shape(outer)[:-4]
             dense = reshape(outer, concat([batch, [rows], [columns]], 0))
-            if None not in (*sizes[0], *sizes[1]) and outer.shape.rank is not None:
-                dense.set_shape(
-                    [*outer.shape.as_list()[:-4], sizes[0][0] * sizes[1][0], sizes[0][1] * sizes[1][1]]
-                )
+            if outer.shape.rank is not None:
+                dense.set_shape([*outer.shape.as_list()[:-4], *ends])
         return dense
 
 

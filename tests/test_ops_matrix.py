@@ -33,6 +33,7 @@ QUEUE_OPS = (
     "QueueDequeueUpToV2", "QueueDequeueV2", "QueueEnqueueManyV2", "QueueEnqueueV2", "QueueIsClosedV2", "QueueSizeV2",
     "RandomShuffleQueueV2",
 )  # fmt: skip
+STAGING_OPS = ("Stage", "StageClear", "StagePeek", "StageSize", "Unstage")
 READER_OPS = (
     "FixedLengthRecordReaderV2", "IdentityReaderV2", "ReaderNumRecordsProducedV2", "ReaderNumWorkUnitsCompletedV2",
     "ReaderReadUpToV2", "ReaderReadV2", "ReaderResetV2", "TFRecordReaderV2", "TextLineReaderV2", "WholeFileReaderV2",
@@ -88,6 +89,7 @@ NOT_IN_THE_MATRIX = {
     ),
     "DestroyResourceOp": "likewise: tests/test_accumulators.py",
     **dict.fromkeys(QUEUE_OPS, "queues live in a session: tests/test_queues.py"),
+    **dict.fromkeys(STAGING_OPS, "likewise staging areas: tests/contrib/test_rarer_parts.py"),
     **dict.fromkeys(READER_OPS, "likewise readers: tests/test_readers.py"),
     **dict.fromkeys(TABLE_OPS, "likewise tables: tests/test_lookup.py"),
 }

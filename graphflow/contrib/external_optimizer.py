@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,12 +45,15 @@ class ExternalOptimizerInterface:
         self._equalities = list(equalities or [])
         self._inequalities = list(inequalities or [])
         self._vars = trainable_variables() if var_list is None else list(var_list)
+        self._shapes: list[tuple[int, ...]] = [
+            tuple(s or 0 for s in var.shape.as_list()) for var in self._vars
+        ]
         self._bounds: list[tuple[float, float]] | None = None
         if var_to_bounds is not None:
             self._bounds = []
-            for var in self._vars:
+            for var, shape in zip(self._vars, self._shapes, strict=True):
                 low, high = var_to_bounds.get(var, (-np.inf, np.inf))
-                sides = [np.broadcast_to(side, var.shape.as_list()).ravel() for side in (low, high)]
+                sides = [np.broadcast_to(side, shape).ravel() for side in (low, high)]
                 self._bounds += zip(*(side.tolist() for side in sides), strict=True)
         self.optimizer_kwargs = optimizer_kwargs
         self._updates = [placeholder(var.dtype.base_dtype, var.shape) for var in self._vars]
@@ -56,8 +61,8 @@ class ExternalOptimizerInterface:
         self._gradient = self._packed(gradients(loss, self._vars))
         self._equality_gradients = [self._packed(gradients(one, self._vars)) for one in self._equalities]
         self._inequality_gradients = [self._packed(gradients(one, self._vars)) for one in self._inequalities]
-        sizes = [var.shape.num_elements() for var in self._vars]
-        ends = np.cumsum(sizes)
+        sizes = [math.prod(shape) for shape in self._shapes]
+        ends = itertools.accumulate(sizes)
         self._slices = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
     def minimize(
@@ -114,14 +119,25 @@ class ExternalOptimizerInterface:
         )
         session.run(self._assignments, dict(zip(self._updates, self._apart(found), strict=True)))
 
-    def _minimize(self, **arguments: Any) -> Array:
+    def _minimize(
+        self,
+        initial_val: Array,
+        loss_grad_func: Callable[[Array], Any],
+        equality_funcs: Sequence[Callable[[Array], Any]],
+        equality_grad_funcs: Sequence[Callable[[Array], Any]],
+        inequality_funcs: Sequence[Callable[[Array], Any]],
+        inequality_grad_funcs: Sequence[Callable[[Array], Any]],
+        packed_bounds: list[tuple[float, float]] | None,
+        step_callback: Callable[[Array], Any] | None,
+        optimizer_kwargs: dict[str, Any],
+    ) -> Array:
         raise NotImplementedError("a subclass says how it minimizes")
 
     def _apart(self, x: Array) -> list[Array]:
         """The vector of all variables, cut into them."""
         return [
-            np.asarray(x[part], var.dtype.as_numpy_dtype).reshape(var.shape.as_list())
-            for part, var in zip(self._slices, self._vars, strict=True)
+            np.asarray(x[part], var.dtype.as_numpy_dtype).reshape(shape)
+            for part, shape, var in zip(self._slices, self._shapes, self._vars, strict=True)
         ]
 
     def _packed(self, grads: Sequence[Any]) -> Tensor:
@@ -147,7 +163,6 @@ class ScipyOptimizerInterface(ExternalOptimizerInterface):
 
     def _minimize(
         self,
-        *,
         initial_val: Array,
         loss_grad_func: Callable[[Array], Any],
         equality_funcs: Sequence[Callable[[Array], Any]],
@@ -157,11 +172,9 @@ class ScipyOptimizerInterface(ExternalOptimizerInterface):
         packed_bounds: list[tuple[float, float]] | None,
         step_callback: Callable[[Array], Any] | None,
         optimizer_kwargs: dict[str, Any],
-        **others: Any,
     ) -> Array:
         from scipy import optimize
 
-        del others
         arguments = dict(optimizer_kwargs)
         constrained = bool(equality_funcs or inequality_funcs)
         method = arguments.pop("method", "SLSQP" if constrained else self._DEFAULT_METHOD)

@@ -21,7 +21,7 @@ __all__ = [
     "linalg", "lists", "messages", "moments", "morphology", "nn", "optional", "parsing", "patches", "pools",
     "quantize", "quantized", "queues", "random", "readers", "reduction", "resize", "rows", "scatter",
     "segments", "sequence_examples", "sets", "sorting", "source", "sparse", "sparse_math",
-    "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral", "state", "stateless",
+    "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral", "staging", "state", "stateless",
     "strings", "summaries", "tables", "training", "unicode", "volumes",
 ]  # fmt: skip
 

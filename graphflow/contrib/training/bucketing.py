@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,13 +103,9 @@ def bucket(
 
         def enqueue() -> Operation:
             """Puts the element into the one bucket that it belongs to."""
+            into = [functools.partial(_entered, queue, values) for queue in buckets]
             return group(
-                *(
-                    cond(
-                        logical_and(keep, equal(which, i)), lambda i=i: _entered(buckets[i], values), _nothing
-                    )
-                    for i in range(num_buckets)
-                )
+                *(cond(logical_and(keep, equal(which, i)), enter, _nothing) for i, enter in enumerate(into))
             )
 
         def batch(i: int) -> Operation:
