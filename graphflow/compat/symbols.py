@@ -65,7 +65,6 @@ _OUT: dict[str, tuple[str, str]] = {
     "contrib.learn": ("most of it became estimators", "gf.estimator"),
     "contrib.memory_stats": ("memory is planned before the run", "session.plan(...).summary()"),
     "contrib.nccl": ("several GPUs in one process", ""),
-    "contrib.staging": ("transfers overlap without it", ""),
     "contrib.summary": ("summaries of eager execution", "gf.summary"),
     "contrib.tensor_forest": ("decision trees are another library's work", "scikit-learn"),
     "contrib.tpu": ("there are no TPUs here", "what of contrib.tpu runs without one, or gf.estimator"),

@@ -25,7 +25,7 @@ _FILES = frozenset(
     optimizers summaries utils normalization feature_column tensor_util core_rnn_cell rnn_cell rnn lstm_ops gru_ops
     attention_wrapper basic_decoder beam_search_decoder beam_search_ops decoder helper loss seq2seq hparam
     evaluation preprocessing slim learning model_analyzer nets add_arg_scope metrics metric_ops losses loss_ops crf
-    lookup lookup_ops fused_rnn_cell core_rnn bijectors distribution bucket_ops external_optimizer set_ops
+    lookup lookup_ops fused_rnn_cell core_rnn bijectors distribution bucket_ops data_flow_ops external_optimizer set_ops
     """.split()
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -147,5 +149,18 @@ def test_long_paths_lead_to_the_same_things() -> None:
         "python.ops.lookup_ops": gf.lookup.index_table_from_tensor,
         "python.ops.data_flow_ops": gf.contrib.staging.StagingArea,
         "contrib.signal": gf.signal.stft,
+        "contrib.staging.python.ops.data_flow_ops": gf.contrib.staging.StagingArea,
     }.items():
         assert getattr(public_path(path), here.__name__) is here, path
+
+
+def test_long_paths_can_be_imported() -> None:
+    code = (
+        "import graphflow; graphflow.install_as_tensorflow()\n"
+        "from tensorflow.contrib.metrics.python.ops import set_ops\n"
+        "import tensorflow.contrib.legacy_seq2seq.python.ops\n"
+        "from tensorflow.contrib.lookup.python import lookup_ops\n"
+        "print(set_ops.set_union.__name__, lookup_ops.HashTable.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["set_union", "HashTable"], done.stderr
