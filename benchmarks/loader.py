@@ -20,11 +20,13 @@ import numpy as np
 def variables(tf: Any, session: Any) -> dict[str, Any]:
     """Returns the values of all variables."""
     every = session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
-    return (
-        {f"variable {key}": v for key, v in session.run({v.op.name: v for v in every}).items()}
-        if every
-        else {}
-    )
+    if not every:
+        return {}
+    try:
+        values = session.run({v.op.name: v for v in every})
+    except tf.errors.FailedPreconditionError as error:  # not all of them are in the file
+        return {"refused variables": type(error).__name__}
+    return {f"variable {name}": value for name, value in values.items()}
 
 
 def checkpoint(tf: Any, prefix: str) -> dict[str, Any]:

@@ -363,3 +363,28 @@ def test_a_kill_at_any_moment_leaves_a_good_checkpoint(
                 break
             kills += 1
     assert kills > 20 and found == {2, 3}
+
+
+def test_meta_graphs_and_saved_models_hold_the_functions_of_branches_and_loops(tmp_path: Path) -> None:
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [2, 3, 2], name="x")
+        with gf.name_scope("part"):
+            outputs, _ = gf.nn.dynamic_rnn(gf.nn.rnn_cell.BasicRNNCell(2), x, dtype=gf.float32)
+            y = gf.cond(gf.reduce_sum(x) > 0, lambda: outputs * 2.0, lambda: outputs, name="branch")
+            y = gf.reduce_sum(y, name="y")
+        step = gf.train.GradientDescentOptimizer(0.1).minimize(y, name="step")
+        session.run(gf.global_variables_initializer())
+        gf.train.Saver().save(session, str(tmp_path / "model"))
+        gf.saved_model.simple_save(session, str(tmp_path / "saved"), {"x": x}, {"y": y})
+        feed = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+        before = session.run(y, {x: feed})
+        session.run(step, {x: feed})
+        after = session.run(y, {x: feed})
+    with gf.Graph().as_default(), gf.Session() as session:
+        gf.train.import_meta_graph(str(tmp_path / "model.meta")).restore(session, str(tmp_path / "model"))
+        assert session.run("part/y:0", {"x:0": feed}) == before
+        session.run("step", {"x:0": feed})
+        np.testing.assert_allclose(session.run("part/y:0", {"x:0": feed}), after, rtol=1e-5)
+    with gf.Graph().as_default(), gf.Session() as session:
+        gf.saved_model.loader.load(session, ["serve"], str(tmp_path / "saved"))
+        assert session.run("part/y:0", {"x:0": feed}) == before

@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from graphflow.graph import Graph, GraphKeys, Operation, Tensor, get_default_graph
+from graphflow.serialization.function_def import function_to_def, functions_under
 from graphflow.serialization.graph_def import operation_to_node_def, serialize
 from graphflow.serialization.graph_import import (
     as_message,
@@ -66,9 +67,10 @@ def _export_nodes(
     proto = graph_pb2.GraphDef()
     proto.versions.producer = GRAPH_DEF_VERSION
     unbound: list[str] = []
-    for operation in graph.get_operations():
-        if not _in_scope(operation.name, scope):
-            continue
+    operations = [operation for operation in graph.get_operations() if _in_scope(operation.name, scope)]
+    for function in functions_under(operations):
+        proto.library.function.append(function_to_def(function, operation_to_node_def))
+    for operation in operations:
         node = operation_to_node_def(operation)
         if clear_devices:
             node.device = ""
