@@ -160,6 +160,18 @@ def serve(
     check: Annotated[
         bool, typer.Option("--check", help="Load the newest version, run it, tell what was found, and leave.")
     ] = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            "--replay", help="With --check: recorded requests, whose answers are held against the model's."
+        ),
+    ] = None,
+    record_requests: Annotated[
+        Path | None,
+        typer.Option(
+            "--record_requests", help="Write the first 1000 requests and their answers to this file."
+        ),
+    ] = None,
     token_file: Annotated[
         Path | None, typer.Option("--token_file", help="Requests must bring the token that it holds.")
     ] = None,
@@ -213,7 +225,7 @@ def serve(
         if check:
             if model_base_path is None:
                 _fail("serve", "--check looks at one --model_base_path")
-            for line in look(str(model_base_path), batching):
+            for line in look(str(model_base_path), batching, None if replay is None else str(replay)):
                 typer.echo(line)
             return
         options = ServerOptions(
@@ -228,6 +240,7 @@ def serve(
             most_requests=max_requests,
             swap_in_series=swap_in_series,
             batching=batching,
+            record_requests=None if record_requests is None else str(record_requests),
             access=Access(
                 "" if token_file is None else read_token(str(token_file)),
                 "" if tls_certificate is None else str(tls_certificate),
@@ -236,6 +249,8 @@ def serve(
         )
         configure = functools.partial(logs.configure, log_json, access_log)
         configure()
+        if workers > 1 and record_requests is not None:
+            _fail("serve", "--record_requests writes one file, and several --workers cannot share it")
         if workers == 1:
             run(options)
         else:

@@ -117,10 +117,22 @@ def test_show_lines_work(folder: Path) -> None:
         assert (folder / "reader.svg").read_text().startswith("<svg")
 
 
+def test_the_check_line_works(folder: Path) -> None:
+    (line,) = [line for line in commands() if line.startswith("graphflow serve --check")]
+    done = subprocess.run(
+        command_line(line),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "runs in batches" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.fixture
 def served(folder: Path) -> Iterator[str]:
     """The server of the README's `serve` line, on a free port; gives the address up to the port."""
-    (line,) = [line for line in commands() if line.startswith("graphflow serve")]
+    (line,) = [line for line in commands() if line.startswith("graphflow serve") and "--check" not in line]
     command = command_line(line.replace("8500", "0").replace("8501", "0"))
     with subprocess.Popen(
         command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True

@@ -9,11 +9,17 @@ from graphflow.serving import versions
 from graphflow.serving.batching import BatchingOptions
 from graphflow.serving.memory_check import free_bytes, needed_bytes
 from graphflow.serving.model import Model, TensorSpec
+from graphflow.serving.recording import compare
 from graphflow.serving.warm_up import warm_up
 
 
-def check(base_path: str, batching: BatchingOptions | None) -> Iterator[str]:
+def check(base_path: str, batching: BatchingOptions | None, replay: str | None = None) -> Iterator[str]:
     """Gives the lines of a report about the newest version below a base path.
+
+    Args:
+      base_path: the folder.
+      batching: how requests are put together.
+      replay: a file of recorded requests, whose answers are held against this version's.
 
     Raises:
       OpError, OSError, RuntimeError, ValueError: for what would keep it from being served.
@@ -44,6 +50,10 @@ def check(base_path: str, batching: BatchingOptions | None) -> Iterator[str]:
             yield from (f"  takes {_shown(key, spec)}" for key, spec in signature.inputs.items())
             yield from (f"  gives {_shown(key, spec)}" for key, spec in signature.outputs.items())
             yield "  runs in batches" if signature.batcher is not None else f"  runs alone: {signature.alone}"
+        if replay is not None:
+            count, different, largest = compare(model, replay)
+            apart = f", the largest difference is {largest:.3g}" if different else ""
+            yield f"{count} recorded requests: {count - different} answers have the same bits{apart}"
         for name, reason in model.unsupported.items():
             yield f"{name} cannot be served: {reason}"
     finally:

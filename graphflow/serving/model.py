@@ -91,6 +91,7 @@ class Model:
       tags: the tags of the graph to load.
       batching: how requests that meet are put together, where that is proved to change no answer; None never does.
       observer: what is told of runs.
+      recorder: called with the model, the signature, the inputs and the outputs of each run.
 
     Raises:
       OSError, DataLossError, RuntimeError, ValueError: as `saved_model.load`.
@@ -104,8 +105,10 @@ class Model:
         tags: Sequence[str] = (saved_model.SERVING,),
         batching: BatchingOptions | None = BatchingOptions(),  # noqa: B008 - it is immutable
         observer: Observer | None = None,
+        recorder: Callable[[Model, str, Mapping[str, Array], Mapping[str, Array]], None] | None = None,
     ) -> None:
         self._observer = observer
+        self._recorder = recorder
         self._batching = batching
         self.name = name
         self.version = version
@@ -210,7 +213,10 @@ class Model:
             signature.last = arrays
         if self._observer is not None:
             self._observer.ran(self.name, time.perf_counter() - begin)
-        return {name: np.asarray(result) for name, result in zip(signature.outputs, results, strict=True)}
+        outputs = {name: np.asarray(result) for name, result in zip(signature.outputs, results, strict=True)}
+        if self._recorder is not None:
+            self._recorder(self, signature_name, inputs, outputs)
+        return outputs
 
     def close(self) -> None:
         """Frees the model; runs under way are cancelled."""

@@ -25,6 +25,7 @@ from graphflow.serving.memory_check import MemoryCheck
 from graphflow.serving.metrics import Metrics
 from graphflow.serving.model import Model
 from graphflow.serving.open_inference_grpc import InferenceService
+from graphflow.serving.recording import Recorder
 from graphflow.serving.rest import make_app
 from graphflow.serving.server_config import ModelConfig, read_models
 from graphflow.serving.service import MOST_REQUESTS, Service
@@ -91,6 +92,7 @@ class ServerOptions:
       shared_ports: whether other processes serve the same at the same ports; one that is interrupted from a terminal
         then leaves it to whoever started it to say so.
       access: who may ask, and over what.
+      record_requests: the file that the first requests are written to, with their answers; None writes none.
       swap_in_series: whether an old version goes before a new one comes where memory does not hold both; else the
         new one is refused.
     """
@@ -108,6 +110,7 @@ class ServerOptions:
     swap_in_series: bool = False
     shared_ports: bool = False
     access: Access = Access()
+    record_requests: str | None = None
 
     def __post_init__(self) -> None:
         if self.rest_port is None and self.grpc_port is None:
@@ -140,12 +143,15 @@ def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None
             listener = stack.enter_context(
                 contextlib.closing(listening_socket(options.host, options.rest_port, options.shared_ports))
             )
+        recorder = None
+        if options.record_requests is not None:
+            recorder = stack.enter_context(contextlib.closing(Recorder(options.record_requests)))
         rows = 1 if options.batching is None else options.batching.max_batch_size
         metrics = Metrics(lambda: models.state())
         models = ModelManager(
             configs,
             options.poll_seconds,
-            functools.partial(Model, batching=options.batching, observer=metrics),
+            functools.partial(Model, batching=options.batching, observer=metrics, recorder=recorder),
             options.allow_labels_for_unavailable,
             fits=MemoryCheck(options.swap_in_series, rows),
             warm_up=warm_up,

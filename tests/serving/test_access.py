@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -19,6 +20,8 @@ from graphflow.errors import InvalidArgumentError
 from graphflow.serving.access import Access, read_token
 from graphflow.serving.grpc_server import GrpcServer
 from graphflow.serving.manager import ModelManager
+from graphflow.serving.model import Model
+from graphflow.serving.recording import Recorder
 from graphflow.serving.server_config import ModelConfig
 from graphflow.serving.service import Service
 from graphflow.serving.tensorflow_grpc import services
@@ -131,6 +134,28 @@ def test_the_status_page_says_why_requests_run_alone(models: ModelManager) -> No
             app, ["predict", "m", "[[1]]", "--port", str(port), "--signature_name", "total"]
         )
         assert wrong.exit_code == 1 and "Cannot feed value of shape" in wrong.output
+
+
+def test_recorded_requests_are_held_against_another_version(base: Path, tmp_path: Path) -> None:
+    file = tmp_path / "requests"
+    recorder = Recorder(file, most=3)
+    model = Model(base / "4", recorder=recorder)
+    for rows in range(1, 5):
+        model.run("", {"x": np.full((rows, 3), rows, np.float32)})
+    model.close()
+    recorder.close()
+    arguments = ["serve", "--check", "--replay", str(file), "--model_base_path"]
+    done = CliRunner().invoke(app, [*arguments, str(base)])
+    assert "3 recorded requests: 3 answers have the same bits\n" in done.output, done.output
+    save_model(tmp_path / "other" / "1", scale=2)
+    done = CliRunner().invoke(app, [*arguments, str(tmp_path / "other")])
+    assert "0 answers have the same bits, the largest difference is 1.8" in done.output, done.output
+    # The same file warms a model up.
+    (tmp_path / "other/1/assets.extra").mkdir()
+    file.rename(tmp_path / "other/1/assets.extra/tf_serving_warmup_requests")
+    assert (
+        CliRunner().invoke(app, [*arguments[:2], "--model_base_path", str(tmp_path / "other")]).exit_code == 0
+    )
 
 
 def test_check(base: Path, tmp_path: Path) -> None:
