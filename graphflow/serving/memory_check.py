@@ -22,7 +22,7 @@ from graphflow.session import Session
 RESERVE = 64 << 20
 # Where there is so much more memory than a model has on disk, nobody looks any closer.
 _AMPLE = 64
-_AMPLE_MORE = 4 << 30
+_AMPLE_MORE = 1 << 30
 
 
 def free_bytes() -> int:
