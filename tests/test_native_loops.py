@@ -263,6 +263,15 @@ def test_of_two_writes_to_a_row_in_one_turn_the_later_one_stays() -> None:
     native([emit.TensorListStack(made, gf.constant([3]), element_dtype=gf.float32)], [x], [numbers(3)])
 
 
+def test_rows_that_are_scattered() -> None:
+    x = gf.placeholder(gf.float32, [3, 2])
+    made = gf.TensorArray(gf.float32, size=5, element_shape=[2], clear_after_read=False)
+    made = made.scatter([4, 0, 2], gf.sin(x))
+    _, y = gf.while_loop(lambda i, y: i < 5, lambda i, y: (i + 1, y * 0.5 + made.read(i)), [0, gf.zeros([2])])
+    gradient = gf.gradients(y, x)
+    native([y, made.gather([2, 4]), *gradient], [x], [numbers(3, 2)])
+
+
 def test_rows_kept_before_and_after_a_turn() -> None:
     x = gf.placeholder(gf.float32, [3])
     arrays = [gf.TensorArray(gf.float32, size=4, element_shape=[3]) for _ in range(3)]

@@ -45,6 +45,7 @@ __all__ = ["dense_lists"]
 # By op: which inputs are lists and which output is one, all of one kind.
 _SAME: dict[str, tuple[tuple[int, ...], bool]] = {
     "TensorListSetItem": ((0,), True),
+    "TensorListScatterIntoExistingList": ((0,), True),
     "TensorListGetItem": ((0,), False),
     "TensorListStack": ((0,), False),
     "TensorListGather": ((0,), False),
@@ -72,6 +73,7 @@ class _Kind:
     inner: _Kind | None = None  # their elements, where these are lists
     dtype: DType | None = None
     count: int | None = None
+    reach: int = 0  # the least count that holds all elements which are set at known numbers
     fixed: bool = True  # whether the count holds for all sizes of the feeds
     sizes: tuple[int, ...] | None = None
     static: TensorShape | None = None
@@ -94,6 +96,7 @@ class _Kind:
         b.parent = a
         a.fits &= b.fits
         a.fixed &= b.fixed
+        a.reach = max(a.reach, b.reach)
         if b.dtype is not None:
             a.of(b.dtype)
         if b.count is not None:
@@ -176,6 +179,8 @@ class _Kind:
                 if None not in shape:
                     self.like(tuple(d or 0 for d in shape), TensorShape(list(shape)))
         if not self.fits or None in (self.dtype, self.count, self.sizes):
+            return False
+        if self.reach > (self.count or 0):
             return False
         sizes = self.sizes or ()
         return all(
@@ -278,6 +283,8 @@ class _Lists:
                 kind.root().fits = False
         elif what == "TensorListSetItem" and dtype is not dtypes.variant:
             kind.looks(node.inputs[2])
+        elif what == "TensorListScatterIntoExistingList":
+            self.scattered(node, kind.root())
         elif what == "TensorListGetItem":
             kind.said(node.inputs[2])
         elif what == "TensorListStack":
@@ -286,6 +293,16 @@ class _Lists:
                 kind.long(node.attrs["num_elements"], True)
         elif what == "TensorListGather":
             kind.said(node.inputs[2])
+
+    def scattered(self, node: Node, kind: _Kind) -> None:
+        """Notes what is written at several numbers: a list gets longer where one of them asks for it."""
+        places, rows = node.inputs[2].constant, node.inputs[1]
+        dims = rows.static_shape.as_tuple()
+        if places is None or places.ndim != 1 or not places.size or not rows.sizes or places.min() < 0:
+            kind.fits = False
+        else:
+            kind.like(rows.sizes[1:], TensorShape(None if dims is None else dims[1:]))
+            kind.reach = max(kind.reach, int(places.max()) + 1)
 
     def through(self, node: Node) -> None:
         """Notes which values of nested programs are which ones outside."""
@@ -413,6 +430,13 @@ def _with_row(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kin
     return b.emit("GraphflowRowSet", inputs[0], inputs[1], inputs[2])
 
 
+def _with_rows(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    places = node.inputs[2].constant
+    assert places is not None
+    attrs = {"bad_indices_policy": ""}
+    return b.emit("TensorScatterUpdate", inputs[0], b.constant(places.reshape(-1, 1)), inputs[1], **attrs)
+
+
 def _gathered(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
     return b.emit("GatherV2", inputs[0], inputs[1], b.constant(np.array(0, np.int32)))
 
@@ -461,6 +485,7 @@ _RULES: dict[str, _Rule] = {
     "Identity": _itself,
     "TensorListGetItem": _row,
     "TensorListSetItem": _with_row,
+    "TensorListScatterIntoExistingList": _with_rows,
     "TensorListGather": _gathered,
     "TensorListLength": _length,
     "TensorListElementShape": _element_shape,
