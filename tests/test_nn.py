@@ -262,6 +262,25 @@ def test_matmul_refuses_what_does_not_fit() -> None:
         emit.MatMul(gf.constant(1.0, gf.float64, [1, 1]), gf.constant([[1.0]]))
 
 
+def test_tensordot_of_open_ranks_and_axes() -> None:
+    left, right = np.arange(24.0).reshape(2, 3, 4), np.arange(60.0).reshape(5, 4, 3)
+    a, b = gf.placeholder(gf.float64), gf.placeholder(gf.float64, right.shape)
+    axes = gf.placeholder(gf.int32, [2, None])
+    results = [gf.tensordot(a, b, [[-1, 1], [1, -1]]), gf.tensordot(a, b, axes), gf.tensordot(a, left, 3)]
+    (gradient,) = gf.gradients(results[0], a)
+    with gf.Session() as session:
+        whole = {a: left, b: right, axes: [[2, 1], [1, 2]]}
+        found = session.run([*results, gradient], whole)
+        assert session.run(results[1], {**whole, axes: [[2], [1]]}).shape == (2, 3, 5, 3)
+    wanted = np.tensordot(left, right, [[2, 1], [1, 2]])
+    for value in found[:2]:
+        np.testing.assert_allclose(value, wanted)
+    np.testing.assert_allclose(found[2], (left * left).sum())
+    np.testing.assert_allclose(found[3], np.broadcast_to(right.sum(0).T, left.shape))
+    with pytest.raises(ValueError, match="two lists of one length"):
+        gf.tensordot(a, b, [[1], [0, 1]])
+
+
 def test_einsum_and_tensordot_refuse_what_does_not_fit() -> None:
     x = gf.ones([2, 3])
     for equation, inputs in (

@@ -325,12 +325,14 @@ def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:
       A tensor of the remaining axes of `a`, then those of `b`.
 
     Raises:
-      ValueError: if ranks are unknown or axes do not fit.
+      ValueError: if axes do not fit.
     """
     with name_scope(name, "Tensordot", [a, b]) as scope:
         a, b = _operands(a, b)
-        if a.shape.rank is None or b.shape.rank is None:
-            raise ValueError(f"tensordot needs tensors of known rank, got {a!r} and {b!r}")
+        if isinstance(axes, Tensor) and (value := constant_value(axes)) is not None:
+            axes = value.tolist()
+        if a.shape.rank is None or b.shape.rank is None or isinstance(axes, Tensor):
+            return _open_tensordot(a, b, axes, scope)
         axes_a, axes_b = _contracted_axes(axes, a.shape.rank, b.shape.rank)
         for i, j in zip(axes_a, axes_b, strict=True):
             if not TensorShape([a.shape[i]]).is_compatible_with([b.shape[j]]):
@@ -346,12 +348,31 @@ def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:
         return result
 
 
+def _open_tensordot(a: Tensor, b: Tensor, axes: Any, name: str) -> Tensor:
+    """The same where only the run knows the ranks or the axes."""
+    ranks = [emit.Rank(x) for x in (a, b)]
+    if isinstance(axes, int | np.integer):
+        chosen = [emit.Range(ranks[0] - axes, ranks[0], 1), emit.Range(0, constant(axes, dtypes.int32), 1)]
+    else:
+        if not isinstance(axes, Tensor) and (len(axes) != 2 or len(np.ravel(axes[0])) != len(np.ravel(axes[1]))):
+            raise ValueError(f"'axes' must be an integer or two lists of one length, got {axes!r}")
+        parts = [emit.Reshape(convert_to_tensor(axes[i], dtype=dtypes.int32), [-1]) for i in range(2)]
+        chosen = [emit.FloorMod(part, rank) for part, rank in zip(parts, ranks, strict=True)]
+    factors, sizes = [], []
+    for x, rank, own in zip((a, b), ranks, chosen, strict=True):
+        free, _ = emit.ListDiff(emit.Range(0, rank, 1), own)
+        shape = emit.Shape(x)
+        kept, summed = emit.GatherV2(shape, free, 0), emit.GatherV2(shape, own, 0)
+        first = x is a and not factors
+        order = emit.ConcatV2([free, own] if first else [own, free], 0)
+        extents = [emit.Prod(part, 0) for part in ((kept, summed) if first else (summed, kept))]
+        factors.append(emit.Reshape(emit.Transpose(x, order), emit.Pack(extents)))
+        sizes.append(kept)
+    result: Tensor = emit.Reshape(emit.MatMul(*factors), emit.ConcatV2(sizes, 0), name=name)
+    return result
+
+
 def _contracted_axes(axes: Any, rank_a: int, rank_b: int) -> tuple[list[int], list[int]]:
-    if isinstance(axes, Tensor):
-        value = constant_value(axes)
-        if value is None:
-            raise ValueError("tensordot needs axes that are known while building")
-        axes = value.tolist()
     if isinstance(axes, int | np.integer):
         if not 0 <= axes <= builtins.min(rank_a, rank_b):
             raise ValueError(f"`axes` must be between 0 and {builtins.min(rank_a, rank_b)}, got {axes}")
