@@ -1093,9 +1093,10 @@ class Graph:
         try:
             yield self
         finally:
-            if stack[-1] is not self:
+            if stack and stack[-1] is not self:
                 raise AssertionError(f"Nesting violated for default stack of {type(self)} objects")
-            stack.pop()
+            if stack:
+                stack.pop()
 
 
 class _Defaults(threading.local):
@@ -1141,6 +1142,11 @@ def reset_default_graph() -> None:
             "and create a new graph."
         )
     _global_graph = None
+
+
+def leave_default_graphs() -> None:
+    """Leaves all `as_default()` of this thread: for tests, some of which end within one."""
+    _defaults.graphs.clear()
 
 
 def get_default_session() -> Any:

@@ -24,6 +24,7 @@ from graphflow.graph import (
     Tensor,
     get_default_graph,
     get_default_session,
+    leave_default_graphs,
     reset_default_graph,
 )
 from graphflow.ops.source import placeholder
@@ -45,6 +46,7 @@ class TestCase(unittest.TestCase):
         """Begins with an empty default graph and fixed seeds."""
         super().setUp()
         np.random.seed(_SEED)
+        leave_default_graphs()
         reset_default_graph()
         get_default_graph().seed = _SEED
 

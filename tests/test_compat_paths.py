@@ -75,3 +75,17 @@ def test_modules_show_what_they_list() -> None:
     documentation.reveal_undocumented("listed.hidden")
     assert module.hidden == 3
     del sys.modules["listed"]
+
+
+def test_a_test_that_ended_within_a_graph_spoils_no_other() -> None:
+    class Sloppy(gf.test.TestCase):
+        def runTest(self) -> None:
+            self.within = gf.Graph().as_default()
+            self.within.__enter__()
+
+    first, second = Sloppy(), Sloppy()
+    first.setUp()
+    first.runTest()
+    second.setUp()
+    assert not gf.get_default_graph().get_operations() and gf.get_default_graph() is not first.within
+    first.within.__exit__(None, None, None)

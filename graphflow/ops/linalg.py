@@ -354,7 +354,9 @@ def _open_tensordot(a: Tensor, b: Tensor, axes: Any, name: str) -> Tensor:
     if isinstance(axes, int | np.integer):
         chosen = [emit.Range(ranks[0] - axes, ranks[0], 1), emit.Range(0, constant(axes, dtypes.int32), 1)]
     else:
-        if not isinstance(axes, Tensor) and (len(axes) != 2 or len(np.ravel(axes[0])) != len(np.ravel(axes[1]))):
+        if not isinstance(axes, Tensor) and (
+            len(axes) != 2 or len(np.ravel(axes[0])) != len(np.ravel(axes[1]))
+        ):
             raise ValueError(f"'axes' must be an integer or two lists of one length, got {axes!r}")
         parts = [emit.Reshape(convert_to_tensor(axes[i], dtype=dtypes.int32), [-1]) for i in range(2)]
         chosen = [emit.FloorMod(part, rank) for part, rank in zip(parts, ranks, strict=True)]
