@@ -360,7 +360,8 @@ def _open_tensordot(a: Tensor, b: Tensor, axes: Any, name: str) -> Tensor:
             raise ValueError(f"'axes' must be an integer or two lists of one length, got {axes!r}")
         parts = [emit.Reshape(convert_to_tensor(axes[i], dtype=dtypes.int32), [-1]) for i in range(2)]
         chosen = [emit.FloorMod(part, rank) for part, rank in zip(parts, ranks, strict=True)]
-    factors, sizes = [], []
+    factors: list[Tensor] = []
+    sizes: list[Tensor] = []
     for x, rank, own in zip((a, b), ranks, chosen, strict=True):
         free, _ = emit.ListDiff(emit.Range(0, rank, 1), own)
         shape = emit.Shape(x)
