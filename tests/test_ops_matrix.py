@@ -83,6 +83,7 @@ NOT_IN_THE_MATRIX = {
     "GraphflowVariableOrZeros": "likewise: tests/test_control_flow.py",
     "GraphflowVariableIsInitialized": "it asks the session: tests/test_variables.py",
     **dict.fromkeys((name for name in OPS if "Accumulator" in name), "likewise: tests/test_accumulators.py"),
+    **dict.fromkeys((name for name in OPS if name.startswith("Barrier")), "likewise: tests/test_barriers.py"),
     **dict.fromkeys(
         ("LearnedUnigramCandidateSampler", "ThreadUnsafeUnigramCandidateSampler"),
         "they learn from run to run: tests/test_seeds_against_tensorflow.py",

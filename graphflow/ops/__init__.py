@@ -14,7 +14,7 @@ from graphflow.namespace import lazy
 from graphflow.opdef import set_families
 
 __all__ = [
-    "accumulators", "backprops", "beams", "boxes", "candidates", "cells", "color", "control", "convolution",
+    "accumulators", "backprops", "barriers", "beams", "boxes", "candidates", "cells", "color", "control", "convolution",
     "counting", "crosses", "csv_datasets", "ctc", "data_formats", "datasets", "diagonals", "distributions",
     "draws", "elementwise", "embeddings", "factorizations", "files", "functional", "fused",
     "global_normalization", "hashing", "image", "image_files", "io", "layout", "learned_candidates",
