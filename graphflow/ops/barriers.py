@@ -207,4 +207,4 @@ def barrier_incomplete_size_op(handle: Array) -> Array:
     return np.asarray(resource_of(handle, Barrier).incomplete, np.int32)
 
 
-__all__ = ["Barrier"]
+__all__: list[str] = []
