@@ -36,7 +36,7 @@ def test_the_objects_are_the_same_however_many_threads_make_them(monkeypatch: py
     for threads in ("1", "3"):
         monkeypatch.setenv("GRAPHFLOW_NUM_THREADS", threads)
         jit = Jit(cache=ObjectCache(None))
-        made.append(jit._objects_of([(str(n), source(f"f{n}", n)) for n in range(20)], "near"))
+        made.append(jit._objects_of([(str(n), source(f"f{n}", n)) for n in range(20)]))
     assert made[0] == made[1]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import math
-import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,108 +56,30 @@ define i64 @count() {
 """
 
 
-# Something of the process by way of a word that holds its address, and a call of it.
-FAR = """
-@environ = external global ptr
-declare double @pow(double, double)
-define i1 @has_environment() {
-  %e = load ptr, ptr @environ
-  %no = icmp ne ptr %e, null
-  ret i1 %no
-}
-define double @cubed(double %x) {
-  %y = call double @pow(double %x, double 3.0)
-  ret double %y
-}
-define ptr @where() {
-  ret ptr @pow
-}
-"""
-# Many ways by number: a table of distances.
-_WAYS = range(9)
-SWITCH = (
-    "define i64 @way(i64 %x) {\n  switch i64 %x, label %other ["
-    + " ".join(f"i64 {n}, label %l{n}" for n in _WAYS)
-    + "]\nother:\n  ret i64 -1\n"
-    + "".join(
-        f"l{n}:\n  %a{n} = call i64 @way(i64 {n - 2 if n % 3 else 9})\n  %b{n} = mul i64 %a{n}, {n + 2}\n"
-        f"  ret i64 %b{n}\n"
-        for n in _WAYS
-    )
-    + "}\n"
-)
-THREAD = "@mine = thread_local global i64 5\ndefine i64 @mine_now() {\n  %x = load i64, ptr @mine\n  ret i64 %x\n}\n"
-
-
 def test_the_plain_kind_is_loaded_without_llvm() -> None:
-    for model in ("near", "far"):
-        other = generate("define i64 @seven() {\n  ret i64 7\n}\n", host_target(), model)
-        data = generate(PLAIN, host_target(), model)
-        loaded = objects.load([other, data])
-        assert loaded is not None
-        for place in (loaded, Engine([data], host_target())) if model == "far" else (loaded,):
-            chosen = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_int64)(
-                place.address("chosen")
-            )
-            assert (chosen(1.0, 0), chosen(1.0, 1)) == (3 * math.cos(1.0), 1.0)
-        assert ctypes.CFUNCTYPE(ctypes.c_int64)(loaded.address("seven"))() == 7
-        assert not loaded.address("first") and not loaded.address("nobody")
-
-
-def test_what_the_process_has_is_reached_however_far_it_is() -> None:
-    both = [generate(text, host_target(), "near") for text in (FAR, SWITCH)]
-    loaded = objects.load(both)
+    other = generate("define i64 @seven() {\n  ret i64 7\n}\n", host_target())
+    data = generate(PLAIN, host_target())
+    loaded = objects.load([other, data])
     assert loaded is not None
-    assert ctypes.CFUNCTYPE(ctypes.c_bool)(loaded.address("has_environment"))()
-    cubed = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(loaded.address("cubed"))
-    assert cubed(2.5) == 2.5**3
-    library = ctypes.CDLL(None)
-    where = ctypes.CFUNCTYPE(ctypes.c_void_p)(loaded.address("where"))
-    assert where() == ctypes.cast(library.pow, ctypes.c_void_p).value
-    way = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(loaded.address("way"))
-
-    def expected(x: int) -> int:
-        return (x + 2) * expected(x - 2 if x % 3 else 9) if x in _WAYS else -1
-
-    assert [way(x) for x in range(-1, 11)] == [expected(x) for x in range(-1, 11)]
+    for place in (loaded, Engine([data], host_target())):
+        chosen = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_int64)(place.address("chosen"))
+        assert (chosen(1.0, 0), chosen(1.0, 1)) == (3 * math.cos(1.0), 1.0)
+    assert ctypes.CFUNCTYPE(ctypes.c_int64)(loaded.address("seven"))() == 7
+    assert not loaded.address("first") and not loaded.address("nobody")
 
 
 def test_other_kinds_are_left_to_llvm() -> None:
     assert objects.load([b"no object at all", b""]) is None
-    assert objects.load([generate(PLAIN, host_target(), "near")[:-200]]) is None
+    assert objects.load([generate(PLAIN, host_target())[:-200]]) is None
     assert objects.load([emit_object(PLAIN, cross_target("neon"))]) is None
     missing = (
         "declare void @nobody_has_this()\ndefine void @f() {\n  call void @nobody_has_this()\n  ret void\n}\n"
     )
-    for text in (missing, COUNTS, THREAD):
-        assert objects.load([generate(text, host_target(), "near")]) is None
-
-
-def test_a_word_of_an_unknown_kind_is_left_to_llvm() -> None:
-    data = bytearray(generate(PLAIN, host_target(), "near"))
-    for _, kind, _, _, offset, size, *_ in objects._Object(bytes(data)).sections:
-        if kind == objects._ADDENDS and size:
-            struct.pack_into("<I", data, offset + 8, 11)  # R_X86_64_32S: an address below 2 GB
-    assert objects.load([bytes(data)]) is None
-
-
-def test_what_our_loader_refuses_is_made_once_more_for_the_one_of_llvm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(2):  # and kept under a name of its own
-        jit = Jit(cache=ObjectCache(tmp_path))
-        found = jit.compile([("count", COUNTS), ("way", SWITCH)])
-        count = ctypes.CFUNCTYPE(ctypes.c_int64)(found["count"])
-        assert [count(), count()] == [1, 2]
-        assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(found["way"])(100) == -1
-        assert isinstance(jit._loaded[0], Engine)
-    assert jit.stats.generated == 0
-    # Elsewhere there is LLVM's loader alone.
-    monkeypatch.setattr(objects, "is_for", lambda target: False)
-    jit = Jit(cache=ObjectCache(tmp_path))
-    way = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(jit.compile([("way", SWITCH)])["way"])
-    assert way(9) == -1 and isinstance(jit._loaded[0], Engine)
-    assert jit.stats.generated == 0
+    assert objects.load([generate(missing, host_target())]) is None
+    assert objects.load([generate(COUNTS, host_target())]) is None
+    jit = Jit(cache=ObjectCache(None))
+    count = ctypes.CFUNCTYPE(ctypes.c_int64)(jit.compile([("count", COUNTS)])["count"])
+    assert [count(), count()] == [1, 2]
 
 
 def test_the_host_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """LLVM text to addresses: code from memory, from the disk cache, or freshly generated, in this order.
 
-Code is made for our own loader (`objects.py`), where there is one for the machine; what that cannot load is made once
-more for LLVM's. LLVM itself is loaded only where something has to be generated, or is loaded as only LLVM can.
+LLVM is loaded only where something has to be generated, or is loaded as only LLVM can.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import llvmlite
 from graphflow import config
 from graphflow.backends.cache import ObjectCache, default_cache, digest, digest_of_sources
 from graphflow.backends.cpu import objects
-from graphflow.backends.cpu.target import OPTIMIZATION, CodeModel, Target, host_target
+from graphflow.backends.cpu.target import OPTIMIZATION, Target, host_target, relocation
 from graphflow.records import dataclass
 
 if TYPE_CHECKING:
@@ -71,7 +70,14 @@ class Jit:
             missing: dict[str, Source] = {}
             for symbol, source in kernels:
                 origin = source if isinstance(source, str) else digest_of_sources("loops/ir.py", *_WRITERS)
-                key = digest(symbol, origin, self.target.key, llvmlite.__version__, str(OPTIMIZATION))
+                key = digest(
+                    symbol,
+                    origin,
+                    self.target.key,
+                    llvmlite.__version__,
+                    str(OPTIMIZATION),
+                    relocation(self.target),
+                )
                 if keys.setdefault(symbol, key) != key:
                     raise ValueError(f"two different kernels are called {symbol!r}")
                 if key in self._addresses:
@@ -83,12 +89,8 @@ class Jit:
             return {symbol: self._addresses[key] for symbol, key in keys.items()}
 
     def _load(self, kernels: dict[str, Source], keys: dict[str, str]) -> None:
-        wanted = [(keys[symbol], source) for symbol, source in kernels.items()]
-        loaded: objects.Loaded | llvm.Engine | None = None
-        if objects.is_for(self.target):
-            loaded = objects.load(self._objects_of(wanted, "near"))
-        if loaded is None:
-            loaded = _llvm().Engine(self._objects_of(wanted, "far"), self.target)
+        found = self._objects_of([(keys[symbol], source) for symbol, source in kernels.items()])
+        loaded = objects.load(found) or _llvm().Engine(found, self.target)
         self._loaded.append(loaded)
         for symbol in kernels:
             address = loaded.address(symbol)
@@ -96,14 +98,14 @@ class Jit:
                 raise RuntimeError(f"the code for {symbol!r} does not define it")
             self._addresses[keys[symbol]] = address
 
-    def _objects_of(self, kernels: Sequence[tuple[str, Source]], model: CodeModel) -> list[bytes]:
+    def _objects_of(self, kernels: Sequence[tuple[str, Source]]) -> list[bytes]:
         """The object of each kernel: from the disk, else generated, several at a time."""
         made: dict[str, bytes | Future[bytes]] = {}
         with contextlib.ExitStack() as stack:
             pool: ThreadPoolExecutor | None = None
             for position, (key, source) in enumerate(kernels):
-                self._dump(source, model)
-                found = self.cache.get(digest(key, model))
+                self._dump(source)
+                found = self.cache.get(key)
                 if found is not None:
                     self.stats.from_disk += 1
                     made[key] = found
@@ -116,18 +118,16 @@ class Jit:
                     futures = importlib.import_module("concurrent.futures")
                     pool = stack.enter_context(futures.ThreadPoolExecutor(workers, "graphflow compiler"))
                 made[key] = (
-                    self._generate(key, text, model)
-                    if pool is None
-                    else pool.submit(self._generate, key, text, model)
+                    self._generate(key, text) if pool is None else pool.submit(self._generate, key, text)
                 )
         return [data if isinstance(data := made[key], bytes) else data.result() for key, _ in kernels]
 
-    def _generate(self, key: str, text: str, model: CodeModel) -> bytes:
-        data: bytes = _llvm().generate(text, self.target, model)
-        self.cache.put(digest(key, model), data)
+    def _generate(self, key: str, text: str) -> bytes:
+        data: bytes = _llvm().generate(text, self.target)
+        self.cache.put(key, data)
         return data
 
-    def _dump(self, source: Source, model: CodeModel) -> None:
+    def _dump(self, source: Source) -> None:
         stages = config.dump_stages().intersection(("llvm", "asm"))
         if not stages:
             return
@@ -135,7 +135,7 @@ class Jit:
         if "llvm" in stages:
             print(text, file=sys.stderr)
         if "asm" in stages:
-            print(_llvm().assembly(text, self.target, model), file=sys.stderr)
+            print(_llvm().assembly(text, self.target), file=sys.stderr)
 
 
 def _llvm() -> ModuleType:

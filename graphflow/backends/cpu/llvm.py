@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from llvmlite import binding
 
-from graphflow.backends.cpu.target import OPTIMIZATION, CodeModel, Target
+from graphflow.backends.cpu.target import OPTIMIZATION, Target, relocation
 
 __all__ = ["Engine", "assembly", "emit_object", "generate"]
 
@@ -26,24 +26,15 @@ def _initialize() -> None:
     _resolve(_LIBM)
 
 
-def _machine(target: Target, model: CodeModel | None) -> binding.TargetMachine:
+def _machine(target: Target, jit: bool) -> binding.TargetMachine:
     return binding.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu,
         features=target.features,
         opt=OPTIMIZATION,
-        reloc=_relocation(target, model),
-        codemodel={"near": "small", "far": "jitdefault", None: "default"}[model],
-        jit=model is not None,
+        reloc=relocation(target) if jit else "pic",
+        codemodel="jitdefault" if jit else "default",
+        jit=jit,
     )
-
-
-def _relocation(target: Target, model: CodeModel | None) -> str:
-    """How LLVM is to leave addresses open.
-
-    Not "pic" for LLVM's own loader on x86: it computes the constants' addresses of every object of an engine from the
-    offset table of the first, so that all others would read their constants from elsewhere.
-    """
-    return "static" if model == "far" and target.triple.startswith("x86_64") else "pic"
 
 
 def _module(
@@ -60,37 +51,37 @@ def emit_object(text: str, target: Target) -> bytes:
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     _initialize()
-    machine = _machine(target, None)
+    machine = _machine(target, jit=False)
     module = _module(text, target, machine)
     module.verify()
     return bytes(machine.emit_object(module))
 
 
-def generate(text: str, target: Target, model: CodeModel) -> bytes:
+def generate(text: str, target: Target) -> bytes:
     """The object file for LLVM text, as it is loaded into this process. May be called by several threads at once."""
     _initialize()
     # A context and a machine of its own: nothing is shared with what other threads generate.
     context = binding.create_context()
-    machine = _machine(target, model)
+    machine = _machine(target, jit=True)
     return _emit(machine, _module(text, target, machine, context))
 
 
-def assembly(text: str, target: Target, model: CodeModel) -> str:
+def assembly(text: str, target: Target) -> str:
     """The instructions of LLVM text."""
     _initialize()
-    machine = _machine(target, model)
+    machine = _machine(target, jit=True)
     return str(machine.emit_assembly(_module(text, target, machine)))
 
 
 class Engine:
-    """Objects that LLVM has loaded, whose code is "far"; they stay as long as this."""
+    """Objects that LLVM has loaded; they stay as long as this."""
 
     def __init__(self, objects: Sequence[bytes], target: Target) -> None:
         _initialize()
         # One engine for the lot; symbols of another engine may be the same without harm.
         anchor = binding.parse_assembly("")
         anchor.triple = target.triple
-        self._engine = binding.create_mcjit_compiler(anchor, _machine(target, "far"))
+        self._engine = binding.create_mcjit_compiler(anchor, _machine(target, jit=True))
         self._objects = [binding.ObjectFileRef.from_data(data) for data in objects]
         for reference in self._objects:
             self._engine.add_object_file(reference)

@@ -17,12 +17,12 @@ from graphflow.records import dataclass
 
 __all__ = [
     "OPTIMIZATION",
-    "CodeModel",
     "Isa",
     "Target",
     "cross_target",
     "host_target",
     "panel_width",
+    "relocation",
     "tile_shape",
 ]
 
@@ -34,9 +34,6 @@ OPTIMIZATION = 1
 _TELLING = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
 
 Isa = Literal["avx512", "avx2", "neon", "generic"]
-
-CodeModel = Literal["near", "far"]
-"""Whether code may take what it needs to be within 2 GB, as our own loader places it, or must not."""
 
 _VECTOR_BYTES: dict[Isa, int] = {"avx512": 64, "avx2": 32, "neon": 16, "generic": 16}
 _REGISTERS: dict[Isa, int] = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}
@@ -128,6 +125,15 @@ def panel_width(target: Target, dtype: str, columns: int) -> int:
     """The columns of a panel of a matrix that has so many."""
     lanes = target.lanes(element_bytes(dtype))
     return tile_shape(target, lanes, columns)[1] * lanes
+
+
+def relocation(target: Target) -> str:
+    """How LLVM is to leave addresses open in code for this process.
+
+    Not "pic" on x86: LLVM's loader computes the constants' addresses of every object of an engine from the offset
+    table of the first, so that all others would read their constants from elsewhere.
+    """
+    return "static" if target.triple.startswith("x86_64") else "pic"
 
 
 @functools.cache
