@@ -172,6 +172,13 @@ def serve(
             "--record_requests", help="Write the first 1000 requests and their answers to this file."
         ),
     ] = None,
+    allow_op: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow_op",
+            help="A type of op that opens files or calls Python which models may have; may come again.",
+        ),
+    ] = None,
     token_file: Annotated[
         Path | None, typer.Option("--token_file", help="Requests must bring the token that it holds.")
     ] = None,
@@ -225,7 +232,9 @@ def serve(
         if check:
             if model_base_path is None:
                 _fail("serve", "--check looks at one --model_base_path")
-            for line in look(str(model_base_path), batching, None if replay is None else str(replay)):
+            for line in look(
+                str(model_base_path), batching, None if replay is None else str(replay), allow_op or ()
+            ):
                 typer.echo(line)
             return
         options = ServerOptions(
@@ -240,6 +249,7 @@ def serve(
             most_requests=max_requests,
             swap_in_series=swap_in_series,
             batching=batching,
+            allowed_ops=tuple(allow_op or ()),
             record_requests=None if record_requests is None else str(record_requests),
             access=Access(
                 "" if token_file is None else read_token(str(token_file)),

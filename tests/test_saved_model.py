@@ -11,6 +11,7 @@ from google.protobuf import text_format
 
 import graphflow as gf
 from graphflow.opdef import emit
+from graphflow.saved_model.loader import load_allowing
 from graphflow.serialization.proto import saved_model_pb2
 
 signatures = gf.saved_model.signature_def_utils
@@ -181,6 +182,53 @@ def test_nodes_that_open_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="SaveV2"):
         load_and_run(tmp_path / "n")
     assert not list(tmp_path.glob("evil*"))
+
+
+def test_tables_are_filled_from_assets_alone(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("first\nsecond\n")
+
+    def save_lookup(name: str, main_op: bool) -> str:
+        with gf.Graph().as_default(), gf.Session() as sess:
+            kinds = gf.lookup.TextFileInitializer(
+                str(words),
+                gf.string,
+                gf.lookup.TextFileIndex.WHOLE_LINE,
+                gf.int64,
+                gf.lookup.TextFileIndex.LINE_NUMBER,
+            )
+            table = gf.lookup.StaticHashTable(kinds, -1)
+            x = gf.placeholder(gf.string, [None], name="x")
+            y = table.lookup(x)
+            builder = gf.saved_model.Builder(str(tmp_path / name))
+            if not main_op:  # a request would fill the table itself, with the name as the graph has it
+                with gf.control_dependencies([gf.tables_initializer()]):
+                    y = gf.identity(table.lookup(x))
+            builder.add_meta_graph_and_variables(
+                sess, ["serve"],
+                {"serving_default": gf.saved_model.signature_def_utils.predict_signature_def({"x": x}, {"y": y})},
+                assets_collection=gf.get_collection(gf.GraphKeys.ASSET_FILEPATHS) if name != "without" else None,
+                main_op=gf.tables_initializer() if main_op else None,
+            )  # fmt: skip
+            builder.save()
+        return str(tmp_path / name)
+
+    refused = [save_lookup("without", True), save_lookup("asked", False)]
+    good = save_lookup("good", True)
+    words.unlink()
+    with gf.Graph().as_default(), gf.Session() as sess:
+        meta = gf.saved_model.load(sess, ["serve"], good)
+        output = meta.signature_def["serving_default"].outputs["y"].name
+        assert sess.run(output, {"x:0": ["second", "third"]}).tolist() == [1, -1]
+    for folder in refused:
+        with gf.Graph().as_default(), gf.Session() as sess:
+            with pytest.raises(
+                ValueError, match=r"\(InitializeTableFromTextFileV2\) could open files outside"
+            ):
+                gf.saved_model.load(sess, ["serve"], folder)
+    words.write_text("second\n")
+    with gf.Graph().as_default(), gf.Session() as sess:
+        load_allowing(["InitializeTableFromTextFileV2"], sess, ["serve"], refused[0])
 
 
 def test_unknown_ops_beside_the_signatures_are_left_out(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Nothing outside the model's folder is read: a model whose nodes would open other
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from graphflow.function import functions_of
@@ -20,11 +20,12 @@ from graphflow.session import Session
 from graphflow.train.saver import Saver
 
 # Ops that open files by a name that a value gives, or call Python.
-_OPENS_FILES = frozenset(
+OUTSIDE_OPS = frozenset(
     {
         "CSVDataset", "CSVDatasetV2", "EagerPyFunc", "FixedLengthRecordDatasetV2", "FixedLengthRecordReaderV2",
-        "IdentityReaderV2", "MatchingFiles", "MergeV2Checkpoints", "PyFunc", "PyFuncStateless", "ReadFile", "Restore",
-        "RestoreSlice", "RestoreV2", "Save", "SaveSlices", "SaveV2", "TFRecordDataset", "TFRecordReaderV2",
+        "IdentityReaderV2", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2", "MatchingFiles",
+        "MergeV2Checkpoints", "PyFunc", "PyFuncStateless", "ReadFile", "Restore", "RestoreSlice", "RestoreV2",
+        "Save", "SaveSlices", "SaveV2", "TFRecordDataset", "TFRecordReaderV2",
         "TextLineDataset", "TextLineReaderV2", "WholeFileReaderV2", "WriteFile",
     }
 )  # fmt: skip
@@ -64,15 +65,44 @@ def load(
       DataLossError: if a file is damaged; names it, or the tensor.
       ValueError: if the graph does not hold together, has unknown ops, or would open files outside the folder.
     """
+    return load_allowing(frozenset(), sess, tags, export_dir, import_scope, **saver_kwargs)
+
+
+def load_allowing(
+    allowed: Collection[str],
+    sess: Session,
+    tags: Iterable[str],
+    export_dir: str | os.PathLike[str],
+    import_scope: str | None = None,
+    **saver_kwargs: Any,
+) -> Any:
+    """Loads a SavedModel as `load` does, and lets it have some of the ops that open files or call Python.
+
+    Args:
+      allowed: the types of these ops, of `OUTSIDE_OPS`.
+      sess, tags, export_dir, import_scope, **saver_kwargs: as for `load`.
+
+    Returns:
+      The MetaGraphDef, with the signatures.
+
+    Raises:
+      OSError, RuntimeError, DataLossError, ValueError: as `load`.
+    """
     folder = os.fspath(export_dir)
     proto = saved_model.find_meta_graph(saved_model.read_saved_model(folder), tags)
     assets = {asset.tensor_info.name: _asset_path(folder, asset.filename) for asset in proto.asset_file_def}
     init_name = _init_op_name(proto)
-    roots = _roots(proto, init_name)
+    asked, restoring = _asked_for(proto), _restoring(proto)
+    initial = [] if init_name is None else [init_name]
+    roots = list(dict.fromkeys([*asked, *restoring, *initial]))
     import_scoped_meta_graph(proto, graph=sess.graph, import_scope=import_scope, roots=roots, **saver_kwargs)
     scope = f"{import_scope}/" if import_scope else ""
-    prefix_name = scope + proto.saver_def.filename_tensor_name if proto.HasField("saver_def") else None
-    _check_files(sess.graph, [scope + name for name in roots], prefix_name)
+    forbidden = OUTSIDE_OPS - frozenset(allowed)
+    # The names of files are given where the model is restored and initialized; what requests run has them as they
+    # stand in the graph.
+    prefix = [scope + proto.saver_def.filename_tensor_name] if restoring else []
+    for names, sources in ((restoring, prefix), (initial, [scope + name for name in assets]), (asked, [])):
+        _check_files(sess.graph, [scope + name for name in names], sources, forbidden)
     variables = os.path.join(folder, constants.VARIABLES_DIRECTORY, constants.VARIABLES_FILENAME)
     if proto.HasField("saver_def") and os.path.exists(f"{variables}.index"):
         with sess.graph.as_default():
@@ -106,27 +136,36 @@ def _init_op_name(proto: Any) -> str | None:
     return None
 
 
-def _roots(proto: Any, init_name: str | None) -> list[str]:
-    """The nodes that make the model useful: what its signatures name, and what restores and initializes it."""
-    names = [
+def _asked_for(proto: Any) -> list[str]:
+    """The nodes that the signatures name, but for the one that is run when the model is loaded."""
+    return [
         parse_input(info.name)[0]
-        for signature in proto.signature_def.values()
+        for key, signature in proto.signature_def.items()
+        if key != constants.INIT_OP_SIGNATURE_KEY
         for infos in (signature.inputs, signature.outputs)
         for info in infos.values()
         if info.WhichOneof("encoding") == "name"
     ]
-    if proto.saver_def.restore_op_name:
-        names += [proto.saver_def.restore_op_name, parse_input(proto.saver_def.filename_tensor_name)[0]]
-    if init_name is not None:
-        names.append(init_name)
-    return list(dict.fromkeys(names))
 
 
-def _check_files(graph: Graph, roots: Sequence[str], prefix_name: str | None) -> None:
-    """Refuses graphs whose useful part opens any file but the model's own variables."""
+def _restoring(proto: Any) -> list[str]:
+    """The nodes that restore the variables."""
+    if not proto.saver_def.restore_op_name:
+        return []
+    return [proto.saver_def.restore_op_name, parse_input(proto.saver_def.filename_tensor_name)[0]]
+
+
+# Which input of an op that opens files names the file.
+_FILE_INPUT = {"InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1, "RestoreV2": 0}
+
+
+def _check_files(
+    graph: Graph, roots: Sequence[str], sources: Sequence[str], forbidden: Collection[str]
+) -> None:
+    """Refuses graphs that open any file but those whose names come from the tensors `sources`."""
     elements = [graph.as_graph_element(name) for name in roots]
     operations = [element.op if isinstance(element, Tensor) else element for element in elements]
-    prefixes = frozenset({graph.get_tensor_by_name(prefix_name)} if prefix_name is not None else ())
+    prefixes = frozenset(graph.get_tensor_by_name(name) for name in sources)
     waiting: list[tuple[list[Operation], frozenset[Tensor]]] = [(operations, prefixes)]
     seen_calls: set[tuple[Any, frozenset[Tensor]]] = set()
     while waiting:
@@ -147,8 +186,9 @@ def _check_files(graph: Graph, roots: Sequence[str], prefix_name: str | None) ->
                 if (function, inside) not in seen_calls:
                     seen_calls.add((function, inside))
                     waiting.append((called_operations(function), inside))
-            if operation.type in _OPENS_FILES:
-                if operation.type == "RestoreV2" and _is_handed_on(operation.inputs[0], prefixes):
+            if operation.type in forbidden:
+                place = _FILE_INPUT.get(operation.type)
+                if place is not None and _is_handed_on(operation.inputs[place], prefixes):
                     continue
                 raise ValueError(
                     f"the model's node {operation.name!r} ({operation.type}) could open files outside its folder"

@@ -3,23 +3,29 @@
 Nobody waits for a batch by default: whoever finds the model free runs at once, alone; whoever finds it busy queues,
 and the next run takes all that has queued by then. So one client sees no delay, and many share runs.
 
+Requests come from threads, which run the batch that they are first in, or from coroutines of an event loop. What
+arrives in one turn of the loop is one batch: it runs in the loop itself where that is known to be a matter of less time
+than handing it over takes, else in a thread of the batcher's own.
+
 Only what is proved to be made row by row is put together (`Session.row_wise`), only requests of the same signature
 whose rows are alike, and each gets its own rows back, with the bits it would have got alone.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import text_format
 
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
 from graphflow.row_wise import RowWise
@@ -27,6 +33,12 @@ from graphflow.serialization.proto import batching_parameters_pb2
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Sequence[Array]]
+
+# Seconds that an event loop may spend in a run itself. Another thread that wants the interpreter while the loop works
+# waits about as long.
+_SHORT = 1e-3
+# The shortest time of a run that is not seen again grows by so much with each.
+_FADING = 1.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,8 @@ def read_batching_options(path: str | os.PathLike[str]) -> BatchingOptions:
       InvalidArgumentError: if the file is not understood.
       OSError: if it cannot be read.
     """
+    from google.protobuf import text_format
+
     proto = batching_parameters_pb2.BatchingParameters()
     try:
         text_format.Parse(Path(path).read_text(encoding="utf-8"), proto)
@@ -99,13 +113,18 @@ def read_batching_options(path: str | os.PathLike[str]) -> BatchingOptions:
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """A request in the queue. `turn` is set when it is to run a batch itself, or has its answer."""
+    """A request in the queue.
+
+    One of a thread's has a `turn`, set when it is to run a batch itself, or has its answer. One of a coroutine's has a
+    `future` of that loop.
+    """
 
     inputs: tuple[Array, ...]
     rows: int
     key: Any
     deadline: float | None
     begun: float
+    future: asyncio.Future[Sequence[Array]] | None = None
     turn: threading.Event = field(default_factory=threading.Event)
     results: Sequence[Array] | None = None
     error: BaseException | None = None
@@ -115,7 +134,7 @@ class _Waiting:
 class Batcher:
     """Runs requests of one signature, together where they meet.
 
-    Many threads may call it at once. The thread of one of the requests runs the batch for all of them.
+    Many threads may call it at once, or coroutines of an event loop await `answer`.
 
     Args:
       run: takes the inputs' arrays, returns the outputs' arrays.
@@ -144,6 +163,9 @@ class Batcher:
         self._queued = 0  # rows
         self._running = 0
         self._holds: dict[Any, bool] = {}
+        self._seconds: dict[int, float] = {}  # that runs take, by the number of bits of their rows
+        self._kicked = False  # whether the loop will look at the queue in its next turn
+        self._threads: ThreadPoolExecutor | None = None
 
     @property
     def queued(self) -> int:
@@ -161,19 +183,51 @@ class Batcher:
           UnavailableError: at once, if as much as may queue does so already.
           DeadlineExceededError: if it is over before the run began.
         """
-        waiting = self._admitted(inputs, deadline)
+        waiting = self._read(inputs, deadline)
         if waiting is None:
             return self._run(*inputs)
+        with self._lock:
+            if self._running < self.options.num_batch_threads and not self._queue:
+                self._running += 1  # nobody is before it
+                waiting.taken = True
+                waiting.turn.set()
+            else:
+                self._enqueue(waiting)
         self._wait(waiting)
         if waiting.results is None and waiting.error is None:
             self._lead(waiting)
-        if waiting.error is not None:
-            raise waiting.error
-        assert waiting.results is not None
-        return waiting.results
+        return _result(waiting)
 
-    def _admitted(self, inputs: Sequence[Array], deadline: float | None) -> _Waiting | None:
-        """Queues a request; None if it can only run alone."""
+    async def answer(self, inputs: Sequence[Array], deadline: float | None = None) -> Sequence[Array]:
+        """Runs once, for a coroutine; takes, returns and raises what a call does."""
+        loop = asyncio.get_running_loop()
+        waiting = self._read(inputs, deadline)
+        if waiting is None:
+            return await asyncio.to_thread(self._run, *inputs)
+        waiting.future = loop.create_future()
+        with self._lock:
+            self._enqueue(waiting)
+        if not self._kicked:
+            self._kicked = True
+            loop.call_soon(self._kick)
+        timer = None
+        if deadline is not None:
+            timer = loop.call_later(max(0.0, deadline - time.monotonic()), self._expire, waiting)
+        try:
+            return await waiting.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if waiting.future.cancelled():
+                self._withdraw(waiting)
+
+    def close(self) -> None:
+        """Ends the threads; nothing may be asked for any more."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+
+    def _read(self, inputs: Sequence[Array], deadline: float | None) -> _Waiting | None:
+        """Looks at a request; None if it can only run alone."""
         arrays = tuple(inputs)
         for array, dtype in zip(arrays, self._dtypes, strict=True):
             if not isinstance(array, np.ndarray) or array.dtype != dtype or not array.ndim:
@@ -184,26 +238,79 @@ class Batcher:
         rest = tuple([array.shape[1:] for array in arrays])
         if not self._proved(rows, rest):
             return None
-        waiting = _Waiting(arrays, rows, rest, deadline, time.monotonic())
+        return _Waiting(arrays, rows, rest, deadline, time.monotonic())
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        """Queues a request, with the lock held; raises if the queue is full."""
+        most = self.options.max_enqueued_batches * self.options.max_batch_size
+        if self._queued + waiting.rows > most:
+            raise UnavailableError(
+                None,
+                None,
+                "The batch scheduling queue to which this task was submitted is full; "
+                f"{self._queued} rows of at most {most} are queued",
+            )
+        self._queue.append(waiting)
+        self._queued += waiting.rows
+        self._lock.notify_all()  # whoever waits for a batch to fill
+
+    def _withdraw(self, waiting: _Waiting) -> bool:
+        """Takes a request out of the queue; False if it is in a run already."""
         with self._lock:
-            if self._running < self.options.num_batch_threads and not self._queue:
-                self._running += 1  # nobody is before it
-                waiting.taken = True
-                waiting.turn.set()
-                self._lock.notify_all()
-                return waiting
-            most = self.options.max_enqueued_batches * self.options.max_batch_size
-            if self._queued + rows > most:
-                raise UnavailableError(
-                    None,
-                    None,
-                    "The batch scheduling queue to which this task was submitted is full; "
-                    f"{self._queued} rows of at most {most} are queued",
-                )
-            self._queue.append(waiting)
-            self._queued += rows
-            self._lock.notify_all()  # whoever waits for a batch to fill
-        return waiting
+            if waiting.taken:
+                return False
+            self._queue.remove(waiting)
+            self._queued -= waiting.rows
+            return True
+
+    def _expire(self, waiting: _Waiting) -> None:
+        """Tells a coroutine that its time is over, unless its run has begun."""
+        assert waiting.future is not None
+        if not waiting.future.done() and self._withdraw(waiting):
+            waiting.future.set_exception(_too_late())
+
+    def _kick(self) -> None:
+        """Begins a run of what the turn of the loop before has brought, if there is room for one."""
+        self._kicked = False
+        with self._lock:
+            if self._running >= self.options.num_batch_threads or not self._queue:
+                return
+            self._running += 1
+            first = self._first()
+        self._begin(first, in_loop=True)
+
+    def _first(self) -> _Waiting:
+        """Takes the first request out of the queue, with the lock held."""
+        first = self._queue.popleft()
+        self._queued -= first.rows
+        first.taken = True
+        return first
+
+    def _begin(self, first: _Waiting, in_loop: bool) -> None:
+        """Has a batch run that begins with this request: by its thread, or for a loop, here or in a thread of ours."""
+        if first.future is None:
+            first.turn.set()
+            return
+        if in_loop and not self.options.batch_timeout_micros:
+            batch = self._gathered(first)
+            rows = self.options.padded(sum(waiting.rows for waiting in batch))
+            if self._seconds.get(rows.bit_length(), 1.0) < _SHORT:
+                self._carry_out(batch)
+                self._pass_on(in_loop=True)
+                return
+            self._own_threads().submit(self._carry_out_there, batch)
+            return
+        self._own_threads().submit(self._lead, first)
+
+    def _own_threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.options.num_batch_threads, "graphflow-batches")
+            return self._threads
+
+    def _carry_out_there(self, batch: list[_Waiting]) -> None:
+        self._carry_out(batch)
+        self._pass_on()
 
     def _proved(self, rows: int, rest: tuple[tuple[int, ...], ...]) -> bool:
         found = self._holds.get((rows, rest))
@@ -239,29 +346,34 @@ class Batcher:
         while not waiting.turn.wait(
             None if waiting.deadline is None else max(0.0, waiting.deadline - time.monotonic())
         ):
-            with self._lock:
-                if waiting.taken:
-                    # It is in a run already: that is about to end, and whoever waits for it gets what it gives.
-                    waiting.deadline = None
-                    continue
-                self._queue.remove(waiting)
-                self._queued -= waiting.rows
+            if not self._withdraw(waiting):
+                # It is in a run already: that is about to end, and whoever waits for it gets what it gives.
+                waiting.deadline = None
+                continue
             raise _too_late()
 
     def _lead(self, first: _Waiting) -> None:
         """Runs a batch that begins with this request, for all that are in it."""
-        batch = [first]
+        self._carry_out(self._gathered(first))
+        self._pass_on()
+
+    def _carry_out(self, batch: list[_Waiting]) -> None:
+        """Runs a batch, and tells all that are in it."""
         try:
-            batch = self._gathered(first)
             self._run_batch(batch)
         except BaseException as error:
             for waiting in batch:
                 if waiting.results is None and waiting.error is None:
                     waiting.error = error
-        finally:
-            for waiting in batch[1:]:
+        loops: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+        for waiting in batch:
+            if waiting.future is None:
                 waiting.turn.set()
-            self._pass_on()
+            else:
+                loops.setdefault(waiting.future.get_loop(), []).append(waiting)
+        for loop, told in loops.items():
+            with contextlib.suppress(RuntimeError):  # a loop that has ended: nobody is there any more
+                loop.call_soon_threadsafe(_tell, told)
 
     def _gathered(self, first: _Waiting) -> list[_Waiting]:
         """Takes the requests that run with this one out of the queue, waiting for more if that is wished."""
@@ -305,12 +417,15 @@ class Batcher:
         if self._observe is not None:
             self._observe(rows, padded, len(alive), now - min(waiting.begun for waiting in alive))
         if padded == rows and len(alive) == 1:
+            begin = time.perf_counter()
             alive[0].results = self._run(*alive[0].inputs)
+            self._learn(padded, time.perf_counter() - begin)
             return
         inputs = []
         for parts in zip(*(waiting.inputs for waiting in alive), strict=True):
             more = [parts[-1][-1:]] * (padded - rows)  # a row that is there makes no error that is not there
             inputs.append(np.concatenate([*parts, *more]))
+        begin = time.perf_counter()
         try:
             outputs = [np.asarray(output) for output in self._run(*inputs)]
         except Exception as error:
@@ -324,21 +439,48 @@ class Batcher:
                 except Exception as own:
                     waiting.error = own
             return
+        self._learn(padded, time.perf_counter() - begin)
         at = 0
         for waiting in alive:
             waiting.results = [output[at : at + waiting.rows] for output in outputs]
             at += waiting.rows
 
-    def _pass_on(self) -> None:
+    def _learn(self, rows: int, seconds: float) -> None:
+        """Keeps the shortest of the last times that so many rows took: longer ones have waited for something else."""
+        size = rows.bit_length()
+        self._seconds[size] = min(seconds, self._seconds.get(size, seconds) * _FADING)
+
+    def _pass_on(self, in_loop: bool = False) -> None:
         """Gives the place of a run that has ended to whoever is first in the queue."""
         with self._lock:
-            if self._queue:
-                following = self._queue.popleft()
-                self._queued -= following.rows
-                following.taken = True
-                following.turn.set()
-            else:
+            if not self._queue:
                 self._running -= 1
+                return
+            following = self._first()
+        if in_loop and following.future is not None:
+            # What came in meanwhile is looked at first.
+            following.future.get_loop().call_soon(self._begin, following, True)
+        else:
+            self._begin(following, in_loop=False)
+
+
+def _tell(batch: list[_Waiting]) -> None:
+    """Gives coroutines their answers, in the thread of their loop."""
+    for waiting in batch:
+        assert waiting.future is not None
+        if waiting.future.done():
+            continue  # nobody waits any more
+        if waiting.error is not None:
+            waiting.future.set_exception(waiting.error)
+        else:
+            waiting.future.set_result(_result(waiting))
+
+
+def _result(waiting: _Waiting) -> Sequence[Array]:
+    if waiting.error is not None:
+        raise waiting.error
+    assert waiting.results is not None
+    return waiting.results
 
 
 def _too_late() -> DeadlineExceededError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from graphflow.serving import versions
 from graphflow.serving.batching import BatchingOptions
@@ -13,13 +13,19 @@ from graphflow.serving.recording import compare
 from graphflow.serving.warm_up import warm_up
 
 
-def check(base_path: str, batching: BatchingOptions | None, replay: str | None = None) -> Iterator[str]:
+def check(
+    base_path: str,
+    batching: BatchingOptions | None,
+    replay: str | None = None,
+    allowed_ops: Collection[str] = (),
+) -> Iterator[str]:
     """Gives the lines of a report about the newest version below a base path.
 
     Args:
       base_path: the folder.
       batching: how requests are put together.
       replay: a file of recorded requests, whose answers are held against this version's.
+      allowed_ops: types of ops that open files or call Python which it may have all the same.
 
     Raises:
       OpError, OSError, RuntimeError, ValueError: for what would keep it from being served.
@@ -40,7 +46,7 @@ def check(base_path: str, batching: BatchingOptions | None, replay: str | None =
         f"{versions.stored_bytes(path) / 2**20:.1f} MiB on disk"
     )
     begin = time.perf_counter()
-    model = Model(path, version=number, batching=batching)
+    model = Model(path, version=number, batching=batching, allowed_ops=allowed_ops)
     loaded = time.perf_counter()
     try:
         warm_up(model)

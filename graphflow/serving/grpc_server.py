@@ -219,7 +219,3 @@ class GrpcServer:
         """Takes no new request; returns when those under way are answered, or after `grace` seconds."""
         self.set_serving(False)
         self._server.stop(grace).wait()
-
-    def stop_at_once(self) -> None:
-        """Cancels what is under way."""
-        self._server.stop(None)

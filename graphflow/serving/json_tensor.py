@@ -16,6 +16,7 @@ import orjson
 from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError, UnimplementedError
+from graphflow.serving.json_limits import check_json
 from graphflow.serving.model import Signature
 
 Array = np.ndarray[Any, Any]
@@ -50,10 +51,11 @@ def parse_request(body: bytes) -> dict[str, Any]:
     """Returns the JSON object of a request; `NaN`, `Infinity` and `-Infinity` are numbers.
 
     Raises:
-      InvalidArgumentError: if the body is no JSON, or no object.
+      InvalidArgumentError: if the body is no JSON, no object, or beyond the limits of `json_limits`.
     """
     if not body:
         raise _invalid("JSON Parse error: The document is empty")
+    check_json(body)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:

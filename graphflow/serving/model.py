@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,10 +16,12 @@ from graphflow import saved_model
 from graphflow.dtypes import DType
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError
 from graphflow.graph import Graph, Tensor
+from graphflow.saved_model.loader import load_allowing
 from graphflow.serving.batching import Batcher, BatchingOptions
 from graphflow.serving.versions import stored_bytes
 from graphflow.session import Session
 from graphflow.shapes import TensorShape
+from graphflow.visualize import to_svg
 
 Array = np.ndarray[Any, Any]
 
@@ -91,6 +94,8 @@ class Model:
       tags: the tags of the graph to load.
       batching: how requests that meet are put together, where that is proved to change no answer; None never does.
       observer: what is told of runs.
+      allowed_ops: types of ops with effects outside the model that it may have all the same
+        (`saved_model.loader.OUTSIDE_OPS`).
       recorder: called with the model, the signature, the inputs and the outputs of each run.
 
     Raises:
@@ -106,6 +111,7 @@ class Model:
         batching: BatchingOptions | None = BatchingOptions(),  # noqa: B008 - it is immutable
         observer: Observer | None = None,
         recorder: Callable[[Model, str, Mapping[str, Array], Mapping[str, Array]], None] | None = None,
+        allowed_ops: Collection[str] = (),
     ) -> None:
         self._observer = observer
         self._recorder = recorder
@@ -114,9 +120,10 @@ class Model:
         self.version = version
         self.path = os.fspath(path)
         self.stored_bytes = stored_bytes(path)  # on disk, about what its variables take in memory
+        self._picture: str | None = None
         self._graph = Graph()
         self._session = Session(graph=self._graph)
-        proto = saved_model.load(self._session, tags, self.path)
+        proto = load_allowing(allowed_ops, self._session, tags, self.path)
         self._graph.finalize()
         # As the file has them, for those who ask what the model takes.
         self.signature_def = proto.signature_def
@@ -189,6 +196,34 @@ class Model:
           DeadlineExceededError: if the deadline had passed before the run began.
           OpError: for what fails in the run.
         """
+        signature, arrays = self._given(signature_name, inputs, deadline)
+        batcher = signature.batcher
+        begin = time.perf_counter()
+        try:
+            results = signature.function(*arrays) if batcher is None else batcher(arrays, deadline)
+        except (TypeError, ValueError) as error:
+            raise _refused(error) from error
+        return self._ended(signature_name, signature, arrays, results, begin)
+
+    async def answer(
+        self, signature_name: str, inputs: Mapping[str, Array], deadline: float | None = None
+    ) -> dict[str, Array]:
+        """Computes all outputs of a signature, for a coroutine; takes, returns and raises what `run` does."""
+        signature, arrays = self._given(signature_name, inputs, deadline)
+        begin = time.perf_counter()
+        try:
+            if signature.batcher is None:
+                results = await asyncio.to_thread(signature.function, *arrays)
+            else:
+                results = await signature.batcher.answer(arrays, deadline)
+        except (TypeError, ValueError) as error:
+            raise _refused(error) from error
+        return self._ended(signature_name, signature, arrays, results, begin)
+
+    def _given(
+        self, signature_name: str, inputs: Mapping[str, Array], deadline: float | None
+    ) -> tuple[Signature, list[Array]]:
+        """The signature that a request means, and its inputs in order."""
         signature = self.signature(signature_name)
         if inputs.keys() != signature.inputs.keys():
             extra = ",".join(sorted(inputs.keys() - signature.inputs.keys()))
@@ -201,26 +236,38 @@ class Model:
             )
         if deadline is not None and time.monotonic() >= deadline:
             raise DeadlineExceededError(None, None, "the request's time was over before its run began")
-        arrays = [inputs[name] for name in signature.inputs]
-        batcher = signature.batcher
-        begin = time.perf_counter()
-        try:
-            results = signature.function(*arrays) if batcher is None else batcher(arrays, deadline)
-        except (TypeError, ValueError) as error:
-            # What a session refuses to be fed is the request's fault.
-            raise InvalidArgumentError(None, None, str(error)) from error
+        return signature, [inputs[name] for name in signature.inputs]
+
+    def _ended(
+        self, name: str, signature: Signature, arrays: list[Array], results: Sequence[Array], begin: float
+    ) -> dict[str, Array]:
+        """The outputs by name, when all that wants to know of a run has been told."""
         if sum(array.nbytes for array in arrays if isinstance(array, np.ndarray)) <= _LARGEST_KEPT:
             signature.last = arrays
         if self._observer is not None:
             self._observer.ran(self.name, time.perf_counter() - begin)
-        outputs = {name: np.asarray(result) for name, result in zip(signature.outputs, results, strict=True)}
+        outputs = {key: np.asarray(result) for key, result in zip(signature.outputs, results, strict=True)}
         if self._recorder is not None:
-            self._recorder(self, signature_name, inputs, outputs)
+            self._recorder(self, name, dict(zip(signature.inputs, arrays, strict=True)), outputs)
         return outputs
+
+    def picture(self) -> str:
+        """Returns a picture of the graph as SVG, made once."""
+        if self._picture is None:
+            self._picture = to_svg(self._graph, title=f"{self.name}, version {self.version}")
+        return self._picture
 
     def close(self) -> None:
         """Frees the model; runs under way are cancelled."""
+        for signature in self.signatures.values():
+            if signature.batcher is not None:
+                signature.batcher.close()
         self._session.close()
+
+
+def _refused(error: TypeError | ValueError) -> InvalidArgumentError:
+    """What a session refuses to be fed is the request's fault."""
+    return InvalidArgumentError(None, None, str(error))
 
 
 def _specs(tensors: Mapping[str, Tensor]) -> dict[str, TensorSpec]:

@@ -15,6 +15,7 @@ from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError
 from graphflow.saved_model.signature_constants import DEFAULT_SERVING_SIGNATURE_DEF_KEY
+from graphflow.serving.json_limits import DEEPEST, check_json
 from graphflow.serving.model import Model, Signature, TensorSpec
 from graphflow.version import __version__
 
@@ -114,6 +115,7 @@ def from_json(body: bytes, json_size: int | None, model: Model) -> InferRequest:
     size = len(body) if json_size is None else json_size
     if not 0 <= size <= len(body):
         raise _invalid(f"Inference-Header-Content-Length is {size}, the body has {len(body)} bytes")
+    check_json(body[:size])
     try:
         request = orjson.loads(body[:size])
     except orjson.JSONDecodeError as error:
@@ -176,6 +178,8 @@ def _header(name: Any, kind: Any, shape: Any, signature: Signature) -> tuple[str
         not isinstance(size, int) or isinstance(size, bool) or size < 0 for size in sizes
     ):
         raise _invalid(f"input '{name}': shape must be a list of sizes, got {shape!r}")
+    if len(sizes) > DEEPEST:
+        raise _invalid(f"input '{name}': {len(sizes)} axes; {DEEPEST} are the limit")
     count = 1
     for size in sizes:
         count *= max(size, 1)

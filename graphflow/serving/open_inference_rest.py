@@ -6,13 +6,12 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from graphflow import errors
 from graphflow.serving import open_inference
-from graphflow.serving.bodies import deadline_of, json_response, packed, read_body
+from graphflow.serving.bodies import deadline_of, done, elements, json_response, packed, read_body
 from graphflow.serving.manager import State
 from graphflow.serving.service import Service, Target, version_number
 
@@ -58,20 +57,14 @@ async def _infer(service: Service, request: Request, target: Target) -> Response
     deadline = deadline_of(request)
     body = await read_body(request)
     json_size = None if announced is None else int(announced)
-    content, size = await run_in_threadpool(_run, service, target, body, json_size, deadline)
+    with service.metrics.request(target.name, "infer", "REST"), service.hold(target) as model:
+        read = await done(len(body), open_inference.from_json, body, json_size, model)
+        results = await model.answer(read.signature_name, read.inputs, deadline)
+        content, size = await done(elements(results), open_inference.to_json, read, model, results)
     if size == len(content):
         return packed(Response(content, media_type="application/json"), request)
     kind = "application/octet-stream"
     return packed(Response(content, headers={_JSON_SIZE: str(size)}, media_type=kind), request)
-
-
-def _run(
-    service: Service, target: Target, body: bytes, json_size: int | None, deadline: float | None
-) -> tuple[bytes, int]:
-    with service.metrics.request(target.name, "infer", "REST"), service.hold(target) as model:
-        read = open_inference.from_json(body, json_size, model)
-        results = model.run(read.signature_name, read.inputs, deadline)
-        return open_inference.to_json(read, model, results)
 
 
 def _index(service: Service) -> list[dict[str, Any]]:

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
 
-from anyio.to_thread import current_default_thread_limiter
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from graphflow import errors
 from graphflow.serving import logs, metrics, open_inference_rest, openapi, status_page, tensorflow_rest
 from graphflow.serving.bodies import error_response, json_response
-from graphflow.serving.service import Service
+from graphflow.serving.service import Service, Target, version_number
 from graphflow.serving.status import HTTP_STATUS
 
 _log = logging.getLogger("graphflow.serving")
 
-# Requests that are worked on at once; more of them wait for a thread, until there are too many.
-THREADS = 64
 _REQUEST_ID = "X-Request-Id"
 _HEALTH = ("/healthz", "/v1/health/live", "/v1/health/ready")
 
 
 async def _answer(service: Service, request: Request) -> Response:
-    path = request.scope.get("raw_path", b"").decode("latin-1").split("?")[0] or request.url.path
+    path = request.scope.get("raw_path", b"").decode("latin-1").split("?")[0] or request.scope["path"]
     lower = path.lower()
     if request.method in ("GET", "HEAD") and lower in _HEALTH:
         ready = lower.endswith("/live") or service.ready()
         text = "ok" if ready else "draining" if service.draining else "a model is not available"
         return json_response({"status": text}, 200 if ready else 503)
     if request.method == "GET" and lower == metrics.PATH:
-        counted = await run_in_threadpool(service.metrics.text)
+        counted = await asyncio.to_thread(service.metrics.text)
         return Response(counted, headers={"content-type": metrics.CONTENT_TYPE})
     if request.method == "GET" and lower == openapi.PATH:
         return json_response(openapi.document())
@@ -44,6 +40,9 @@ async def _answer(service: Service, request: Request) -> Response:
         return Response(status_page.page(service), media_type="text/html")
     if request.method == "GET" and lower == status_page.DATA:
         return json_response(status_page.data(service))
+    if request.method == "GET" and (match := status_page.PICTURE.fullmatch(path)):
+        with service.hold(Target(unquote(match.group(1)), version_number(match.group(2)))) as model:
+            return Response(await asyncio.to_thread(model.picture), media_type="image/svg+xml")
     if lower.startswith("/v1/"):
         return await tensorflow_rest.answer(service, request, path)
     if lower == "/v2" or lower.startswith("/v2/"):
@@ -52,7 +51,7 @@ async def _answer(service: Service, request: Request) -> Response:
 
 
 async def _admitted(service: Service, request: Request) -> Response:
-    if request.url.path.lower() not in _HEALTH:
+    if request.scope["path"].lower() not in _HEALTH:
         service.access.check(request.headers.get("authorization"))
     # Whoever watches the process must get an answer when it is full, then above all.
     if request.method != "POST":
@@ -61,10 +60,13 @@ async def _admitted(service: Service, request: Request) -> Response:
         return await _answer(service, request)
 
 
-def make_app(service: Service) -> Starlette:
-    """Returns the ASGI application; it frees the models when it ends."""
+def make_app(service: Service) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """Returns the ASGI application."""
 
-    async def handle(request: Request) -> Response:
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # nobody asks for more than HTTP
+        request = Request(scope, receive)
         begin, name, text = time.perf_counter(), logs.request_id(request.headers.get(_REQUEST_ID)), ""
         try:
             response = await _admitted(service, request)
@@ -75,19 +77,12 @@ def make_app(service: Service) -> Starlette:
             text = "the client went away"
             response = error_response(text, HTTP_STATUS[errors.CANCELLED])
         except Exception as error:
-            _log.exception("%s %s", request.method, request.url.path, extra={"request_id": name})
+            _log.exception("%s %s", request.method, scope["path"], extra={"request_id": name})
             text = f"{type(error).__name__}: {error}"
             response = error_response(text, 500)
         response.headers[_REQUEST_ID] = name
         seconds = time.perf_counter() - begin
-        logs.access(name, request.method, request.url.path, response.status_code, seconds, text)
-        return response
+        logs.access(name, request.method, scope["path"], response.status_code, seconds, text)
+        await response(scope, receive, send)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        current_default_thread_limiter().total_tokens = THREADS
-        yield
-        service.models.close()
-
-    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-    return Starlette(routes=[Route("/{path:path}", handle, methods=methods)], lifespan=lifespan)
+    return handle

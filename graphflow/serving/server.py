@@ -5,46 +5,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
-
-import uvicorn
+from typing import TYPE_CHECKING, Any
 
 from graphflow.errors import OpError
+from graphflow.saved_model.loader import OUTSIDE_OPS
 from graphflow.serving.access import Access
 from graphflow.serving.batching import BatchingOptions
-from graphflow.serving.grpc_server import GrpcServer
 from graphflow.serving.manager import ModelManager, State
 from graphflow.serving.memory_check import MemoryCheck
 from graphflow.serving.metrics import Metrics
 from graphflow.serving.model import Model
-from graphflow.serving.open_inference_grpc import InferenceService
 from graphflow.serving.recording import Recorder
-from graphflow.serving.rest import make_app
 from graphflow.serving.server_config import ModelConfig, read_models
 from graphflow.serving.service import MOST_REQUESTS, Service
-from graphflow.serving.tensorflow_grpc import services as tensorflow_services
 from graphflow.serving.warm_up import warm_up
+
+if TYPE_CHECKING:
+    from graphflow.serving.grpc_server import GrpcServer
 
 _log = logging.getLogger("graphflow.serving")
 
 # Seconds that requests under way have after SIGTERM.
 GRACE = 30
+# Large requests, and runs of models that take one at a time, that are worked on at once; more wait for a thread.
+THREADS = 64
+# Seconds for which a thread keeps the interpreter from one that comes out of a run.
+_SWITCH = 0.0005
 
 
-class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked into
-    """uvicorn without its own signal handlers: the process is more than its HTTP side."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leaves signals alone."""
-        yield
+# What the interfaces are made of; it is read while the models load.
+_REST_PARTS = ("starlette.requests", "starlette.responses", "uvicorn.protocols.http.httptools_impl")
+_GRPC_PARTS = ("grpc", "grpc_health.v1.health", "grpc_reflection.v1alpha.reflection")
 
 
 def listening_socket(host: str, port: int, shared: bool = False, listen: bool = True) -> socket.socket:
@@ -93,6 +94,7 @@ class ServerOptions:
         then leaves it to whoever started it to say so.
       access: who may ask, and over what.
       record_requests: the file that the first requests are written to, with their answers; None writes none.
+      allowed_ops: types of ops that open files or call Python which models may have all the same.
       swap_in_series: whether an old version goes before a new one comes where memory does not hold both; else the
         new one is refused.
     """
@@ -111,10 +113,16 @@ class ServerOptions:
     shared_ports: bool = False
     access: Access = Access()
     record_requests: str | None = None
+    allowed_ops: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rest_port is None and self.grpc_port is None:
             raise ValueError("give a port for REST or gRPC: there is nothing to listen at")
+        unknown = sorted(set(self.allowed_ops) - OUTSIDE_OPS)
+        if unknown:
+            raise ValueError(
+                f"there is no need to allow {', '.join(unknown)}; refused are {', '.join(sorted(OUTSIDE_OPS))}"
+            )
         if bool(self.models) == (self.model_config_file is not None):
             raise ValueError("give either models or a model_config_file")
 
@@ -151,34 +159,60 @@ def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None
         models = ModelManager(
             configs,
             options.poll_seconds,
-            functools.partial(Model, batching=options.batching, observer=metrics, recorder=recorder),
+            functools.partial(
+                Model,
+                batching=options.batching,
+                observer=metrics,
+                recorder=recorder,
+                allowed_ops=options.allowed_ops,
+            ),
             options.allow_labels_for_unavailable,
             fits=MemoryCheck(options.swap_in_series, rows),
             warm_up=warm_up,
             loaded=metrics.loaded,
         )
+        parts = (*_REST_PARTS, *_GRPC_PARTS) if options.grpc_port is not None else _REST_PARTS
+        reader = threading.Thread(target=_read, args=(parts,), name="graphflow-imports", daemon=True)
+        reader.start()
         models.start()
         stack.callback(models.close)
+        reader.join()
         service = Service(models, metrics, options.most_requests, not options.shared_ports, options.access)
         if file is not None and options.model_config_file_poll_seconds > 0:
             stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
         grpc_server = None
         if options.grpc_port is not None:
-            services = (*tensorflow_services(service), InferenceService(service))
-            grpc_server = GrpcServer(
-                services,
-                options.host,
-                options.grpc_port,
-                most_requests=options.most_requests,
-                shared=options.shared_ports,
-                access=options.access,
-            )
+            grpc_server = _grpc_server(options, service)
             grpc_server.start()
         _announce(options, models, listener, grpc_server, announce or sys.stdout)
         if ready is not None:
             ready()
+        sys.setswitchinterval(_SWITCH)
         signals = (signal.SIGTERM,) if options.shared_ports else (signal.SIGTERM, signal.SIGINT)
         asyncio.run(_run(service, listener, grpc_server, signals))
+
+
+def _read(modules: Sequence[str]) -> None:
+    for module in modules:
+        # What is missing is said where it is needed.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+
+
+def _grpc_server(options: ServerOptions, service: Service) -> GrpcServer:
+    from graphflow.serving.grpc_server import GrpcServer
+    from graphflow.serving.open_inference_grpc import InferenceService
+    from graphflow.serving.tensorflow_grpc import services
+
+    assert options.grpc_port is not None
+    return GrpcServer(
+        (*services(service), InferenceService(service)),
+        options.host,
+        options.grpc_port,
+        most_requests=options.most_requests,
+        shared=options.shared_ports,
+        access=options.access,
+    )
 
 
 def _announce(
@@ -237,31 +271,26 @@ async def _run(
     """Serves until a signal; REST and gRPC end at the same time."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, "graphflow-requests"))
     server = None
     if listener is not None:
-        config = uvicorn.Config(
-            make_app(service),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=GRACE,
-            server_header=False,
-            ssl_certfile=service.access.certificate or None,
-            ssl_keyfile=service.access.key or None,
-            date_header=False,
-        )
-        server = _Server(config)
+        from graphflow.serving.connections import Listener
+        from graphflow.serving.rest import make_app
+
+        access = service.access
+        server = Listener(make_app(service), access.certificate, access.key, GRACE)
 
     def end() -> None:
-        if service.draining:  # asked twice: whoever asks does not want to wait
-            if server is not None:
-                server.force_exit = True
-            if grpc_server is not None:
-                grpc_server.stop_at_once()
+        # Whoever asks twice does not want to wait, not even for a run that nobody can interrupt.
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
         service.draining = True
         if server is not None:
             server.should_exit = True
         ended.set()
 
+    before = {number: signal.getsignal(number) for number in signals}
     for number in signals:
         loop.add_signal_handler(number, end)
     try:
@@ -273,6 +302,10 @@ async def _run(
         if grpc_server is not None:
             waiting.append(asyncio.ensure_future(asyncio.to_thread(grpc_server.stop, GRACE)))
         await asyncio.gather(*waiting)
+        if service.requests:
+            _log.error("%d requests have not ended within %d s", service.requests, GRACE)
+            os._exit(1)  # their threads would keep the process for as long as they like
     finally:
-        for number in signals:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)

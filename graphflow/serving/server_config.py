@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from google.protobuf import json_format, text_format
-
 from graphflow.errors import InvalidArgumentError
 from graphflow.serialization.proto import model_service_pb2
 
@@ -124,6 +121,10 @@ def read_models(path: str | os.PathLike[str]) -> list[ModelConfig]:
 
 
 def _read(path: str | os.PathLike[str], proto: Any) -> Any:
+    # A server of one model needs none of these.
+    import yaml
+    from google.protobuf import json_format, text_format
+
     text = Path(path).read_text(encoding="utf-8")
     try:
         if os.fspath(path).endswith((".yaml", ".yml", ".json")):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
+from urllib.parse import quote
 
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.service import Service
 from graphflow.version import __version__
 
 PAGE, DATA = "/", "/graphflow/status"
+# The picture of a version's graph.
+PICTURE = re.compile(r"/graphflow/models/([^/]+)/versions/(\d+)/graph\.svg")
 
 _HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>graphflow serve</title>
 <meta http-equiv="refresh" content="5"><style>
 body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3em .8em .3em 0;border-bottom:1px solid #ddd;
-vertical-align:top}code{font-size:90%}.AVAILABLE{color:#087f23}.END,.UNLOADING{color:#a00}</style>
+vertical-align:top}img{max-width:100%;max-height:30em}code{font-size:90%}.AVAILABLE{color:#087f23}.END,.UNLOADING{color:#a00}</style>
 """
 
 
@@ -78,4 +82,10 @@ def page(service: Service) -> bytes:
                 f"<td>{version['requests']}<td>{signatures}</tr>"
             )
         parts.append("</table>")
+        for version in versions:
+            if version["state"] == "AVAILABLE":
+                source = f"/graphflow/models/{quote(name, safe='')}/versions/{version['version']}/graph.svg"
+                parts.append(
+                    f"<p><a href='{source}'><img src='{source}' alt='the graph' loading='lazy'></a></p>"
+                )
     return "".join(parts).encode()

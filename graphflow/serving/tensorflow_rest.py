@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from graphflow import errors
 from graphflow.serving import examples, json_tensor
-from graphflow.serving.bodies import deadline_of, json_response, read_body
+from graphflow.serving.bodies import deadline_of, done, elements, json_response, read_body
 from graphflow.serving.manager import Servable
 from graphflow.serving.model import Model, TensorSpec
 from graphflow.serving.service import Service, Target, version_number
@@ -25,16 +25,21 @@ _METADATA = re.compile(_WHICH + r"/metadata", re.IGNORECASE)
 _STATUS = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?", re.IGNORECASE)
 
 
-def predict(model: Model, body: bytes, deadline: float | None = None) -> bytes:
+def _read(model: Model, body: bytes) -> tuple[str, dict[str, Any], bool]:
+    request = json_tensor.parse_request(body)
+    name = json_tensor.signature_name(request)
+    return (name, *json_tensor.inputs_of(request, model.signature(name)))
+
+
+async def predict(model: Model, body: bytes, deadline: float | None = None) -> bytes:
     """Returns the answer to a predict request.
 
     Raises:
       OpError: with the code that tells the HTTP status.
     """
-    request = json_tensor.parse_request(body)
-    name = json_tensor.signature_name(request)
-    inputs, rows = json_tensor.inputs_of(request, model.signature(name))
-    return json_tensor.write_answer(model.run(name, inputs, deadline), rows)
+    name, inputs, rows = await done(len(body), _read, model, body)
+    outputs = await model.answer(name, inputs, deadline)
+    return await done(elements(outputs), json_tensor.write_answer, outputs, rows)
 
 
 def classify_or_regress(model: Model, verb: str, body: bytes, deadline: float | None = None) -> bytes:
@@ -97,11 +102,11 @@ def _target(name: str | None, version: str | None, label: str | None) -> Target:
     return Target(unquote(name or ""), version_number(version), label and unquote(label))
 
 
-def _run(service: Service, target: Target, verb: str, body: bytes, deadline: float | None) -> bytes:
+async def _run(service: Service, target: Target, verb: str, body: bytes, deadline: float | None) -> bytes:
     with service.metrics.request(target.name, verb, "REST"), service.hold(target) as model:
         if verb == "predict":
-            return predict(model, body, deadline)
-        return classify_or_regress(model, verb, body, deadline)
+            return await predict(model, body, deadline)
+        return await asyncio.to_thread(classify_or_regress, model, verb, body, deadline)
 
 
 async def answer(service: Service, request: Request, path: str) -> Response:
@@ -115,7 +120,7 @@ async def answer(service: Service, request: Request, path: str) -> Response:
         target, verb = _target(*match.groups()[:3]), match.group(4).lower()
         deadline = deadline_of(request)
         body = await read_body(request)
-        answered = await run_in_threadpool(_run, service, target, verb, body, deadline)
+        answered = await _run(service, target, verb, body, deadline)
         return Response(answered, media_type="application/json")
     if method == "GET" and (match := _METADATA.fullmatch(path)):
         with service.hold(_target(*match.groups())) as model:

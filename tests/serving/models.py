@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import uvicorn
 
 import graphflow as gf
+from graphflow.serving.connections import Listener
 from graphflow.serving.rest import make_app
 from graphflow.serving.service import Service
 
@@ -51,7 +52,9 @@ def rest(service: Service) -> Iterator[int]:
     """Serves a service's REST interfaces while the block runs; gives the port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="warning", lifespan="off"))
+        listener.listen()
+        server = Listener(make_app(service), service.access.certificate, service.access.key)
+        server.config.timeout_keep_alive = 10**6  # however long a test is held up
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -64,3 +67,24 @@ def rest(service: Service) -> Iterator[int]:
 def client_at(port: int) -> httpx.Client:
     """A client of a service's REST interfaces; it waits as long as it takes."""
     return httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=None)
+
+
+def under_way(port: int | None, size: int) -> http.client.HTTPConnection:
+    """A connection whose request has begun in the server, which waits for a body of so many bytes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.putrequest("POST", "/v1/models/m:predict")
+    connection.putheader("Content-Length", str(size))
+    connection.putheader("Expect", "100-continue")
+    connection.endheaders()
+    # The server says so when it begins to read the body.
+    assert connection.sock.recv(1024).startswith(b"HTTP/1.1 100 ")
+    return connection
+
+
+def wait_until_closed(port: int | None) -> None:
+    """Returns when nobody listens at a port any more."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionError:
+            return

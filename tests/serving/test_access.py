@@ -83,7 +83,17 @@ def test_tls(models: ModelManager, tmp_path: Path) -> None:
     with grpc.secure_channel(f"localhost:{listener.port}", credentials) as channel:
         assert channel.unary_unary(STATUS)(b"\n\x03\n\x01m")
     listener.stop(1)
-    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(access.certificate, access.key)
+    trusting = ssl.create_default_context(cafile=certificate)
+    with (
+        rest(Service(models, access=access)) as port,
+        httpx.Client(
+            base_url=f"https://localhost:{port}", verify=trusting, trust_env=False, timeout=None
+        ) as client,
+    ):
+        answer = client.post("/v1/models/m:predict", json={"instances": X})
+        assert answer.status_code == 200 and len(answer.json()["predictions"]) == 1
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://localhost:{port}/healthz", trust_env=False)
     with pytest.raises(InvalidArgumentError, match="TLS needs a certificate and its key"):
         Access(certificate=str(certificate))
 
@@ -127,6 +137,10 @@ def test_the_status_page_says_why_requests_run_alone(models: ModelManager) -> No
         page = client.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "&quot;total&quot; folds the rows" in page.text and "in batches" in page.text
+        assert "/graphflow/models/m/versions/4/graph.svg" in page.text
+        picture = client.get("/graphflow/models/m/versions/4/graph.svg")
+        assert picture.headers["content-type"].startswith("image/svg+xml") and "MatMul" in picture.text
+        assert client.get("/graphflow/models/m/versions/5/graph.svg").status_code == 404
         done = CliRunner().invoke(app, ["predict", "m", json.dumps(X), "--port", str(port)])
         want = client.post("/v1/models/m:predict", json={"instances": X}).json()
         assert done.exit_code == 0 and json.loads(done.output) == want

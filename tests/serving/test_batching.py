@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from pathlib import Path
@@ -79,7 +80,11 @@ class Requests:
         self.threads.append(thread)
         thread.start()
         while (
-            self.batcher.queued == queued and number not in self.answers and self.batcher._running and number
+            queues
+            and self.batcher.queued == queued
+            and number not in self.answers
+            and self.batcher._running
+            and number
         ):
             time.sleep(0.001)
 
@@ -152,6 +157,58 @@ def test_a_batch_waits_for_more_where_that_is_wished(proof: RowWise) -> None:
     for value in (1, 2, 3):
         requests.send(rows(value), queues=False)
     assert requests.wait() == [[2], [4], [6]] and slow.seen == [3]
+
+
+def test_coroutines_of_one_turn_run_together_and_with_threads(proof: RowWise) -> None:
+    slow, requests = started(proof, max_batch_size=4)
+    batcher = requests.batcher
+
+    async def ask() -> list[Any]:
+        asked = [asyncio.ensure_future(batcher.answer(rows(value))) for value in (2, -3, 4)]
+        late = batcher.answer(rows(5), time.monotonic() + 0.01)
+        given_up = asyncio.ensure_future(batcher.answer(rows(6)))
+        with pytest.raises(DeadlineExceededError):
+            await late
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert batcher.queued == 3
+        slow.free.set()
+        return [
+            await answer if value > 0 else answer for value, answer in zip((2, -3, 4), asked, strict=True)
+        ]
+
+    async def main() -> None:
+        first, second, third = await ask()
+        with pytest.raises(InvalidArgumentError, match="-3.0 is negative"):
+            await second
+        assert [first[0].tolist(), third[0].tolist()] == [[[4]], [[8]]]
+        many = await asyncio.gather(*[batcher.answer(rows(value)) for value in range(6)])
+        assert [answer[0].item() for answer in many] == [0, 2, 4, 6, 8, 10]
+
+    asyncio.run(main())
+    assert requests.wait() == [[2]]
+    # One fails, so that the three of that batch run once more, each by itself.
+    assert slow.seen == [1, 3, 1, 1, 1, 4, 2] and batcher._running == 0 and batcher.queued == 0
+    batcher.close()
+
+
+def test_short_runs_need_no_other_thread(proof: RowWise) -> None:
+    seen: list[bool] = []
+
+    def run(x: Array) -> list[Array]:
+        seen.append(threading.current_thread() is threading.main_thread())
+        return [x]
+
+    batcher = Batcher(run, proof, BatchingOptions(), [(FLOATS, (None, 1))])
+
+    async def main() -> None:
+        for seconds in (0.0, 1.0):
+            batcher._seconds = {1: seconds}
+            await batcher.answer(rows(1))
+
+    asyncio.run(main())
+    assert seen == [True, False]
+    batcher.close()
 
 
 def test_rows_of_other_shapes_never_meet() -> None:

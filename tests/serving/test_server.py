@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import socket
@@ -24,7 +23,7 @@ from graphflow.serving.model import Model
 from graphflow.serving.server import ServerOptions, serve
 from graphflow.serving.server_config import ModelConfig
 from graphflow.serving.service import Service
-from tests.serving.models import W, rest, save_model
+from tests.serving.models import W, rest, save_model, under_way, wait_until_closed
 
 
 @pytest.fixture(scope="module")
@@ -232,14 +231,7 @@ def test_process_serves_and_ends(process: tuple[subprocess.Popen[str], Client], 
 def test_requests_under_way_are_finished(process: tuple[subprocess.Popen[str], Client]) -> None:
     server, client = process
     body = json.dumps({"instances": np.ones((100_000, 3)).tolist()}).encode()
-    address = client._connection
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=60)
-    connection.putrequest("POST", f"{client._path(None)}:predict")
-    connection.putheader("Content-Length", str(len(body)))
-    connection.putheader("Expect", "100-continue")
-    connection.endheaders()
-    # The server says so when it begins to read the body: from then on the request is under way.
-    assert connection.sock.recv(1024).startswith(b"HTTP/1.1 100 ")
+    connection = under_way(client._connection.port, len(body))
     server.send_signal(signal.SIGTERM)
     connection.send(body)
     response = connection.getresponse()
@@ -247,6 +239,18 @@ def test_requests_under_way_are_finished(process: tuple[subprocess.Popen[str], C
     connection.close()
     assert response.status == 200 and len(answer["predictions"]) == 100_000
     assert server.wait(20) == 0
+
+
+def test_a_second_signal_does_not_wait(process: tuple[subprocess.Popen[str], Client]) -> None:
+    server, client = process
+    port = client._connection.port
+    connection = under_way(port, 10)
+    server.send_signal(signal.SIGTERM)
+    wait_until_closed(port)
+    assert server.poll() is None
+    server.send_signal(signal.SIGTERM)
+    assert server.wait() == -signal.SIGTERM
+    connection.close()
 
 
 def test_a_taken_port_and_a_missing_model_are_said(base: Path, tmp_path: Path) -> None:

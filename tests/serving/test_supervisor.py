@@ -14,7 +14,7 @@ import pytest
 
 from graphflow.errors import UnavailableError
 from graphflow.serving.client import Client
-from tests.serving.models import save_model
+from tests.serving.models import save_model, under_way, wait_until_closed
 
 X = [[1.0, 2.0, 3.0]]
 
@@ -69,8 +69,13 @@ def test_a_killed_worker_returns_and_all_end_together(tmp_path: Path) -> None:
                     break
             after = workers_of(server.pid)
             assert len(after) == 2 and victim not in after
+            connection = under_way(port, 10)
+            server.send_signal(signal.SIGTERM)
+            wait_until_closed(port)
+            assert server.poll() is None and workers_of(server.pid)  # one of them has a request
             server.send_signal(signal.SIGTERM)
             server.stderr.read()
             assert server.wait() == 0
+            connection.close()
         finally:
             server.kill()
