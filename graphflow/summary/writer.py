@@ -26,11 +26,13 @@ class EventsFile:
     Args:
       logdir: its folder, which is made.
       suffix: the end of its name.
+      prefix: the beginning of its name.
     """
 
-    def __init__(self, logdir: str, suffix: str = "") -> None:
+    def __init__(self, logdir: str, suffix: str = "", prefix: str = "events") -> None:
         os.makedirs(logdir, exist_ok=True)
         self._folder = logdir
+        self._prefix = prefix
         self._suffix = suffix
         self._records: TFRecordWriter | None = None
 
@@ -46,20 +48,56 @@ class EventsFile:
         """Ends the file."""
         self._opened().close()
 
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        self._opened()
+        return self._path
+
     def _opened(self) -> TFRecordWriter:
         if self._records is None:
             now = time.time()
-            start = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}"
+            start = f"{self._prefix}.out.tfevents.{int(now):010d}.{socket.gethostname()}"
             path = os.path.join(self._folder, start + self._suffix)
             number = 0
             while os.path.exists(path):  # two writers within one second
                 number += 1
                 path = os.path.join(self._folder, f"{start}.{os.getpid()}.{number}{self._suffix}")
-            self._records = TFRecordWriter(path)
+            self._records, self._path = TFRecordWriter(path), path
             first = Event(wall_time=now, file_version=_VERSION)
             first.source_metadata.writer = _WRITER
             self._records.write(first.SerializeToString())
         return self._records
+
+
+class EventsWriter:
+    """One event file, by the name and methods that programs know of TensorFlow's inside.
+
+    Args:
+      file_prefix: where it lies and how its name begins; ".out.tfevents.", time and host follow.
+    """
+
+    def __init__(self, file_prefix: str | bytes) -> None:
+        folder, prefix = os.path.split(os.fsdecode(file_prefix))
+        self._file = EventsFile(folder or ".", prefix=prefix)
+
+    def WriteEvent(self, event: Any) -> None:
+        """Writes one event."""
+        self._file.write(event)
+
+    def FileName(self) -> bytes:
+        """The path of the file."""
+        return os.fsencode(self._file.path)
+
+    def Flush(self) -> bool:
+        """Hands all that is written over to the system."""
+        self._file.flush()
+        return True
+
+    def Close(self) -> bool:
+        """Ends the file."""
+        self._file.close()
+        return True
 
 
 class FileWriter:

@@ -80,10 +80,10 @@ _LATER = {
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy(
-    __name__, attributes=dict.fromkeys(_SAVER_NAMES, "graphflow.train.saver") | _LATER
+    __name__, ("experimental",), dict.fromkeys(_SAVER_NAMES, "graphflow.train.saver") | _LATER
 )
 
 __all__ = [
     "Optimizer", "assert_global_step", "create_global_step", "get_global_step", "get_or_create_global_step",
-    "global_step", *_LATER, *_SAVER_NAMES,
+    "experimental", "global_step", *_LATER, *_SAVER_NAMES,
 ]  # fmt: skip
