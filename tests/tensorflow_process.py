@@ -13,7 +13,7 @@ from pathlib import Path
 # A child starts where TensorFlow is loaded and nothing has run: no threads of its kernels, no graph, no session. The
 # pipe the parent listens on is not the child's standard output.
 PROGRAM = """
-import json, os, sys, traceback, types
+import ctypes, json, os, sys, traceback, types
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 import numpy
@@ -48,6 +48,7 @@ for line in sys.stdin:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            ctypes.CDLL(None).fflush(None)  # what TensorFlow's own code has printed
             os._exit(code)
     print(child, file=answers, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
