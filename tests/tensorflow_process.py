@@ -25,7 +25,8 @@ def run(job):
         handle = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_APPEND)
         os.dup2(handle, number)
         os.close(handle)
-    sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), open(1, "w", closefd=False), open(2, "w", closefd=False)
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", 1, closefd=False)
+    sys.stderr = open(2, "w", 1, closefd=False)
     sys.argv = ["-c", *job["arguments"]]
     sys.path[:0] = job["path"]
     module = sys.modules["__main__"] = types.ModuleType("__main__")
