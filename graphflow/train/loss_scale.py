@@ -105,15 +105,15 @@ class DynamicLossScale(LossScale):
                 good = logical_and(good, reduce_all(is_finite(values)))
 
         def counted() -> Operation:
-            steps = self._num_good_steps + 1
+            steps, scale = self._num_good_steps.value() + 1, self._current_loss_scale.value()
             ripe = steps >= self._increment_period
-            more = self._current_loss_scale * self._multiplier
-            grown = where_v2(logical_and(ripe, is_finite(more)), more, self._current_loss_scale)
+            more = scale * self._multiplier
+            grown = where_v2(logical_and(ripe, is_finite(more)), more, scale)
             done = where_v2(ripe, source.zeros_like(steps), steps)
             return group(self._current_loss_scale.assign(grown), self._num_good_steps.assign(done))
 
         def shrunk() -> Operation:
-            less = maximum(self._current_loss_scale / self._multiplier, 1.0)
+            less = maximum(self._current_loss_scale.value() / self._multiplier, 1.0)
             return group(
                 self._current_loss_scale.assign(less), self._num_good_steps.assign(constant(0, int64))
             )
