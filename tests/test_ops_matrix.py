@@ -73,7 +73,7 @@ NOT_IN_THE_MATRIX = {
         "no array holds their values: tests/test_optional.py",
     ),
     **dict.fromkeys(
-        ("GraphflowLoopRow", "GraphflowSetLoopRow"),
+        ("GraphflowLoopRow", "GraphflowSetLoopRow", "GraphflowAssumed"),
         "they only stand in loops that are being lowered: tests/test_native_loops.py",
     ),
     **dict.fromkeys(

@@ -4,6 +4,10 @@ What reads, sets or stacks elements then reads, sets or is a tensor, which compi
 if one is made of the other, or if one goes through a loop or a branch as the other; all that belong together change, or
 none. Of lists of lists, such as what a loop in a loop keeps for its gradient, the inner ones are changed first; then
 the outer ones are lists of tensors.
+
+What is written may be made of what is read from the same list, and then has a size only once the list has. Such an
+element is taken to be as large as the others (`GraphflowAssumed`); if that does not follow once all lists are changed
+that can be, it is done again without them.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.dtypes import DType
-from graphflow.opdef import get_op
+from graphflow.opdef import get_op, op
 from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.optimizer_passes.loop_shapes import loop_shapes
 from graphflow.program import (
@@ -58,6 +62,24 @@ _SAME: dict[str, tuple[tuple[int, ...], bool]] = {
     "ZerosLike": ((0,), True),
 }
 _SUMS = ("AddN", "AddV2", "Add")
+
+
+def _assumed_shape(node: Any) -> TensorShape:
+    shape: TensorShape = node.attrs["shape"]
+    return shape
+
+
+@op(
+    "GraphflowAssumed",
+    "input:T",
+    "output:T",
+    "T:type; shape:shape; writer:string",
+    infer=_assumed_shape,
+    differentiable=False,
+)
+def assumed_op(x: Any, *, shape: Any, writer: str) -> Any:
+    """What `writer` puts into a list, as if it had this shape; none is left when the lists have become tensors."""
+    raise RuntimeError("what a pass assumes does not outlive it")
 
 
 @dataclass(eq=False, slots=True)
@@ -146,13 +168,6 @@ class _Kind:
         else:
             kind.static = TensorShape([None] * len(sizes))
 
-    def looks(self, value: Value) -> None:
-        """Notes that a value is an element."""
-        if value.sizes is None:
-            self.root().fits = False
-        else:
-            self.like(value.sizes, value.static_shape)
-
     def said(self, value: Value) -> None:
         """Notes what an operand says of the elements' shape."""
         constant = value.constant
@@ -201,8 +216,9 @@ class _Kind:
 class _Lists:
     """One run of the pass."""
 
-    def __init__(self, program: Program, counts: Counter[str]) -> None:
+    def __init__(self, program: Program, counts: Counter[str], wrong: set[str]) -> None:
         self.counts = counts
+        self.wrong = wrong
         self.depth = 0
         self.kinds: dict[Value, _Kind] = {}
         self.look(program)
@@ -282,7 +298,11 @@ class _Lists:
             else:
                 kind.root().fits = False
         elif what == "TensorListSetItem" and dtype is not dtypes.variant:
-            kind.looks(node.inputs[2])
+            item = node.inputs[2]
+            if item.sizes is not None:
+                kind.like(item.sizes, item.static_shape)
+            elif node.name in self.wrong:
+                kind.root().fits = False
         elif what == "TensorListScatterIntoExistingList":
             self.scattered(node, kind.root())
         elif what == "TensorListGetItem":
@@ -427,7 +447,14 @@ def _row(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) ->
 
 
 def _with_row(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
-    return b.emit("GraphflowRowSet", inputs[0], inputs[1], inputs[2])
+    item = inputs[2]
+    if item.sizes is None:
+        assert kind.sizes is not None and kind.static is not None
+        sizes = TensorShape(list(kind.sizes))
+        attrs = {"T": item.dtype, "shape": sizes, "writer": node.name}
+        types = (TensorType(item.dtype, sizes, sizes if kind.static == sizes else kind.static),)
+        item = b.node(assumed_op, (item,), attrs, (), types, node.origin, node.name).outputs[0]
+    return b.emit("GraphflowRowSet", inputs[0], inputs[1], item)
 
 
 def _with_rows(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
@@ -501,9 +528,49 @@ def dense_lists(program: Program, counts: Counter[str]) -> Program:
         value.dtype is dtypes.variant for node in program.nodes for value in node.outputs
     ):
         return program
+    wrong: set[str] = set()  # the writers of elements of which something was assumed that is not so
     while True:
-        changed = _Lists(program, counts).changed(program)
-        if changed is program:
-            return program
-        # Of what was stacked the sizes are known now, and so of lists that are made of it.
-        program = loop_shapes(fold_constants(changed, Counter()), Counter())
+        changed, found = program, Counter[str]()
+        while True:
+            step = _Lists(changed, found, wrong).changed(changed)
+            if step is changed:
+                break
+            # Of what was stacked the sizes are known now, and so of lists that are made of it.
+            changed = loop_shapes(fold_constants(step, Counter()), Counter())
+            changed = _without_assumptions(changed)
+        doubtful = _assumptions(changed)
+        if not doubtful:
+            counts.update(found)
+            return changed
+        wrong |= doubtful
+
+
+def _without_assumptions(program: Program, depth: int = 0) -> Program:
+    """The program without the assumptions that are known to be right by now."""
+
+    def replace(
+        builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        if node.op_def is assumed_op:
+            return [inputs[0]] if inputs[0].shape == node.attrs["shape"] else None
+        if node.op_def not in NESTED or depth > MOST_NESTED:
+            return None
+        programs = [_without_assumptions(nested, depth + 1) for _, nested in nested_programs(node)]
+        if all(a is b for a, (_, b) in zip(programs, nested_programs(node), strict=True)):
+            return None
+        attrs = with_programs(node.op_def, node.attrs, programs)
+        return builder.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
+
+    return rebuild(program, replace)
+
+
+def _assumptions(program: Program) -> set[str]:
+    """Who writes what something is assumed of, in a program and those nested in it."""
+    found: set[str] = set()
+    stack = [program]
+    while stack:
+        for node in stack.pop().nodes:
+            if node.op_def is assumed_op:
+                found.add(node.attrs["writer"])
+            stack += [nested for _, nested in nested_programs(node)]
+    return found
