@@ -38,7 +38,7 @@ from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
 from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization
 from graphflow.plan import Arenas, Plan, PlanTemplate, TraceEvent
-from graphflow.program import Node, Program, freeze, specialize
+from graphflow.program import Node, Program, Value, freeze, specialize
 from graphflow.records import dataclass, field
 from graphflow.side_by_side import SideBySide
 from graphflow.symbolic import Sizes
@@ -248,10 +248,16 @@ class Executable:
     def _pattern(self, feed_shapes: Shapes) -> _Pattern:
         """Which sizes of the feeds are open, and what else they must be.
 
-        Sizes that are equal now count as one and the same, and 0 and 1, which mean something, as no open ones.
+        Sizes that are equal now count as one and the same, but those of several axes of one feed as one for each
+        axis: a batch may just be as long as its sequences. 0 and 1, which mean something, count as no open ones.
         """
-        values: list[int] = []
+        values: list[tuple[int, int]] = []
         shapes: list[tuple[int, ...]] = []
+        apart = {
+            size
+            for feed, shape in zip(self.program.feeds, feed_shapes, strict=True)
+            for size in _several(feed, shape)
+        }
         for feed, shape in zip(self.program.feeds, feed_shapes, strict=True):
             static = feed.static_shape.as_tuple()
             numbers = []
@@ -259,11 +265,12 @@ class Executable:
                 if size < 2 or (static is not None and static[axis] is not None):
                     numbers.append(~size)
                     continue
-                if size not in values:
-                    values.append(size)
-                numbers.append(values.index(size))
+                key = (size, axis if size in apart else 0)
+                if key not in values:
+                    values.append(key)
+                numbers.append(values.index(key))
             shapes.append(tuple(numbers))
-        return _Pattern(tuple(values), tuple(shapes))
+        return _Pattern(tuple([size for size, _ in values]), tuple(shapes))
 
     def _leaving_template(
         self, pattern: _Pattern, given: _Given, state: VariableStore, templates: list[_Template]
@@ -393,6 +400,13 @@ class _Pattern:
 
     values: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
+
+
+def _several(feed: Value, shape: tuple[int, ...]) -> list[int]:
+    """The sizes of more than one open axis of a feed."""
+    static = feed.static_shape.as_tuple()
+    found = [size for axis, size in enumerate(shape) if static is None or static[axis] is None]
+    return [size for size in found if found.count(size) > 1]
 
 
 @dataclass(slots=True)

@@ -439,6 +439,21 @@ def test_recurrent_networks_train_natively_whatever_the_batch(cell: str) -> None
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_what_is_assumed_of_a_list_may_be_wrong() -> None:
+    """Each element is made of the one before, and larger: sizes that no list of rows has room for."""
+    x = gf.placeholder(gf.float32, [None])
+    made = gf.TensorArray(gf.float32, size=5, infer_shape=False, clear_after_read=False).write(0, x)
+
+    def turn(i: Any, made: Any) -> Any:
+        return i + 1, made.write(i + 1, gf.concat([made.read(i), x], 0))
+
+    _, made = gf.while_loop(lambda i, _: i < 4, turn, [0, made])
+    with gf.Session() as session:
+        got = session.run([made.read(0), made.read(4)], {x: [1.0, 2.0]})
+    np.testing.assert_array_equal(got[0], [1.0, 2.0])
+    np.testing.assert_array_equal(got[1], [1.0, 2.0] * 5)
+
+
 def test_branches_in_branches_however_deep() -> None:
     x = gf.placeholder(gf.float32, [])
 

@@ -361,6 +361,26 @@ def _recurrent() -> Any:
     return [x], [loss, state, gf.train.GradientDescentOptimizer(0.1).minimize(loss)]
 
 
+def _lists_of_any_batch() -> Any:
+    """The gradients of the rows read go into a list that is made of the one they are read from."""
+    x = gf.placeholder(gf.float32, [None, None, 6])
+    steps, batch = gf.shape(x)[0], gf.shape(x)[1]
+    w = gf.Variable(gf.random_uniform([6, 12], -0.5, 0.5, seed=1))
+    u = gf.Variable(gf.random_uniform([4, 12], -0.5, 0.5, seed=2))
+    given = gf.reshape(gf.matmul(gf.reshape(x, [-1, 6]), w), [-1, batch, 12])
+    rows = gf.TensorArray(gf.float32, steps, element_shape=[None, 12]).unstack(given)
+    made = gf.TensorArray(gf.float32, steps, element_shape=[None, 4])
+
+    def turn(t: Any, h: Any, made: Any) -> Any:
+        i, o, n = gf.split(rows.read(t) + gf.matmul(h, u), 3, axis=1)
+        h = gf.sigmoid(o) * gf.tanh(gf.sigmoid(i) * n + h)
+        return t + 1, h, made.write(t, h)
+
+    *_, made = gf.while_loop(lambda t, *_: t < steps, turn, [0, gf.zeros([batch, 4]), made])
+    loss = gf.reduce_mean(gf.square(made.stack() - 0.1))
+    return [x], [loss, gf.train.GradientDescentOptimizer(0.1).minimize(loss)]
+
+
 def _counted() -> Any:
     x = gf.placeholder(gf.float32, [None, 4])
     rows = gf.shape(x)[0]
@@ -384,9 +404,10 @@ def _counted() -> Any:
         (_sequence, [(4, 7), (3, 9), (5, 6), (2, 12), (7, 3)], 1),
         (_joined, [(8,), (5,), (13,), (64,)], 1),
         (_recurrent, [(4, 7), (3, 9), (5, 8), (2, 12), (7, 3), (6, 30)], 1),
+        (_lists_of_any_batch, [(5, 5), (3, 6), (7, 3)], 1),
         (_counted, [(8,), (5,), (13,), (64,)], 1),
     ],
-    ids=["mlp", "convolutions", "images", "sequence", "joined", "recurrent", "counted"],
+    ids=["mlp", "convolutions", "images", "sequence", "joined", "recurrent", "lists", "counted"],
 )
 def test_models_take_new_sizes_by_one_template(model, sizes, templates, monkeypatch):
     compiled: list[int] = []

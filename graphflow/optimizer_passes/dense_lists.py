@@ -448,8 +448,8 @@ def _row(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) ->
 
 def _with_row(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
     item = inputs[2]
-    if item.sizes is None:
-        assert kind.sizes is not None and kind.static is not None
+    assert kind.sizes is not None and kind.static is not None
+    if item.sizes != kind.sizes:
         sizes = TensorShape(list(kind.sizes))
         attrs = {"T": item.dtype, "shape": sizes, "writer": node.name}
         types = (TensorType(item.dtype, sizes, sizes if kind.static == sizes else kind.static),)
