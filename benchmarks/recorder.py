@@ -1,4 +1,4 @@
-"""Runs a program of TensorFlow 1 and writes down what it computed: `recorder.py PEER FOLDER SCRIPT [ARGUMENTS]`.
+"""Runs a program of TensorFlow 1 and writes down what it computed: `recorder.py PEER NUDGE FOLDER SCRIPT [ARGUMENTS]`.
 
 PEER is `graphflow` or `tensorflow`; whichever it is, every random operation to which the program gives no seed gets the
 number of its turn, so that both draw the same numbers. Into FOLDER go
@@ -7,6 +7,9 @@ number of its turn, so that both draw the same numbers. Into FOLDER go
 - `initial_N.npz`: the variables of the Nth session as they were when all of them had values for the first time;
 - `session_N/`: a checkpoint and a SavedModel of that session as it ended, whose signature takes what the last run was
   fed (kept in `feeds.npz`) and gives the floating tensors which it fetched.
+
+Where NUDGE is not 0, every trainable weight is moved to the next number up or down once all have values, by chance with
+NUDGE as the seed: what becomes of the losses then is how far rounding alone drives this program.
 """
 
 from __future__ import annotations
@@ -41,11 +44,13 @@ class Recorder:
     Args:
       tf: the namespace of TensorFlow 1, of either peer.
       folder: where to.
+      nudge: the seed of changes to the last bit of first weights, or 0.
     """
 
-    def __init__(self, tf: Any, folder: Path) -> None:
+    def __init__(self, tf: Any, folder: Path, nudge: int) -> None:
         self._tf = tf
         self._folder = folder
+        self._nudge = nudge
         self._runs: list[dict[str, Any]] = []
         self._sessions: list[Any] = []
         self._initialized: set[int] = set()
@@ -102,6 +107,13 @@ class Recorder:
         if values:
             self._initialized.add(number)
             np.savez(self._folder / f"initial_{number}.npz", **values)
+        if values and self._nudge:
+            rng = np.random.RandomState(self._nudge)
+            for variable in session.graph.get_collection(self._tf.GraphKeys.TRAINABLE_VARIABLES):
+                value = values[variable.op.name]
+                if value.dtype.kind == "f":
+                    to = rng.choice(np.array([-np.inf, np.inf], value.dtype), value.shape)
+                    variable.load(np.where(value == 0, value, np.nextafter(value, to)), session)
 
     def end(self, session: Any) -> None:
         """Saves a session in both ways before it closes."""
@@ -152,14 +164,14 @@ class Recorder:
         (self._folder / "runs.json").write_text(json.dumps(self._runs))
 
 
-def install(peer: str, folder: Path) -> Recorder:
+def install(peer: str, folder: Path, nudge: int) -> Recorder:
     """Puts a recorder between the program and the peer's sessions."""
     if peer == "tensorflow":
         import tensorflow.compat.v1 as tf
         from tensorflow.python.client.session import BaseSession as Session
         from tensorflow.python.framework import random_seed
 
-        recorder = Recorder(tf, folder)
+        recorder = Recorder(tf, folder, nudge)
         theirs = random_seed.get_seed
         without = tf.disable_v2_behavior
 
@@ -175,7 +187,7 @@ def install(peer: str, folder: Path) -> Recorder:
         from graphflow.graph import Graph
         from graphflow.session import Session
 
-        recorder = Recorder(tf, folder)
+        recorder = Recorder(tf, folder, nudge)
         ours = Graph.get_seed
 
         def get_seed(graph: Any, seed: int | None, *name: str) -> Any:
@@ -201,8 +213,8 @@ def install(peer: str, folder: Path) -> Recorder:
 
 def main() -> None:
     """Runs the script as if it had been started by itself."""
-    peer, folder, script = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-    recorder = install(peer, folder)
+    peer, nudge, folder, script = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+    recorder = install(peer, folder, nudge)
     leave = os._exit
 
     def after_all(status: int) -> None:
@@ -212,7 +224,7 @@ def main() -> None:
         leave(status)
 
     os._exit = after_all  # type: ignore[assignment]
-    sys.argv = sys.argv[3:]
+    sys.argv = sys.argv[4:]
     runpy.run_path(script, run_name="__main__")
     after_all(0)
 
