@@ -61,7 +61,7 @@ def record(
     folder: Path,
     nudge: int = 0,
 ) -> str:
-    """Runs a program with a peer, first weights nudged by that seed if it is not 0; returns what went wrong, if anything."""
+    """Runs a program with a peer, weights nudged if the seed is not 0; returns what went wrong, if anything."""
     (folder / "recorded").mkdir(parents=True)
     harness.subprocess = Recorded(peer, nudge, folder / "recorded")
     arguments = SimpleNamespace(

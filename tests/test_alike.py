@@ -34,7 +34,13 @@ def test_a_program_is_recorded_and_what_it_leaves_is_loaded(tmp_path: Path) -> N
     script, folder = tmp_path / "program.py", tmp_path / "recorded"
     script.write_text(PROGRAM)
     folder.mkdir()
-    command = [sys.executable, str(Path(alike.__file__).with_name("recorder.py")), "graphflow", "0", str(folder)]
+    command = [
+        sys.executable,
+        str(Path(alike.__file__).with_name("recorder.py")),
+        "graphflow",
+        "0",
+        str(folder),
+    ]
     subprocess.run([*command, str(script), "word"], check=True)
     runs = json.loads((folder / "runs.json").read_text())
     assert [list(run["scalars"]) for run in runs] == [[], ["loss:0"], ["loss:0"]]
