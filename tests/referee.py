@@ -304,7 +304,9 @@ class Referee:
                 pipe.close()
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process; one that nothing was asked of may still be loading."""
+        if not self._is_ready:
+            self._process.kill()
         self._process.communicate(timeout=30)
 
     def ask(self, cases: Mapping[str, Case], deaths: int | None = None) -> dict[str, Verdict]:

@@ -39,12 +39,13 @@ from graphflow.serialization.proto.graph_pb2 import GraphDef
 from graphflow.serialization.tensor_proto import array_to_proto
 from graphflow.session import SessionState
 from tests import test_ops_against_tensorflow as judged
+from tests.element_types import unsampled
 from tests.referee import Array, Case, Referee, Verdict, definition_of
 from tests.samples import Sample
 from tests.test_ops_matrix import NOT_IN_THE_MATRIX
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
-KINDS = ("values", "imports", "gradients", "refusals")
+KINDS = ("values", "types", "imports", "gradients", "refusals")
 BATCH = 400
 CRASH = "it crashes:"
 PATIENCE = 30.0  # seconds; TensorFlow is loaded in them, and some spoiled samples make it work for ever
@@ -87,6 +88,25 @@ OTHER_REFUSALS: list[tuple[str, str]] = [
     (r"SparseSlice, negative of input 3", "TensorFlow begins a slice before the first element"),
     (r"Stateless.*V2, size of input 2", "TensorFlow reads past the end of a counter that is too short"),
     (r"UnravelIndex, negative of input 0", "TensorFlow gives negative coordinates"),
+]
+# The same of samples cast to other element types.
+_WIDER = "TensorFlow takes float32 only; here gradients are checked in float64"
+_NO_ABORT = "TensorFlow's kernel knows no such type and aborts or refuses"
+OTHER_TYPES: list[tuple[str, str]] = [
+    (
+        r"(BlockLSTM.*|LSTMBlockCell.*|GRUBlockCell.*|FusedBatchNorm(Grad)?|MaxPool3D(Grad)?), .*=float64",
+        _WIDER,
+    ),
+    (r"Range, Tidx=float16", _NO_ABORT),
+    (r"ScatterNd, Tindices=int16", _NO_ABORT),
+    (r"SplitV, Tlen=int8", _NO_ABORT),
+    (r"UnicodeDecodeWithOffsets, Tsplits=int32", _NO_ABORT),
+    (r"StatelessRandomUniformFullInt, Tseed=uint(32|64)", _NO_ABORT),
+    (r"Where, T=float16", _NO_ABORT),
+    (r"(SelfAdjointEigV2|Svd), T=complex64", "TensorFlow gives outputs that are not asked for no shape"),
+    (r"SparseAdd, T=int64", "TensorFlow reads past the end of a threshold of another type"),
+    (r"_FusedConv2D, T=float(16|64)", "TensorFlow takes the other operands for floats of that type"),
+    (r"(QuantizeAndDequantize|TopK), .*", "is gone from graphs that are written today"),
 ]
 
 
@@ -257,6 +277,40 @@ def compare_values(referee: Referee, table: dict[str, Row], only: str) -> None:
         table["reasons"].differing.append(text)
 
 
+def compare_types(referee: Referee, table: dict[str, Row], only: str) -> None:
+    """Every element type that an op says to take, of which no sample is written: a sample is cast to it."""
+    by_op: dict[str, list[Sample]] = defaultdict(list)
+    for op_type, sample in judged.CASES.values():
+        if only in op_type:
+            by_op[op_type].append(sample)
+    built: dict[str, tuple[str, Sample, judged.Built]] = {}
+    for op_type, listed in by_op.items():
+        for what, sample in unsampled(judged.OPS[op_type], listed).items():
+            try:
+                made = judged.Built(op_type, sample)
+            except (gf.errors.ShapeError, gf.errors.DTypeError):
+                continue  # sizes, or other types, follow from the type: Bitcast, Eig
+            built[f"{op_type}, {what}"] = op_type, sample, made
+    cases = {name: Case(made.graph, made.runs()) for name, (_, _, made) in built.items()}
+    used = set()
+    for name, verdict in asked(referee, cases):
+        op_type, sample, made = built[name]
+        problems: list[str] = []
+        reason: str | None = NO_KERNEL
+        if not verdict.lacks_kernel:
+            runs = (2, 1) if made.operation.outputs else (2,)
+            problems = list(compared(name, sample, ours(made.graph, made.runs()), verdict, runs).values())
+            reason = None
+            for pattern, why in OTHER_TYPES if problems else ():
+                if re.fullmatch(pattern, name):
+                    used.add(pattern)
+                    problems, reason = [], why
+        table[op_type].note("types", name, reason, problems)
+    for pattern, _ in OTHER_TYPES:
+        if not only and pattern not in used:
+            table["reasons"].differing.append(f"no type that matches {pattern} differs any more")
+
+
 def compare_imports(
     referee: Referee, table: dict[str, Row], only: str, taken: Callable[[str], bool] | None = None
 ) -> None:
@@ -404,6 +458,7 @@ def compare_refusals(
 
 PARTS: dict[str, Callable[[Referee, dict[str, Row], str], None]] = {
     "values": compare_values,
+    "types": compare_types,
     "imports": compare_imports,
     "gradients": functools.partial(compare_gradients, known=True),
     "gradients-of-open-shapes": functools.partial(compare_gradients, known=False),

@@ -86,7 +86,7 @@ def _may_divide(y: Expr) -> bool:
 # ---------------------------------------------------------------------------- arithmetic of two
 
 
-@binary("Add", f"{NUMBERS}|string")
+@binary("Add", f"{FLOATS}|{SIGNED}|uint8|{COMPLEX}|string")
 def add_op(x: Array, y: Array) -> Any:
     """The sum; of strings the concatenation."""
     return np.add(x, y)
@@ -177,7 +177,8 @@ def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Any:
     return emit.Mul(scalar, x, name=name)
 
 
-def _truncated_quotient(x: Array, y: Array) -> Any:
+def truncated_quotient(x: Array, y: Array) -> Any:
+    """The quotient as C++ has it: of integers cut towards zero, of which none may be divided by zero."""
     if not _is_integer(x):
         return np.divide(x, y)
     _refuse_zero(x, y)
@@ -194,7 +195,7 @@ def _quotient_gradient(op: Any, dy: Any) -> list[Any]:
 @binary("Div")
 def div_op(x: Array, y: Array) -> Any:
     """The quotient; of integers cut towards zero."""
-    return _truncated_quotient(x, y)
+    return truncated_quotient(x, y)
 
 
 @div_op.gradient
@@ -210,7 +211,7 @@ def _div_lower(b: Builder, x: Expr, y: Expr) -> Expr | None:
 @binary("RealDiv")
 def real_div_op(x: Array, y: Array) -> Any:
     """The quotient of floats; of integers cut towards zero."""
-    return _truncated_quotient(x, y)
+    return truncated_quotient(x, y)
 
 
 real_div_op.gradient(_div_gradient)
@@ -260,7 +261,7 @@ def divide(x: Any, y: Any, name: str | None = None) -> Tensor:
 @binary("TruncateDiv")
 def truncate_div_op(x: Array, y: Array) -> Any:
     """The quotient cut towards zero."""
-    result = _truncated_quotient(x, y)
+    result = truncated_quotient(x, y)
     return result if _is_integer(result) or result.dtype.kind == "c" else np.trunc(result)
 
 
@@ -919,7 +920,7 @@ def rsqrt(x: Any, name: str | None = None) -> Tensor:
 def _reciprocal(x: Array) -> Any:
     if _is_integer(x):
         _refuse_zero(x, x)
-        return _truncated_quotient(np.ones_like(x), x)
+        return truncated_quotient(np.ones_like(x), x)
     return np.reciprocal(x)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
-from graphflow.errors import InvalidArgumentError, ShapeError, UnimplementedError
+from graphflow.errors import DTypeError, InvalidArgumentError, ShapeError, UnimplementedError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import constant, convert_to_tensor, emit, op
 from graphflow.ops.elementwise import cast
@@ -516,9 +516,18 @@ def self_adjoint_eigvals(tensor: Any, name: str | None = None) -> Tensor:
     return result
 
 
+def _eig_shape(node: Any) -> list[TensorShape]:
+    needed = dtypes.complex64 if node.attrs["T"] in (dtypes.float32, dtypes.complex64) else dtypes.complex128
+    if node.attrs["Tout"] is not needed:
+        raise DTypeError(
+            f"eigenvalues of {node.attrs['T'].name} are {needed.name}, not {node.attrs['Tout'].name}"
+        )
+    return _eigen_shape(node)
+
+
 @op("Eig", "input:T", "e:Tout; v:Tout",
     f"compute_v:bool=true; T:type{{float32|float64|{COMPLEX}}}; Tout:type{{{COMPLEX}}}",
-    infer=_eigen_shape)  # fmt: skip
+    infer=_eig_shape)  # fmt: skip
 def eig_op(input: Array, *, Tout: DType, compute_v: bool = True) -> tuple[Array, Array]:
     """Eigenvalues and eigenvectors of square matrices, complex."""
     if not compute_v:

@@ -470,11 +470,11 @@ def _arg_shape(node: Any) -> TensorShape:
     return TensorShape(sizes[:at] + sizes[at + 1 :])
 
 
-def arg_reducer(op_type: str, outputs: str) -> Declaration:
+def arg_reducer(op_type: str, outputs: str, axes: str = "int32|int64") -> Declaration:
     """Declares an op that finds a position along the axis `dimension`."""
     return op(
         op_type, "input:T; dimension:Tidx", "output:output_type",
-        f"T:type{{{REALS}|bool}}; Tidx:type{{int16|int32|int64}}=int32; output_type:type{{{outputs}}}=int64",
+        f"T:type{{{REALS}|bool}}; Tidx:type{{{axes}}}=int32; output_type:type{{{outputs}}}=int64",
         infer=_arg_shape, differentiable=False,
     )  # fmt: skip
 
@@ -496,7 +496,7 @@ def _without_nan(input: Array, instead: float) -> Array:
     return np.where(np.isnan(input), input.dtype.type(instead), input)
 
 
-@arg_reducer("ArgMax", "int16|uint16|int32|int64")
+@arg_reducer("ArgMax", "int16|uint16|int32|int64", "int16|int32|int64")
 def arg_max_op(input: Array, dimension: Array, *, output_type: DType = dtypes.int64) -> Any:
     """The position of the greatest along an axis, the first of equals; NaN is greater than nothing."""
     axis = _checked_axis(input, dimension)

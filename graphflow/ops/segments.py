@@ -13,6 +13,7 @@ from graphflow.dtypes import as_dtype
 from graphflow.errors import ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import OpDef, constant, convert_to_tensor, emit, op
+from graphflow.ops.elementwise import truncated_quotient
 from graphflow.ops.rules import (
     FLOATS,
     INTEGERS,
@@ -42,11 +43,13 @@ def _unsorted_shape(node: Any) -> TensorShape:
     return TensorShape((None if count is None else count.item(), *sizes[len(rows) :]))
 
 
-def unsorted_segment(op_type: str, types: str, lowering: str = "") -> Declaration:
+def unsorted_segment(
+    op_type: str, types: str, lowering: str = "", indices: str = "int32|int64"
+) -> Declaration:
     """Declares a reduction of rows by the segment each belongs to."""
     return op(
         op_type, "data:T; segment_ids:Tindices; num_segments:Tnumsegments", "output:T",
-        f"T:type{{{types}}}; Tindices:type{{int16|int32|int64}}; Tnumsegments:type{{int32|int64}}=int32",
+        f"T:type{{{types}}}; Tindices:type{{{indices}}}; Tnumsegments:type{{int32|int64}}=int32",
         infer=_unsorted_shape, lowering=lowering,
     )  # fmt: skip
 
@@ -73,7 +76,7 @@ def _greatest(dtype: np.dtype[Any]) -> Any:
     return as_dtype(dtype).max
 
 
-@unsorted_segment("UnsortedSegmentSum", NUMBERS, "segment_sum")
+@unsorted_segment("UnsortedSegmentSum", NUMBERS, "segment_sum", "int16|int32|int64")
 @widened
 def unsorted_segment_sum_op(data: Array, segment_ids: Array, num_segments: Array) -> Any:
     """Per segment the sum of its rows; rows of negative segments are dropped."""
@@ -276,7 +279,7 @@ def segment_mean_op(data: Array, segment_ids: Array) -> Any:
     total = _sorted_segments(np.add, data, segment_ids, 0)
     counts = np.maximum(np.bincount(segment_ids, minlength=len(total)), 1)
     divisor = counts.reshape(-1, *([1] * (data.ndim - 1))).astype(data.dtype)
-    return total // divisor if data.dtype.kind in "iu" else total / divisor
+    return truncated_quotient(total, divisor)
 
 
 @segment_mean_op.gradient

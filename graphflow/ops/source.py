@@ -18,8 +18,8 @@ from graphflow.opdef import constant, convert_to_tensor, emit, op
 from graphflow.ops import row_rules
 from graphflow.ops.rules import (
     FLOATS,
-    INTEGERS,
     NUMBERS,
+    SIGNED,
     Array,
     attr_shape,
     each_its_own,
@@ -450,7 +450,8 @@ def _range_shape(node: Any) -> TensorShape:
 
 
 @op(
-    "Range", "start:Tidx; limit:Tidx; delta:Tidx", "output:Tidx", f"Tidx:type{{{FLOATS}|{INTEGERS}}}=int32",
+    "Range", "start:Tidx; limit:Tidx; delta:Tidx", "output:Tidx",
+    f"Tidx:type{{{FLOATS}|{SIGNED}|uint16|uint32|uint64}}=int32",
     infer=_range_shape, differentiable=False, lowering="range",
 )  # fmt: skip
 def range_op(start: Array, limit: Array, delta: Array) -> Any:

@@ -11,7 +11,7 @@ from graphflow import dtypes
 from graphflow.errors import ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import OpDef, convert_to_tensor, emit, op
-from graphflow.ops.elementwise import cast, square
+from graphflow.ops.elementwise import cast, square, truncated_quotient
 from graphflow.ops.layout import concat, gather, matrix_transpose, reshape, transpose
 from graphflow.ops.reduction import reduce_sum
 from graphflow.ops.rules import (
@@ -323,12 +323,8 @@ def sparse_dense_cwise_mul_op(sp_indices: Array, sp_values: Array, sp_shape: Arr
 def sparse_dense_cwise_div_op(sp_indices: Array, sp_values: Array, sp_shape: Array, dense: Array) -> Array:
     """Each element divided by the dense one at its place."""
     below = _dense_elements(sp_indices, sp_values, sp_shape, dense)
-    if sp_values.dtype.kind not in "iu":
-        return sp_values / below
-    if (below == 0).any():
-        raise refuse("Integer division by zero")
-    wide = np.trunc(sp_values / below) if sp_values.dtype.itemsize < 8 else sp_values // below
-    return wide.astype(sp_values.dtype)
+    quotient: Array = truncated_quotient(sp_values, below)
+    return quotient
 
 
 @cwise("SparseDenseCwiseAdd")

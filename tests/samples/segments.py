@@ -41,7 +41,7 @@ def sorted_segments() -> Iterator[Sample]:
     ids = ints(0, 0, 1, 3, 3)
     yield Sample([apart(5, 3) * 0.2, ids], constant=(1,), differentiable=(0,))
     yield Sample([apart(5) * 0.2, ids.astype(np.int64)], differentiable=(0,), name="vector")
-    yield Sample([integers(5, 2, low=0), ids], differentiable=False)
+    yield Sample([integers(5, 2), ids], differentiable=False)
 
 
 @samples("SegmentProd")

@@ -81,8 +81,9 @@ def cwise_samples() -> Iterator[Sample]:
     for shape in ((4, 4), (4,), (1,), (4, 1), ()):
         yield Sample([INDICES, filled(), SHAPE, uniform(*shape, low=0.5)], rtol=1e-5)
     yield Sample([NO_INDICES, filled(0), SHAPE, uniform(4)], differentiable=False, name="empty")
-    yield Sample([INDICES, filled(dtype=np.int32), SHAPE, uniform(4, low=1, high=4, dtype=np.int32)],
-                 differentiable=False)  # fmt: skip
+    for dtype in (np.int32, np.int64):
+        yield Sample([INDICES, filled(dtype=dtype), SHAPE, uniform(4, low=1, high=4, dtype=dtype)],
+                     differentiable=False)  # fmt: skip
 
 
 @samples("SparseReduceSum", "SparseReduceMax")
