@@ -486,7 +486,9 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['random']['count']} random graphs with gradients and variables "
         f"({'all equal' if report['random']['passed'] else 'not all equal'}); {report['mutations']['count']} graphs "
         "with a few things in them changed, each read or refused by an error that says where "
-        f"({'all of them' if report['mutations']['passed'] else 'not all'}).",
+        f"({'all of them' if report['mutations']['passed'] else 'not all'}); {report['files']['count']} checkpoints, "
+        "models and record files changed or damaged "
+        f"({'each read or refused likewise' if report['files']['passed'] else 'not all read or refused'}).",
         "",
         "| | tried | equal | set apart, with a reason | differing |",
         "|--|--|--|--|--|",
@@ -530,7 +532,11 @@ def not_compared(table: dict[str, Row]) -> dict[str, str]:
 
 
 def report_of(
-    table: dict[str, Row], random: dict[str, Any], mutations: dict[str, Any], version: str
+    table: dict[str, Row],
+    random: dict[str, Any],
+    mutations: dict[str, Any],
+    files: dict[str, Any],
+    version: str,
 ) -> dict[str, Any]:
     total: dict[str, Any] = {"ops": len(table)}
     for kind in KINDS:
@@ -545,6 +551,7 @@ def report_of(
         "total": total,
         "random": random,
         "mutations": mutations,
+        "files": files,
         "differing": [line for _, row in sorted(table.items()) for line in row.differing],
         "not compared": not_compared(table),
         "ops": {op_type: row.stored() for op_type, row in sorted(table.items())},
@@ -592,21 +599,22 @@ def main() -> int:
                 "test_random_graphs_against_tensorflow.py",
             ),
             ("mutations", "GRAPHFLOW_MUTATIONS", arguments.mutations, "serialization/test_mutations.py"),
+            ("files", "GRAPHFLOW_MUTATIONS", arguments.mutations, "serialization/test_hostile_files.py"),
         ):
             stored = keep / f"{name}.json"
             if not stored.exists():
                 print(name, file=sys.stderr)
                 stored.write_text(json.dumps(counted_test(variable, count, f"tests/{path}")))
             counted.append(json.loads(stored.read_text()))
-    random, mutations = counted
-    report = report_of(table, random, mutations, version)
+    random, mutations, files = counted
+    report = report_of(table, random, mutations, files, version)
     if not arguments.only:
         (RESULTS / "referee.json").write_text(json.dumps(report, indent=1) + "\n")
         (RESULTS / "referee.md").write_text(markdown(report))
     print(json.dumps(report["total"], indent=1))
     print("\n".join(report["differing"]))
-    print(random["said"], mutations["said"], sep="\n")
-    return bool(report["differing"]) or not (random["passed"] and mutations["passed"])
+    print(*(part["said"] for part in counted), sep="\n")
+    return bool(report["differing"]) or not all(part["passed"] for part in counted)
 
 
 if __name__ == "__main__":

@@ -159,13 +159,23 @@ def _restoring(proto: Any) -> list[str]:
 _FILE_INPUT = {"InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1, "RestoreV2": 0}
 
 
+def _named(graph: Graph, name: str) -> Operation | Tensor:
+    try:
+        element: Operation | Tensor = graph.as_graph_element(name)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"the model names {name[:200]!r}: {error.args[0][:400]}") from None
+    return element
+
+
 def _check_files(
     graph: Graph, roots: Sequence[str], sources: Sequence[str], forbidden: Collection[str]
 ) -> None:
     """Refuses graphs that open any file but those whose names come from the tensors `sources`."""
-    elements = [graph.as_graph_element(name) for name in roots]
+    elements = [_named(graph, name) for name in roots]
     operations = [element.op if isinstance(element, Tensor) else element for element in elements]
-    prefixes = frozenset(graph.get_tensor_by_name(name) for name in sources)
+    prefixes = frozenset(
+        tensor for tensor in (_named(graph, name) for name in sources) if isinstance(tensor, Tensor)
+    )
     waiting: list[tuple[list[Operation], frozenset[Tensor]]] = [(operations, prefixes)]
     seen_calls: set[tuple[Any, frozenset[Tensor]]] = set()
     while waiting:

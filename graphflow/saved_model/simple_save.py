@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from graphflow.graph import Operation
+from graphflow.graph import GraphKeys, Operation, get_collection
 from graphflow.saved_model import signature_constants, tag_constants
 from graphflow.saved_model.builder import SavedModelBuilder
 from graphflow.saved_model.signature_def_utils import predict_signature_def
@@ -36,6 +36,7 @@ def simple_save(
         signature_def_map={
             signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY: predict_signature_def(inputs, outputs)
         },
+        assets_collection=get_collection(GraphKeys.ASSET_FILEPATHS),
         main_op=legacy_init_op,
         clear_devices=True,
     )

@@ -7,6 +7,7 @@ models are still handed round as such files. Slices of tensors are what both for
 from __future__ import annotations
 
 import glob
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,29 @@ def parse_slice(text: str) -> Slice | None:
     except ValueError as error:
         raise ValueError(f"{text!r} describes no slice of a tensor ({error})") from None
     return Slice(full, tuple(extents))
+
+
+def assembled(
+    shape: tuple[int, ...], dtype: DType, parts: Iterable[tuple[tuple[tuple[int, int], ...], Array]]
+) -> Array:
+    """Returns the tensor that slices make up.
+
+    Args:
+      shape, dtype: the whole's.
+      parts: `(extents, elements)` of each slice, in all as many elements as the whole has.
+
+    Raises:
+      ValueError: if two of them overlap, so that other elements are nowhere.
+    """
+    array: Array = np.empty(shape, dtype.numpy)
+    taken = np.zeros(shape, np.bool_)
+    for extents, values in parts:
+        place = Slice(shape, extents).index
+        if taken[place].any():
+            raise ValueError(f"its slice {extents} overlaps another")
+        taken[place] = True
+        array[place] = values
+    return array
 
 
 def _ordered_number(value: int) -> bytes:
@@ -218,7 +242,12 @@ class SliceFileReader:
                 f"{piece.full_shape} was asked for"
             )  # fmt: skip
         parts = []
-        for extents, key in self._slices.get(name, []):
+        slices = self._slices.get(name, [])
+        covered = sum(math.prod(length for _, length in extents) for extents, _ in slices)
+        if covered != math.prod(entry.shape):
+            why = f'checkpoint {self.prefix}: the slices of tensor "{name}" do not make up the whole'
+            raise DataLossError(None, None, why)
+        for extents, key in slices:
             sizes = tuple(length for _, length in extents)
             try:
                 saved = saved_tensor_slice_pb2.SavedTensorSlices.FromString(self._values[key]).data
@@ -234,12 +263,11 @@ class SliceFileReader:
                     f'checkpoint {self.prefix}: the slice {extents} of tensor "{name}" is missing or damaged'
                 )
                 raise DataLossError(None, None, why) from None
-        if sum(values.size for _, values in parts) != int(np.prod(entry.shape, dtype=object)):
-            why = f'checkpoint {self.prefix}: the slices of tensor "{name}" do not make up the whole'
-            raise DataLossError(None, None, why)
-        array: Array = np.empty(entry.shape, entry.dtype.numpy)
-        for extents, values in parts:
-            array[Slice(entry.shape, extents).index] = values
+        try:
+            array = assembled(entry.shape, entry.dtype, parts)
+        except ValueError as error:
+            why = f'checkpoint {self.prefix}: tensor "{name}" is damaged: {error}'
+            raise DataLossError(None, None, why) from None
         return array if piece is None else array[piece.index].copy()
 
 

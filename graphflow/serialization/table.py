@@ -22,6 +22,8 @@ _BLOCK_SIZE = 64 << 10
 _RAW, _SNAPPY = 0, 1
 # What one compressed block may unfold to: a guard against a few bytes that claim gigabytes.
 _LARGEST_BLOCK = 64 << 20
+# What the keys of one table may come to: each repeats the one before, so that a few bytes can claim gigabytes.
+_MOST_KEY_BYTES = 256 << 20
 
 
 class TableError(ValueError):
@@ -174,6 +176,7 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             "this is no index table, or it is cut off (its last eight bytes are not the table's mark)"
         )
     last: bytes | None = None
+    key_bytes = 0
     try:
         footer = data[-_FOOTER_SIZE:]
         offset, position = varint.read(footer, 0)
@@ -186,7 +189,10 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             size, position = varint.read(handle, position)
             for key, value in _entries(_read_block(data, offset, size, "data block")):
                 if last is not None and key <= last:
-                    raise TableError(f"keys out of order: {last!r}, then {key!r}")
+                    raise TableError(f"keys out of order: {last[:200]!r}, then {key[:200]!r}")
+                key_bytes += len(key)
+                if key_bytes > _MOST_KEY_BYTES:
+                    raise TableError(f"its keys come to more than {_MOST_KEY_BYTES >> 20} MB")
                 yield key, value
                 last = key
     except TableError:

@@ -7,6 +7,7 @@ checksum. The index is written last: without it there is no checkpoint.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import struct
 import sys
@@ -28,6 +29,7 @@ from graphflow.serialization.slice_file import (
     Entry,
     Slice,
     SliceFileReader,
+    assembled,
     parse_slice,
     slice_file_bytes,
     slice_files,
@@ -419,14 +421,24 @@ class BundleReader:
             checked = self._check(entry.name, stored)
             if checked.shape != tuple(n for _, n in extents) or checked.dtype is not entry.dtype:
                 raise self._damaged(entry.name, f"its slice {extents} has another shape or type")
-            covered += int(np.prod(checked.shape, dtype=object))
+            covered += math.prod(checked.shape)
             parts.append((extents, checked, stored))
-        if covered != int(np.prod(entry.shape, dtype=object)):
+        if covered != math.prod(entry.shape):
             raise self._damaged(entry.name, "its slices do not make up the whole")
-        array: Array = np.empty(entry.shape, entry.dtype.numpy)
-        for extents, checked, stored in parts:
-            array[Slice(entry.shape, extents).index] = self._read_value(checked, stored)
+        claimed, held = sum(stored.size for _, _, stored in parts), self._bytes_held()
+        if claimed > held:
+            raise self._damaged(entry.name, f"its slices claim {claimed} bytes of the {held} that there are")
+        values = ((extents, self._read_value(checked, stored)) for extents, checked, stored in parts)
+        try:
+            array = assembled(entry.shape, entry.dtype, values)
+        except ValueError as error:
+            raise self._damaged(entry.name, str(error)) from None
         return array if piece is None else array[piece.index].copy()
+
+    def _bytes_held(self) -> int:
+        """The size of all data files."""
+        paths = {data_file(self.prefix, raw.shard_id, self.num_shards) for raw in self._raw.values()}
+        return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
 
     def _damaged(self, name: str, why: str) -> DataLossError:
         return DataLossError(None, None, f'checkpoint {self.prefix}: tensor "{name}" is damaged: {why}')

@@ -490,7 +490,10 @@ def _restored(graph: Graph, restore_op: str) -> list[_Restored]:
     """What a restore op reads, found by walking the graph back from it."""
     result: list[_Restored] = []
     seen: set[Operation] = set()
-    stack = [graph.get_operation_by_name(restore_op)]
+    try:
+        stack = [graph.get_operation_by_name(restore_op)]
+    except KeyError:
+        raise ValueError(f"the saver restores by {restore_op[:200]!r}, which the graph lacks") from None
     while stack:
         operation = stack.pop()
         if operation in seen:

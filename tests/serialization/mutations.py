@@ -222,3 +222,94 @@ CHANGES: tuple[Callable[[Any, Any, random.Random], None], ...] = (
     *[_change_attr] * 6, *[_other_input] * 3, _drop_attr, _drop_input, _other_op, _other_name, _double_node,
     _other_function, _other_version, _other_device, _other_class,
 )  # fmt: skip
+
+
+def changed(message: Any, chance: random.Random, times: int = 1) -> None:
+    """Changes fields of any message, wherever in it they stand."""
+    for _ in range(times):
+        _change_field(message, chance)
+
+
+def _change_field(message: Any, chance: random.Random) -> None:
+    fields = [field for field, _ in message.ListFields()]
+    if not fields or chance.random() < 0.1:
+        fields = list(message.DESCRIPTOR.fields)
+    if not fields:
+        return
+    field = chance.choice(fields)
+    is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+    if is_map:
+        _change_map(getattr(message, field.name), field, chance)
+    elif field.is_repeated:
+        _change_items(getattr(message, field.name), field, chance)
+    elif field.message_type is None:
+        setattr(message, field.name, _scalar(field, chance))
+    elif chance.random() < 0.15:
+        message.ClearField(field.name)
+    else:
+        _change_field(getattr(message, field.name), chance)
+
+
+def _change_map(entries: Any, field: Any, chance: random.Random) -> None:
+    if not len(entries):
+        return
+    key = chance.choice(sorted(entries))
+    if chance.random() < 0.2:
+        del entries[key]
+    elif field.message_type.fields_by_name["value"].message_type is None:
+        entries[key] = _scalar(field.message_type.fields_by_name["value"], chance)
+    elif chance.random() < 0.2 and isinstance(key, str):
+        entries[chance.choice((key + "x", "", "a:0"))].CopyFrom(entries[key])
+    else:
+        _change_field(entries[key], chance)
+
+
+def _change_items(items: Any, field: Any, chance: random.Random) -> None:
+    what = chance.random()
+    if items and what < 0.2:
+        del items[chance.randrange(len(items))]
+    elif field.message_type is None:
+        if items and what < 0.7:
+            items[chance.randrange(len(items))] = _scalar(field, chance)
+        else:
+            items.extend([_scalar(field, chance)] * chance.choice((1, 1, 1000)))
+    elif items and what < 0.8:
+        _change_field(items[chance.randrange(len(items))], chance)
+    elif items:
+        items.add().CopyFrom(chance.choice(items))
+    else:
+        items.add()
+
+
+def _scalar(field: Any, chance: random.Random) -> Any:
+    kind = field.cpp_type
+    if kind == field.CPPTYPE_STRING:
+        text = chance.choice(TEXTS)
+        return text if field.type == field.TYPE_BYTES else text.decode("ascii", "replace")
+    if kind in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
+        return chance.choice(FLOATS)
+    if kind == field.CPPTYPE_BOOL:
+        return chance.random() < 0.5
+    if kind == field.CPPTYPE_ENUM:
+        return chance.choice([value.number for value in field.enum_type.values])
+    bits = 31 if kind == field.CPPTYPE_INT32 else 63
+    low, high = -(2**bits), 2**bits - 1
+    if kind in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64):
+        low, high = 0, 2 ** (32 if kind == field.CPPTYPE_UINT32 else 64) - 1
+    return min(max(chance.choice(NUMBERS), low), high)
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """Bytes with some of them changed, cut off, doubled or left out."""
+    what = chance.randrange(4)
+    at = chance.randrange(len(data) + 1)
+    if what == 0:
+        return data[:at]
+    if what == 1:
+        return data[:at] + data[at + chance.choice((1, 4, 100)) :]
+    if what == 2:
+        return data[:at] + data[at // 2 : at] + data[at:]
+    result = bytearray(data)
+    for _ in range(chance.choice((1, 3, 30))):
+        result[chance.randrange(len(result))] = chance.randrange(256)
+    return bytes(result)
