@@ -116,7 +116,7 @@ MACHINE_SEEN_BY_GRAPH = ("loops.build", "loops.ir")
 DOORS: dict[str, tuple[str, ...]] = {
     "PIL": ("ops.image_files",),
     "absl": ("app", "flags"),
-    "ctypes": ("backends.cpu.", "backends.gpu."),
+    "ctypes": ("backends.cpu.", "backends.cuda.", "backends.gpu."),
     "cuda": ("backends.gpu.",),
     "cupy": ("backends.gpu.",),
     "google": ("serialization.", "serving."),

@@ -1,0 +1,137 @@
+"""What generated CUDA C computes, run on the processor by an emulator of blocks and threads.
+
+Nothing here is a run on a GPU: it shows that the source means what the loops mean, at odd sizes, with NaN, with nothing
+to do, with 32-bit and 64-bit indices, whichever thread comes first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+import tests.test_ops_matrix as matrix
+from graphflow.backends.cuda.printer import print_kernel
+from graphflow.loops.interpret import interpret
+from graphflow.loops.ir import Buffer, Kernel, numpy_dtype
+from graphflow.loops.verify import verify
+from graphflow.session import Session
+from tests.backends import cuda_emulator
+from tests.backends.cuda_emulator import EmulatedBackend, Emulator, as_processor
+from tests.backends.cuda_kernels import KERNELS
+
+pytestmark = pytest.mark.skipif(bool(cuda_emulator.WHY_NOT), reason=cuda_emulator.WHY_NOT)
+
+EVERYTHING = os.environ.get("GRAPHFLOW_CUDA_OPS") == "all"
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    made = Emulator(tmp_path_factory.mktemp("cuda"))
+    made.compile([print_kernel(make(), wide=wide) for make in KERNELS.values() for wide in (False, True)])
+    yield made
+
+
+# name: sizes by parameter, for each run
+SIZES: dict[str, list[dict[str, int]]] = {
+    "elements": [{"n": n} for n in (0, 1, 3, 1029, 4100)],
+    "halves": [{"n": 3, "m": m} for m in (0, 1, 7, 16)],
+    "softmax": [{"n": n} for n in (0, 1, 11)],
+    "long_softmax": [{"n": 5, "m": m} for m in (1, 31, 700)],
+    "columns": [{"n": n, "m": m} for n, m in ((0, 3), (5, 1), (4, 130))],
+    "whole_sum": [{"n": n} for n in (0, 1, 1000)],
+    "transposed": [{"n": n, "m": m} for n, m in ((0, 4), (1, 1), (33, 65), (40, 5))],
+    "kept_rows": [{"n": n} for n in (1, 9)],
+    "scatter": [{"n": 7, "limit": 3}],
+    "numbers": [{"n": n} for n in (1, 6)],
+    "running": [{"n": n, "m": 9} for n in (1, 300)],
+}
+ELEMENTS = {"softmax": 300, "kept_rows": 200, "scatter": 40}
+
+
+def arguments_of(kernel: Kernel, sizes: dict[str, int], random: np.random.Generator) -> list[Any]:
+    """Arrays with room for all sizes, NaN and infinity among their numbers."""
+    room = ELEMENTS.get(kernel.name, 1)
+    for size in sizes.values():
+        room *= max(1, size)
+    made: list[Any] = []
+    for param in kernel.params:
+        if not isinstance(param, Buffer):
+            made.append(sizes[param.name])
+            continue
+        dtype = numpy_dtype(param.dtype)
+        array = random.uniform(-3, 3, room).astype(dtype)
+        if array.dtype.kind == "f" and room > 900:
+            array[room // 2], array[room // 3] = np.nan, np.inf
+        made.append(array)
+    return made
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_loops_and_cuda_agree(name: str, emulator: Emulator, random: np.random.Generator) -> None:
+    kernel = KERNELS[name]()
+    verify(kernel)
+    for sizes in SIZES[name]:
+        given = arguments_of(kernel, sizes, random)
+        expected = [a.copy() if isinstance(a, np.ndarray) else a for a in given]
+        interpret(kernel, expected)
+        results = []
+        for wide, descending, grid in ((False, False, 3), (False, True, 1), (True, False, 5)):
+            emulator.set(descending=descending, grid=grid)
+            actual = [a.copy() if isinstance(a, np.ndarray) else a for a in given]
+            cuda_emulator.launch(emulator, print_kernel(kernel, wide=wide), actual)
+            results.append(actual)
+            for mine, wanted in zip(actual, expected, strict=True):
+                if isinstance(wanted, np.ndarray) and wanted.dtype.kind == "f":
+                    tolerance = 1e-3 if wanted.dtype.itemsize == 2 else 2e-6
+                    np.testing.assert_allclose(
+                        mine, wanted, rtol=tolerance, atol=tolerance, err_msg=f"{sizes}"
+                    )
+                elif isinstance(wanted, np.ndarray):
+                    np.testing.assert_array_equal(mine, wanted, err_msg=f"{sizes}")
+        for other in results[1:]:  # neither the number of blocks nor the order of threads changes a bit
+            for one, two in zip(results[0], other, strict=True):
+                assert not isinstance(one, np.ndarray) or one.tobytes() == two.tobytes()
+
+
+# Ops whose kernels are of all kinds; `GRAPHFLOW_CUDA_OPS=all` takes every op that there are samples of.
+OPS = ("ConcatV2", "Cumsum", "Softmax", "TopKV2", "Transpose", "UnsortedSegmentSum")
+
+
+def cases() -> list[tuple[str, matrix.Sample]]:
+    chosen = []
+    seen: dict[str, int] = {}
+    for case in matrix.PURE:
+        op_type, sample = case.values
+        seen[op_type] = seen.get(op_type, 0) + 1
+        if EVERYTHING or (op_type in OPS and seen[op_type] <= 1):
+            chosen.append((op_type, sample))
+    share, shares = (int(n) for n in os.environ.get("GRAPHFLOW_CUDA_SHARE", "0/1").split("/"))
+    return [case for case in chosen if crc32(case[0].encode()) % shares == share]
+
+
+def run_all(backend: EmulatedBackend, *, check: bool) -> None:
+    with as_processor(backend):
+        for op_type, sample in cases():
+            expected = matrix.body_results(op_type, sample) if check else []
+            for known in (True, False):
+                built = matrix.Built(op_type, sample, known=known)
+                with Session(graph=built.graph) as session:
+                    actual = session.run(list(built.operation.outputs), built.feeds)
+                for i, (mine, body) in enumerate(zip(actual, expected, strict=False)):
+                    matrix.assert_same(mine, body, sample, f"{op_type}, known={known}, output {i}")
+
+
+def test_ops_through_sessions(emulator: Emulator) -> None:
+    first = EmulatedBackend(emulator)
+    run_all(first, check=False)
+    first.compile_missing()
+    for descending in (False, True):
+        emulator.set(descending=descending)
+        backend = EmulatedBackend(emulator)
+        run_all(backend, check=True)
+        assert not backend.missing and len(backend.emulated) > 5
