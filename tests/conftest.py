@@ -55,7 +55,10 @@ def private_object_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     if "GRAPHFLOW_CACHE_DIR" in os.environ:
         yield
         return
-    os.environ["GRAPHFLOW_CACHE_DIR"] = str(tmp_path_factory.mktemp("object-cache"))
+    # The processes of one run share it, as the user's do.
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    os.environ["GRAPHFLOW_CACHE_DIR"] = str(folder / "object-cache")
     yield
     del os.environ["GRAPHFLOW_CACHE_DIR"]
 
