@@ -478,9 +478,12 @@ class _Runner:
         """Returns the error to raise for one that binding or running raised."""
         if isinstance(error, UninitializedVariableError):
             return self._uninitialized(error)
+        cause = error.__cause__ if isinstance(error, reference.NodeError) else error
+        assert isinstance(cause, Exception)
+        if self._state.closed and type(cause) is RuntimeError:
+            # A step that calls a function, as those of datasets do, found the session closed.
+            return errors.CancelledError(None, None, "Session has been closed; the run was cancelled.")
         if isinstance(error, reference.NodeError):
-            cause = error.__cause__
-            assert isinstance(cause, Exception)
             return _blamed(cause, error.node, error.inputs)
         step = getattr(error, "plan_step", None)
         if step is not None:

@@ -135,7 +135,7 @@ def tensorflow(tensorflow_process: TensorFlowProcess, tmp_path: Path) -> Callabl
 def fresh_python(tmp_path: Path) -> Callable[..., str]:
     """Runs a Python program in a new process of this interpreter and returns what it printed."""
 
-    def run(program: str, *arguments: str | Path, timeout: float = 120.0, **environment: str) -> str:
+    def run(program: str, *arguments: str | Path, timeout: float = 600.0, **environment: str) -> str:
         done = subprocess.run(
             [sys.executable, "-c", program, *map(str, arguments)],
             cwd=tmp_path,

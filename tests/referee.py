@@ -307,7 +307,7 @@ class Referee:
         """Ends the process; one that nothing was asked of may still be loading."""
         if not self._is_ready:
             self._process.kill()
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=120)
 
     def ask(self, cases: Mapping[str, Case], deaths: int | None = None) -> dict[str, Verdict]:
         """Returns TensorFlow's verdict on every case.

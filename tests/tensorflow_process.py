@@ -78,7 +78,7 @@ class TensorFlowProcess:
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=120)
         self._said.close()
 
     def run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 import graphflow as gf
 from graphflow.later import CutPlan
 from graphflow.plan import HostStep
+from tests.waiting import until_it_waits
 
 Array = np.ndarray[Any, Any]
 Fetches = Sequence[Any]
@@ -303,9 +303,9 @@ def test_who_waits_can_be_stopped():
 
         thread = threading.Thread(target=wait)
         thread.start()
-        time.sleep(0.05)
+        until_it_waits(thread)
         session.close()
-        thread.join(10)
+        thread.join(120)
         assert not thread.is_alive() and isinstance(failed[0], gf.errors.CancelledError)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import graphflow as gf
 from graphflow import errors
 from graphflow.graph import Graph
 from tests.referee import Case, Referee, difference
+from tests.waiting import until_it_waits
 
 
 @contextlib.contextmanager
@@ -30,9 +30,9 @@ def in_thread(call: Callable[[], Any]) -> Iterator[list[Any]]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    time.sleep(0.05)
+    until_it_waits(thread)
     yield said
-    thread.join(20)
+    thread.join(120)
     assert not thread.is_alive(), "it waits for ever"
 
 
@@ -95,13 +95,11 @@ def test_the_end_of_a_session_or_of_its_patience_wakes_who_waits(how: str) -> No
     taken = gf.FIFOQueue(1, gf.float32, shapes=[[]]).dequeue()
     session = gf.Session()
     options = gf.RunOptions(timeout_in_ms=100 if how == "timeout" else 0)
-    began = time.monotonic()
     with in_thread(lambda: session.run(taken, options=options)) as said:
         if how == "close":
             session.close()
         elif how == "reset":
             gf.Session.reset("")
-    assert time.monotonic() - began < 5
     kind = errors.DeadlineExceededError if how == "timeout" else errors.CancelledError
     assert isinstance(said[0], kind)
     if how == "close":

@@ -321,13 +321,13 @@ def test_a_session_closed_elsewhere_cancels_a_run() -> None:
 
     def wait(value: Any) -> Any:
         started.set()
-        closed.wait(10)
+        closed.wait(120)
         return value
 
     waiting = py_func(wait, [constant(1.0)], dtypes.float32)
     after = py_func(lambda value: value, [waiting], dtypes.float32)
     sess = Session()
-    closer = threading.Thread(target=lambda: (started.wait(10), sess.close(), closed.set()))
+    closer = threading.Thread(target=lambda: (started.wait(120), sess.close(), closed.set()))
     closer.start()
     with pytest.raises(errors.CancelledError):
         sess.run(after)

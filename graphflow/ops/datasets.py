@@ -1668,16 +1668,22 @@ class DatasetIterator(Resource):
                     raise CancelledError(None, None, "The session of the iterator has been closed.")
                 yield
             finally:
-                self._taking.release()
+                self._leave()
+
+    def _leave(self) -> None:
+        """Ends this thread's turn, and the pass if the session has ended meanwhile."""
+        try:
+            if self.ended:
+                rows, self._rows = self._rows, None
+                if rows is not None:
+                    rows.close()
+        finally:
+            self._taking.release()
 
     def release(self) -> None:
-        """Ends the pass; one that is being waited for ends by itself."""
+        """Ends the pass; while another thread takes a row, that one does when it has seen that the session ended."""
         if self._taking.acquire(timeout=_LOOK):
-            try:
-                if self._rows is not None:
-                    self._rows.close()
-            finally:
-                self._taking.release()
+            self._leave()
 
 
 _ITERATOR = f"shared_name:string; container:string; {_BARE}"

@@ -265,7 +265,7 @@ import time; time.sleep(0.05)
 """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
-        capture_output=True, text=True, timeout=60, cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
+        capture_output=True, text=True, timeout=240, cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
     )  # fmt: skip
     assert done.returncode == 0 and done.stderr == ""
 

@@ -13,6 +13,7 @@ import pytest
 
 import graphflow as gf
 from graphflow import errors
+from tests.waiting import until_it_waits
 
 Dataset = gf.data.Dataset
 
@@ -190,7 +191,7 @@ def test_prefetching_works_while_the_session_does_something_else() -> None:
     with gf.Session() as session:
         session.run(iterator.initializer)
         assert session.run(following) == 0
-        assert made.wait(10)  # nobody asked for element 2 yet
+        assert made.wait(120)  # nobody asked for element 2 yet
         assert drained(session, following) == [1, 2, 3, 4]
 
 
@@ -200,18 +201,19 @@ def test_closing_the_session_ends_the_threads_and_wakes_who_waits() -> None:
 
     def blocked(i: Any) -> Any:
         if i == 3:
-            gate.wait(20)
+            gate.wait(120)
         return i
 
     dataset = Dataset.range(100).map(lambda i: gf.py_func(blocked, [i], gf.int64), 3).prefetch(2)
     iterator = dataset.make_initializable_iterator()
     following = iterator.get_next()
+    taken: list[int] = []
     raised: list[BaseException] = []
 
     def wait() -> None:
         try:
             while True:
-                session.run(following)
+                taken.append(session.run(following))
         except errors.OpError as error:
             raised.append(error)
 
@@ -219,15 +221,16 @@ def test_closing_the_session_ends_the_threads_and_wakes_who_waits() -> None:
     session.run(iterator.initializer)
     waiting = threading.Thread(target=wait)
     waiting.start()
-    time.sleep(0.3)
+    while len(taken) < 3:
+        time.sleep(0.005)
+    until_it_waits(waiting)
     session.close()
-    waiting.join(5)
+    waiting.join(120)
     assert not waiting.is_alive()
     assert isinstance(raised[0], errors.CancelledError)
     gate.set()
-    for _ in range(100):
-        if threading.active_count() <= before:
-            break
+    deadline = time.monotonic() + 120
+    while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threading.active_count() <= before
 

@@ -422,7 +422,7 @@ def test_it_is_refused(what: str) -> None:
     write, message = CASES[what]
     file = File()
     write(file)
-    began = time.monotonic()
+    began = time.process_time()
     with gf.Graph().as_default() as graph, gf.Session() as session:
         with pytest.raises((ValueError, gf.errors.OpError), match=message) as caught:
             gf.import_graph_def(file.proto, name="")
@@ -430,4 +430,4 @@ def test_it_is_refused(what: str) -> None:
             session.run(bad.outputs or bad)
     if "bad" in {node.name for node in file.proto.node}:
         assert "bad" in str(caught.value)
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -163,11 +162,13 @@ def test_coordinators_stop_threads_and_hand_on_errors() -> None:
     coordinator.clear_stop()
     assert not coordinator.should_stop()
 
-    stuck = threading.Thread(target=time.sleep, args=(1.5,), daemon=True)
+    freed = threading.Event()
+    stuck = threading.Thread(target=freed.wait, daemon=True)
     stuck.start()
     coordinator.request_stop()
     with pytest.raises(RuntimeError, match="threads still running"):
         coordinator.join([stuck], stop_grace_period_secs=0.05)
+    freed.set()
     clean = gf.train.Coordinator(clean_stop_exception_types=(KeyError,))
     with clean.stop_on_exception():
         raise KeyError("done")
