@@ -19,8 +19,10 @@ from graphflow.dtypes import DType
 from graphflow.function import FuncGraph, finished, unique_function_name
 from graphflow.graph import (
     Graph,
+    GraphKeys,
     Operation,
     Tensor,
+    add_to_collections,
     control_dependencies,
     get_default_graph,
     name_scope,
@@ -88,7 +90,7 @@ def _identities(values: Sequence[Tensor], scope: str) -> list[Tensor]:
 
 def _branch(function: Callable[[], Any], name: str, pred: Tensor, strict: bool) -> _Body:
     outer = get_default_graph()
-    graph = FuncGraph(name, outer)
+    graph = FuncGraph(name, outer, scoped=True)
     with graph.as_default():
         try:
             structure = function()
@@ -224,6 +226,7 @@ def _chosen(choice: Tensor, bodies: Sequence[_Body], names: Sequence[str], op_ty
     """Adds the operation that runs one of several bodies; returns what users see of its outputs."""
     _check_alike(bodies, names)
     results = [[body.graph.capture(tensor) for tensor in body.tensors] for body in bodies]
+    collections = _give_summaries(bodies, results)
     captured = matched_captures([body.graph for body in bodies])
     functions = [finished(body.graph, outputs) for body, outputs in zip(bodies, results, strict=True)]
     shapes = [
@@ -238,7 +241,46 @@ def _chosen(choice: Tensor, bodies: Sequence[_Body], names: Sequence[str], op_ty
         outputs = emitter(
             choice, captured, Tout=[t.dtype for t in functions[0].outputs], output_shapes=shapes, name=scope, **attrs
         )  # fmt: skip
-    return nest.pack_sequence_as(bodies[0].structure, _identities(outputs, scope), True)
+    seen = _identities(outputs, scope)
+    own = len(seen) - len(collections)
+    for keys, summary in zip(collections, seen[own:], strict=True):
+        add_to_collections(keys, summary)
+    return nest.pack_sequence_as(bodies[0].structure, seen[:own], True)
+
+
+_SUMMARIES = frozenset(
+    {"AudioSummary", "AudioSummaryV2", "HistogramSummary", "ImageSummary", "MergeSummary", "ScalarSummary",
+     "TensorSummary", "TensorSummaryV2"}
+)  # fmt: skip
+
+
+def _give_summaries(bodies: Sequence[_Body], results: Sequence[list[Tensor]]) -> list[list[Any]]:
+    """Has branches give the summaries that are collected in them, so that they can be merged outside.
+
+    A branch that is not taken gives none, the empty message.
+
+    Returns:
+      per summary that was added to the results the collections it was put in.
+    """
+    collections: list[list[Any]] = []
+    for body in bodies:
+        graph, found = body.graph, dict[Tensor, list[Any]]()
+        for key in graph.collections:
+            for item in graph.get_collection(key):
+                if not isinstance(item, Tensor) or item.graph is not graph or item.dtype is not dtypes.string:
+                    continue
+                # Of a branch within a branch an Identity is collected.
+                if key == GraphKeys.SUMMARIES or item.op.type in _SUMMARIES:
+                    found.setdefault(item, []).append(key)
+        for summary, keys in found.items():
+            for other, given in zip(bodies, results, strict=True):
+                if other is body:
+                    given.append(summary)
+                else:
+                    with other.graph.as_default():
+                        given.append(constant(b""))
+            collections.append(keys)
+    return collections
 
 
 def case(
@@ -508,8 +550,8 @@ class _Loop:
         outer = get_default_graph()
         for _ in range(_MOST_RELAXATIONS):
             before = _Snapshot(outer)
-            test = FuncGraph(unique_function_name(f"{self.scope}cond"), outer)
-            inner = FuncGraph(unique_function_name(f"{self.scope}body"), outer)
+            test = FuncGraph(unique_function_name(f"{self.scope}cond"), outer, scoped=True)
+            inner = FuncGraph(unique_function_name(f"{self.scope}body"), outer, scoped=True)
             holds = self.build_cond(test)
             outputs = self.build_body(inner)
             relaxed = self.relaxed(outputs)

@@ -51,6 +51,8 @@ class FuncGraph(Graph):
     Args:
       name: the function's name, by which errors call it.
       outer_graph: the graph in which the function is made; tensors of it and of those around it can be captured.
+      scoped: whether names inside begin with the name scope in force outside, as those of TF1's branches and loops
+        do, and with them the names of variables and tags of summaries.
 
     Attributes:
       inputs: the placeholders that stand for arguments, captures last.
@@ -58,7 +60,7 @@ class FuncGraph(Graph):
       control_captures: operations outside that the body has to wait for.
     """
 
-    def __init__(self, name: str, outer_graph: Graph) -> None:
+    def __init__(self, name: str, outer_graph: Graph, scoped: bool = False) -> None:
         super().__init__()
         self.name = name
         self.outer_graph: Graph = outer_graph
@@ -70,6 +72,8 @@ class FuncGraph(Graph):
         self.user_line = _line()
         # What the code around the function asked for holds for the operations inside, too.
         outside = outer_graph._scopes
+        if scoped:
+            self._scopes.name_stack = outside.name_stack
         self._scopes.devices = list(outside.devices)
         self._scopes.gradient_override = dict(outside.gradient_override)
         self._scopes.attr_scope = dict(outside.attr_scope)

@@ -229,6 +229,28 @@ def test_a_branch_that_only_returns_an_assignment_from_outside_is_warned_of() ->
     assert both(gf.cond(x > 0, lambda: x, lambda: v), {x: -3.0}) == 1
 
 
+def test_summaries_of_branches_are_collected_and_merged() -> None:
+    p, x = gf.placeholder(gf.bool, []), gf.placeholder(gf.float32, [])
+
+    def outer() -> Any:
+        gf.summary.scalar("outer", x)
+        return gf.cond(x > 1, lambda: (gf.summary.scalar("inner", x), x)[1], lambda: x)
+
+    y = gf.cond(p, outer, lambda: x * 2)
+    gf.summary.scalar("after", y)
+    merged = gf.summary.merge_all()
+    slope = gf.gradients(y, x)[0]
+    with gf.Session() as session:
+        for feed, tags in (
+            ({p: True, x: 3.0}, {"after": 3, "cond/outer": 3, "cond/cond/inner": 3}),
+            ({p: True, x: 1.0}, {"after": 1, "cond/outer": 1}),
+            ({p: False, x: 1.0}, {"after": 2}),
+        ):
+            told, d = session.run([merged, slope], feed)
+            assert {v.tag: v.simple_value for v in gf.Summary.FromString(told).value} == tags
+            assert d == (1 if feed[p] else 2)
+
+
 def test_functions_round_trip_through_files() -> None:
     x = gf.placeholder(gf.float32, [3], name="x")
     v = gf.Variable(2.0, name="v")
@@ -237,7 +259,7 @@ def test_functions_round_trip_through_files() -> None:
     )[1]
     proto = gf.get_default_graph().as_graph_def()
     assert {f.signature.name.rpartition("_")[0] for f in proto.library.function} == {
-        "while_cond", "while_body", "cond_true", "cond_false",
+        "while_cond", "while_body", "while_cond_true", "while_cond_false",
     }  # fmt: skip
     with gf.Graph().as_default() as graph:
         gf.import_graph_def(proto, name="")
@@ -286,9 +308,9 @@ def test_optimizers_and_their_slots_in_bodies() -> None:
         return gf.group(update)
 
     maybe = gf.cond(p, act, gf.no_op)
-    assert inside == ["beta1_power", "beta2_power", "w/Adam", "w/Adam_1"]
+    assert inside == ["cond/beta1_power", "cond/beta2_power", "w/Adam", "w/Adam_1"]
     names = [v.op.name for v in gf.global_variables()]
-    assert names == ["w", "beta1_power", "beta2_power", "w/Adam", "w/Adam_1"]
+    assert names == ["w", "cond/beta1_power", "cond/beta2_power", "w/Adam", "w/Adam_1"]
     with gf.Session() as session:
         session.run(gf.global_variables_initializer())
         session.run(steps)
