@@ -36,12 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Models of real size take minutes: they run when they are asked for, by `-m zoo`."""
-    if "zoo" in (config.option.markexpr or ""):
-        return
-    kept = [item for item in items if "zoo" not in item.keywords]
+    """What takes minutes runs when it is asked for, by `-m zoo` and `-m soak`."""
+    asked = config.option.markexpr or ""
+    left = {mark for mark in ("zoo", "soak") if mark not in asked}
+    kept = [item for item in items if left.isdisjoint(item.keywords)]
     if len(kept) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if "zoo" in item.keywords])
+        config.hook.pytest_deselected(items=[item for item in items if not left.isdisjoint(item.keywords)])
         items[:] = kept
 
 

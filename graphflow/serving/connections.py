@@ -1,15 +1,22 @@
-"""HTTP connections with limits: clients that send or read too slowly, or send endless headers, are let go."""
+"""HTTP connections with limits: clients that send or read too slowly, or send endless headers, are let go.
+
+At the end of the process nobody who has sent a request is cut off: the door closes to new connections while those who
+have come in are taken, and connections that are kept open get a last answer before they close.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from graphflow.serving.listening import DOOR_SECONDS, close_door
 
 # Seconds in which the headers of a request have to come, from the first byte or from the beginning of a connection.
 HEADER_SECONDS = 20.0
@@ -22,6 +29,8 @@ READ_SECONDS = 60.0
 LARGEST_HEADERS = 64 << 10
 # Seconds that a connection stays open for the client's next request.
 IDLE_SECONDS = 75
+# Seconds that one stays open for it after the process has been told to end: the client may be about to send it.
+LAST_SECONDS = 1.0
 
 _REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
@@ -39,20 +48,36 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is not loo
         self._coming: asyncio.TimerHandle | None = None
         self._going: asyncio.TimerHandle | None = None
         self._left = 0  # bytes of answers that the client had not taken when we last looked
+        self._leaving: asyncio.TimerHandle | None = None  # set where the next answer is the last one
 
     def connection_made(self, transport: Any) -> None:
         """Begins; a client that says nothing is let go as well."""
         super().connection_made(transport)
         self._since = time.monotonic()
         self._coming = self.loop.call_later(HEADER_SECONDS, self._look_at_coming)
+        if getattr(self.server_state, "ending", False):
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends."""
-        for timer in (self._coming, self._going):
+        for timer in (self._coming, self._going, self._leaving):
             if timer is not None:
                 timer.cancel()
         self._coming = self._going = None
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The process ends: the request under way, or else the next one, is the last that gets an answer."""
+        if self._leaving is not None:
+            return
+        self._leaving = self.loop.call_later(LAST_SECONDS, self._leave)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+    def _leave(self) -> None:
+        """Closes, unless a request is there."""
+        if not self._in_headers and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Takes what has come."""
@@ -79,6 +104,8 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is not loo
         self._in_headers, self._in_body, self._received = False, True, 0
         self._come()
         super().on_headers_complete()
+        if self._leaving is not None and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """It is whole."""
@@ -166,3 +193,13 @@ class Listener(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked i
     def capture_signals(self) -> Iterator[None]:
         """Leaves signals alone."""
         yield
+
+    async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Takes nobody new; returns when all have had their answers."""
+        self.server_state.ending = True
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        for listener in sockets or ():
+            close_door(listener)
+        await asyncio.sleep(DOOR_SECONDS)
+        await super().shutdown(sockets)

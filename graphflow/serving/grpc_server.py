@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -19,12 +20,18 @@ from grpc_reflection.v1alpha import reflection
 
 from graphflow.errors import OpError
 from graphflow.serving.access import Access
+from graphflow.serving.listening import DOOR_SECONDS, close_door, sockets_at
 
 _log = logging.getLogger("graphflow.serving")
 
 # Bytes of the largest message, both ways; protobuf itself ends at 2 GiB.
 LARGEST_MESSAGE = 1 << 30
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+# Seconds after which a connection gets its last answers, and the client makes another. It is the only way to end one
+# in which no request is lost: a listener that stops breaks off what comes in before the client hears of it.
+CONNECTION_SECONDS = 5.0
+# The library spreads that time by a tenth.
+_LATEST = 1.1
 # Clients close idle connections themselves; what they may do is not limited to a ping every five minutes.
 _OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_MESSAGE),
@@ -179,7 +186,11 @@ class GrpcServer:
         pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="graphflow-grpc")
         self._server = grpc.server(
             pool,
-            options=(*_OPTIONS, ("grpc.so_reuseport", int(shared))),
+            options=(
+                *_OPTIONS,
+                ("grpc.so_reuseport", int(shared)),
+                ("grpc.max_connection_age_ms", int(1e3 * CONNECTION_SECONDS)),
+            ),
             maximum_concurrent_rpcs=most_requests,
         )
         self._health = health.HealthServicer()
@@ -216,6 +227,25 @@ class GrpcServer:
             self._health.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
 
     def stop(self, grace: float) -> None:
-        """Takes no new request; returns when those under way are answered, or after `grace` seconds."""
+        """Takes no new connection; returns when those there are have ended, or after `grace` seconds.
+
+        Connections end when their time is over; where the system does not tell of them, all end at once.
+        """
+        end = time.monotonic() + grace
         self.set_serving(False)
-        self._server.stop(grace).wait()
+        for item in sockets_at(self.port):
+            if item.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                close_door(item)
+        time.sleep(DOOR_SECONDS)
+        latest = min(end, time.monotonic() + _LATEST * CONNECTION_SECONDS + 1)
+        while time.monotonic() < latest and any(_is_connected(item) for item in sockets_at(self.port)):
+            time.sleep(DOOR_SECONDS)
+        self._server.stop(max(0.0, end - time.monotonic())).wait()
+
+
+def _is_connected(item: socket.socket) -> bool:
+    try:
+        item.getpeername()
+    except OSError:
+        return False
+    return True

@@ -21,6 +21,7 @@ from graphflow.errors import OpError
 from graphflow.saved_model.loader import OUTSIDE_OPS
 from graphflow.serving.access import Access
 from graphflow.serving.batching import BatchingOptions
+from graphflow.serving.listening import listening_socket
 from graphflow.serving.manager import ModelManager, State
 from graphflow.serving.memory_check import MemoryCheck
 from graphflow.serving.metrics import Metrics
@@ -46,33 +47,6 @@ _SWITCH = 0.0005
 # What the interfaces are made of; it is read while the models load.
 _REST_PARTS = ("starlette.requests", "starlette.responses", "uvicorn.protocols.http.httptools_impl")
 _GRPC_PARTS = ("grpc", "grpc_health.v1.health", "grpc_reflection.v1alpha.reflection")
-
-
-def listening_socket(host: str, port: int, shared: bool = False, listen: bool = True) -> socket.socket:
-    """Returns a socket at an address.
-
-    Args:
-      host, port: where; port 0 takes a free one.
-      shared: whether other processes of ours have the same.
-      listen: whether connections are taken.
-
-    Raises:
-      OSError: if the address cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's delays off only where the protocol is spelled out.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        if listen:
-            listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"cannot listen at {host}:{port}: {error.strerror}") from None
-    return listener
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from typing import Any
 
 from graphflow.config import NUM_THREADS
 from graphflow.errors import OpError, UnavailableError
-from graphflow.serving.server import GRACE, ServerOptions, listening_socket, serve
+from graphflow.serving.listening import listening_socket
+from graphflow.serving.server import GRACE, ServerOptions, serve
 
 _log = logging.getLogger("graphflow.serving")
 

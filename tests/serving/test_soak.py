@@ -1,0 +1,463 @@
+"""Faults at full size, minutes of them: `make soak` runs these, prints their figures and keeps them.
+
+The figures go to benchmarks/results/serving_faults.json and .md; small forms of the same faults are in test_faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from benchmarks.__main__ import RESULTS, machine
+from tests.serving.faults import corrupted, disconnect, half_sent, trickle
+from tests.serving.models import save_model
+from tests.serving.process import BODY, Load, Served, served
+
+pytestmark = pytest.mark.soak
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """What a test has measured: shown, and kept where it passes."""
+    found: dict[str, Any] = {}
+    yield found
+    name = request.node.name.removeprefix("test_")
+    print(f"\n{name}: {json.dumps(found)}")
+    keep(name, found)
+
+
+def keep(name: str, found: dict[str, Any]) -> None:
+    """Writes figures to the table of results."""
+    file = RESULTS / "serving_faults.json"
+    known = json.loads(file.read_text()) if file.exists() else {"faults": {}}
+    known["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    known["machine"] = machine()
+    known["faults"][name] = found
+    known["faults"] = dict(sorted(known["faults"].items()))
+    file.write_text(json.dumps(known, indent=1) + "\n")
+    where = known["machine"]
+    lines = [
+        f"{known['date']}, {where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}; "
+        "clients and server on the same cores.",
+        "",
+        "| fault | what was measured |",
+        "|---|---|",
+    ]
+    for key, values in known["faults"].items():
+        told = "; ".join(f"{what.replace('_', ' ')} {_shown(value)}" for what, value in values.items())
+        lines.append(f"| {key.replace('_', ' ')} | {told} |")
+    (RESULTS / "serving_faults.md").write_text("\n".join(lines) + "\n")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_shown(item)}" for key, item in value.items()) or "none"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    save_model(tmp_path / "models" / "1")
+    return tmp_path / "models"
+
+
+def available(server: Served) -> list[int]:
+    return [
+        int(item["version"])
+        for item in server.get("/v1/models/m")["model_version_status"]
+        if item["state"] == "AVAILABLE"
+    ]
+
+
+def asked(load: Load) -> dict[str, Any]:
+    """What clients have seen."""
+    return {
+        "requests": load.done,
+        "failed": sum(load.wrong.values()),
+        "p50_ms": load.percentile(0.5),
+        "p99_ms": load.percentile(0.99),
+    }
+
+
+def test_swap_every_2_s_for_60_s(base: Path, tmp_path: Path, figures: dict[str, Any]) -> None:
+    versions, scales = 31, [1.0 + 0.25 * number for number in range(1, 32)]
+    stock = tmp_path / "stock"
+    for number in range(1, versions + 1):
+        save_model(stock / str(number), scale=scales[number - 1])
+    shutil.rmtree(base / "1")
+    shutil.copytree(stock / "1", base / "1")
+    memory = []
+    with served(base, grpc=True) as server, Load(server, rest=3, grpc=1, scales=scales) as load:
+        load.wait_for(500)
+        begin = time.monotonic()
+        for number in range(2, versions + 1):
+            shutil.copytree(stock / str(number), base / str(number))
+            server.wait_for(lambda: available(server) == [number], 60)
+            if number > 3:
+                shutil.rmtree(base / str(number - 2))
+            memory.append(server.memory())
+            time.sleep(max(0.0, begin + 2 * (number - 1) - time.monotonic()))
+        seconds = time.monotonic() - begin
+    slope = float(np.polyfit(range(len(memory[5:])), memory[5:], 1)[0])
+    figures.update(
+        asked(load), swaps=versions - 1, seconds=seconds, memory_after_5_mib=memory[5] / MIB,
+        memory_at_the_end_mib=memory[-1] / MIB, growth_per_swap_kib=slope / 1024,
+    )  # fmt: skip
+    assert not load.wrong, load.wrong
+    assert memory[-1] - memory[5] < 8 * MIB and slope < 256 * 1024, memory
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kept", [True, False])
+def test_sigterm_under_load(base: Path, figures: dict[str, Any], workers: int, kept: bool) -> None:
+    times, done = [], 0
+    for _ in range(5):
+        with served(base, "--workers", str(workers), grpc=True) as server:
+            with Load(server, rest=4, grpc=2, kept=kept) as load:
+                load.wait_for(300)
+                begin = time.monotonic()
+                server.process.send_signal(signal.SIGTERM)
+                load.join()
+            assert server.process.wait(60) == 0
+            times.append(time.monotonic() - begin)
+            done += load.done
+            assert not load.wrong, load.wrong
+    figures.update(times=len(times), requests=done, dropped=0, longest_end_s=max(times))
+
+
+def test_kill_9_of_a_worker(base: Path, figures: dict[str, Any]) -> None:
+    lost, back = Counter[str](), []
+    with served(base, "--workers", "2", grpc=True) as server:
+        with Load(server, rest=4, kept=False) as load:
+            for _ in range(5):
+                load.server.wait_for(lambda: len(workers(server)) == 2)
+                load.wait_for(100)
+                victim = random.Random(0).choice(workers(server))
+                ready = sum("is available" in line["message"] for line in server.lines)
+                begin = time.monotonic()
+                os.kill(victim, signal.SIGKILL)
+                server.wait_for(
+                    lambda: sum("is available" in line["message"] for line in server.lines) > ready
+                )
+                back.append(time.monotonic() - begin)
+                lost.update(load.wrong)
+                load.wrong.clear()
+                load.refused = 0
+        assert server.end() == 0
+    figures.update(
+        kills=5, requests=load.done, cut_off=sum(lost.values()), back_after_s=max(back),
+        p99_ms=load.percentile(0.99),
+    )  # fmt: skip
+    # Who was talking to the one that died is cut off, four at most, and nobody else.
+    assert sum(lost.values()) <= 4 * 5 and all("reset" in text or "Remote" in text for text in lost), lost
+
+
+def workers(server: Served) -> list[int]:
+    found = []
+    for pid in server.pids()[1:]:
+        with contextlib.suppress(OSError):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def test_corrupt_new_versions(base: Path, figures: dict[str, Any]) -> None:
+    outcomes: Counter[str] = Counter()
+    with served(base) as server, Load(server, rest=2) as load:
+        for number, (what, write) in enumerate(corrupted(base / "1", 60), 2):
+            folder = base / str(number)
+            write(folder)
+            server.wait_for(lambda: server.get(f"/v1/models/m/versions/{number}").get("model_version_status"))
+
+            def state() -> Any:
+                (item,) = server.get(f"/v1/models/m/versions/{number}")["model_version_status"]
+                return item if item["state"] in ("AVAILABLE", "END") else None
+
+            item = server.wait_for(state, 60)
+            if item["state"] == "END":
+                assert item["status"]["error_message"], what
+                assert available(server)
+            outcomes[f"{what}: {'refused' if item['state'] == 'END' else 'served'}"] += 1
+            shutil.rmtree(folder)
+            server.wait_for(lambda: available(server) == [1], 60)
+    figures.update(asked(load), versions=sum(outcomes.values()), outcomes=dict(sorted(outcomes.items())))
+    # A bit that is wrong in a graph may make another graph, whose answers are its own; no request fails for it.
+    strange = [text for text in load.wrong if "another answer" not in text]
+    assert not strange, strange
+    assert not any(key.startswith("variables") and key.endswith("served") for key in outcomes), outcomes
+
+
+def test_slow_clients(base: Path, figures: dict[str, Any]) -> None:
+    with served(base) as server:
+        with Load(server, rest=2) as load:
+            load.wait_for(300)
+        alone = asked(load)
+        files = server.files()
+        with trickle(server.rest, 400), Load(server, rest=2) as load:
+            until = time.monotonic() + 45
+            most = 0
+            while time.monotonic() < until:
+                most = max(most, server.files())
+                time.sleep(0.5)
+        server.wait_for(lambda: server.files() <= files + 5)
+    figures.update(asked(load), slow_connections=400, most_open_files=most, p99_ms_without=alone["p99_ms"])
+    assert not load.wrong, load.wrong
+
+
+def test_resets_mid_body_and_10000_disconnects(base: Path, figures: dict[str, Any]) -> None:
+    with served(base, grpc=True) as server:
+        disconnect(server.rest, 300)
+        files, memory = server.files(), server.memory()
+        with Load(server, rest=2, grpc=1) as load:
+            begin = time.monotonic()
+            disconnect(server.rest, 10_000)
+            disconnect(server.grpc, 1000)
+            seconds = time.monotonic() - begin
+        server.wait_for(lambda: server.files() <= files + 5)
+        grown = server.memory() - memory
+        errors = [line for line in server.lines if line["level"] in ("ERROR", "UNKNOWN")]
+        assert server.get("/graphflow/status")["requests"] == 0
+    figures.update(asked(load), disconnects=11_000, seconds=seconds, memory_grown_mib=grown / MIB)
+    assert not load.wrong and not errors, (load.wrong, errors[:3])
+    assert grown < 16 * MIB
+
+
+def test_overload_10_times(tmp_path: Path, figures: dict[str, Any]) -> None:
+    save_slow_model(tmp_path / "models" / "1")
+    with served(tmp_path / "models", "--max_requests", "256") as server:
+        patience = 1.0
+        asyncio.run(closed(server.rest, 8, 2.0))
+        capacity = asyncio.run(closed(server.rest, 8, 10.0))
+        once = asyncio.run(offered(server.rest, 0.8 * capacity, 10.0, patience))
+        tenfold = asyncio.run(offered(server.rest, 10 * capacity, 20.0, patience))
+        after = asyncio.run(closed(server.rest, 8, 5.0))
+    figures.update(
+        capacity_per_s=capacity, goodput_at_0_8=once.good / once.seconds, offered_per_s=tenfold.sent / tenfold.seconds,
+        goodput_per_s=tenfold.good / tenfold.seconds, goodput_share=tenfold.good / tenfold.seconds / capacity,
+        answers={str(k): v for k, v in sorted(tenfold.statuses.items())}, p99_ms_of_good=tenfold.p99(), p99_ms_of_refusals=tenfold.p99(False),
+        capacity_after_per_s=after,
+    )  # fmt: skip
+    assert set(tenfold.statuses) <= {200, 429, 503, 504}, tenfold.statuses
+    assert tenfold.good / tenfold.seconds > 0.5 * capacity
+
+
+def save_slow_model(path: Path) -> None:
+    """Saves a net whose run takes about ten milliseconds per row of eight numbers, however many run together."""
+    with gf.Graph().as_default(), gf.Session() as sess:
+        x = gf.placeholder(gf.float32, [None, 8], name="x")
+        random_ = np.random.default_rng(0)
+
+        def weights(*shape: int) -> Any:
+            return gf.Variable((random_.normal(size=shape) / np.sqrt(np.prod(shape[:-1]))).astype(np.float32))
+
+        y = gf.reshape(gf.matmul(x, weights(8, 64 * 64 * 8)), [-1, 64, 64, 8])
+        for channels in ((8, 64), (64, 64), (64, 64)):
+            y = gf.nn.relu(gf.nn.conv2d(y, weights(3, 3, *channels), [1, 1, 1, 1], "SAME"))
+        y = gf.reduce_mean(y, [1, 2])
+        sess.run(gf.global_variables_initializer())
+        gf.saved_model.simple_save(sess, str(path), {"x": x}, {"y": y})
+
+
+ROW = json.dumps({"instances": [[0.5] * 8]}).encode()
+
+
+class Offered:
+    """What has come of requests.
+
+    Attributes:
+      sent: requests.
+      good: those with an answer in time.
+      statuses: the answers; 0 is none.
+    """
+
+    def __init__(self) -> None:
+        self.sent = self.good = 0
+        self.seconds = 0.0
+        self.statuses: Counter[int] = Counter()
+        self.times: list[tuple[bool, float]] = []
+
+    def p99(self, good: bool = True) -> float:
+        """Milliseconds."""
+        found = [seconds for was_good, seconds in self.times if was_good == good]
+        return 1e3 * float(np.percentile(found, 99)) if found else 0.0
+
+
+async def one(
+    pool: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]], port: int, request: bytes
+) -> int:
+    """Sends a request over a connection that is free, or a new one; gives the status."""
+    reader, writer = pool.pop() if pool else await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    match = re.search(rb"content-length: (\d+)", head)
+    await reader.readexactly(int(match[1]) if match else 0)
+    pool.append((reader, writer))
+    return int(head[9:12])
+
+
+def message(patience: float | None = None) -> bytes:
+    more = b"" if patience is None else b"X-Request-Timeout: %f\r\n" % patience
+    head = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: m\r\n%sContent-Length: %d\r\n\r\n"
+    return head % (more, len(ROW)) + ROW
+
+
+async def closed(port: int, clients: int, seconds: float) -> float:
+    """Requests per second that so many clients get answered, each of which waits for its answer."""
+    end, done = time.monotonic() + seconds, 0
+
+    async def client() -> None:
+        nonlocal done
+        pool: list[Any] = []
+        while time.monotonic() < end:
+            assert await one(pool, port, message()) == 200
+            done += 1
+
+    await asyncio.gather(*[client() for _ in range(clients)])
+    return done / seconds
+
+
+async def offered(port: int, rate: float, seconds: float, patience: float) -> Offered:
+    """Sends so many requests per second, whether answers come or not."""
+    found, pool, tasks = Offered(), [], set()  # type: ignore[var-annotated]
+    text = message(patience)
+
+    async def ask() -> None:
+        begin = time.monotonic()
+        status = 0
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            status = await one(pool, port, text)
+        taken = time.monotonic() - begin
+        good = status == 200 and taken <= patience
+        found.good += good
+        found.statuses[status] += 1
+        found.times.append((good, taken))
+
+    begin = time.monotonic()
+    while (now := time.monotonic()) < begin + seconds:
+        for _ in range(int((now - begin) * rate) - found.sent):
+            found.sent += 1
+            task = asyncio.ensure_future(ask())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.sleep(0.002)
+    found.seconds = time.monotonic() - begin
+    await asyncio.gather(*tasks)
+    return found
+
+
+def test_disk_full(base: Path, tmp_path: Path, figures: dict[str, Any]) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("a disk of its own takes the right to mount one")
+    try:
+        shutil.copytree(base / "1", disk / "models" / "1")
+        (disk / "cache").mkdir()
+        with served(
+            disk / "models", "--record_requests", str(disk / "requests"), grpc=True,
+            TMPDIR=str(disk), GRAPHFLOW_CACHE_DIR=str(disk / "cache"),
+        ) as server, Load(server, rest=2, grpc=1) as load:  # fmt: skip
+            load.wait_for(20)
+            with contextlib.suppress(OSError), (disk / "full").open("wb") as file:
+                while True:
+                    file.write(bytes(1 << 16))
+                    file.flush()
+            load.wait_for(500)
+            with contextlib.suppress(OSError):
+                shutil.copytree(base / "1", disk / "models" / "2")  # as much of it as fits
+            waits = server.wait_for(lambda: server.get("/v1/models/m/versions/2").get("model_version_status"))
+            load.wait_for(500)
+            shutil.rmtree(disk / "models" / "2", ignore_errors=True)
+            (disk / "full").unlink()
+            shutil.copytree(base / "1", disk / "models" / "2")
+            server.wait_for(lambda: available(server) == [2])
+            load.wait_for(100)
+        with served(disk / "models", "--workers", "2", TMPDIR=str(disk)) as server, Load(server, rest=2) as more:
+            with contextlib.suppress(OSError), (disk / "full").open("wb") as file:
+                while True:
+                    file.write(bytes(1 << 16))
+                    file.flush()
+            more.wait_for(500)
+            assert ":tensorflow:serving:request_count" in server.get("/monitoring/prometheus/metrics")
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    figures.update(asked(load), half_copied=waits[0]["status"]["error_message"] or waits[0]["state"])
+    assert not load.wrong and not more.wrong, (load.wrong, more.wrong)
+
+
+def test_address_space(tmp_path: Path, figures: dict[str, Any]) -> None:
+    save_model(tmp_path / "models" / "1")
+    limit = 2 << 30
+
+    def narrow() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    statuses: Counter[str] = Counter()
+    with served(tmp_path / "models", grpc=True, before=narrow) as server, Load(server, rest=1, grpc=1) as load:
+        load.wait_for(50)
+        for rows in (10_000, 1_000_000, 10_000_000, 30_000_000, 60_000_000, 80_000_000) * 3:
+            head = {
+                "inputs": [{
+                    "name": "x", "datatype": "FP32", "shape": [rows, 3], "parameters": {"binary_data_size": 12 * rows},
+                }],
+                "parameters": {"binary_data_output": True},
+            }  # fmt: skip
+            text = json.dumps(head).encode()
+            try:
+                status, content = server.predict(
+                    text + bytes(12 * rows), "/v2/models/m/infer", **{"Inference-Header-Content-Length": str(len(text))}
+                )
+            except OSError as error:
+                status, content = 0, repr(error).encode()
+            statuses[f"{12 * rows / MIB:.0f} MiB: {status}"] += 1
+            if status != 200:
+                print(status, content[:200])
+            assert server.process.poll() is None
+    figures.update(asked(load), limit_mib=limit / MIB, answers=dict(statuses))
+    assert not load.wrong, load.wrong
+    assert {text.rsplit(" ", 1)[1] for text in statuses} <= {"200", "400", "429"}, statuses
+
+
+def test_schemathesis_on_the_openapi_document(base: Path, tmp_path: Path, figures: dict[str, Any]) -> None:
+    tool = shutil.which("schemathesis") or os.environ.get("SCHEMATHESIS", "")
+    if not tool:
+        pytest.skip("schemathesis is not installed")
+    with served(base, grpc=True) as server:
+        done = subprocess.run(
+            [
+                tool, "run", f"http://127.0.0.1:{server.rest}/openapi.json", "--max-examples", "200", "--seed", "1",
+                "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
+                "response_schema_conformance",
+                "--request-timeout", "60", "--continue-on-failure", "--no-color",
+            ],
+            capture_output=True, text=True, cwd=tmp_path,
+        )  # fmt: skip
+        assert server.predict()[0] == 200
+        errors = [line for line in server.lines if line["level"] in ("ERROR", "UNKNOWN")]
+    text = done.stdout[-6000:]
+    match = re.search(r"(\d+) generated", done.stdout)
+    figures.update(generated=int(match[1]) if match else 0, failures=int(done.returncode != 0))
+    assert done.returncode == 0 and not errors, (text, errors[:3])
