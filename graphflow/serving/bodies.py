@@ -14,10 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graphflow import errors
+from graphflow.serving.memory_check import RESERVE, free_bytes
 
 T = TypeVar("T")
 
 LARGEST_BODY = 1 << 30
+# Bodies from this size on are read only where there is memory for them.
+_WEIGHED_FROM = 1 << 24
 # What is made of so many bytes, or elements, takes an event loop less time than handing it to a thread.
 SMALL = 1 << 15
 # Answers from this size on are packed for clients that say they take it.
@@ -72,20 +75,34 @@ async def read_body(request: Request) -> bytes:
 
     Raises:
       InvalidArgumentError: if it is larger than `LARGEST_BODY`, packed or not, or packed in an unknown way.
+      ResourceExhaustedError: if it is large, and there is not the memory for it.
     """
     parts: list[bytes] = []
-    size = 0
+    size, weighed = 0, _WEIGHED_FROM
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > LARGEST_BODY:
-        raise _too_large()  # before any of it is read
+    if announced.isdigit():
+        if int(announced) > LARGEST_BODY:
+            raise _too_large()  # before any of it is read
+        _weigh(int(announced), 0)
     async for part in request.stream():
         size += len(part)
         if size > LARGEST_BODY:
             raise _too_large()
+        if size >= weighed:
+            weighed += _WEIGHED_FROM
+            _weigh(size, size)
         parts.append(part)
     body = b"".join(parts)
     packing = request.headers.get("content-encoding", "identity").strip().lower()
     return body if packing in ("", "identity") else _unpacked(body, packing)
+
+
+def _weigh(size: int, held: int) -> None:
+    """Looks whether a body of some size, of which so much is held, finds room: in parts, and then in one piece."""
+    if size >= _WEIGHED_FROM and 2 * size - held > (free := free_bytes() - RESERVE):
+        raise errors.ResourceExhaustedError(
+            None, None, f"the request has {size} bytes, and there is memory for {max(free, 0) // 2}"
+        )
 
 
 def _too_large() -> errors.InvalidArgumentError:

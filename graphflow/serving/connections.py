@@ -178,7 +178,9 @@ class Listener(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked i
                 http=Connection,
                 ws="none",
                 lifespan="off",
-                log_level="warning",
+                # What garbage clients send is no event of ours; logs are set up in one place.
+                log_config=None,
+                log_level="error",
                 access_log=False,
                 server_header=False,
                 date_header=False,

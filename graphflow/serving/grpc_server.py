@@ -21,6 +21,8 @@ from grpc_reflection.v1alpha import reflection
 from graphflow.errors import OpError
 from graphflow.serving.access import Access
 from graphflow.serving.listening import DOOR_SECONDS, close_door, sockets_at
+from graphflow.serving.memory_check import free_bytes
+from graphflow.serving.model import refused
 
 _log = logging.getLogger("graphflow.serving")
 
@@ -32,11 +34,8 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 CONNECTION_SECONDS = 5.0
 # The library spreads that time by a tenth.
 _LATEST = 1.1
-# Clients close idle connections themselves; what they may do is not limited to a ping every five minutes.
-_OPTIONS = (
-    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
-    ("grpc.max_send_message_length", LARGEST_MESSAGE),
-)
+# The library ends the process where it finds no memory for a message: none takes more than this part of what is free.
+_PART = 4
 
 
 def deadline_of(context: grpc.ServicerContext) -> float | None:
@@ -93,6 +92,8 @@ def _unary(
             return method(request, context).SerializeToString()
         except OpError as error:
             code, text = _CODES[error.error_code], error.message
+        except MemoryError as error:
+            code, text = grpc.StatusCode.RESOURCE_EXHAUSTED, refused(error).message
         except Exception as error:
             _log.exception("%s", kind.DESCRIPTOR.name)
             code, text = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
@@ -183,11 +184,13 @@ class GrpcServer:
         shared: bool = False,
         access: Access = Access(),  # noqa: B008 - it is immutable
     ) -> None:
+        largest = min(LARGEST_MESSAGE, free_bytes() // _PART)
         pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="graphflow-grpc")
         self._server = grpc.server(
             pool,
             options=(
-                *_OPTIONS,
+                ("grpc.max_receive_message_length", largest),
+                ("grpc.max_send_message_length", LARGEST_MESSAGE),
                 ("grpc.so_reuseport", int(shared)),
                 ("grpc.max_connection_age_ms", int(1e3 * CONNECTION_SECONDS)),
             ),

@@ -52,8 +52,9 @@ def configure(as_json: bool, access: bool) -> None:
         JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
     logger = logging.getLogger("graphflow.serving")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
+    for sender in (logger, logging.getLogger("uvicorn"), logging.getLogger("asyncio")):
+        sender.handlers[:] = [handler]
+        sender.propagate = False
     logger.setLevel(logging.INFO if access or as_json else logging.WARNING)
     ACCESS.setLevel(logging.INFO if access else logging.WARNING)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphflow import saved_model
 from graphflow.dtypes import DType
-from graphflow.errors import DeadlineExceededError, InvalidArgumentError
+from graphflow.errors import DeadlineExceededError, InvalidArgumentError, OpError, ResourceExhaustedError
 from graphflow.graph import Graph, Tensor
 from graphflow.saved_model.loader import load_allowing
 from graphflow.serving.batching import Batcher, BatchingOptions
@@ -201,8 +201,8 @@ class Model:
         begin = time.perf_counter()
         try:
             results = signature.function(*arrays) if batcher is None else batcher(arrays, deadline)
-        except (TypeError, ValueError) as error:
-            raise _refused(error) from error
+        except (MemoryError, TypeError, ValueError) as error:
+            raise refused(error) from None
         return self._ended(signature_name, signature, arrays, results, begin)
 
     async def answer(
@@ -216,8 +216,8 @@ class Model:
                 results = await asyncio.to_thread(signature.function, *arrays)
             else:
                 results = await signature.batcher.answer(arrays, deadline)
-        except (TypeError, ValueError) as error:
-            raise _refused(error) from error
+        except (MemoryError, TypeError, ValueError) as error:
+            raise refused(error) from None
         return self._ended(signature_name, signature, arrays, results, begin)
 
     def _given(
@@ -265,8 +265,10 @@ class Model:
         self._session.close()
 
 
-def _refused(error: TypeError | ValueError) -> InvalidArgumentError:
-    """What a session refuses to be fed is the request's fault."""
+def refused(error: MemoryError | TypeError | ValueError) -> OpError:
+    """What a session refuses to be fed is the request's fault; one that does not fit into memory may come again."""
+    if isinstance(error, MemoryError):
+        return ResourceExhaustedError(None, None, f"there is not enough memory for the request: {error}")
     return InvalidArgumentError(None, None, str(error))
 
 

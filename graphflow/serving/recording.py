@@ -6,6 +6,8 @@ The file is one of TensorFlow's records of PredictionLog messages: laid into a m
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -22,9 +24,13 @@ from graphflow.tfrecord import TFRecordWriter, tf_record_iterator
 
 Array = np.ndarray[Any, Any]
 
+_log = logging.getLogger("graphflow.serving")
+
 
 class Recorder:
     """Writes requests with their answers to a file; closed, the file is whole.
+
+    Where it cannot be written to any more, such as on a full disk, that is said once, and requests go on without.
 
     Many threads may use it at once.
 
@@ -37,6 +43,7 @@ class Recorder:
     """
 
     def __init__(self, path: str | os.PathLike[str], most: int = 1000) -> None:
+        self._path = os.fspath(path)
         self._writer: TFRecordWriter | None = TFRecordWriter(path)
         self._left = most
         self._lock = threading.Lock()
@@ -59,15 +66,23 @@ class Recorder:
         with self._lock:
             if self._writer is not None and self._left > 0:
                 self._left -= 1
-                self._writer.write(data)
-                self._writer.flush()
+                try:
+                    self._writer.write(data)
+                    self._writer.flush()
+                except OSError as error:
+                    _log.error("%s: no more requests are recorded: %s", self._path, error)
+                    self._end()
 
     def close(self) -> None:
         """Ends the file."""
         with self._lock:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._end()
+
+    def _end(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(OSError):  # it has been told already
+                writer.close()
 
 
 def compare(model: Model, path: str | os.PathLike[str]) -> tuple[int, int, float]:

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from graphflow import errors
 from graphflow.serving import logs, metrics, open_inference_rest, openapi, status_page, tensorflow_rest
 from graphflow.serving.bodies import error_response, json_response
+from graphflow.serving.model import refused
 from graphflow.serving.service import Service, Target, version_number
 from graphflow.serving.status import HTTP_STATUS
 
@@ -73,6 +74,9 @@ def make_app(service: Service) -> Callable[[Scope, Receive, Send], Awaitable[Non
         except errors.OpError as error:
             text = error.message
             response = error_response(text, HTTP_STATUS[error.error_code])
+        except MemoryError as error:
+            text = refused(error).message
+            response = error_response(text, HTTP_STATUS[errors.RESOURCE_EXHAUSTED])
         except ClientDisconnect:
             text = "the client went away"
             response = error_response(text, HTTP_STATUS[errors.CANCELLED])

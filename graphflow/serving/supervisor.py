@@ -28,6 +28,8 @@ _YOUNG = 10.0
 _LONGEST_PAUSE = 30.0
 # Prometheus' library keeps what the processes count in files there; it is read when the library is loaded.
 _SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+# Memory, where the system has a folder of it: on a disk that is full, writing to such a file ends the process.
+_IN_MEMORY = "/dev/shm"
 
 
 @dataclass(slots=True)
@@ -72,7 +74,8 @@ def supervise(
                 # Bound, and never listened at: the number stays ours while processes come and go.
                 reserved.append(listening_socket(options.host, port, shared=True, listen=False))
                 ports[name] = reserved[-1].getsockname()[1]
-        with tempfile.TemporaryDirectory(prefix="graphflow-serve-") as folder:
+        where = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
+        with tempfile.TemporaryDirectory(prefix="graphflow-serve-", dir=where) as folder:
             os.environ[_SHARED_FOLDER] = folder
             if not NUM_THREADS.get():
                 cores = (

@@ -19,7 +19,9 @@ HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: m\r\nContent-Length: %d\r\n
 def half_sent(number: int) -> bytes:
     """The beginning of a request, another one for each number: none, half a line, headers, half a body, all of it."""
     whole = HEAD % len(BODY) + BODY
-    return (b"", whole[:20], whole[:70], HEAD % len(BODY), whole[:-9], whole, whole * 3, b"\x00" * 40)[number % 8]
+    return (b"", whole[:20], whole[:70], HEAD % len(BODY), whole[:-9], whole, whole * 3, b"\x00" * 40)[
+        number % 8
+    ]
 
 
 def disconnect(port: int, count: int) -> None:

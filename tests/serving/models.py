@@ -50,6 +50,13 @@ def save_model(path: Path, scale: float = 1.0) -> None:
 @contextlib.contextmanager
 def rest(service: Service) -> Iterator[int]:
     """Serves a service's REST interfaces while the block runs; gives the port."""
+    with listening(service) as (port, _):
+        yield port
+
+
+@contextlib.contextmanager
+def listening(service: Service) -> Iterator[tuple[int, Listener]]:
+    """Serves a service's REST interfaces while the block runs; gives the port, and what listens there."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -58,7 +65,7 @@ def rest(service: Service) -> Iterator[int]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield listener.getsockname()[1]
+            yield listener.getsockname()[1], server
         finally:
             server.should_exit = True
             thread.join()

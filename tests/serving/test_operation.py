@@ -170,6 +170,8 @@ def _references(part: Any) -> Iterator[str]:
 def test_logs_are_set_up_once(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("graphflow.serving")
     before = (logger.handlers[:], logger.propagate, logger.level, logs.ACCESS.level)
+    others = [logging.getLogger(name) for name in ("uvicorn", "asyncio")]
+    theirs = [(other.handlers[:], other.propagate) for other in others]
     try:
         logs.configure(as_json=True, access=True)
         logs.configure(as_json=True, access=True)
@@ -177,6 +179,8 @@ def test_logs_are_set_up_once(capsys: pytest.CaptureFixture[str]) -> None:
         (line,) = capsys.readouterr().err.splitlines()
         assert json.loads(line)["seconds"] == 0.5
     finally:
+        for other, (handlers, propagate) in zip(others, theirs, strict=True):
+            other.handlers[:], other.propagate = handlers, propagate
         logger.handlers[:], logger.propagate = before[:2]
         logger.setLevel(before[2])
         logs.ACCESS.setLevel(before[3])
