@@ -39,6 +39,8 @@ Run = Callable[..., Sequence[Array]]
 _SHORT = 1e-3
 # The shortest time of a run that is not seen again grows by so much with each.
 _FADING = 1.02
+# How much the last run counts in what a row is expected to take.
+_NEWEST = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,8 @@ class Batcher:
         self._running = 0
         self._holds: dict[Any, bool] = {}
         self._seconds: dict[int, float] = {}  # that runs take, by the number of bits of their rows
+        self._pace = 0.0  # seconds that a row takes in a run, as the last runs had it
+        self._until = 0.0  # when the run that began last is expected to end
         self._kicked = False  # whether the loop will look at the queue in its next turn
         self._threads: ThreadPoolExecutor | None = None
 
@@ -180,7 +184,7 @@ class Batcher:
           deadline: the moment (`time.monotonic()`) after which nobody waits for the answer.
 
         Raises:
-          UnavailableError: at once, if as much as may queue does so already.
+          UnavailableError: at once, if as much as may queue does so already, or so much that the answer would be late.
           DeadlineExceededError: if it is over before the run began.
         """
         waiting = self._read(inputs, deadline)
@@ -250,6 +254,16 @@ class Batcher:
                 "The batch scheduling queue to which this task was submitted is full; "
                 f"{self._queued} rows of at most {most} are queued",
             )
+        if waiting.deadline is not None and self._running:
+            # Whoever would be answered too late must not keep those waiting who can be answered in time.
+            rows = (self._queued + waiting.rows) / self.options.num_batch_threads
+            expected = max(self._until, waiting.begun) + rows * self._pace
+            if expected > waiting.deadline:
+                raise UnavailableError(
+                    None,
+                    None,
+                    f"{self._queued} rows are queued: the answer would be late by {expected - waiting.deadline:.3f} s",
+                )
         self._queue.append(waiting)
         self._queued += waiting.rows
         self._lock.notify_all()  # whoever waits for a batch to fill
@@ -404,9 +418,12 @@ class Batcher:
 
     def _run_batch(self, batch: list[_Waiting]) -> None:
         now = time.monotonic()
+        # One that is alone may be quicker than expected, and keeps nobody waiting.
+        self._until = now + sum(waiting.rows for waiting in batch) * self._pace
+        over = now if len(batch) == 1 else self._until
         alive = []
         for waiting in batch:
-            if waiting.deadline is not None and now >= waiting.deadline:
+            if waiting.deadline is not None and over >= waiting.deadline:
                 waiting.error = _too_late()
             else:
                 alive.append(waiting)
@@ -447,6 +464,8 @@ class Batcher:
 
     def _learn(self, rows: int, seconds: float) -> None:
         """Keeps the shortest of the last times that so many rows took: longer ones have waited for something else."""
+        pace = seconds / rows
+        self._pace += (pace - self._pace) * (_NEWEST if self._pace else 1.0)
         size = rows.bit_length()
         self._seconds[size] = min(seconds, self._seconds.get(size, seconds) * _FADING)
 
@@ -484,4 +503,4 @@ def _result(waiting: _Waiting) -> Sequence[Array]:
 
 
 def _too_late() -> DeadlineExceededError:
-    return DeadlineExceededError(None, None, "the request's time was over before its run began")
+    return DeadlineExceededError(None, None, "the request's time was over before its run would have ended")

@@ -213,7 +213,7 @@ class Model:
         begin = time.perf_counter()
         try:
             if signature.batcher is None:
-                results = await asyncio.to_thread(signature.function, *arrays)
+                results = await asyncio.to_thread(_in_time, signature.function, arrays, deadline)
             else:
                 results = await signature.batcher.answer(arrays, deadline)
         except (MemoryError, TypeError, ValueError) as error:
@@ -234,8 +234,7 @@ class Model:
                 f"input size does not match signature: {len(inputs)}!={len(signature.inputs)} "
                 f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}.",
             )
-        if deadline is not None and time.monotonic() >= deadline:
-            raise DeadlineExceededError(None, None, "the request's time was over before its run began")
+        _check_time(deadline)
         return signature, [inputs[name] for name in signature.inputs]
 
     def _ended(
@@ -263,6 +262,19 @@ class Model:
             if signature.batcher is not None:
                 signature.batcher.close()
         self._session.close()
+
+
+def _check_time(deadline: float | None) -> None:
+    if deadline is not None and time.monotonic() >= deadline:
+        raise DeadlineExceededError(None, None, "the request's time was over before its run began")
+
+
+def _in_time(
+    function: Callable[..., Sequence[Array]], arrays: list[Array], deadline: float | None
+) -> Sequence[Array]:
+    """Runs, if that is still wanted when there is a thread for it."""
+    _check_time(deadline)
+    return function(*arrays)
 
 
 def refused(error: MemoryError | TypeError | ValueError) -> OpError:
