@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 INSTALL := $(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt
 
-.PHONY: demo test lint format bench referee zoo protos clean help
+.PHONY: demo test lint format bench referee zoo soak protos clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make bench   race graphflow against its peers (results in benchmarks/results/)"
 	@echo "make referee every op, its gradient and random graphs against TensorFlow (results in benchmarks/results/)"
 	@echo "make zoo     models of real size train for a few steps: ResNet-50, BERT-base and others (minutes)"
+	@echo "make soak    faults of the serving process at full size (minutes; results in benchmarks/results/)"
 	@echo "make protos  generate the protobuf modules from proto/"
 	@echo "make clean   remove what the other targets made"
 
@@ -87,6 +88,10 @@ referee: $(VENV)/.test $(VENV_TF)/.ready
 
 zoo: $(VENV)/.test
 	$(BIN)/python -m pytest -m zoo -s tests/models
+
+soak: $(VENV)/.test
+	$(INSTALL) schemathesis
+	PATH="$(CURDIR)/$(BIN):$$PATH" GRAPHFLOW_FUZZ=20000 $(BIN)/python -m pytest -p no:schemathesis -m soak -s tests/serving
 
 protos: $(BIN)/python
 	$(BIN)/python proto/generate.py

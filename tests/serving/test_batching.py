@@ -155,6 +155,21 @@ def test_who_waits_too_long_is_told_and_does_not_run(proof: RowWise) -> None:
     assert requests.wait() == [[2]] and slow.seen == [1]
 
 
+def test_who_would_be_answered_too_late_is_told_at_once(proof: RowWise) -> None:
+    slow, requests = started(proof)
+    batcher = requests.batcher
+    batcher._pace = 1e3  # as if a row took so many seconds
+    with pytest.raises(UnavailableError, match="0 rows are queued: the answer would be late by"):
+        batcher(rows(2), time.monotonic() + 500)
+    waiting = threading.Thread(target=lambda: batcher(rows(2), time.monotonic() + 10**6))
+    waiting.start()
+    while not batcher.queued:
+        time.sleep(0.001)
+    slow.free.set()
+    waiting.join()
+    assert requests.wait() == [[2]] and slow.seen == [1, 1]
+
+
 def test_a_batch_waits_for_more_where_that_is_wished(proof: RowWise) -> None:
     slow = Slow()
     slow.free.set()
