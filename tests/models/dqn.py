@@ -1,6 +1,7 @@
 """Deep Q-learning: players in threads fill a queue of experience, a learner draws from it, a second network lags.
 
 The game is to catch a falling dot with a paddle; a frame is what the screen shows, a few of them one behind another.
+The learner studies games of chance first, in which nothing hangs on threads; then it plays.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import graphflow as tf
 
 SIZES = {
     "small": {"batch": 32, "side": 8, "fall": 3, "frames": 2, "players": 2, "filters": ((4, 3, 2),), "hidden": 32,
-              "rate": 3e-3, "chance": 0.8},
+              "rate": 3e-3, "chance": 0.8, "study": 20},
     "real": {"batch": 32, "side": 84, "fall": 10, "frames": 4, "players": 4,
-             "filters": ((32, 8, 4), (64, 4, 2), (64, 3, 1)), "hidden": 512, "rate": 2.5e-4, "chance": 0.3},
+             "filters": ((32, 8, 4), (64, 4, 2), (64, 3, 1)), "hidden": 512, "rate": 2.5e-4, "chance": 0.3, "study": 8},
 }  # fmt: skip
 ACTIONS = 3
 
@@ -97,12 +98,17 @@ def train(size: str, steps: int) -> dict[str, Any]:
         # What a queue gives can be fed like anything else.
         sheets = [np.split(column, 4) for column in exam(s, 4 * s["batch"])]
 
+        inputs = (frames, actions, rewards, following, over)
+        feeds = [dict(zip(inputs, sheet, strict=True)) for sheet in zip(*sheets, strict=True)]
+
         def mark() -> float:
-            inputs = (frames, actions, rewards, following, over)
-            feeds = [dict(zip(inputs, sheet, strict=True)) for sheet in zip(*sheets, strict=True)]
             return float(np.mean([session.run(loss, feed) for feed in feeds]))
 
-        before_all = mark()
+        exams = [mark()]
+        for step in range(s["study"]):
+            session.run(op, feeds[step % len(feeds)])
+        session.run(copy)
+        exams.append(mark())
 
         def play(number: int) -> None:
             game, rng = Catch(s["side"], s["fall"], s["frames"], number), np.random.RandomState(100 + number)
@@ -133,6 +139,6 @@ def train(size: str, steps: int) -> dict[str, Any]:
         coordinator.request_stop()
         session.run(close)
         coordinator.join(threads, stop_grace_period_secs=20)
-        exams = [before_all, mark()]
-    return {"losses": losses, "exams": exams, "played": played, "alive": [thread.is_alive() for thread in threads],
+        exams.append(mark())
+    return {"losses": losses, "exams": exams, "played": sum(played), "learnt": steps * s["batch"], "alive": [thread.is_alive() for thread in threads],
             "names": [v.op.name for v in online]}  # fmt: skip

@@ -54,7 +54,7 @@ def train(size: str, steps: int) -> dict[str, Any]:
     logits = network(images, s["classes"], s["width"], s["blocks"])
     tf.losses.sparse_softmax_cross_entropy(labels, logits)
     total = tf.losses.get_total_loss()
-    optimizer = tf.train.MomentumOptimizer(0.001 if size == "real" else 0.02, 0.9)
+    optimizer = tf.train.MomentumOptimizer(0.003 if size == "real" else 0.02, 0.9)
     op = slim.learning.create_train_op(total, optimizer)
     feeds = {
         images: rng.randn(s["batch"], s["side"], s["side"], 3),
