@@ -83,6 +83,30 @@ def test_graph_and_values_from_files_alone(tmp_path: Path, sharded: bool) -> Non
         assert gf.trainable_variables()[0].name == "inner/w:0"
 
 
+@pytest.mark.parametrize("sharded", [False, True])
+def test_the_old_format_is_written(tmp_path: Path, sharded: bool) -> None:
+    with gf.Graph().as_default(), gf.Session() as sess:
+        w, b = build()
+        sess.run(gf.global_variables_initializer())
+        saver = gf.train.Saver(sharded=sharded, write_version=gf.train.SaverDef.V1, max_to_keep=2)
+        assert saver.as_saver_def().version == gf.train.SaverDef.V1
+        paths = [str(saver.save(sess, str(tmp_path / "m"), global_step=n)) for n in range(3)]
+        assert paths[2] == str(tmp_path / ("m-2-?????-of-00001" if sharded else "m-2"))
+        sess.run(w.assign_add(w))
+        saver.restore(sess, gf.train.latest_checkpoint(str(tmp_path)))
+        assert sess.run(w).tolist() == [[0, 1, 2], [3, 4, 5]]
+        saver.recover_last_checkpoints(paths)
+        assert saver.last_checkpoints == paths[1:]
+        with pytest.raises(RuntimeError, match="write_version"):
+            gf.train.Saver(write_version=3)
+    shard = "-00000-of-00001" if sharded else ""
+    assert files(tmp_path) == {f"m-{n}{end}" for n in (1, 2) for end in (shard, ".meta")} | {"checkpoint"}
+    with gf.Graph().as_default(), gf.Session() as sess:
+        gf.train.import_meta_graph(str(tmp_path / "m-1.meta")).restore(sess, paths[1])
+        assert sess.run("w:0")[1, 2] == 5
+    assert gf.train.list_variables(paths[2]) == [("scope/b", []), ("w", [2, 3])]
+
+
 def test_old_checkpoints_go_and_the_list_is_kept(tmp_path: Path) -> None:
     with gf.Graph().as_default(), gf.Session() as sess:
         build()
@@ -282,6 +306,10 @@ def test_meta_graph_of_a_scope(tmp_path: Path) -> None:
 _open = open
 
 
+def _refused(*_: Any) -> None:
+    raise OSError("no second links here")
+
+
 class _Killer:
     """Kills the process before or after the n-th thing that it does to a file."""
 
@@ -320,49 +348,72 @@ class _Killer:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(
+    ("options", "numbered", "links"),
+    [
+        ({"max_to_keep": 2}, True, True),
+        ({"max_to_keep": 2}, False, True),  # each takes the place of the one before
+        ({}, False, False),
+        ({"sharded": True, "save_relative_paths": True}, False, True),
+        ({"write_version": gf.train.SaverDef.V1, "pad_step_number": True, "max_to_keep": 1}, True, True),
+    ],
+    ids=["numbered", "in_place", "without_links", "shards", "old_format"],
+)
 def test_a_kill_at_any_moment_leaves_a_good_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], numbered: bool, links: bool
 ) -> None:
     step = gf.get_variable("step", initializer=0)
     weights = gf.get_variable("weights", initializer=np.zeros(500, np.float32))
     to = gf.placeholder(gf.int32, [])
     move = gf.group(gf.assign(step, to), gf.assign(weights, gf.fill([500], gf.cast(to, gf.float32))))
-    saver = gf.train.Saver(max_to_keep=2)
+    saver = gf.train.Saver(**options)
+    if not links:
+        monkeypatch.setattr(os, "link", _refused)
     with gf.Session() as session:
-        for n in (1, 2):
+
+        def save(folder: Path, n: int) -> None:
             session.run(move, {to: n})
-            saver.save(session, str(tmp_path / "good" / "model"), n)
+            graph_too = options == {"max_to_keep": 2}  # makes up most of the time
+            saver.save(session, str(folder / "model"), n if numbered else None, write_meta_graph=graph_too)
+
+        for n in (1, 2):
+            save(tmp_path / "good", n)
         kills = 0
         found = set()
-        again = gf.train.Saver(max_to_keep=2)
         while True:
             folder = tmp_path / f"kill{kills}"
             shutil.copytree(tmp_path / "good", folder)
-            again.recover_last_checkpoints([str(folder / f"model-{n}") for n in (1, 2)])
+            state = folder / "checkpoint"
+            state.write_text(state.read_text().replace(str(tmp_path / "good"), str(folder)))
+            known = gf.train.get_checkpoint_state(folder)
+            saver.recover_last_checkpoints(known.all_model_checkpoint_paths)
             child = os.fork()
             if child == 0:
                 killer = _Killer(kills + 1)
-                for name in ("fsync", "replace", "rename", "remove", "unlink"):
+                for name in ("fsync", "replace", "rename", "link", "remove", "unlink", "rmdir"):
                     monkeypatch.setattr(os, name, killer(getattr(os, name)))
                 monkeypatch.setattr("builtins.open", killer.open)
-                session.run(move, {to: 3})
-                again.save(session, str(folder / "model"), 3)
+                save(folder, 3)
                 os._exit(0)
             _, status = os.waitpid(child, 0)
             newest = gf.train.latest_checkpoint(folder)
             assert newest is not None
-            again.restore(session, newest)
+            saver.restore(session, newest)
             values = session.run([step, weights])
             assert values[0] in (2, 3) and (values[1] == values[0]).all()
-            assert newest.endswith(f"-{values[0]}")
+            assert not numbered or int(newest.rpartition("-")[2]) == values[0]
             found.add(int(values[0]))
-            again.save(session, str(folder / "model"), 4)
-            assert str(gf.train.latest_checkpoint(folder)).endswith("-4")
+            save(folder, 4)
+            newest = gf.train.latest_checkpoint(folder)
+            assert gf.train.load_variable(newest, "step") == 4
+            if not numbered:
+                # Nothing of the killed one is left among the files that count.
+                assert len(list(folder.glob("model.data-?????-of-?????"))) <= 1
             if not os.WIFSIGNALED(status):
                 assert os.WEXITSTATUS(status) == 0
                 break
             kills += 1
-    assert kills > 20 and found == {2, 3}
+    assert kills > 10 and found == {2, 3}
 
 
 def test_meta_graphs_and_saved_models_hold_the_functions_of_branches_and_loops(tmp_path: Path) -> None:

@@ -325,6 +325,11 @@ def import_scoped_meta_graph(
     return proto, elements
 
 
+# Formats of checkpoints.
+V1: int = saver_pb2.SaverDef.V1
+V2: int = saver_pb2.SaverDef.V2
+
+
 def saver_def(
     filename_tensor_name: str,
     save_tensor_name: str,
@@ -332,8 +337,9 @@ def saver_def(
     max_to_keep: int,
     sharded: bool,
     keep_checkpoint_every_n_hours: float,
+    version: int,
 ) -> saver_pb2.SaverDef:
-    """Returns a SaverDef for checkpoints of format V2."""
+    """Returns a SaverDef."""
     return saver_pb2.SaverDef(
         filename_tensor_name=filename_tensor_name,
         save_tensor_name=save_tensor_name,
@@ -341,7 +347,7 @@ def saver_def(
         max_to_keep=max_to_keep,
         sharded=sharded,
         keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
-        version=saver_pb2.SaverDef.V2,
+        version=version,  # type: ignore[arg-type]
     )
 
 

@@ -1,12 +1,13 @@
 """Checkpoints in TensorFlow's V2 format: an index table and files of raw values (a "tensor bundle").
 
 `<prefix>.index` maps each tensor's name to where its bytes lie in `<prefix>.data-SSSSS-of-NNNNN` and to their
-checksum. The index is written last: without it there is no checkpoint.
+checksum. The index is written last: without it there is no checkpoint, and with the old one the old checkpoint.
 """
 
 from __future__ import annotations
 
 import difflib
+import glob
 import math
 import os
 import struct
@@ -103,7 +104,6 @@ class BundleWriter:
         self._prefix = os.fspath(prefix)
         directory = Path(os.path.dirname(self._prefix)).absolute()  # of "folder/", too, the folder itself
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory = directory
         self._temporary = f"{data_file(self._prefix, 0, 1)}.{uuid.uuid4().hex}.tmp"
         self._file: BinaryIO = open(self._temporary, "wb")
         self._entries: dict[bytes, tensor_bundle_pb2.BundleEntryProto] = {}
@@ -187,17 +187,65 @@ class BundleWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self._temporary, data_file(self._prefix, 0, 1))
+            _put_in_place(self._prefix, [self._temporary], self._entries)
         except BaseException:
             self.abandon()
             raise
-        sync_directory(self._directory)
-        write_file(index_file(self._prefix), _index_bytes(1, self._entries))
 
     def abandon(self) -> None:
         """Removes what was written."""
         self._file.close()
         Path(self._temporary).unlink(missing_ok=True)
+
+
+def _put_in_place(
+    prefix: str, sources: Sequence[str], entries: Mapping[bytes, tensor_bundle_pb2.BundleEntryProto]
+) -> None:
+    """Moves data files to where a checkpoint has them and writes its index; a crash leaves the old one or the new one.
+
+    An index that is there speaks of data files by their number in all. If that is the new number too, the new files
+    would take the places of the old before there is an index for them. So they are first called parts of one more
+    file; once the index says so, they get their usual names by a second link, and an index for those.
+
+    Args:
+      prefix: the checkpoint's path prefix.
+      sources: the data files, in order, already on disk.
+      entries: what they hold.
+    """
+    index, count = index_file(prefix), len(sources)
+    directory = Path(index).absolute().parent
+    first = count + 1 if _number_of_data_files(prefix) == count else count
+    for shard, source in enumerate(sources):
+        os.replace(source, data_file(prefix, shard, first))
+    sync_directory(directory)
+    write_file(index, _index_bytes(first, entries))
+    if first != count:
+        _remove_data_files(prefix, first)
+        try:
+            for shard in range(count):
+                os.link(data_file(prefix, shard, first), data_file(prefix, shard, count))
+        except OSError:
+            # No second links here: the names of one file more are as good.
+            _remove_data_files(prefix, first)
+            return
+        sync_directory(directory)
+        write_file(index, _index_bytes(count, entries))
+    _remove_data_files(prefix, count)
+
+
+def _number_of_data_files(prefix: str) -> int | None:
+    """Of how many data files the index under a prefix speaks; None if there is no good one."""
+    try:
+        return BundleReader(prefix).num_shards
+    except (NotFoundError, DataLossError):
+        return None
+
+
+def _remove_data_files(prefix: str, but: int) -> None:
+    """Removes the data files under a prefix, except those of the set of so many."""
+    for path in glob.glob(f"{glob.escape(prefix)}.data-?????-of-?????"):
+        if not path.endswith(f"-of-{but:05d}"):
+            Path(path).unlink(missing_ok=True)
 
 
 def _index_bytes(num_shards: int, entries: Mapping[bytes, tensor_bundle_pb2.BundleEntryProto]) -> bytes:
@@ -231,10 +279,9 @@ def merge_bundles(prefixes: Sequence[str], destination: str, delete_old_dirs: bo
       NotFoundError, DataLossError: if one cannot be read.
     """
     readers = [BundleReader(prefix) for prefix in prefixes]
-    total = sum(reader.num_shards for reader in readers)
     Path(destination).absolute().parent.mkdir(parents=True, exist_ok=True)
     entries: dict[bytes, tensor_bundle_pb2.BundleEntryProto] = {}
-    moves: list[tuple[str, str]] = []
+    sources: list[str] = []
     first = 0
     for reader in readers:
         for key, entry in reader.raw_entries():
@@ -250,13 +297,9 @@ def merge_bundles(prefixes: Sequence[str], destination: str, delete_old_dirs: bo
                 raise InvalidArgumentError(
                     None, None, f"the tensor {key!r} is in two of the checkpoints {prefixes}"
                 )
-        for shard in range(reader.num_shards):
-            source = data_file(reader.prefix, shard, reader.num_shards)
-            moves.append((source, data_file(destination, first + shard, total)))
+        sources += [data_file(reader.prefix, n, reader.num_shards) for n in range(reader.num_shards)]
         first += reader.num_shards
-    for source, target in moves:
-        os.replace(source, target)
-    write_file(index_file(destination), _index_bytes(total, entries))
+    _put_in_place(destination, sources, entries)
     for prefix in prefixes:
         if os.path.abspath(prefix) != os.path.abspath(destination):
             Path(index_file(prefix)).unlink(missing_ok=True)
@@ -577,6 +620,7 @@ def save_slices(path: str, names: Sequence[str], slices: Sequence[str], tensors:
       slices: per tensor "", or what part of the whole it is; see `parse_slice`.
       tensors: the values.
     """
+    Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
     write_file(path, slice_file_bytes(names, [_slice_of(text) for text in slices], tensors))
 
 

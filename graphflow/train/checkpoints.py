@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,15 +120,27 @@ def latest_checkpoint(
 
 def get_checkpoint_mtimes(checkpoint_prefixes: Iterable[str]) -> list[float]:
     """Returns when the checkpoints were written; those that do not exist are left out."""
-    paths = [index_file(prefix) for prefix in checkpoint_prefixes]
-    return [os.path.getmtime(path) for path in paths if os.path.exists(path)]
+    files = [
+        [index] if os.path.exists(index := index_file(prefix)) else slice_files(prefix)
+        for prefix in checkpoint_prefixes
+    ]
+    return [max(map(os.path.getmtime, paths)) for paths in files if paths]
+
+
+def meta_graph_path(checkpoint: str, suffix: str) -> str:
+    """Returns where the graph beside a checkpoint is; one that is a pattern of shards has it without that."""
+    return f"{re.sub(r'-[0-9?]+-of-[0-9]+$', '', checkpoint)}.{suffix}"
 
 
 def remove_checkpoint(
     checkpoint_prefix: str, checkpoint_format_version: Any = None, meta_graph_suffix: str = "meta"
 ) -> None:
     """Removes a checkpoint's files; the index first, so that what is left is no checkpoint."""
-    paths = [index_file(checkpoint_prefix), f"{checkpoint_prefix}.{meta_graph_suffix}"]
+    paths = [
+        index_file(checkpoint_prefix),
+        *slice_files(checkpoint_prefix),
+        meta_graph_path(checkpoint_prefix, meta_graph_suffix),
+    ]
     paths += glob.glob(f"{glob.escape(checkpoint_prefix)}.data-?????-of-?????")
     for path in paths:
         Path(path).unlink(missing_ok=True)

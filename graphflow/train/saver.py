@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from graphflow import logging
 from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError
 from graphflow.graph import (
@@ -40,6 +41,7 @@ from graphflow.train.checkpoints import (
     list_variables,
     load_checkpoint,
     load_variable,
+    meta_graph_path,
     remove_checkpoint,
     update_checkpoint_state,
 )
@@ -130,13 +132,14 @@ class Saver:
       builder: accepted; must be None.
       defer_build: whether to add the nodes only when `build` is called.
       allow_empty: whether a graph without variables is no error.
-      write_version: accepted; V2 is written.
+      write_version: the format, `SaverDef.V2` or the older `SaverDef.V1`; both are read in any case.
       pad_step_number: whether step numbers in file names have eight digits.
       save_relative_paths: whether the file `checkpoint` holds relative paths, so that the folder can be moved.
       filename: the path prefix the nodes use when none is given.
 
     Raises:
       ValueError: if there is nothing to save, or two variables have one name.
+      RuntimeError: if `write_version` is no format.
       TypeError: if something to save is no variable.
     """
 
@@ -171,6 +174,9 @@ class Saver:
         self._keep_hours = keep_checkpoint_every_n_hours
         self._name = name
         self._allow_empty = allow_empty
+        if write_version not in (meta_graph.V1, meta_graph.V2):
+            raise RuntimeError(f"Unexpected write_version: {write_version}")
+        self._version = write_version
         self._pad_step_number = pad_step_number
         self._save_relative_paths = save_relative_paths
         self._filename = filename
@@ -188,16 +194,7 @@ class Saver:
 
     @staticmethod
     def _scoped(definition: Any, scope: str | None) -> Any:
-        if scope:
-            definition = meta_graph.saver_def(
-                f"{scope}/{definition.filename_tensor_name}",
-                f"{scope}/{definition.save_tensor_name}",
-                f"{scope}/{definition.restore_op_name}",
-                definition.max_to_keep,
-                definition.sharded,
-                definition.keep_checkpoint_every_n_hours,
-            )
-        return definition
+        return _renamed(definition, lambda name: f"{scope}/{name}") if scope else definition
 
     # -- nodes --------------------------------------------------------------------------------
 
@@ -220,13 +217,32 @@ class Saver:
             saved = self._add_save(prefix, saveables)
             restore = self._add_restore(prefix, saveables)
         self._saver_def = meta_graph.saver_def(
-            prefix.name, saved.name, restore.name, self._max_to_keep or 0, self._sharded, self._keep_hours
+            prefix.name,
+            saved.name,
+            restore.name,
+            self._max_to_keep or 0,
+            self._sharded,
+            self._keep_hours,
+            self._version,
         )
 
     def _add_save(self, prefix: Tensor, saveables: Sequence[_Saveable]) -> Tensor:
         values = [emit.ReadVariableOp(s.handle, dtype=s.dtype) for s in saveables]
         names = _strings([s.key for s in saveables])
         pieces = _strings([s.piece for s in saveables])
+        if self._version == meta_graph.V1:
+            path = (
+                emit.ShardedFilename(prefix, np.int32(0), np.int32(1), name="ShardedFilename")
+                if self._sharded
+                else prefix
+            )
+            written = emit.SaveSlices(path, names, pieces, values, name="SaveSlices")
+            with control_dependencies([written]):
+                if self._sharded:
+                    pattern: Tensor = emit.ShardedFilespec(prefix, np.int32(1), name="ShardedFilespec")
+                    return pattern
+                path = emit.Identity(prefix, name="control_dependency")
+                return path
         if not self._sharded:
             written = emit.SaveV2(prefix, names, pieces, values, name="SaveV2")
             with control_dependencies([written]):
@@ -283,14 +299,7 @@ class Saver:
         names = (definition.filename_tensor_name, definition.save_tensor_name, definition.restore_op_name)
         if not all(name.startswith(prefix) for name in names):
             return None
-        return meta_graph.saver_def(
-            definition.filename_tensor_name.removeprefix(prefix),
-            definition.save_tensor_name.removeprefix(prefix),
-            definition.restore_op_name.removeprefix(prefix),
-            definition.max_to_keep,
-            definition.sharded,
-            definition.keep_checkpoint_every_n_hours,
-        )
+        return _renamed(definition, lambda name: name.removeprefix(prefix))
 
     @staticmethod
     def from_proto(saver_def: Any, import_scope: str | None = None) -> Saver:
@@ -338,13 +347,22 @@ class Saver:
         if self._is_empty:
             return None
         definition = self._definition()
+        if definition.version == meta_graph.V1:
+            logging.log_first_n(
+                logging.WARN,
+                "Checkpoints are written in the old format V1; a Saver without write_version writes V2, which is read "
+                "faster and survives more.",
+                1,
+            )
         prefix = self._prefix(sess, path, global_step)
         saved = sess.run(definition.save_tensor_name, {definition.filename_tensor_name: prefix})
         saved = np.asarray(saved, object).item()
         result = saved.decode() if isinstance(saved, bytes) else str(saved)
         if write_meta_graph:
             self.export_meta_graph(
-                f"{result}.{meta_graph_suffix}", strip_default_attrs=strip_default_attrs, graph=sess.graph
+                meta_graph_path(result, meta_graph_suffix),
+                strip_default_attrs=strip_default_attrs,
+                graph=sess.graph,
             )
         if write_state:
             self._record(result)
@@ -484,6 +502,15 @@ class Saver:
                 f"Assign requires shapes and dtypes of both tensors to match; checkpoint {path} differs in "
                 f"{len(wrong)}:\n" + "\n".join(wrong[:20]),
             )
+
+
+def _renamed(definition: Any, rename: Callable[[str], str]) -> Any:
+    """Returns a SaverDef whose nodes have other names."""
+    result = type(definition)()
+    result.CopyFrom(definition)
+    for field in ("filename_tensor_name", "save_tensor_name", "restore_op_name"):
+        setattr(result, field, rename(getattr(result, field)))
+    return result
 
 
 def _restored(graph: Graph, restore_op: str) -> list[_Restored]:

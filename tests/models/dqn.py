@@ -140,5 +140,5 @@ def train(size: str, steps: int) -> dict[str, Any]:
         session.run(close)
         coordinator.join(threads, stop_grace_period_secs=20)
         exams.append(mark())
-    return {"losses": losses, "exams": exams, "played": sum(played), "learnt": steps * s["batch"], "alive": [thread.is_alive() for thread in threads],
-            "names": [v.op.name for v in online]}  # fmt: skip
+    return {"losses": losses, "exams": exams, "played": sum(played), "learnt": steps * s["batch"],
+            "alive": [thread.is_alive() for thread in threads], "names": [v.op.name for v in online]}  # fmt: skip
