@@ -117,6 +117,7 @@ class Step:
       operation: the operation of the graph, or None for one that no user made.
       inputs, outputs: arrays.
       input_names: names of the inputs.
+      outside: "feed" or "variable" for what a run takes and no operation of it makes; else empty.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Step:
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
     input_names: tuple[str, ...] = ()
+    outside: str = ""
 
     @property
     def line(self) -> str:
@@ -167,7 +169,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], Callable[[Sequence[Array]], Any], str], ..
 
 @dataclass(frozen=True)
 class Blame:
-    """The operation that made the first NaN or infinity of a run: its operands were finite.
+    """The operation that made the first NaN or infinity of a run: its operands were finite; or what brought it in.
 
     Attributes:
       step: the operation as it was run.
@@ -186,6 +188,10 @@ class Blame:
             f"{n} {kind}" for n, kind in ((found.nans, "NaN"), (found.infinities, "Inf")) if n
         )
         lines = [f"{step.name} ({step.type}) is the first to make {what}, in output {self.output}: {found}"]
+        if step.outside == "feed":
+            lines = [f"{step.name} ({step.type}) was fed {what}: {found}"]
+        elif step.outside:
+            lines = [f"the variable {step.name} had {what} before this run: {found}"]
         if self.cause:
             lines.append(f"  it is {self.cause}")
         for name, array in zip(step.input_names, step.inputs, strict=True):
@@ -274,26 +280,59 @@ class Trace:
         )
 
 
+# The nodes of programs that stand for what is taken from outside.
+_OUTSIDE = {
+    "GraphflowFeed": "feed",
+    "GraphflowVariable": "variable",
+    "GraphflowVariableOrZeros": "variable",
+}
+
+
 class _Looker:
-    """Writes a trace, and stops where it is told to."""
+    """Writes a trace, and stops where it is told to.
+
+    What a run takes from outside, feeds and variables, stands in the trace where it is first taken.
+    """
 
     def __init__(
-        self, stops: Sequence[Callable[[Step], bool]], on_break: Callable[[Step, Trace], Any]
+        self,
+        graph: Graph,
+        stops: Sequence[Callable[[Step], bool]],
+        on_break: Callable[[Step, Trace], Any],
     ) -> None:
         self.trace = Trace()
+        self._graph = graph
         self._stops = stops
         self._on_break = on_break
         self.running: list[Step] = []
+        self._seen: set[str] = set()
 
     def before(self, node: Node, inputs: Sequence[Array]) -> None:
-        """Takes note of what is about to run, for errors."""
+        """Takes note of what is about to run, for errors, and of what it takes from outside."""
+        for value, array in zip(node.inputs, inputs, strict=True):
+            source = value.node
+            # Inside of loops and branches the arguments are what stands outside already.
+            outside = _OUTSIDE.get(source.type, "")
+            if outside and not self.running and source.name not in self._seen:
+                self._seen.add(source.name)
+                try:
+                    made = self._graph.get_operation_by_name(source.name)
+                except KeyError:
+                    made = source.origin
+                kind = made.type if made is not None else source.type
+                self._add(Step(source.name, kind, made, (), (array,), (), outside))
         names = tuple(f"{v.node.name}:{v.index}" if v.index else v.node.name for v in node.inputs)
         self.running.append(Step(node.name, node.type, node.origin, tuple(inputs), (), names))
 
     def after(self, node: Node, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
         """Adds a step."""
         began = self.running.pop()
-        step = Step(began.name, began.type, began.operation, began.inputs, tuple(outputs), began.input_names)
+        self._seen.add(began.name)
+        self._add(
+            Step(began.name, began.type, began.operation, began.inputs, tuple(outputs), began.input_names)
+        )
+
+    def _add(self, step: Step) -> None:
         self.trace.steps.append(step)
         if any(stop(step) for stop in self._stops):
             self._on_break(step, self.trace)
@@ -357,7 +396,7 @@ def trace(
         [] if break_on is None else list(break_on) if isinstance(break_on, list | tuple) else [break_on]
     )
     stop = on_break or _into_pdb
-    looker = _Looker([_stop(condition) for condition in conditions], stop)
+    looker = _Looker(session.graph, [_stop(condition) for condition in conditions], stop)
     try:
         looker.trace.results = session.interpreted(fetches, feed_dict, looker, state)
     except Exception as error:
@@ -369,13 +408,16 @@ def trace(
     return looker.trace
 
 
-def find_nan(session: Session, fetches: Any, feed_dict: Any = None) -> Blame | None:
-    """Returns the operation that makes the first NaN or infinity of a run, or None; print it.
+def find_nan(
+    session: Session, fetches: Any, feed_dict: Any = None, state: SessionState | None = None
+) -> Blame | None:
+    """Returns the operation that makes the first NaN or infinity of a run, or what brings it in; or None. Print it.
 
     Args:
       session: whose variables to run on; they stay as they are.
       fetches: as for `Session.run`.
       feed_dict: as for `Session.run`.
+      state: variables to run on instead, as `Session.snapshot` gives them; these are written.
     """
     found: list[Blame] = []
 
@@ -388,9 +430,9 @@ def find_nan(session: Session, fetches: Any, feed_dict: Any = None) -> Blame | N
         found.append(blame)
         raise Found
 
-    looker = _Looker([_stop("nan")], stop)
+    looker = _Looker(session.graph, [_stop("nan")], stop)
     try:
-        session.interpreted(fetches, feed_dict, looker)
+        session.interpreted(fetches, feed_dict, looker, state)
     except Found:
         return found[0]
     return None

@@ -58,6 +58,20 @@ def test_the_first_nan_is_blamed_on_its_maker(model: Any) -> None:
     assert good is None
 
 
+def test_a_nan_from_outside_is_blamed_on_what_brings_it(model: Any) -> None:
+    session, x, loss, step = model
+    bad = BATCH * 2
+    bad[1, 2] = np.nan
+    blame = gf.debug.find_nan(session, [step, loss], {x: bad})
+    assert blame is not None and blame.step.outside == "feed"
+    assert str(blame).startswith("x (Placeholder) was fed 1 NaN: float32[3,4] min 2") and HERE in str(blame)
+    session.run(step, {x: bad})
+    blame = gf.debug.find_nan(session, loss, {x: BATCH * 2})
+    assert blame is not None and "the variable layer0/kernel had 16 NaN before this run" in str(blame)
+    trace = gf.debug.trace(session, loss, {x: BATCH})
+    assert np.isnan(trace["layer0/kernel"]).all() and trace["x"].max() == 1
+
+
 def test_a_trace_has_every_value_and_changes_nothing(model: Any) -> None:
     session, x, loss, step = model
     before = session.run("layer0/kernel:0")

@@ -360,10 +360,10 @@ def _scalar(tag: str, value: float) -> Any:
 
 
 class NanLossDuringTrainingError(RuntimeError):
-    """The loss is not a number."""
+    """The loss is not a number; its arguments tell more."""
 
     def __str__(self) -> str:
-        return "NaN loss during training."
+        return " ".join(["NaN loss during training.", *map(str, self.args)])
 
 
 class NanTensorHook(SessionRunHook):

@@ -93,6 +93,31 @@ def test_it_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
     np.testing.assert_array_equal(gf.train.load_variable(history.best_checkpoint, "dense/kernel"), kernels[1])
 
 
+def test_the_best_stays_the_best_when_training_goes_on(tmp_path: Path) -> None:
+    x, y, loss, step = model()
+    feeds = {x: POINTS, y: WANTED}
+
+    def train(steps: int, scores: list[float], **options: Any) -> Any:
+        given = iter(scores)
+        return gf.train.loop(
+            step, loss, steps, feeds, tmp_path, save_every=2, evaluate=lambda _: next(given), **options
+        )
+
+    assert train(4, [0.5, 0.3]).best == (4, 0.3)
+    second = train(8, [0.6, 0.4])
+    assert second.best == (4, 0.3) and second.evaluations == [(2, 0.5), (4, 0.3), (6, 0.6), (8, 0.4)]
+    assert second.best_checkpoint == str(tmp_path / "best" / "model.ckpt-4")
+    third = train(20, [0.35, 0.2], patience=3)  # two were no better before
+    assert third.reason == "early stop" and third.step == 10 and third.best == (4, 0.3)
+    fourth = train(12, [0.2])
+    assert fourth.best == (12, 0.2) and len(list((tmp_path / "best").glob("*.index"))) == 1
+    anew = train(2, [0.9], resume=False)
+    assert anew.best == (2, 0.9) and anew.evaluations == [(2, 0.9)]
+    assert gf.train.latest_checkpoint(tmp_path) == str(tmp_path / "model.ckpt-2")
+    (tmp_path / "scores.json").write_text("[")
+    assert train(4, [0.95]).best == (4, 0.95)
+
+
 def test_an_interrupt_saves(tmp_path: Path) -> None:
     x, y, loss, step = model()
 
@@ -120,8 +145,19 @@ def test_the_bar_tells_loss_and_speed(capfd: pytest.CaptureFixture[str]) -> None
 def test_refusals(tmp_path: Path) -> None:
     x, y, loss, step = model(rate=1e30)
     feeds = {x: POINTS, y: WANTED}
-    with pytest.raises(gf.train.NanLossDuringTrainingError):
-        gf.train.loop(step, loss, 100, feeds, every=1)
+    with pytest.raises(
+        gf.train.NanLossDuringTrainingError, match=r"At step \d+, .* had \d+ (NaN|Inf) before this run"
+    ):
+        gf.train.loop(step, loss, 100, feeds)
+
+    def with_a_zero(at: int) -> Any:
+        return {x: POINTS, y: WANTED * 0 if at == 3 else WANTED}
+
+    scaled = gf.log(gf.reduce_max(gf.abs(y)), name="scaled") * 0.0 + loss
+    with pytest.raises(
+        gf.train.NanLossDuringTrainingError, match=r"At step 4(.*\n)+.*scaled \(Log\)(.*\n)+.*test_loop"
+    ):
+        gf.train.loop(gf.no_op(), scaled, 100, with_a_zero)
     with pytest.raises(ValueError, match="patience needs evaluate"):
         gf.train.loop(step, loss, 1, feeds, patience=1)
     with pytest.raises(ValueError, match="steps must be at least 1"):
