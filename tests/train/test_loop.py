@@ -146,7 +146,7 @@ def test_refusals(tmp_path: Path) -> None:
     x, y, loss, step = model(rate=1e30)
     feeds = {x: POINTS, y: WANTED}
     with pytest.raises(
-        gf.train.NanLossDuringTrainingError, match=r"At step \d+, .* had \d+ (NaN|Inf) before this run"
+        gf.train.NanLossDuringTrainingError, match=r"(?s)At step \d+, .* had \d+ (NaN|Inf) before this run"
     ):
         gf.train.loop(step, loss, 100, feeds)
 
