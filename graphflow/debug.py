@@ -315,10 +315,9 @@ class _Looker:
             outside = _OUTSIDE.get(source.type, "")
             if outside and not self.running and source.name not in self._seen:
                 self._seen.add(source.name)
-                try:
+                made = source.origin
+                with contextlib.suppress(KeyError):
                     made = self._graph.get_operation_by_name(source.name)
-                except KeyError:
-                    made = source.origin
                 kind = made.type if made is not None else source.type
                 self._add(Step(source.name, kind, made, (), (array,), (), outside))
         names = tuple(f"{v.node.name}:{v.index}" if v.index else v.node.name for v in node.inputs)

@@ -230,23 +230,22 @@ class Saver:
         values = [emit.ReadVariableOp(s.handle, dtype=s.dtype) for s in saveables]
         names = _strings([s.key for s in saveables])
         pieces = _strings([s.piece for s in saveables])
+        result: Tensor
         if self._version == meta_graph.V1:
-            path = (
-                emit.ShardedFilename(prefix, np.int32(0), np.int32(1), name="ShardedFilename")
-                if self._sharded
-                else prefix
-            )
+            path = prefix
+            if self._sharded:
+                path = emit.ShardedFilename(prefix, np.int32(0), np.int32(1), name="ShardedFilename")
             written = emit.SaveSlices(path, names, pieces, values, name="SaveSlices")
             with control_dependencies([written]):
                 if self._sharded:
-                    pattern: Tensor = emit.ShardedFilespec(prefix, np.int32(1), name="ShardedFilespec")
-                    return pattern
-                path = emit.Identity(prefix, name="control_dependency")
-                return path
+                    result = emit.ShardedFilespec(prefix, np.int32(1), name="ShardedFilespec")
+                else:
+                    result = emit.Identity(prefix, name="control_dependency")
+                return result
         if not self._sharded:
             written = emit.SaveV2(prefix, names, pieces, values, name="SaveV2")
             with control_dependencies([written]):
-                result: Tensor = emit.Identity(prefix, name="control_dependency")
+                result = emit.Identity(prefix, name="control_dependency")
                 return result
         temporary = emit.StringJoin([prefix, f"_temp_{uuid.uuid4().hex}/part".encode()], name="StringJoin")
         shard = emit.ShardedFilename(temporary, np.int32(0), np.int32(1), name="ShardedFilename")
