@@ -37,6 +37,17 @@ DUMP = EnvironmentVariable(
     "comma-separated stages to print to stderr: `program`, `passes` (or passes by name), `loops`, `plan`, `llvm`,"
     " `asm`",
 )
+GPU = EnvironmentVariable(
+    "GRAPHFLOW_GPU",
+    "auto",
+    "`auto` runs on NVIDIA GPUs where there are any, `off` never; `host` runs the steps of GPU plans on the processor,"
+    " `recording` writes them down and computes nothing: both for tests",
+)
+GPU_SYNC = EnvironmentVariable(
+    "GRAPHFLOW_GPU_SYNC",
+    "0",
+    "`1` waits for every step on a GPU, so that an error names the step that failed",
+)
 NUM_THREADS = EnvironmentVariable(
     "GRAPHFLOW_NUM_THREADS",
     "0",
@@ -55,7 +66,7 @@ WINOGRAD = EnvironmentVariable(
     " fewer products: `4`, `2` (as exact as the direct way; `4` loses up to twice as much), or `0` to compute directly",
 )
 
-VARIABLES = (BACKEND, CACHE_DIR, DUMP, NUM_THREADS, VERIFY, WINOGRAD)
+VARIABLES = (BACKEND, CACHE_DIR, DUMP, GPU, GPU_SYNC, NUM_THREADS, VERIFY, WINOGRAD)
 
 
 # What can be printed on the way from a graph to code.
@@ -75,6 +86,26 @@ def dump_stages() -> frozenset[str]:
     `compiler` refuses other names.
     """
     return frozenset(stage.strip() for stage in DUMP.get().split(",") if stage.strip())
+
+
+# Which devices stand for GPUs.
+GPUS = ("auto", "off", "host", "recording")
+
+
+def gpu() -> str:
+    """Returns which devices stand for GPUs: one of `GPUS`.
+
+    Raises ValueError for anything else.
+    """
+    value = GPU.get() or "auto"
+    if value not in GPUS:
+        raise ValueError(f"{GPU.name} must be one of {', '.join(GPUS)}, got {value!r}")
+    return value
+
+
+def gpu_sync() -> bool:
+    """Tells whether every step on a GPU is waited for."""
+    return GPU_SYNC.get() not in ("", "0")
 
 
 def verify() -> bool:

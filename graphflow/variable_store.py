@@ -16,6 +16,7 @@ from graphflow.memory import aligned_empty
 from graphflow.records import dataclass, field
 
 __all__ = [
+    "Holder",
     "Maker",
     "Storage",
     "UninitializedVariableError",
@@ -58,6 +59,16 @@ class Maker(Protocol):
 
     def run(self, feeds: Sequence[Array], store: VariableStore, /) -> list[Array]:
         """Makes them anew."""
+
+
+class Holder(Protocol):
+    """A device that keeps variables of a session, and may have newer values than the host."""
+
+    def bring(self, key: Hashable, store: VariableStore, /) -> None:
+        """Hands the newest value of a variable to `store.returned`. The store's lock is not held by who asks."""
+
+    def release(self) -> None:
+        """Forgets all values: the session is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,7 @@ class _Cell:
     """`stamp` tells one value from the next while the cell is watched.
 
     `settled`: a plan that trains has chosen the layout. `writer`: the layout of the last plan that wrote it.
+    `holder`: the device that has the newest value, where the buffer has an older one.
     """
 
     buffer: Array
@@ -141,6 +153,7 @@ class _Cell:
     settled: bool = False
     writer: Storage | None = None
     shadows: dict[Storage | None, _Shadow] = field(default_factory=dict)
+    holder: Holder | None = None
 
 
 _versions = itertools.count(1)
@@ -155,10 +168,18 @@ class VariableStore:
     What plans make of variables that they do not write is kept here as long as nobody else writes these.
     `version` changes whenever an address does, or the value of a variable that something kept was made of: a
     workspace that has seen it need not look again.
+    Devices keep copies of their own. One that has written a variable has the newest value until somebody else wants it.
+
+    Attributes:
+      version: see above.
+      holders: the devices that keep something of this session.
+      device_memory: the share of a device's memory that may be taken; None for all.
     """
 
     def __init__(self) -> None:
         self.version = next(_versions)
+        self.holders: list[Holder] = []
+        self.device_memory: float | None = None
         self._cells: dict[Hashable, _Cell] = {}
         self._lock = threading.RLock()
         self._kept: weakref.WeakKeyDictionary[Maker, tuple[tuple[int, ...], list[Array]]] = (
@@ -200,6 +221,7 @@ class VariableStore:
 
     def get(self, key: Hashable) -> Array:
         """A copy of the value in its logical shape."""
+        self._home((key,))
         with self._lock:
             cell = self._cells.get(key)
             if cell is None or not cell.initialized:
@@ -214,6 +236,7 @@ class VariableStore:
         with self._lock:
             cell = self._cells.get(key)
             if cell is not None and cell.shape == array.shape and cell.buffer.dtype == array.dtype:
+                cell.holder = None
                 if cell.storage is None:
                     cell.buffer[...] = array
                 else:
@@ -231,6 +254,7 @@ class VariableStore:
     def fork(self) -> Self:
         """A store of the same kind with copies of all values."""
         made = type(self)()
+        self._home(self.keys())
         with self._lock:
             for key in self.keys():
                 made.set(key, self.get(key))
@@ -243,13 +267,67 @@ class VariableStore:
                 self.version = next(_versions)
 
     def clear(self) -> None:
-        """Forgets all values."""
+        """Forgets all values; devices give their memory back."""
         with self._lock:
             self._cells.clear()
             self.version = next(_versions)
+            holders, self.holders = self.holders, []
+        for holder in holders:
+            holder.release()
+
+    # devices
+
+    def holder(self, key: Hashable) -> Holder | None:
+        """The device that has the newest value of a variable; None where the host has it."""
+        cell = self._cells.get(key)
+        return None if cell is None else cell.holder
+
+    def stamp(self, key: Hashable) -> int | None:
+        """What stands for the present value of a variable, until anybody writes it; None if it has none."""
+        with self._lock:
+            cell = self._cells.get(key)
+            if cell is None or not cell.initialized:
+                return None
+            self.watch((key,))
+            return cell.stamp
+
+    def lend(self, spec: VariableSpec, holder: Holder) -> None:
+        """Says that a device has written a variable: it has the newest value from now on."""
+        cell = self._cells.get(spec.key)
+        if cell is not None and cell.holder is holder and cell.initialized:
+            return
+        with self._lock:
+            shape = spec.shape or ()
+            if cell is None or cell.shape != shape or cell.buffer.dtype != spec.dtype:
+                cell = _Cell(aligned_empty(shape, spec.dtype), shape, None, True, 0)
+                self._cells[spec.key] = cell
+            cell.initialized = cell.watched = True
+            cell.holder, cell.writer = holder, cell.storage
+            cell.stamp = self.version = next(_versions)
+
+    def returned(self, key: Hashable, value: Array, holder: Holder) -> int | None:
+        """Takes the newest value of a variable from a device; what stands for it. None: it is out of date."""
+        with self._lock:
+            cell = self._cells.get(key)
+            if cell is None or cell.holder is not holder:
+                return None
+            cell.buffer[...] = value if cell.storage is None else cell.storage.pack(value)
+            cell.holder = None
+            cell.stamp = self.version = next(_versions)
+            return cell.stamp
+
+    def _home(self, keys: Iterable[Hashable]) -> None:
+        """Has devices hand back the newest values of variables. Not to be called by who holds the lock: devices have
+        locks too, which they hold while they ask the store."""
+        for key in keys:
+            cell = self._cells.get(key)
+            while cell is not None and cell.holder is not None:
+                cell.holder.bring(key, self)
+                cell = self._cells.get(key)
 
     def bind(self, spec: VariableSpec) -> Array:
         """The buffer itself, in the layout asked for; made if the plan only writes it."""
+        self._home((spec.key,))
         with self._lock:
             cell = self._cells.get(spec.key)
             if spec.reads and (cell is None or not cell.initialized):
@@ -287,6 +365,7 @@ class VariableStore:
 
     def lies_so(self, spec: VariableSpec) -> Array | None:
         """The buffer of a variable that has a value in the layout asked for, else None."""
+        self._home((spec.key,))
         with self._lock:
             cell = self._cells.get(spec.key)
             if cell is None or not cell.initialized or cell.storage != spec.storage:
@@ -342,6 +421,7 @@ class VariableStore:
 
     def kept(self, maker: Maker, keys: Sequence[Hashable]) -> list[Array]:
         """What `maker` makes of the variables `keys`, which are watched: made anew if one was written since."""
+        self._home(keys)
         with self._kept_lock:
             with self._lock:
                 cells = [self._cells.get(key) for key in keys]

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from graphflow import config
 from graphflow.collector import while_loading
 from graphflow.loops.library import Call, Size
-from graphflow.plan import PlanBuilder, Runtime
+from graphflow.plan import Machine, PlanBuilder
 
 __all__ = ["Backend", "NativeCode", "Pack", "device_kind", "load"]
 
@@ -59,14 +60,20 @@ class Pack(Protocol):
         """The columns of the operand and of a panel, where it is just put in panels, as a variable may be stored."""
 
 
-class Backend(Runtime, Protocol):
+class Backend(Machine, Protocol):
     """A kind of device that compiles kernels and runs plans.
+
+    Attributes:
+      name: the kind.
+      absorbs: what its library calls take in besides epilogues: "attention" (two products and what is between them),
+        "prologue" (what the first operand of a product is made of).
 
     Kernels handed to `addresses` (and so to `PlanBuilder.launch`) are `loops.ir.Kernel`, `NativeCode`, `plan.COPY`,
     or the address of a function that is there already.
     """
 
     name: str
+    absorbs: frozenset[str]
 
     @property
     def target(self) -> Any:
@@ -90,7 +97,7 @@ _BACKENDS = {
 
 _DEVICE = re.compile(r"(?:^|/)(?:device:)?(cpu|gpu)(?::(\d+|\*))?$", re.IGNORECASE)
 
-_loaded: dict[tuple[str, int, int], Backend] = {}
+_loaded: dict[tuple[str, int, int, str], Backend] = {}
 _lock = threading.Lock()
 
 
@@ -112,7 +119,7 @@ def device_kind(device: str) -> tuple[str, int]:
 def load(device: str = "", threads: int = 0) -> Backend:
     """The back end of a device, made once per device and number of threads (0: as many as the machine has)."""
     kind, index = device_kind(device)
-    key = (kind, index, threads)
+    key = (kind, index, threads, config.gpu() if kind == "gpu" else "")
     with _lock:
         backend = _loaded.get(key)
         if backend is None:

@@ -159,11 +159,13 @@ class _Lowering(NativeRegions):
         self.factors = collections.Counter(
             _factor(found) for found in self.call_nodes.values() if isinstance(found.call, Gemm)
         )
-        self.join_attention()
+        if "attention" in self.backend.absorbs:
+            self.join_attention()
         self.place_results({node: node.outputs[0] for node in self.call_nodes})
         absorbed = self.absorbed = self.absorb_calls(self.fusion.order)
         self.compute_again(absorbed)
-        self.absorb_prologues(absorbed)
+        if "prologue" in self.backend.absorbs:
+            self.absorb_prologues(absorbed)
         updates: list[Update] = []
         for group, node in absorbed.items():
             fitted = self.epilogue(group, node, self.body(group))

@@ -35,7 +35,7 @@ from graphflow.plan.arenas import Arenas
 from graphflow.plan.builder import PlanBuilder
 from graphflow.plan.plan import Plan, PlanTemplate
 from graphflow.plan.recording import Choice, Loop
-from graphflow.plan.runtime import Check, Entry, Pooled, Runtime, SegmentCall
+from graphflow.plan.runtime import Check, Entry, Machine, Pooled, Runtime, SegmentCall
 from graphflow.plan.steps import (
     COPY,
     Arg,
@@ -64,6 +64,7 @@ __all__ = [
     "HostStep",
     "Launch",
     "Loop",
+    "Machine",
     "Plan",
     "PlanBuilder",
     "PlanTemplate",

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from graphflow.memory import align, aligned_empty
 from graphflow.plan.arenas import Arena, Arenas
 from graphflow.plan.arrangement import Arrangement
 from graphflow.plan.placing import Placing
-from graphflow.plan.runtime import Check, Entry, SegmentCall
+from graphflow.plan.runtime import Check, Entry, Runtime, SegmentCall
 from graphflow.plan.steps import (
     Arg,
     Array,
@@ -197,7 +197,7 @@ class Plan:
         self.done = template.done
         self._written = tuple([spec for spec in specs if spec.writes and spec.key not in template.direct])
         self._commits = tuple((key, slot.index) for key, slot in build.commits)
-        self._runtime = builder.runtime
+        self._runtime = cast(Runtime, builder.runtime)  # asked for more than a machine where it is run on the host
         self._refusals = tuple(
             (
                 replace(refusal, blame=refusal.blame(at)) if refusal.with_sizes else refusal,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.memory import ALIGNMENT, aligned_empty
-from graphflow.plan.runtime import Runtime
+from graphflow.plan.runtime import Machine
 from graphflow.plan.steps import (
     Arg,
     Array,
@@ -32,7 +32,7 @@ from graphflow.variable_store import Storage
 class Recording:
     """Slots and steps in the order in which they run."""
 
-    def __init__(self, runtime: Runtime, name: str = "") -> None:
+    def __init__(self, runtime: Machine, name: str = "") -> None:
         self.runtime = runtime
         self.name = name
         self.slots: list[Slot] = []

@@ -47,8 +47,8 @@ class Pooled(Protocol):
         """Forgets them."""
 
 
-class Runtime(Protocol):
-    """What a plan asks of a back end whose kernels read and write host memory."""
+class Machine(Protocol):
+    """What is asked of any back end while a plan is made."""
 
     @property
     def threads(self) -> int:
@@ -59,6 +59,10 @@ class Runtime(Protocol):
 
     def addresses(self, kernels: Sequence[Any]) -> list[int]:
         """Compiles kernels (`COPY` among them) and returns the address of each."""
+
+
+class Runtime(Machine, Protocol):
+    """What a plan asks of a back end whose kernels read and write host memory."""
 
     def segment(
         self,

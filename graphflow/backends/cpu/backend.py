@@ -46,6 +46,7 @@ class CpuBackend:
     """Runs plans on `threads` cores of this machine (0: `GRAPHFLOW_NUM_THREADS`, else all we may use)."""
 
     name = "cpu"
+    absorbs = frozenset(("attention", "prologue"))
 
     def __init__(self, index: int = 0, threads: int = 0, jit: Jit | None = None) -> None:
         self.index = index

@@ -1,0 +1,640 @@
+"""A device's plan in the memory of a session: how it runs.
+
+The first run of a piece goes step by step, the second is captured, later ones replay. Where a step needs the host (a
+Python function, a loop whose end only the device knows, a check before a variable is written), a piece ends.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import gc
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from graphflow import config, errors
+from graphflow.backends.gpu.device import Device, Event, Graph, Slab, exhausted
+from graphflow.backends.gpu.feeds import is_device_array, pointer_of
+from graphflow.backends.gpu.residents import Residents
+from graphflow.backends.gpu.steps import (
+    Call,
+    Collective,
+    Cond,
+    Conv,
+    Copy,
+    Gemm,
+    HostCall,
+    Judge,
+    Kernel,
+    Leave,
+    Loop,
+    Memset,
+    Place,
+    Step,
+    Use,
+    capturable,
+    walk,
+)
+from graphflow.loops.cost import Cost
+from graphflow.memory import aligned_empty
+from graphflow.plan import Count, HostStep, Slot, TraceEvent
+from graphflow.plan.plan import row_major, view_of
+from graphflow.records import dataclass
+from graphflow.regions import Region
+from graphflow.variable_store import VariableStore
+
+if TYPE_CHECKING:
+    from graphflow.backends.gpu.plan import DevicePlan
+
+__all__ = ["Bound"]
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Turns: TypeAlias = "dict[Region, tuple[int, int]]"
+
+_MOST_AHEAD = 3  # runs that nobody has waited for
+_RING = 2  # slabs that feeds are sent from, in turn
+# While a graph is captured nothing else may happen on any device: other threads' captures, modules that go.
+_capturing = threading.Lock()
+
+
+@dataclass(eq=False, slots=True)
+class Piece:
+    """Steps in a row that a graph can hold, or one that needs the host. `runs`: how often it has been done."""
+
+    steps: tuple[Step, ...]
+    fits: bool
+    runs: int = 0
+    graph: Graph | None = None
+
+
+class Bound:
+    """A plan in the memory of a session.
+
+    Args:
+      plan: the plan.
+      residents: the session's memory on the device.
+      number: which of the runs under way it is for.
+
+    Raises:
+      ResourceExhaustedError: if there is no room for it.
+    """
+
+    def __init__(self, plan: DevicePlan, residents: Residents, number: int) -> None:
+        self.plan = plan
+        self.residents = residents
+        self.device: Device = residents.device
+        self.number = number
+        places = plan.places
+        largest = plan.largest()
+        # All of it is refused before any of it is taken, and before anything runs.
+        need = places.io + plan.constant_bytes + places.arena_bytes
+        residents.refuse(need, f"plan {plan.name!r}", largest)
+        self.io = residents.alloc(places.io, "feeds and fetches", largest)
+        self.constants = residents.alloc(plan.constant_bytes, "constants", largest)
+        self.arena = residents.arena(number, places.arena_bytes, largest)
+        self.workspace: Slab | None = None
+        self._workspaces: dict[int, int] = {}
+        self.bases: dict[Any, int] = {}
+        self.moves = -1
+        self.version = -1
+        self.functions: list[Any] = []
+        self.calls: dict[int, Sequence[Any]] = {}
+        self.pieces = _pieces(plan.device_steps)
+        self.ready = False
+        self._outbound = [self.device.pinned(max(1, places.sent)) for _ in range(_RING)]
+        self._sent: list[Event | None] = [None] * _RING
+        self._turn = 0
+        self._inbound = self.device.pinned(max(1, places.io - places.status))
+        self._ahead: collections.deque[Event] = collections.deque()
+
+    # getting ready
+
+    def _prepare(self) -> None:
+        """Everything that the first run does and no later one: code, choices of algorithms, constants."""
+        plan, device = self.plan, self.device
+        self.functions = device.functions(plan.template.kernels)
+        need = 0
+
+        def see(step: Step) -> None:
+            nonlocal need
+            if isinstance(step, Call):
+                self.calls[id(step)] = device.prepare_call(step.plan)
+            elif isinstance(step, Gemm | Conv):
+                self._workspaces[id(step)] = device.workspace(step.plan)
+                need = max(need, self._workspaces[id(step)])
+
+        walk(plan.device_steps, see)
+        if need:
+            self.workspace = self.residents.workspace(need)
+        image = np.zeros(max(1, plan.constant_bytes), np.uint8)
+        for index, start in plan.places.constants.items():
+            raw = np.ascontiguousarray(plan.constants[index]).reshape(-1).view(np.uint8)
+            image[start : start + raw.size] = raw
+        for start, number in plan.scalars:
+            raw = np.frombuffer(number.tobytes(), np.uint8)
+            image[start : start + raw.size] = raw
+        if plan.constant_bytes:
+            device.h2d(self.constants.address, image, plan.constant_bytes)
+            device.synchronize()
+        self.ready = True
+
+    def _settle(self, store: VariableStore | None) -> None:
+        """Finds out where everything lies; what was captured is forgotten if any of it has moved."""
+        plan, residents = self.plan, self.residents
+        if not self.ready:
+            self._prepare()
+        variables: dict[Any, int] = {}
+        if plan.variables:
+            if store is None:
+                raise ValueError(f"plan {plan.name!r} needs a variable store")
+            if self.version != store.version or self.moves != residents.moves:
+                variables = residents.bind(plan.variables, store)
+                self.version = store.version
+        if self.moves == residents.moves:
+            return
+        self.arena = residents.arena(self.number, plan.places.arena_bytes)
+        if self.workspace is not None:
+            self.workspace = residents.workspace(max(self._workspaces.values()))
+        self.bases = {
+            "io": self.io.address,
+            "constants": self.constants.address,
+            "arena": self.arena.address,
+            **{("variable", key): address for key, address in variables.items()},
+        }
+        self.moves = residents.moves
+        for piece in self.pieces:
+            piece.graph = None
+            piece.runs = min(piece.runs, 1)
+
+    # running
+
+    def run(
+        self,
+        feeds: Sequence[Any],
+        store: VariableStore | None,
+        stay: bool,
+        events: list[TraceEvent] | None = None,
+    ) -> list[Any]:
+        """Runs once; see `DevicePlan.run`. `stay`: the results are left on the device."""
+        values = self._begin(feeds, store)
+        return self._finish(values, self._go(values, feeds, store, events), store, stay)
+
+    def _begin(self, feeds: Sequence[Any], store: VariableStore | None) -> dict[int, Any]:
+        """What comes before the device has anything to do: feeds are looked at, early host steps run."""
+        plan = self.plan
+        if len(feeds) != len(plan.feeds):
+            raise ValueError(f"plan {plan.name!r} takes {len(plan.feeds)} feeds, not {len(feeds)}")
+        values: dict[int, Any] = dict(plan.constants)
+        for slot, value in zip(plan.feeds, feeds, strict=True):
+            given = value if is_device_array(value) else np.asarray(value)
+            if given.dtype != slot.dtype:
+                raise TypeError(f'feed "{slot.name}" is {given.dtype}, expected {slot.dtype}')
+            if tuple(given.shape) != slot.shape:
+                raise ValueError(
+                    f'feed "{slot.name}" has shape {list(given.shape)}, expected {list(slot.shape or ())}'
+                )
+            values[slot.index] = given if is_device_array(value) else row_major(given, slot)
+        if plan.early:
+            with self.residents.aside():
+                for step in plan.early:
+                    self._host(step, values, store)
+        return values
+
+    def _go(
+        self,
+        values: dict[int, Any],
+        feeds: Sequence[Any],
+        store: VariableStore | None,
+        events: list[TraceEvent] | None,
+    ) -> None:
+        self._settle(store)
+        self._send(values)
+        careful = config.gpu_sync() or events is not None
+        try:
+            for piece in self.pieces:
+                if not piece.fits:
+                    self._step(piece.steps[0], values, store, {}, events)
+                elif careful:
+                    self._carefully(piece.steps, values, store, events)
+                else:
+                    self._piece(piece, values, store)
+        except BaseException:
+            self._wrote(store)  # whatever has been done is done
+            raise
+        self._wrote(store)
+
+    def _wrote(self, store: VariableStore | None) -> None:
+        if store is not None and self.plan._written:
+            before = store.version
+            self.residents.wrote(self.plan._written, store)
+            if self.version == before:
+                self.version = store.version  # what has changed is this run's own doing
+
+    def _send(self, values: dict[int, Any]) -> None:
+        """Feeds, and what early host steps have made, in one copy; arrays of the device from where they are."""
+        plan, device, places = self.plan, self.device, self.plan.places
+        on_device: list[tuple[int, int, int]] = []
+        if places.sent:
+            self._turn = (self._turn + 1) % _RING
+            last = self._sent[self._turn]
+            if last is not None:
+                last.wait()
+            slab = self._outbound[self._turn]
+            for slot, start in zip(plan.feeds, places.feeds, strict=True):
+                value = values[slot.index]
+                if start < 0:
+                    continue
+                if is_device_array(value):
+                    on_device.append((start, pointer_of(value), slot.nbytes))
+                else:
+                    _lay(slab, start, value)
+            for step in plan.early:
+                for slot in step.outputs:
+                    if slot.index in places.hosted:
+                        _lay(slab, places.hosted[slot.index], values[slot.index])
+            if len(on_device) < sum(start >= 0 for start in places.feeds) or plan.early:
+                device.h2d(self.io.address, slab, places.sent)
+                self._sent[self._turn] = device.event()
+        for start, pointer, size in on_device:
+            device.d2d(self.io.address + start, pointer, size)
+
+    def _piece(self, piece: Piece, values: dict[int, Any], store: VariableStore | None) -> None:
+        """Steps that a graph can hold: one by one, then captured, then as the graph."""
+        device = self.device
+        piece.runs += 1
+        if piece.graph is None and piece.runs > 1 and len(piece.steps):
+            with _capture(device):
+                device.begin_capture()
+                try:
+                    for step in piece.steps:
+                        self._step(step, values, store, {}, None)
+                except BaseException:
+                    with contextlib.suppress(Exception):
+                        device.end_capture()
+                    raise
+                piece.graph = device.end_capture()
+        if piece.graph is not None:
+            device.replay(piece.graph)
+            return
+        for step in piece.steps:
+            self._step(step, values, store, {}, None)
+
+    def _carefully(
+        self,
+        steps: Sequence[Step],
+        values: dict[int, Any],
+        store: VariableStore | None,
+        events: list[TraceEvent] | None,
+    ) -> None:
+        """Step by step, each waited for: an error names its step."""
+        for step in steps:
+            began = time.perf_counter_ns()
+            try:
+                self._step(step, values, store, {}, None)
+                self.device.synchronize()
+            except errors.OpError:
+                raise
+            except Exception as error:
+                raise _mark(errors.InternalError(None, None, f"{step.name} failed on the device: {error}"), step) from error
+            if events is not None:
+                took = (time.perf_counter_ns() - began) / 1e3
+                start = began / 1e3 - (events[0].start_us if events else 0.0)
+                size = sum(use.place.nbytes for use in step.args if isinstance(use, Use))
+                events.append(TraceEvent(step.name, start, took, 0, size, step.origin, -1, Cost(0.0, 0, size)))
+
+    def _step(
+        self,
+        step: Step,
+        values: dict[int, Any],
+        store: VariableStore | None,
+        turns: Turns,
+        events: list[TraceEvent] | None,
+    ) -> None:
+        """Puts one step on the stream; `turns`: of each loop around, which turn it is and its limit."""
+        device = self.device
+        if isinstance(step, Kernel):
+            device.launch(self.functions[step.function], [self._argument(arg, turns) for arg in step.args])
+        elif isinstance(step, Gemm):
+            device.gemm(step.plan, self._pointers(step.args, turns), self._scratch(step))
+        elif isinstance(step, Conv):
+            device.conv(step.plan, self._pointers(step.args, turns), self._scratch(step))
+        elif isinstance(step, Call):
+            pointers = dict(zip(step.plan.names, self._pointers(step.args, turns), strict=True))
+            device.call(step.plan, self.calls[id(step)], pointers)
+        elif isinstance(step, Copy):
+            target, source = self._pointers(step.args, turns)
+            if target != source and step.nbytes:
+                device.d2d(target, source, step.nbytes)
+        elif isinstance(step, Memset):
+            device.memset(self._address(step.args[0].place, turns), step.value, step.nbytes)
+        elif isinstance(step, HostCall):
+            self._host_call(step, values, store)
+        elif isinstance(step, Judge):
+            self._judge(step, values)
+        elif isinstance(step, Loop):
+            self._loop(step, values, store, turns)
+        elif isinstance(step, Cond):
+            self._cond(step, values, store, turns)
+        else:
+            assert isinstance(step, Collective)
+            self.residents.all_reduce(step.kind, step.args, self._pointers(step.args, turns))
+
+    def _address(self, place: Place, turns: Turns) -> int:
+        address = self.bases[place.slab] + place.offset
+        for term in place.terms:
+            turn, limit = turns[term.loop]
+            address += turn * term.step + turn % 2 * term.swing + limit * term.ends
+        return address
+
+    def _pointers(self, args: Sequence[Use], turns: Turns) -> list[int]:
+        return [self._address(use.place, turns) for use in args]
+
+    def _argument(self, arg: Use | int | Count, turns: Turns) -> int:
+        if isinstance(arg, Use):
+            return self._address(arg.place, turns)
+        if isinstance(arg, Count):
+            return arg.start + turns[arg.loop][0] * arg.step
+        return arg
+
+    def _scratch(self, step: Step) -> int:
+        return 0 if self.workspace is None else self.workspace.address
+
+    # what needs the host
+
+    def _loop(self, loop: Loop, values: dict[int, Any], store: VariableStore | None, turns: Turns) -> None:
+        limit: int | None = None
+        if isinstance(loop.limit, Use):
+            limit = self._word(loop.limit.place, turns)
+        elif loop.limit is not None:
+            limit = loop.limit
+        region, turn = loop.region, 0
+        over = False
+        while not over and (limit is None or turn < limit):
+            turns[region] = turn, limit or 0
+            if not loop.fixed and store is not None:
+                self._between(loop, store)
+            for step in loop.body:
+                if isinstance(step, Leave):
+                    if not self._word(step.word.place, turns):
+                        over = True
+                        break
+                else:
+                    self._step(step, values, store, turns, None)
+            else:
+                turn += 1
+        turns[region] = turn, limit or 0
+        for step in loop.tail:
+            self._step(step, values, store, turns, None)
+        del turns[region]
+
+    def _between(self, loop: Loop, store: VariableStore) -> None:
+        try:
+            store.between_steps()
+        except errors.OpError as error:
+            raise _mark(type(error)(None, None, f'{error.message} It was in the loop "{loop.name}".'), loop) from None
+
+    def _cond(self, cond: Cond, values: dict[int, Any], store: VariableStore | None, turns: Turns) -> None:
+        chosen = cond.otherwise
+        for word, number, branch in cond.cases:
+            found = self._word(word.place, turns)
+            if (found != 0) if number is None else (found == number):
+                chosen = branch
+                break
+        for step in chosen:
+            self._step(step, values, store, turns, None)
+
+    def _word(self, place: Place, turns: Turns) -> int:
+        return self.residents.word(self._address(place, turns), place.dtype)
+
+    def _host_call(self, call: HostCall, values: dict[int, Any], store: VariableStore | None) -> None:
+        device = self.device
+        for slot, given in zip(call.step.inputs, call.inputs, strict=True):
+            if slot.root.kind in ("buffer", "variable") and given.shape is not None and not given.dtype.hasobject:
+                values[slot.index] = self._fetched(self.plan.place(slot))
+        with self.residents.aside():
+            self._host(call.step, values, store)
+        if store is not None and self.version != store.version:
+            self._settle(store)  # another run has come in between
+        for slot in call.outputs:
+            start = self.plan.places.hosted.get(slot.index)
+            if start is not None:
+                value = row_major(values[slot.index], slot)
+                device.h2d(self.io.address + start, value, slot.nbytes)
+                device.synchronize()  # the array may go before it is sent
+
+    def _fetched(self, place: Place) -> Array:
+        """A value of the device, on the host, when all before it is done."""
+        if not self.device.computes:
+            raise exhausted(f"{self.device.properties.name} computes nothing: there is no value for the host")
+        array = aligned_empty(place.shape, place.dtype)
+        if array.nbytes:
+            self.device.d2h(array, self._address(place, {}), array.nbytes)
+            self.device.synchronize()
+        return array
+
+    def _host(self, step: HostStep, values: dict[int, Any], store: VariableStore | None) -> None:
+        if store is not None:
+            store.between_steps()
+        inputs = [self._value(slot, values) for slot in step.inputs]
+        try:
+            result = step.function(store, *inputs) if step.with_store else step.function(*inputs)
+        except BaseException as error:
+            _mark(error, step)
+            raise
+        outputs = step.outputs
+        results = (result,) if len(outputs) == 1 else tuple(result or ())
+        if len(results) != len(outputs):
+            raise ValueError(f'host step "{step.name}" returned {len(results)} values, not {len(outputs)}')
+        for slot, value in zip(outputs, results, strict=True):
+            present = self.plan._slot(slot)
+            loose = None if isinstance(value, np.generic | np.ndarray) else present.dtype
+            array = value if type(value) is np.ndarray else np.asarray(value, loose)
+            if array.dtype != present.dtype:
+                raise _mark(
+                    TypeError(f'host step "{step.name}" returned {array.dtype}, expected {present.dtype}'), step
+                )
+            if present.shape is not None and array.shape != present.shape:
+                raise _mark(
+                    ValueError(
+                        f'host step "{step.name}" returned shape {list(array.shape)}, expected {list(present.shape)}'
+                    ),
+                    step,
+                )
+            # What goes on being used by others is not ours.
+            fresh = array.base is None and all(array is not given for given in inputs)
+            values[slot.index] = array if fresh else np.array(array)
+
+    def _value(self, slot: Slot, values: dict[int, Any]) -> Any:
+        """A value as the host has it."""
+        if slot.index in values:
+            found = values[slot.index]
+            return np.asarray(found.get()) if is_device_array(found) else found
+        root = values[slot.root.index]
+        if is_device_array(root):
+            root = np.asarray(root.get())
+        return view_of(np.ascontiguousarray(root).reshape(root.shape), self.plan._slot(slot))
+
+    def _judge(self, judge: Judge, values: dict[int, Any]) -> None:
+        words = self._fetched(judge.args[0].place) if self.device.computes else None
+        if words is not None and any(words[number] for number in judge.refusals):
+            self._refuse(words, values)
+
+    def _refuse(self, words: Array, values: dict[int, Any]) -> None:
+        """Raises what the checks that found something raise."""
+        for number, refusal in enumerate(self.plan.refusals):
+            if not words[number]:
+                continue
+            inputs = []
+            for slot in refusal.inputs:
+                if slot.root.kind in ("buffer", "variable"):
+                    values[slot.index] = self._fetched(self.plan.place(slot))
+                inputs.append(self._value(slot, values))
+            try:
+                refusal.blame(*inputs)
+            except BaseException as error:
+                _mark(error, refusal)
+                raise
+        raise RuntimeError(f"plan {self.plan.name!r}: a check failed, and nothing is wrong with its operands")
+
+    # the end
+
+    def _finish(self, values: dict[int, Any], _: None, store: VariableStore | None, stay: bool) -> list[Any]:
+        plan, device, places = self.plan, self.device, self.plan.places
+        home = places.io - places.status
+        results: list[Any] = []
+        made = 8 * len(plan.refusals) if stay else home
+        if made and (plan.refusals or (places.outputs and not stay)):
+            device.d2h(self._inbound, self.io.address + places.status, made)
+        if places.outputs or plan.refusals:
+            device.event().wait()
+            self._ahead.clear()
+        else:
+            self._ahead.append(device.event())
+            if len(self._ahead) > _MOST_AHEAD:
+                self._ahead.popleft().wait()
+        if not device.computes and (plan.outputs or plan.refusals):
+            if any(output.kind == "array" for output in plan.outputs):
+                raise exhausted(f"{device.properties.name} computes nothing: there is nothing to fetch")
+        elif plan.refusals:
+            words = self._inbound[: 8 * len(plan.refusals)].view(np.int64)
+            if words.any():
+                self._refuse(words.copy(), values)
+        arrays: list[Any] = []
+        for (shape, dtype), start in zip(plan._output_specs, places.outputs, strict=True):
+            if stay:
+                arrays.append(device.array(self.io.address + start, shape, dtype))
+                continue
+            array = np.empty(shape, dtype)
+            _take(self._inbound, start - places.status, array)
+            arrays.append(array)
+        for output in plan.outputs:
+            if output.kind == "array":
+                results.append(arrays[output.number])
+            elif output.kind == "again":
+                results.append(results[output.number].copy())
+            else:
+                results.append(np.array(self._value(plan.build.slots[output.number], values)))
+        if store is not None:
+            for key, index in plan._commits:
+                store.set(key, self._value(plan.build.slots[index], values))
+        return results
+
+    def run_steps(self, feeds: Sequence[Any], count: int, store: VariableStore | None) -> list[Array]:
+        """See `DevicePlan.run_steps`."""
+        plan, device, places = self.plan, self.device, self.plan.places
+        simple = all(piece.fits for piece in self.pieces) and not plan.early and not plan.refusals and not plan._commits
+        simple = simple and all(output.kind == "array" for output in plan.outputs)
+        if not simple or count < 3 or config.gpu_sync():
+            rows = [self.run([feed[i] for feed in feeds], store, False) for i in range(count)]
+            return [np.stack(column) for column in zip(*rows, strict=True)]
+        # Twice as always: after that there is a graph. All other feeds are sent at once, all results brought home so.
+        first = [self.run([feed[i] for feed in feeds], store, False) for i in range(2)]
+        self._settle(store)
+        left = count - 2
+        home = places.io - places.status
+        staged = self.residents.alloc(max(1, left * (places.sent + home)), "the feeds and results of several runs")
+        outbound = device.pinned(max(1, left * places.sent))
+        for i in range(left):
+            for feed, start in zip(feeds, places.feeds, strict=True):
+                if start >= 0:
+                    _lay(outbound, i * places.sent + start, feed[2 + i])
+        results = staged.address + left * places.sent
+        if places.sent:
+            device.h2d(staged.address, outbound, left * places.sent)
+        for i in range(left):
+            if places.sent:
+                device.d2d(self.io.address, staged.address + i * places.sent, places.sent)
+            for piece in self.pieces:
+                self._piece(piece, {}, store)
+            if home:
+                device.d2d(results + i * home, self.io.address + places.status, home)
+        self._wrote(store)
+        inbound = device.pinned(max(1, left * home))
+        if home:
+            device.d2h(inbound, results, left * home)
+        device.event().wait()
+        self.residents.free(staged)
+        columns: list[Array] = []
+        for output in plan.outputs:
+            shape, dtype = plan._output_specs[output.number]
+            column = np.empty((count, *shape), dtype)
+            for i in range(count):
+                if i < 2:
+                    column[i] = first[i][len(columns)]
+                elif column[i : i + 1].size:
+                    _take(inbound, (i - 2) * home + places.outputs[output.number] - places.status, column[i : i + 1])
+            columns.append(column)
+        return columns
+
+
+def _pieces(steps: Sequence[Step]) -> list[Piece]:
+    pieces: list[Piece] = []
+    row: list[Step] = []
+    for step in steps:
+        if capturable(step):
+            row.append(step)
+            continue
+        if row:
+            pieces.append(Piece(tuple(row), True))
+            row = []
+        pieces.append(Piece((step,), False))
+    if row:
+        pieces.append(Piece(tuple(row), True))
+    return pieces
+
+
+@contextlib.contextmanager
+def _capture(device: Device) -> Iterator[None]:
+    """Inside, nobody else captures, and no garbage is collected that might free something of the device."""
+    with _capturing:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collects:
+                gc.enable()
+
+
+def _lay(slab: Array, start: int, value: Array) -> None:
+    if value.nbytes:
+        raw = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        slab[start : start + raw.size] = raw
+
+
+def _take(slab: Array, start: int, array: Array) -> None:
+    if array.nbytes:
+        array.reshape(-1).view(np.uint8)[...] = slab[start : start + array.nbytes]
+
+
+def _mark(error: Any, step: Any) -> Any:
+    """Leaves a note on an error which step it came from, as plans of the processor do."""
+    with contextlib.suppress(AttributeError):
+        error.plan_step = step
+    return error
+
+

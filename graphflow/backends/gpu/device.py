@@ -1,0 +1,193 @@
+"""What a plan asks of a device.
+
+Addresses are plain numbers in the device's memory. What is put on a stream is done in the order in which it was put
+there; nothing is known to be done before an event that was recorded behind it has been waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphflow.backends.gpu.products import GemmPlan
+from graphflow.errors import ResourceExhaustedError
+from graphflow.loops.library import Conv2D
+from graphflow.records import dataclass
+
+__all__ = [
+    "ALIGNMENT",
+    "CallPlan",
+    "ConvPlan",
+    "Device",
+    "Event",
+    "Graph",
+    "Properties",
+    "Slab",
+    "Uncapturable",
+    "aligned",
+]
+
+ALIGNMENT = 256  # of every slot, so that the widest loads and the libraries' fastest kernels may be used
+
+
+def aligned(size: int) -> int:
+    """A number of bytes, rounded up to the alignment of slots."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+class Uncapturable(RuntimeError):
+    """Something was asked of a device while a graph is captured that no graph can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """What is known of a device.
+
+    Attributes:
+      name: as the vendor calls it.
+      bytes: of its memory.
+      architecture: what kernels are compiled for, such as "sm_90"; "" where none are.
+      multiprocessors: how many blocks it runs at least at once.
+      libraries: names and versions of what is used with it.
+    """
+
+    name: str
+    bytes: int
+    architecture: str = ""
+    multiprocessors: int = 1
+    libraries: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Slab:
+    """Memory of a device. `owner`: what keeps it."""
+
+    address: int
+    nbytes: int
+    owner: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConvPlan:
+    """A convolution, without epilogue, for certain sizes."""
+
+    call: Conv2D
+    sizes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """Any other library call for certain sizes: its kernels run one after another.
+
+    `code`: the launches, with the arguments that each takes by name.
+    """
+
+    call: Any
+    code: Any
+    names: tuple[str, ...]
+    sizes: tuple[tuple[str, int], ...]
+
+
+class Graph(Protocol):
+    """What was captured."""
+
+    @property
+    def nodes(self) -> int:
+        """How many things it does."""
+
+
+class Event(Protocol):
+    """A point on a stream."""
+
+    def wait(self) -> None:
+        """Returns when all before it is done."""
+
+
+class Device(Protocol):
+    """Memory, one stream, kernels and library calls of one device. Nobody uses one from two threads at once."""
+
+    @property
+    def index(self) -> int:
+        """Which of the machine's."""
+
+    @property
+    def properties(self) -> Properties:
+        """What it is; asking makes a context."""
+
+    @property
+    def computes(self) -> bool:
+        """Whether results are real. A device that only writes down what it is asked for has none to fetch."""
+
+    def alloc(self, nbytes: int) -> Slab:
+        """Memory, aligned to `ALIGNMENT`, contents undefined. Raises ResourceExhaustedError."""
+
+    def free(self, slab: Slab) -> None:
+        """Gives memory back, when all that was put on the stream is done."""
+
+    def pinned(self, nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Memory of the host that the device copies from and to without help."""
+
+    def h2d(self, target: int, source: np.ndarray[Any, Any], nbytes: int) -> None:
+        """Copies from the beginning of pinned memory, or of any other that stays as it is until the copy is done."""
+
+    def d2h(self, target: np.ndarray[Any, Any], source: int, nbytes: int) -> None:
+        """Copies to the beginning of memory of the host."""
+
+    def d2d(self, target: int, source: int, nbytes: int) -> None:
+        """Copies within the device's memory."""
+
+    def memset(self, target: int, value: int, nbytes: int) -> None:
+        """Sets every byte."""
+
+    def functions(self, kernels: Sequence[Any]) -> list[Any]:
+        """Compiles kernels of the loop language and loads them; equal ones once."""
+
+    def launch(self, function: Any, args: Sequence[int]) -> None:
+        """Runs a kernel: addresses and whole numbers in the order of its parameters."""
+
+    def workspace(self, step: GemmPlan | ConvPlan) -> int:
+        """How much scratch a library call is given, in bytes; the choice of its algorithm is made here."""
+
+    def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
+        """A matrix product: `a`, `b`, `c`, and the bias where the plan has one."""
+
+    @staticmethod
+    def takes(call: Conv2D) -> bool:
+        """Whether a library takes convolutions of this kind; asked while plans are made, without a device."""
+
+    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
+        """A convolution: its two operands, its result."""
+
+    def call(self, plan: CallPlan, functions: Sequence[Any], pointers: dict[str, int]) -> None:
+        """A library call by kernels of our own."""
+
+    def prepare_call(self, plan: CallPlan) -> Sequence[Any]:
+        """The functions of such a call, compiled and loaded."""
+
+    def event(self) -> Event:
+        """The point on the stream that has been reached."""
+
+    def begin_capture(self) -> None:
+        """What is put on the stream from now on is not done but written down."""
+
+    def end_capture(self) -> Graph:
+        """What was written down, ready to be done."""
+
+    def replay(self, graph: Graph) -> None:
+        """Puts all that a graph does on the stream."""
+
+    def synchronize(self) -> None:
+        """Returns when all is done. Raises what has gone wrong on the device."""
+
+    def array(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """A copy of memory as an array of the device, which is its owner's alone."""
+
+    def close(self) -> None:
+        """Gives all memory back."""
+
+
+def exhausted(what: str) -> ResourceExhaustedError:
+    """The error of a device without memory left."""
+    return ResourceExhaustedError(None, None, what)

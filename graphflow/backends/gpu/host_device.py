@@ -1,0 +1,305 @@
+"""A device that is the processor: what the steps of a plan compute can be held against anything, without a GPU.
+
+Addresses are those of the host's memory, kernels and library calls the processor's own code. What a GPU would refuse
+while a graph is captured is refused here too, and a graph does again what was written down.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.backends.base import Backend, load
+from graphflow.backends.gpu.device import CallPlan, ConvPlan, Properties, Slab, Uncapturable
+from graphflow.backends.gpu.products import GemmPlan
+from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Gemm
+from graphflow.loops.ir import Const, Expr, Op, Var
+from graphflow.memory import aligned_empty
+from graphflow.records import dataclass, field
+
+__all__ = ["HostArray", "HostDevice"]
+
+Array = np.ndarray[Any, Any]
+
+_BYTES = 16 << 30
+
+
+@dataclass(eq=False, slots=True)
+class HostGraph:
+    """What was captured, as calls."""
+
+    calls: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> int:
+        """How many things it does."""
+        return len(self.calls)
+
+
+class _Done:
+    """All is done at once."""
+
+    def wait(self) -> None:
+        """Returns."""
+
+
+_DONE = _Done()
+
+
+class HostArray:
+    """An array of a device whose memory is the host's, as other libraries' arrays look."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+        self.shape = array.shape
+        self.dtype = array.dtype
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        interface = dict(self._array.__array_interface__)
+        interface["version"] = 3
+        return interface
+
+    def get(self) -> Array:
+        """A copy on the host."""
+        return self._array.copy()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self.get() if dtype is None else self.get().astype(dtype)
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, index: Any) -> HostArray:
+        return HostArray(np.asarray(self._array[index]))
+
+
+class HostDevice:
+    """The steps of GPU plans on the processor; see `device.Device`."""
+
+    computes = True
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+        self.properties = Properties(f"the host as GPU {index}", _BYTES)
+        self._cpu: Backend = load("cpu", 1)
+        self._slabs: dict[int, Array] = {}
+        self._graph: HostGraph | None = None
+        self._calls: dict[Any, Any] = {}
+
+    # memory
+
+    def alloc(self, nbytes: int) -> Slab:
+        """See `Device`."""
+        self._refuse("memory is taken")
+        memory = aligned_empty(nbytes + 256)
+        memory[:] = 0xA5  # what is read before it is written shall be seen
+        address = memory.__array_interface__["data"][0]
+        start = -address % 256
+        self._slabs[address + start] = memory
+        return Slab(address + start, nbytes, memory)
+
+    def free(self, slab: Slab) -> None:
+        """See `Device`."""
+        self._refuse("memory is given back")
+        del self._slabs[slab.address]
+
+    def pinned(self, nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """See `Device`."""
+        return aligned_empty(nbytes)
+
+    def h2d(self, target: int, source: Array, nbytes: int) -> None:
+        """See `Device`."""
+        self._refuse("memory of the host is read")
+        ctypes.memmove(target, source.__array_interface__["data"][0], nbytes)
+
+    def d2h(self, target: Array, source: int, nbytes: int) -> None:
+        """See `Device`."""
+        self._refuse("memory of the host is written")
+        ctypes.memmove(target.__array_interface__["data"][0], source, nbytes)
+
+    def d2d(self, target: int, source: int, nbytes: int) -> None:
+        """See `Device`."""
+        self._do(lambda: _moved(target, source, nbytes))
+
+    def memset(self, target: int, value: int, nbytes: int) -> None:
+        """See `Device`."""
+        self._do(lambda: _set(target, value, nbytes))
+
+    # work
+
+    def functions(self, kernels: Sequence[Any]) -> list[Any]:
+        """See `Device`."""
+        self._refuse("code is loaded")
+        return [_FUNCTION(address) for address in self._cpu.addresses(kernels)]
+
+    def launch(self, function: Any, args: Sequence[int]) -> None:
+        """See `Device`."""
+        table = (ctypes.c_int64 * max(1, len(args)))(*args)
+        self._do(lambda: function(table, 0, 1))
+
+    def workspace(self, step: GemmPlan | ConvPlan) -> int:
+        """See `Device`."""
+        if isinstance(step, GemmPlan):
+            self._prepare(_gemm_of(step))
+        else:
+            self._prepare(step.call)
+        return 0
+
+    def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`."""
+        a, b, c, *bias = pointers
+        size_a, size_b, size_c = (8 if kind == "f64" else 2 if kind == "bf16" else 4 for kind in (plan.factors, plan.factors, plan.dtype))
+        call = _gemm_of(plan)
+        for skip_a, skip_b, skip_c in plan.outer:
+            buffers = {"a": a + skip_a * size_a, "b": b + skip_b * size_b, "c": c + skip_c * size_c}
+            if bias:
+                buffers["bias"] = bias[0]
+            self._library(call, {}, buffers)
+
+    @staticmethod
+    def takes(call: Conv2D) -> bool:
+        """See `Device`."""
+        return not call.depthwise
+
+    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`."""
+        names = {"forward": ("x", "w", "y"), "input": ("dy", "w", "dx"), "filter": ("x", "dy", "dw")}
+        self._library(plan.call, dict(plan.sizes), dict(zip(names[plan.call.direction], pointers, strict=True)))
+
+    def prepare_call(self, plan: CallPlan) -> Sequence[Any]:
+        """See `Device`."""
+        self._prepare(plan.call)
+        return ()
+
+    def call(self, plan: CallPlan, functions: Sequence[Any], pointers: dict[str, int]) -> None:
+        """See `Device`."""
+        self._library(plan.call, dict(plan.sizes), pointers)
+
+    def _prepare(self, call: Any) -> Any:
+        """The processor's code of a library call."""
+        found = self._calls.get(call)
+        if found is None:
+            self._refuse("code is loaded")
+            code = self._cpu.library(call)
+            addresses = self._cpu.addresses(code.sequence)
+            found = self._calls[call] = code, [_FUNCTION(address) for address in addresses]
+        return found
+
+    def _library(self, call: Any, sizes: Mapping[str, int], buffers: Mapping[str, int]) -> None:
+        code, functions = self._prepare(call)
+        named = {**sizes, "parts": 1}
+        scratch = {space.name: aligned_empty(max(64, space.bytes.evaluate(named))) for space in (*code.workspaces, *code.packs)}
+        where = {name: array.__array_interface__["data"][0] for name, array in scratch.items()} | dict(buffers)
+        tables = []
+        for launch in code.sequence:
+            words = [
+                where[name] if (name := getattr(one, "name", None)) is not None else one.size.evaluate(named)
+                for one in launch.arguments
+            ]
+            tables.append((ctypes.c_int64 * max(1, len(words)))(*words))
+
+        def run(kept: Any = scratch) -> None:
+            for function, table in zip(functions, tables, strict=True):
+                function(table, 0, 1)
+
+        self._do(run)
+
+    # order
+
+    def event(self) -> _Done:
+        """See `Device`."""
+        self._refuse("an event is waited for")
+        return _DONE
+
+    def begin_capture(self) -> None:
+        """See `Device`."""
+        self._graph = HostGraph()
+
+    def end_capture(self) -> HostGraph:
+        """See `Device`."""
+        graph, self._graph = self._graph, None
+        assert graph is not None
+        return graph
+
+    def replay(self, graph: Any) -> None:
+        """See `Device`."""
+        for call in graph.calls:
+            call()
+
+    def synchronize(self) -> None:
+        """See `Device`."""
+        self._refuse("the stream is waited for")
+
+    def array(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostArray:
+        """See `Device`."""
+        made = aligned_empty(shape, dtype)
+        _moved(made.__array_interface__["data"][0], address, made.nbytes)
+        return HostArray(made)
+
+    def close(self) -> None:
+        """See `Device`."""
+        self._slabs.clear()
+
+    def _do(self, call: Callable[[], None]) -> None:
+        if self._graph is None:
+            call()
+        else:
+            self._graph.calls.append(call)
+
+    def _refuse(self, what: str) -> None:
+        if self._graph is not None:
+            raise Uncapturable(f"{what} while a graph is captured")
+
+
+_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+def _moved(target: int, source: int, nbytes: int) -> None:
+    ctypes.memmove(target, source, nbytes)
+
+
+def _set(target: int, value: int, nbytes: int) -> None:
+    ctypes.memset(target, value, nbytes)
+
+
+_gemms: dict[GemmPlan, Gemm] = {}
+
+
+def _gemm_of(plan: GemmPlan) -> Gemm:
+    """The library call that does what a product's plan says, but for its outer copies."""
+    found = _gemms.get(plan)
+    if found is not None:
+        return found
+    epilogue = None
+    if plan.tail:
+        value: Expr = Var("acc", plan.dtype)
+        operands = ()
+        if "bias" in plan.tail:
+            value = Op("add", (value, Var("bias", plan.dtype)), plan.dtype)
+            operands = (EpilogueOperand("bias", plan.dtype, "column"),)
+        if "relu" in plan.tail:
+            value = Op("max", (value, Const(0.0, plan.dtype)), plan.dtype)
+        epilogue = Epilogue((("c", value),), operands)
+    batched = plan.batch > 1
+    found = _gemms[plan] = Gemm(
+        dtype=plan.dtype,
+        m=plan.m,
+        n=plan.n,
+        k=plan.k,
+        transpose_a=plan.transpose_a,
+        transpose_b=plan.transpose_b,
+        batch=(plan.batch,) if batched else (),
+        stride_a=plan.lda,
+        stride_b=plan.ldb,
+        stride_c=plan.ldc,
+        steps_a=(plan.step_a,) if batched else None,
+        steps_b=(plan.step_b,) if batched else None,
+        steps_c=(plan.step_c,) if batched else None,
+        operand_dtype=plan.factors if plan.factors != plan.dtype else None,
+        epilogue=epilogue,
+    )
+    return found

@@ -1,0 +1,182 @@
+"""A device that computes nothing: it hands out addresses and writes down what it is asked for.
+
+Plans can be looked at with it: what is launched in which order, on what memory, and that a graph that is captured holds
+nothing that cannot be in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphflow.backends.gpu.device import CallPlan, ConvPlan, Properties, Slab, Uncapturable, aligned
+from graphflow.backends.gpu.products import GemmPlan
+from graphflow.loops.ir import Kernel
+from graphflow.loops.library import Conv2D
+from graphflow.memory import aligned_empty
+from graphflow.records import dataclass
+
+__all__ = ["Record", "RecordingDevice"]
+
+Array = np.ndarray[Any, Any]
+
+_FIRST = 0x7F00_0000_0000  # where fake addresses begin
+_BYTES = 141 << 30
+
+
+class Record(NamedTuple):
+    """One call: what was asked for, on what."""
+
+    call: str
+    args: tuple[Any, ...]
+
+
+@dataclass(eq=False, slots=True)
+class RecordedGraph:
+    """What was captured."""
+
+    records: list[Record]
+
+    @property
+    def nodes(self) -> int:
+        """How many things it does."""
+        return len(self.records)
+
+
+class _Passed:
+    """A point that has been passed."""
+
+    def wait(self) -> None:
+        """Returns."""
+
+
+class RecordingDevice:
+    """Writes down every call in `records`; see `device.Device`.
+
+    Attributes:
+      records: the calls so far.
+      taken: bytes of the slabs that are not given back.
+    """
+
+    computes = False
+
+    def __init__(self, index: int = 0, nbytes: int = _BYTES) -> None:
+        self.index = index
+        self.properties = Properties(f"recording GPU {index}, which computes nothing", nbytes, "sm_90", 132)
+        self.records: list[Record] = []
+        self.taken = 0
+        self._next = _FIRST
+        self._capture: list[Record] | None = None
+
+    def _write(self, call: str, *args: Any) -> None:
+        record = Record(call, args)
+        self.records.append(record)
+        if self._capture is not None:
+            if call in ("alloc", "free", "h2d", "d2h", "functions", "event", "synchronize"):
+                raise Uncapturable(f"{call} while a graph is captured")
+            self._capture.append(record)
+
+    def alloc(self, nbytes: int) -> Slab:
+        """See `Device`."""
+        self._write("alloc", nbytes)
+        slab = Slab(self._next, nbytes)
+        self._next += aligned(nbytes) + (1 << 20)  # nothing lies behind a slab
+        self.taken += nbytes
+        return slab
+
+    def free(self, slab: Slab) -> None:
+        """See `Device`."""
+        self._write("free", slab.address)
+        self.taken -= slab.nbytes
+
+    def pinned(self, nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """See `Device`."""
+        return aligned_empty(nbytes)
+
+    def h2d(self, target: int, source: Array, nbytes: int) -> None:
+        """See `Device`."""
+        self._write("h2d", target, nbytes)
+
+    def d2h(self, target: Array, source: int, nbytes: int) -> None:
+        """See `Device`."""
+        self._write("d2h", source, nbytes)
+
+    def d2d(self, target: int, source: int, nbytes: int) -> None:
+        """See `Device`."""
+        self._write("d2d", target, source, nbytes)
+
+    def memset(self, target: int, value: int, nbytes: int) -> None:
+        """See `Device`."""
+        self._write("memset", target, value, nbytes)
+
+    def functions(self, kernels: Sequence[Kernel]) -> list[Any]:
+        """See `Device`."""
+        self._write("functions", len(kernels))
+        return list(kernels)
+
+    def launch(self, function: Kernel, args: Sequence[int]) -> None:
+        """See `Device`."""
+        self._write("launch", function.name, tuple(args))
+
+    def workspace(self, step: GemmPlan | ConvPlan) -> int:
+        """See `Device`."""
+        return 32 << 20
+
+    def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`."""
+        self._write("gemm", plan, tuple(pointers), workspace)
+
+    @staticmethod
+    def takes(call: Conv2D) -> bool:
+        """See `Device`."""
+        return not call.depthwise
+
+    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`."""
+        self._write("conv", plan, tuple(pointers), workspace)
+
+    def prepare_call(self, plan: CallPlan) -> Sequence[Any]:
+        """See `Device`."""
+        return ()
+
+    def call(self, plan: CallPlan, functions: Sequence[Any], pointers: dict[str, int]) -> None:
+        """See `Device`."""
+        self._write("call", type(plan.call).__name__, tuple(pointers.values()))
+
+    def event(self) -> _Passed:
+        """See `Device`."""
+        self._write("event")
+        return _Passed()
+
+    def begin_capture(self) -> None:
+        """See `Device`."""
+        if self._capture is not None:
+            raise Uncapturable("a capture inside another")
+        self._write("begin_capture")
+        self._capture = []
+
+    def end_capture(self) -> RecordedGraph:
+        """See `Device`."""
+        assert self._capture is not None
+        graph, self._capture = RecordedGraph(self._capture), None
+        self._write("end_capture")
+        return graph
+
+    def replay(self, graph: Any) -> None:
+        """See `Device`."""
+        self._write("replay", graph.nodes)
+
+    def synchronize(self) -> None:
+        """See `Device`."""
+        self._write("synchronize")
+
+    def array(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """Raises: there is nothing to hand out."""
+        raise TypeError(f"{self.properties.name}: there is nothing to fetch")
+
+    def close(self) -> None:
+        """See `Device`."""
+        self._write("close")
+        self.taken = 0

@@ -1,0 +1,278 @@
+"""What a device's plan does: steps over places in slabs, in the order in which they go on the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from graphflow.backends.gpu.device import CallPlan, ConvPlan
+from graphflow.backends.gpu.products import GemmPlan
+from graphflow.plan import Count, HostStep, Slot
+from graphflow.records import dataclass, field
+from graphflow.regions import Region, Term
+
+__all__ = [
+    "Call",
+    "Collective",
+    "Cond",
+    "Conv",
+    "Copy",
+    "Gemm",
+    "HostCall",
+    "Judge",
+    "Kernel",
+    "Loop",
+    "Memset",
+    "Place",
+    "Step",
+    "Use",
+    "inner_steps",
+    "places_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value lies.
+
+    Attributes:
+      slab: "arena", "io", "constants", "workspace", or ("variable", key).
+      offset: bytes from its beginning.
+      shape: extents.
+      stride: bytes from one element to the next, along each axis.
+      dtype: of the elements.
+      terms: how it moves with the turns of loops around.
+    """
+
+    slab: Hashable
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: np.dtype[Any]
+    terms: tuple[Term, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a value without gaps."""
+        size = self.dtype.itemsize
+        for extent in self.shape:
+            size *= extent
+        return size
+
+
+Access = Literal["r", "w", "rw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A place as a step uses it."""
+
+    place: Place
+    access: Access
+
+
+Argument: TypeAlias = "Use | int | Count"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Kernel:
+    """A kernel of the loop language. `function`: which of the plan's."""
+
+    function: int
+    args: tuple[Argument, ...]
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Gemm:
+    """A matrix product by the library: `a`, `b`, `c`, perhaps the bias."""
+
+    plan: GemmPlan
+    args: tuple[Use, ...]
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Conv:
+    """A convolution by the library: two operands, the result."""
+
+    plan: ConvPlan
+    args: tuple[Use, ...]
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Call:
+    """A library call by kernels of our own: what it takes, in the order of its plan's names."""
+
+    plan: CallPlan
+    args: tuple[Use, ...]
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Copy:
+    """Bytes from place to place: the target, the source."""
+
+    args: tuple[Use, Use]
+    nbytes: int
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Memset:
+    """Every byte of a place set."""
+
+    args: tuple[Use]
+    value: int
+    nbytes: int
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Collective:
+    """Arrays of several devices added up, each getting the sum; see `collective.Group`."""
+
+    kind: str
+    args: tuple[Use, ...]
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class HostCall:
+    """A Python callable on arrays of the host: what it reads is brought home before, what it returns sent after."""
+
+    step: HostStep
+    inputs: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
+    args: tuple[Use, ...]
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Judge:
+    """The words of checks are looked at: the run ends here if one is set. `refusals`: their numbers."""
+
+    refusals: tuple[int, ...]
+    args: tuple[Use, ...]
+    name: str = "checks"
+    origin: Any = None
+
+
+@dataclass(eq=False, slots=True)
+class Loop:
+    """Steps that are repeated.
+
+    Attributes:
+      region: what stands for the loop in places that move.
+      limit: the most turns: a number, a word on the device, or None.
+      body: what is done in each turn: steps, and words (places) that end the loop where they do not hold.
+      tail: what is done once after the turns.
+    """
+
+    region: Region
+    limit: Use | int | None
+    name: str = ""
+    origin: Any = None
+    body: list[Step | Leave] = field(default_factory=list)
+    tail: list[Step] = field(default_factory=list)
+
+    @property
+    def args(self) -> tuple[Use, ...]:
+        """What is looked at."""
+        return (self.limit,) if isinstance(self.limit, Use) else ()
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the number of turns is known before the run."""
+        return isinstance(self.limit, int) and not any(isinstance(step, Leave) for step in self.body)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Leave:
+    """The loop ends here unless a word holds."""
+
+    word: Use
+
+
+@dataclass(eq=False, slots=True)
+class Cond:
+    """Steps of which one branch is done: the first whose word holds, or has its number; else the last."""
+
+    region: Region
+    name: str = ""
+    origin: Any = None
+    cases: list[tuple[Use, int | None, list[Step]]] = field(default_factory=list)
+    otherwise: list[Step] = field(default_factory=list)
+
+    @property
+    def args(self) -> tuple[Use, ...]:
+        """What is looked at."""
+        return tuple(word for word, _, _ in self.cases)
+
+
+Step: TypeAlias = Kernel | Gemm | Conv | Call | Copy | Memset | Collective | HostCall | Judge | Loop | Cond
+
+SIMPLE = (Kernel, Gemm, Conv, Call, Copy, Memset, Collective)
+
+
+def capturable(step: Step) -> bool:
+    """Whether a graph can hold a step: nothing of it needs the host."""
+    if isinstance(step, Loop):
+        return step.fixed and all(capturable(one) for one in inner_steps(step))
+    return isinstance(step, SIMPLE)
+
+
+def inner_steps(step: Loop | Cond) -> list[Step]:
+    """The steps of a loop or a choice."""
+    if isinstance(step, Loop):
+        return [one for one in step.body if not isinstance(one, Leave)] + step.tail
+    return [one for _, _, steps in step.cases for one in steps] + step.otherwise
+
+
+def places_of(step: Step) -> list[Use]:
+    """What a step reads and writes, itself."""
+    return [arg for arg in step.args if isinstance(arg, Use)]
+
+
+def walk(steps: Sequence[Step], see: Callable[[Step], None]) -> None:
+    """Shows every step, those inside others after these."""
+    for step in steps:
+        see(step)
+        if isinstance(step, Loop | Cond):
+            walk(inner_steps(step), see)
+
+
+def step_lines(steps: Sequence[Step], indent: str = "  ") -> list[str]:
+    """Steps as text, one line each."""
+    lines: list[str] = []
+    for step in steps:
+        what = type(step).__name__.lower()
+        uses = ", ".join(f"{use.access} {_show(use.place)}" for use in places_of(step))
+        lines.append(f"{indent}{what} {step.name}({uses})")
+        if isinstance(step, Loop):
+            inside = [one for one in step.body if not isinstance(one, Leave)]
+            lines += step_lines(inside, indent + "  ")
+            if step.tail:
+                lines += [f"{indent}then", *step_lines(step.tail, indent + "  ")]
+        elif isinstance(step, Cond):
+            for number, (_, _, branch) in enumerate(step.cases):
+                lines += [f"{indent}case {number}", *step_lines(branch, indent + "  ")]
+            lines += [f"{indent}otherwise", *step_lines(step.otherwise, indent + "  ")]
+    return lines
+
+
+def _show(place: Place) -> str:
+    slab = place.slab[1] if isinstance(place.slab, tuple) else place.slab
+    moves = "~" if place.terms else ""
+    return f"{slab}+{place.offset}{moves}:{place.dtype.name}[{','.join(map(str, place.shape))}]"
