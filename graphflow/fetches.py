@@ -338,6 +338,10 @@ class Feeds:
         return result
 
 
+def _numpy_dtype(tensor: Tensor) -> np.dtype[Any]:
+    return (tensor.handle_dtype if tensor.is_variable else tensor.dtype).numpy
+
+
 def feed_array(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
     """Returns a fed value as an array of the tensor's dtype.
 
@@ -351,6 +355,8 @@ def feed_array(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
             f" lists, numpy ndarrays. For reference, the tensor object was {value!r} which was passed to the feed with"
             f" key {tensor.name!r}."
         )
+    if hasattr(value, "__cuda_array_interface__") and value.dtype == _numpy_dtype(tensor):
+        return value  # type: ignore[no-any-return]  # it stays on its device; what needs it on the host asks for it
     if value is None:
         raise TypeError(f"Cannot feed None for Tensor {tensor.name!r}")
     dtype = tensor.handle_dtype if tensor.is_variable else tensor.dtype

@@ -157,6 +157,15 @@ class CutPlan:
         made = (*own, *self.rest.run(tuple([there[number] for number in self._given]), store))
         return [made[number] for number in self._results]
 
+    def run_on_device(self, feeds: Sequence[Any], store: VariableStore) -> list[Any]:
+        """Runs once; what follows on sizes that only the run finds is on the host in any case."""
+        return self.run(feeds, store)
+
+    def run_steps(self, feeds: Sequence[Any], count: int, store: VariableStore) -> list[Array]:
+        """Runs so many times; see `Plan.run_steps`."""
+        rows = [self.run(tuple([feed[turn] for feed in feeds]), store) for turn in range(count)]
+        return [np.stack(column) for column in zip(*rows, strict=True)]
+
     def run_traced(self, feeds: Sequence[Array], store: VariableStore) -> Traced:
         """Runs once with clocks; see `Plan.run_traced`."""
         self._look(store)

@@ -8,6 +8,7 @@ placeholders, unknown names, tensors of other graphs), and the slice is compiled
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import sys
@@ -23,7 +24,7 @@ import numpy as np
 from graphflow import errors, reference, timeline
 from graphflow.compiler import CompileOptions, compile_graph
 from graphflow.compiler import Executable as CompiledExecutable
-from graphflow.config import BACKEND
+from graphflow.config import BACKEND, verify
 from graphflow.contents import Content
 from graphflow.errors import PassError, ShapeError
 from graphflow.fetches import Element, Feeds, Fetches, feed_array, structure_key
@@ -40,6 +41,7 @@ from graphflow.graph import (
 from graphflow.later import CutPlan
 from graphflow.memory import machine_bytes
 from graphflow.ops.random import samples_reserved
+from graphflow.placement import LOCAL, Placement
 from graphflow.plan import Plan, TraceEvent
 from graphflow.program import Node, Program, freeze, variable_name
 from graphflow.resources import Resources
@@ -72,7 +74,7 @@ _SWITCHED_ON = (1, 3)
 _FED = object()  # between fetches and feed keys in a runner's key
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # those that nobody has closed
 _LEAVES = frozenset({Tensor, Operation, Variable, str})
-_CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
+_CPU = f"{LOCAL}CPU:0"
 
 
 class BoundPlan(Protocol):
@@ -413,6 +415,43 @@ class _Runner:
             if leave:
                 self._gate.leave_write()
 
+    def run_on_device(self, values: Sequence[Any]) -> Any:
+        """Runs once; results stay on the device."""
+        arrays = self.converted(values)
+        return self._alone(
+            arrays, lambda bound: bound.run(arrays, self._state)
+            if bound.plan is None else bound.plan.run_on_device(arrays, self._state)
+        )  # fmt: skip
+
+    def run_steps(self, values: Sequence[Any], count: int) -> Any:
+        """Runs so many times; feeds have one row, and results get one, for each."""
+        rows = [self.converted([value[turn] for value in values]) for turn in range(count)]
+
+        def run(bound: BoundPlan) -> list[Any]:
+            if bound.plan is None or verify():
+                results = [bound.run(row, self._state) for row in rows]
+                return [np.stack(column) for column in zip(*results, strict=True)]
+            stacked = [np.stack(column) for column in zip(*rows, strict=True)]
+            return bound.plan.run_steps(stacked, count, self._state)
+
+        return self._alone(rows[0], run)
+
+    def _alone(self, arrays: Sequence[Array], run: Callable[[BoundPlan], list[Any]]) -> Any:
+        """What a function of the plan for feeds of these shapes gives, while nobody else runs."""
+        state = self._state
+        if state.closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+        bound = self.bound(arrays)
+        leave = self._gate.enter_to_write()
+        try:
+            results = run(bound)
+        except Exception as error:
+            raise self._explained(error) from error.__cause__
+        finally:
+            if leave:
+                self._gate.leave_write()
+        return results if self._pack is None else self._pack(results)
+
     def run_traced(self, values: Sequence[Any]) -> tuple[Any, Sequence[TraceEvent]]:
         """Runs once with clocks, alone; returns the results and what took how long."""
         state = self._state
@@ -572,9 +611,11 @@ class Session:
         self._config = config
         self._options = compile_options or _options_of(config)
         self._interpreted = BACKEND.get() == "reference"
+        self._placement = Placement(config) if compile_options is None else None
         self._target = target
         self._state = SessionState()
         self._state.compile_function = self._compiled_function
+        self._state.device_memory = None if self._placement is None else self._placement.memory
         self._gate = self._state.gate
         self._closed = False
         self._warm: dict[Any, _Runner] = {}
@@ -608,7 +649,15 @@ class Session:
 
     # Running.
 
-    def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
+    def run(
+        self,
+        fetches: Any,
+        feed_dict: Any = None,
+        options: Any = None,
+        run_metadata: Any = None,
+        *,
+        device_outputs: bool = False,
+    ) -> Any:
         """Computes `fetches` once.
 
         Args:
@@ -616,6 +665,9 @@ class Session:
           feed_dict: values for tensors, by tensor or name; any tensor can be fed.
           options: `RunOptions`: `trace_level`, `timeout_in_ms`.
           run_metadata: a `RunMetadata` that is filled when `options.trace_level` asks for it.
+          device_outputs: whether results of a run on a GPU stay there, as arrays that other libraries take (CuPy's, by
+            `__cuda_array_interface__` or DLPack); they can be fed again without a copy to the host. Feeds may be such
+            arrays in any case. What runs on the processor gives NumPy arrays.
 
         Returns:
           The structure of `fetches` with arrays (NumPy scalars for scalars) for tensors and None for operations.
@@ -627,6 +679,10 @@ class Session:
           InvalidArgumentError: for unfed placeholders, and for what fails while running.
           FailedPreconditionError: for uninitialized variables.
         """
+        if device_outputs:
+            if options is not None or run_metadata is not None:
+                raise ValueError("device_outputs goes with neither options nor run_metadata")
+            return self._missed(fetches, feed_dict, None).run_on_device(tuple((feed_dict or {}).values()))
         kind = fetches.__class__
         if kind is Tensor and options is None and run_metadata is None:
             direct = self._direct.get(fetches)
@@ -716,6 +772,33 @@ class Session:
             return self._run_with_options(runner, args, options, run_metadata)
 
         return call_with_options if accept_options or self._timeout is not None else call
+
+    def run_steps(self, fetches: Any, steps: int, feed_dict: Any = None) -> Any:
+        """Computes `fetches` so many times, as `run` in a loop would, with as little as possible in between.
+
+        On a GPU all feeds are sent at once, the steps follow each other without a return to the host, and all results
+        are brought home at the end.
+
+        Args:
+          fetches: as for `run`.
+          steps: how often, at least once.
+          feed_dict: as for `run`, but each value has one axis more in front, of size `steps`: step i takes row i.
+
+        Returns:
+          The structure of `fetches`, each array with one axis more in front, of size `steps`; None for operations.
+
+        Raises:
+          ValueError: if `steps` is no positive number, or a feed does not have as many rows.
+          RuntimeError, TypeError, InvalidArgumentError, FailedPreconditionError: as for `run`.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+            raise ValueError(f"Argument `steps` must be a positive number, got {steps!r}")
+        feeds = tuple((feed_dict or {}).values())
+        for feed in feeds:
+            rows = getattr(feed, "shape", None) or np.shape(feed)
+            if not rows or rows[0] != steps:
+                raise ValueError(f"each feed of run_steps needs {steps} rows, one has shape {list(rows)}")
+        return self._missed(fetches, feed_dict, None).run_steps(feeds, int(steps))
 
     def plan(self, fetches: Any, feed_dict: Any = None) -> Plan | CutPlan:
         """Returns the plan of a run without running it: its steps, their cost, the memory it will take.
@@ -848,7 +931,9 @@ class Session:
             both = (elements, feeds.tensors)
             executable = self._executables.get(both)
             if executable is None:
-                executable = self._executables[both] = self._compiled(elements, feeds.tensors)
+                executable = self._executables[both] = self._compiled(
+                    elements, feeds.tensors, device=self._device_of(slice_)
+                )
             return _Runner(self._state, self._gate, parts, feeds, executable, slice_.handles, (fetches, keys))
 
     def _compiled(
@@ -856,17 +941,25 @@ class Session:
         fetches: tuple[Element, ...],
         feeds: tuple[Tensor, ...],
         handles: Mapping[Tensor, str] | None = None,
+        device: str | None = None,
     ) -> Executable:
         if self._interpreted:
             return _Interpreted(freeze(fetches, feeds, handles))
+        options = self._options
+        if device is not None and device != options.device:
+            options = dataclasses.replace(options, device=device)
         try:
-            return compile_graph(fetches, feeds, self._options, handles)
+            return compile_graph(fetches, feeds, options, handles)
         except ShapeError as error:  # what the passes found of the sizes contradicts the graph
             raise errors.InvalidArgumentError(None, None, str(error)) from None
         except (PassError, RecursionError) as error:
             if isinstance(error.__cause__ or error, RecursionError):
                 raise _too_deep() from error
             raise
+
+    def _device_of(self, slice_: _Slice) -> str | None:
+        """The device that a run goes to; None: that of the compile options."""
+        return None if self._placement is None else self._placement.device_of(slice_.operations)
 
     def _compiled_function(self, function: Function) -> Call:
         """Returns what calls a function on arrays: one per argument that is no variable."""
@@ -1053,7 +1146,11 @@ class Session:
         """Returns the devices that this session can use; nothing is allocated."""
         if self._closed:
             raise RuntimeError("Attempted to use a closed Session.")
-        return [DeviceAttributes(_CPU, "CPU", machine_bytes(), 1)]
+        gpus = () if self._placement is None else self._placement.gpus
+        return [
+            DeviceAttributes(_CPU, "CPU", machine_bytes(), 1),
+            *(DeviceAttributes(f"{LOCAL}GPU:{n}", "GPU", gpu.bytes, 1) for n, gpu in enumerate(gpus)),
+        ]
 
     @staticmethod
     def reset(target: str, containers: Sequence[str] | None = None, config: Any = None) -> None:

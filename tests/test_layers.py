@@ -48,7 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("lowering.",),
     ("later",),
     ("side_by_side", "row_wise"),
-    ("compiler",),
+    ("compiler", "placement"),
     ("serialization.",),
     ("fetches", "timeline"),
     ("summary.",),

@@ -165,12 +165,15 @@ class Fusion:
         return self.group_of.get(self.stretched.get(value, value).node)
 
 
-def fuse(program: Program, calls: Callable[[Node], bool]) -> Fusion:
+def fuse(
+    program: Program, calls: Callable[[Node], bool], on_host: Callable[[Node], bool] = lambda node: False
+) -> Fusion:
     """Groups the nodes of a specialized program.
 
     Args:
       program: the program.
       calls: tells whether a library call or loop nest takes a node.
+      on_host: tells whether a node runs as its NumPy body though the device could run it.
     """
     fusion = Fusion()
     group_of = fusion.group_of
@@ -178,7 +181,7 @@ def fuse(program: Program, calls: Callable[[Node], bool]) -> Fusion:
     readers: dict[Value, list[Group]] = {}
     nodes = _reports_last(program)
     for position, node in enumerate(nodes):
-        form = fusion.forms[node] = _form(node, calls, fusion)
+        form = fusion.forms[node] = _form(node, calls, fusion, on_host)
         if form is Form.SOURCE:
             continue
         if form is Form.UNIFORM:
@@ -294,8 +297,10 @@ def _reports_last(program: Program) -> list[Node]:
     return [node for node in program.nodes if node not in late] + [n for n in program.nodes if n in late]
 
 
-def _form(node: Node, calls: Callable[[Node], bool], fusion: Fusion) -> Form:
+def _form(node: Node, calls: Callable[[Node], bool], fusion: Fusion, on_host: Callable[[Node], bool]) -> Form:
     form = form_of(node, calls)
+    if form not in (Form.SOURCE, Form.UNIFORM) and on_host(node):
+        return Form.HOST
     if form is Form.UNIFORM:
         number = uniform_number(node)
     elif form is Form.ALIAS:

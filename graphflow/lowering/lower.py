@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.backends.base import Backend, Pack
+from graphflow.backends.base import Backend, Pack, device_kind
 from graphflow.loops import ir
 from graphflow.loops.library import (
     ACCUMULATOR,
@@ -145,7 +145,7 @@ class _Lowering(NativeRegions):
     def prepare(self) -> None:
         """Decides which steps there are to be; adds none yet."""
         program = self.program
-        self.fusion = fuse(program, self.has_call)
+        self.fusion = fuse(program, self.has_call, self.on_host)
         self.forms, self.group_of = self.fusion.forms, self.fusion.group_of
         self.uses = {
             value: [user for user in users if self.forms[user] is not Form.UNIFORM]
@@ -263,6 +263,11 @@ class _Lowering(NativeRegions):
             self.nests[node] = nest
             return True
         return blocks_of(node) is not None
+
+    def on_host(self, node: Node) -> bool:
+        """Whether a node was placed on the processor, while the plan is for another device."""
+        device = "" if self.backend.name == "cpu" or node.origin is None else node.origin.device
+        return bool(device) and device_kind(device)[0] == "cpu" and "CPU" in device
 
     def read_in_place(self) -> None:
         """Lets matrix products read transposes, slices and reshapes where the elements lie."""

@@ -197,7 +197,9 @@ class Plan:
         self.done = template.done
         self._written = tuple([spec for spec in specs if spec.writes and spec.key not in template.direct])
         self._commits = tuple((key, slot.index) for key, slot in build.commits)
-        self._runtime = cast(Runtime, builder.runtime)  # asked for more than a machine where it is run on the host
+        self._runtime = cast(
+            Runtime, builder.runtime
+        )  # asked for more than a machine where it is run on the host
         self._refusals = tuple(
             (
                 replace(refusal, blame=refusal.blame(at)) if refusal.with_sizes else refusal,
@@ -421,6 +423,15 @@ class Plan:
                 self.arenas.give_back(workspace.arena)
             if len(self._pool) < _IDLE_WORKSPACES:
                 self._pool.append(workspace)
+
+    def run_on_device(self, feeds: Sequence[Any] = (), store: VariableStore | None = None) -> list[Any]:
+        """Runs once; the results stay on the device that the plan runs on, which here is the host."""
+        return self.run(feeds, store)
+
+    def run_steps(self, feeds: Sequence[Any], count: int, store: VariableStore | None = None) -> list[Array]:
+        """Runs so many times; feeds have one value more in front for each run, and so have the results."""
+        rows = [self.run(tuple([feed[turn] for feed in feeds]), store) for turn in range(count)]
+        return [np.stack(column) for column in zip(*rows, strict=True)]
 
     def run_traced(
         self, feeds: Sequence[Array] = (), store: VariableStore | None = None
@@ -745,7 +756,8 @@ class Plan:
             raise ValueError(f"plan {self.name!r} takes {len(self.feeds)} feeds, not {len(feeds)}")
         conformed = []
         for slot, value in zip(self.feeds, feeds, strict=True):
-            array = np.asarray(value)
+            get = getattr(value, "get", None) if hasattr(value, "__cuda_array_interface__") else None
+            array = np.asarray(value if get is None else get())
             if array.dtype != slot.dtype:
                 raise TypeError(f'feed "{slot.name}" is {array.dtype}, expected {slot.dtype}')
             if array.shape != slot.shape:

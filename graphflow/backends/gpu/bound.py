@@ -22,7 +22,6 @@ from graphflow.backends.gpu.feeds import is_device_array, pointer_of
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
     Call,
-    Collective,
     Cond,
     Conv,
     Copy,
@@ -181,7 +180,8 @@ class Bound:
     ) -> list[Any]:
         """Runs once; see `DevicePlan.run`. `stay`: the results are left on the device."""
         values = self._begin(feeds, store)
-        return self._finish(values, self._go(values, feeds, store, events), store, stay)
+        self._go(values, store, events)
+        return self._finish(values, store, stay)
 
     def _begin(self, feeds: Sequence[Any], store: VariableStore | None) -> dict[int, Any]:
         """What comes before the device has anything to do: feeds are looked at, early host steps run."""
@@ -207,7 +207,6 @@ class Bound:
     def _go(
         self,
         values: dict[int, Any],
-        feeds: Sequence[Any],
         store: VariableStore | None,
         events: list[TraceEvent] | None,
     ) -> None:
@@ -299,12 +298,15 @@ class Bound:
             except errors.OpError:
                 raise
             except Exception as error:
-                raise _mark(errors.InternalError(None, None, f"{step.name} failed on the device: {error}"), step) from error
+                failed = errors.InternalError(None, None, f"{step.name} failed on the device: {error}")
+                raise _mark(failed, step) from error
             if events is not None:
                 took = (time.perf_counter_ns() - began) / 1e3
                 start = began / 1e3 - (events[0].start_us if events else 0.0)
                 size = sum(use.place.nbytes for use in step.args if isinstance(use, Use))
-                events.append(TraceEvent(step.name, start, took, 0, size, step.origin, -1, Cost(0.0, 0, size)))
+                events.append(
+                    TraceEvent(step.name, start, took, 0, size, step.origin, -1, Cost(0.0, 0, size))
+                )
 
     def _step(
         self,
@@ -337,11 +339,8 @@ class Bound:
             self._judge(step, values)
         elif isinstance(step, Loop):
             self._loop(step, values, store, turns)
-        elif isinstance(step, Cond):
-            self._cond(step, values, store, turns)
         else:
-            assert isinstance(step, Collective)
-            self.residents.all_reduce(step.kind, step.args, self._pointers(step.args, turns))
+            self._cond(step, values, store, turns)
 
     def _address(self, place: Place, turns: Turns) -> int:
         address = self.bases[place.slab] + place.offset
@@ -395,7 +394,9 @@ class Bound:
         try:
             store.between_steps()
         except errors.OpError as error:
-            raise _mark(type(error)(None, None, f'{error.message} It was in the loop "{loop.name}".'), loop) from None
+            raise _mark(
+                type(error)(None, None, f'{error.message} It was in the loop "{loop.name}".'), loop
+            ) from None
 
     def _cond(self, cond: Cond, values: dict[int, Any], store: VariableStore | None, turns: Turns) -> None:
         chosen = cond.otherwise
@@ -413,7 +414,11 @@ class Bound:
     def _host_call(self, call: HostCall, values: dict[int, Any], store: VariableStore | None) -> None:
         device = self.device
         for slot, given in zip(call.step.inputs, call.inputs, strict=True):
-            if slot.root.kind in ("buffer", "variable") and given.shape is not None and not given.dtype.hasobject:
+            if (
+                slot.root.kind in ("buffer", "variable")
+                and given.shape is not None
+                and not given.dtype.hasobject
+            ):
                 values[slot.index] = self._fetched(self.plan.place(slot))
         with self.residents.aside():
             self._host(call.step, values, store)
@@ -455,7 +460,8 @@ class Bound:
             array = value if type(value) is np.ndarray else np.asarray(value, loose)
             if array.dtype != present.dtype:
                 raise _mark(
-                    TypeError(f'host step "{step.name}" returned {array.dtype}, expected {present.dtype}'), step
+                    TypeError(f'host step "{step.name}" returned {array.dtype}, expected {present.dtype}'),
+                    step,
                 )
             if present.shape is not None and array.shape != present.shape:
                 raise _mark(
@@ -502,27 +508,26 @@ class Bound:
 
     # the end
 
-    def _finish(self, values: dict[int, Any], _: None, store: VariableStore | None, stay: bool) -> list[Any]:
+    def _finish(self, values: dict[int, Any], store: VariableStore | None, stay: bool) -> list[Any]:
         plan, device, places = self.plan, self.device, self.plan.places
-        home = places.io - places.status
         results: list[Any] = []
-        made = 8 * len(plan.refusals) if stay else home
-        if made and (plan.refusals or (places.outputs and not stay)):
+        words = 8 * len(plan.refusals) if plan.unjudged else 0
+        made = places.io - places.status if places.outputs and not stay else words
+        if made:
             device.d2h(self._inbound, self.io.address + places.status, made)
-        if places.outputs or plan.refusals:
-            device.event().wait()
+        event = device.event()
+        if made or stay:
+            event.wait()
             self._ahead.clear()
         else:
-            self._ahead.append(device.event())
+            self._ahead.append(event)
             if len(self._ahead) > _MOST_AHEAD:
                 self._ahead.popleft().wait()
-        if not device.computes and (plan.outputs or plan.refusals):
+        if not device.computes:
             if any(output.kind == "array" for output in plan.outputs):
                 raise exhausted(f"{device.properties.name} computes nothing: there is nothing to fetch")
-        elif plan.refusals:
-            words = self._inbound[: 8 * len(plan.refusals)].view(np.int64)
-            if words.any():
-                self._refuse(words.copy(), values)
+        elif words and self._inbound[:words].any():
+            self._refuse(self._inbound[:words].view(np.int64).copy(), values)
         arrays: list[Any] = []
         for (shape, dtype), start in zip(plan._output_specs, places.outputs, strict=True):
             if stay:
@@ -546,7 +551,12 @@ class Bound:
     def run_steps(self, feeds: Sequence[Any], count: int, store: VariableStore | None) -> list[Array]:
         """See `DevicePlan.run_steps`."""
         plan, device, places = self.plan, self.device, self.plan.places
-        simple = all(piece.fits for piece in self.pieces) and not plan.early and not plan.refusals and not plan._commits
+        simple = (
+            all(piece.fits for piece in self.pieces)
+            and not plan.early
+            and not plan.refusals
+            and not plan._commits
+        )
         simple = simple and all(output.kind == "array" for output in plan.outputs)
         if not simple or count < 3 or config.gpu_sync():
             rows = [self.run([feed[i] for feed in feeds], store, False) for i in range(count)]
@@ -556,7 +566,9 @@ class Bound:
         self._settle(store)
         left = count - 2
         home = places.io - places.status
-        staged = self.residents.alloc(max(1, left * (places.sent + home)), "the feeds and results of several runs")
+        staged = self.residents.alloc(
+            max(1, left * (places.sent + home)), "the feeds and results of several runs"
+        )
         outbound = device.pinned(max(1, left * places.sent))
         for i in range(left):
             for feed, start in zip(feeds, places.feeds, strict=True):
@@ -586,7 +598,11 @@ class Bound:
                 if i < 2:
                     column[i] = first[i][len(columns)]
                 elif column[i : i + 1].size:
-                    _take(inbound, (i - 2) * home + places.outputs[output.number] - places.status, column[i : i + 1])
+                    _take(
+                        inbound,
+                        (i - 2) * home + places.outputs[output.number] - places.status,
+                        column[i : i + 1],
+                    )
             columns.append(column)
         return columns
 
@@ -636,5 +652,3 @@ def _mark(error: Any, step: Any) -> Any:
     with contextlib.suppress(AttributeError):
         error.plan_step = step
     return error
-
-

@@ -23,8 +23,6 @@ from graphflow.loops.library import (
     Gemm,
     Pool2D,
     Size,
-    WindowAxis,
-
     element_bytes,
 )
 from graphflow.records import dataclass
@@ -119,7 +117,10 @@ def code_of(call: Call, convolves: Callable[[Conv2D], bool], own: Callable[[Call
 
 def _launch(kind: str, call: Call, buffers: list[str], code: Any = None) -> CallLaunch:
     sizes = size_names(call)
-    arguments = [*map(BufferArgument, buffers), *(SizeArgument(Size.of(1, name)) for name in sizes)]
+    arguments: list[BufferArgument | SizeArgument] = [
+        *map(BufferArgument, buffers),
+        *(SizeArgument(Size.of(1, name)) for name in sizes),
+    ]
     return CallLaunch(kind, call, None, code, (*buffers, *sizes), len(buffers), tuple(arguments))
 
 
@@ -164,10 +165,9 @@ def size_names(call: Call) -> list[str]:
     if isinstance(call, Conv2D | Pool2D):
         found = ["batch"] if call.batch is None else []
         turned = isinstance(call, Conv2D) and call.direction == "input"
-        for axis in call.axes:
-            if axis.extent is None:
-                shown = WindowAxis(axis.name, None, axis.window, axis.stride, axis.dilation, axis.padding)
-                found += list(shown.sizes(axis.window, 1, 0, turned))
+        for windows in call.axes:
+            if windows.extent is None:
+                found += list(windows.sizes(windows.window, 1, 0, turned))
         return found
     named = [name for name in ("m", "n", "k", "width") if getattr(call, name, 0) is None]
     named += [f"batch{axis}" for axis, extent in enumerate(call.batch) if extent is None]
@@ -180,7 +180,9 @@ def size_names(call: Call) -> list[str]:
                     named.append(f"step_{which}{axis}")
         return named
     if isinstance(call, Attention):
-        rows = [(which, getattr(call, f"stride_{which}"), getattr(call, f"steps_{which}")) for which in "qkvc"]
+        rows = [
+            (which, getattr(call, f"stride_{which}"), getattr(call, f"steps_{which}")) for which in "qkvc"
+        ]
     else:
         rows = [(one.name, one.stride, one.steps) for one in call.operands]
     rows += [(mask.name, mask.row, mask.steps) for mask in call.masks]
@@ -211,7 +213,9 @@ def _plain_and_epilogue(kind: str, call: Gemm | Conv2D) -> LibraryCode:
     if over:
         return LibraryCode((first, second))
     rows, columns = _extents(call)
-    return LibraryCode((first, second), (Workspace("sums", Size.of(element_bytes(call.dtype), *rows, columns)),))
+    return LibraryCode(
+        (first, second), (Workspace("sums", Size.of(element_bytes(call.dtype), *rows, columns)),)
+    )
 
 
 def _extents(call: Gemm | Conv2D) -> tuple[list[int | str], int | str]:

@@ -15,8 +15,8 @@ import numpy as np
 from graphflow.backends.base import Backend, load
 from graphflow.backends.gpu.device import CallPlan, ConvPlan, Properties, Slab, Uncapturable
 from graphflow.backends.gpu.products import GemmPlan
-from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Gemm
 from graphflow.loops.ir import Const, Expr, Op, Var
+from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Gemm, element_bytes
 from graphflow.memory import aligned_empty
 from graphflow.records import dataclass, field
 
@@ -56,6 +56,7 @@ class HostArray:
         self._array = array
         self.shape = array.shape
         self.dtype = array.dtype
+        self.ndim = array.ndim
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -152,10 +153,10 @@ class HostDevice:
     def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
         """See `Device`."""
         a, b, c, *bias = pointers
-        size_a, size_b, size_c = (8 if kind == "f64" else 2 if kind == "bf16" else 4 for kind in (plan.factors, plan.factors, plan.dtype))
+        size, size_c = element_bytes(plan.factors), element_bytes(plan.dtype)
         call = _gemm_of(plan)
         for skip_a, skip_b, skip_c in plan.outer:
-            buffers = {"a": a + skip_a * size_a, "b": b + skip_b * size_b, "c": c + skip_c * size_c}
+            buffers = {"a": a + skip_a * size, "b": b + skip_b * size, "c": c + skip_c * size_c}
             if bias:
                 buffers["bias"] = bias[0]
             self._library(call, {}, buffers)
@@ -168,7 +169,9 @@ class HostDevice:
     def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
         """See `Device`."""
         names = {"forward": ("x", "w", "y"), "input": ("dy", "w", "dx"), "filter": ("x", "dy", "dw")}
-        self._library(plan.call, dict(plan.sizes), dict(zip(names[plan.call.direction], pointers, strict=True)))
+        self._library(
+            plan.call, dict(plan.sizes), dict(zip(names[plan.call.direction], pointers, strict=True))
+        )
 
     def prepare_call(self, plan: CallPlan) -> Sequence[Any]:
         """See `Device`."""
@@ -192,8 +195,13 @@ class HostDevice:
     def _library(self, call: Any, sizes: Mapping[str, int], buffers: Mapping[str, int]) -> None:
         code, functions = self._prepare(call)
         named = {**sizes, "parts": 1}
-        scratch = {space.name: aligned_empty(max(64, space.bytes.evaluate(named))) for space in (*code.workspaces, *code.packs)}
-        where = {name: array.__array_interface__["data"][0] for name, array in scratch.items()} | dict(buffers)
+        scratch = {
+            space.name: aligned_empty(max(64, space.bytes.evaluate(named)))
+            for space in (*code.workspaces, *code.packs)
+        }
+        where = {name: array.__array_interface__["data"][0] for name, array in scratch.items()} | dict(
+            buffers
+        )
         tables = []
         for launch in code.sequence:
             words = [
@@ -277,7 +285,7 @@ def _gemm_of(plan: GemmPlan) -> Gemm:
     epilogue = None
     if plan.tail:
         value: Expr = Var("acc", plan.dtype)
-        operands = ()
+        operands: tuple[EpilogueOperand, ...] = ()
         if "bias" in plan.tail:
             value = Op("add", (value, Var("bias", plan.dtype)), plan.dtype)
             operands = (EpilogueOperand("bias", plan.dtype, "column"),)

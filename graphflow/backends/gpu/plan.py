@@ -30,14 +30,24 @@ from graphflow.backends.gpu.steps import (
     Place,
     Step,
     Use,
-    inner_steps,
     places_of,
     step_lines,
     walk,
 )
 from graphflow.loops import ir
 from graphflow.memory import Request, plan_arena
-from graphflow.plan import COPY, Count, HostStep, Launch, Plan, PlanBuilder, PlanTemplate, Ref, Slot, TraceEvent
+from graphflow.plan import (
+    COPY,
+    Count,
+    HostStep,
+    Launch,
+    Plan,
+    PlanBuilder,
+    PlanTemplate,
+    Ref,
+    Slot,
+    TraceEvent,
+)
 from graphflow.plan.placing import Home, Placing
 from graphflow.plan.steps import refs_of
 from graphflow.records import dataclass
@@ -134,6 +144,7 @@ class DevicePlan(Plan):
       device_steps: the steps, in order.
       early: host steps that need nothing of the device and run before anything is sent there.
       places: how memory lies.
+      unjudged: how many checks nobody has looked at when the last step is done.
       scalars: numbers that kernels take by address, and where these lie among the constants.
     """
 
@@ -144,7 +155,9 @@ class DevicePlan(Plan):
         self.build = build
         self.scalars: list[tuple[int, np.generic]] = []
         steps = [
-            replace(step, function=step.function(at)) if isinstance(step, HostStep) and step.with_sizes else step
+            replace(step, function=step.function(at))
+            if isinstance(step, HostStep) and step.with_sizes
+            else step
             for step in build.steps
         ]
         self.early, late = self._parted(steps)
@@ -168,10 +181,7 @@ class DevicePlan(Plan):
                 launches = True
                 late.append(step)
                 continue
-            fine = all(
-                slot.kind in ("feed", "constant") or slot.root.index in there
-                for slot in step.inputs
-            )
+            fine = all(slot.kind in ("feed", "constant") or slot.root.index in there for slot in step.inputs)
             if held or not fine or (step.with_store and launches):
                 held = True
                 late.append(step)
@@ -241,7 +251,9 @@ class DevicePlan(Plan):
         else:
             start = places.hosted[root.index]
         shape = slot.shape or ()
-        return Place(slab, start + slot.offset, shape, _row_major(shape, slot.dtype.itemsize), slot.dtype, slot.terms)
+        return Place(
+            slab, start + slot.offset, shape, _row_major(shape, slot.dtype.itemsize), slot.dtype, slot.terms
+        )
 
     @functools.cached_property
     def _status_number(self) -> dict[int, int]:
@@ -333,7 +345,12 @@ class DevicePlan(Plan):
             buffers = tuple(args[: kernel.buffers])
             sizes = tuple(zip(kernel.names[kernel.buffers :], args[kernel.buffers :], strict=True))
             if kernel.kind == "gemm":
-                return Gemm(gemm_plan(kernel.call, dict(sizes), kernel.tail), _gemm_args(kernel, buffers), name, origin)
+                return Gemm(
+                    gemm_plan(kernel.call, dict(sizes), kernel.tail),
+                    _gemm_args(kernel, buffers),
+                    name,
+                    origin,
+                )
             if kernel.kind == "conv":
                 return Conv(ConvPlan(kernel.call, sizes), buffers, name, origin)
             names = kernel.names[: kernel.buffers]
@@ -343,22 +360,30 @@ class DevicePlan(Plan):
     def _host_call(self, step: HostStep) -> HostCall:
         args = []
         for slot in step.inputs:
-            if slot.root.kind in ("buffer", "variable") and slot.shape is not None and not slot.dtype.hasobject:
+            if (
+                slot.root.kind in ("buffer", "variable")
+                and slot.shape is not None
+                and not slot.dtype.hasobject
+            ):
                 args.append(Use(self.place(slot), "r"))
         for slot in step.outputs:
             if slot.index in self.places.hosted:
                 args.append(Use(self.place(slot), "w"))
         outputs = tuple(map(self._slot, step.outputs))
-        return HostCall(step, tuple(map(self._slot, step.inputs)), outputs, tuple(args), step.name, step.origin)
+        return HostCall(
+            step, tuple(map(self._slot, step.inputs)), outputs, tuple(args), step.name, step.origin
+        )
 
     def _judged(self, steps: list[Step]) -> list[Step]:
         """The steps, and looks at the checks before what cannot be undone: writes to variables, calls of the host.
 
         What is still to be looked at is looked at when the run is over.
         """
+        self.unjudged = 0
         if not self._refusals:
             return steps
         words = Place("io", self.places.status, (len(self._refusals),), (8,), _WORD)
+        self.unjudged = len(self._refusals)
         found: list[Step] = [Memset((Use(words, "w"),), 0, words.nbytes, "checks")]
         waiting: list[int] = []
         first = self.places.status
@@ -367,7 +392,8 @@ class DevicePlan(Plan):
             walk([step], inside.append)
             uses = [use for one in inside for use in places_of(one)]
             if waiting and (
-                isinstance(step, HostCall) or any(isinstance(u.place.slab, tuple) and u.access != "r" for u in uses)
+                isinstance(step, HostCall)
+                or any(isinstance(u.place.slab, tuple) and u.access != "r" for u in uses)
             ):
                 found.append(Judge(tuple(waiting), (Use(words, "r"),)))
                 waiting = []
@@ -376,6 +402,7 @@ class DevicePlan(Plan):
                 at = use.place.offset - first
                 if use.place.slab == "io" and 0 <= at < words.nbytes and use.access != "r":
                     waiting.append(at // 8)
+        self.unjudged = len(waiting)
         return found
 
     # running
@@ -439,12 +466,21 @@ class DevicePlan(Plan):
         """Bytes on the device besides variables: temporaries, feeds, results, constants."""
         return self.places.arena_bytes + self.places.io + self.constant_bytes
 
+    @property
+    def needed_bytes(self) -> int:
+        """Bytes of the host's memory; what the device needs is looked at there, see `Residents.refuse`."""
+        return self.places.io + self.constant_bytes
+
     def largest(self, count: int = 8) -> list[tuple[str, int, str]]:
         """The largest values that lie in the plan's memory: name, bytes, shape."""
         roots = [slot for slot in self.slots if slot.parent is None and slot.shape is not None]
         roots.sort(key=lambda slot: -slot.nbytes)
         return [
-            (slot.name or slot.kind, slot.nbytes, f"{slot.dtype.name}[{','.join(map(str, slot.shape or ()))}]")
+            (
+                slot.name or slot.kind,
+                slot.nbytes,
+                f"{slot.dtype.name}[{','.join(map(str, slot.shape or ()))}]",
+            )
             for slot in roots[:count]
         ]
 

@@ -117,7 +117,9 @@ def gemm_plan(call: Gemm, sizes: Mapping[str, int], tail: Tail) -> GemmPlan:
     ldc = n if call.stride_c == "dense" else number(call.stride_c, "stride_c")
     batch = [number(extent, f"batch{axis}") for axis, extent in enumerate(call.batch)]
 
-    def steps(given: tuple[int | None, ...] | None, which: str, has: tuple[bool, ...] | None, matrix: int) -> list[int]:
+    def steps(
+        given: tuple[int | None, ...] | None, which: str, has: tuple[bool, ...] | None, matrix: int
+    ) -> list[int]:
         if given is not None:
             return [number(step, f"step_{which}{axis}") for axis, step in enumerate(given)]
         own = [True] * len(batch) if has is None else list(has)
@@ -158,5 +160,3 @@ def gemm_plan(call: Gemm, sizes: Mapping[str, int], tail: Tail) -> GemmPlan:
         call.dtype, factors, m, n, k, call.transpose_a, call.transpose_b, lda, ldb, ldc, inner[0], inner[1],
         inner[2], inner[3], tuple(outer), tail,
     )  # fmt: skip
-
-

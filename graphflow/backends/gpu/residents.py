@@ -40,6 +40,10 @@ class Resident:
         """Bytes of the value."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
+    def row(self, key: Hashable) -> tuple[str, int, str]:
+        """What stands of it in a table of large values."""
+        return f"variable {key}", self.nbytes, f"{self.dtype.name}{list(self.shape)}"
+
 
 class Residents:
     """The memory of one session on one device.
@@ -109,16 +113,14 @@ class Residents:
         if not limit or self.taken + nbytes <= limit:
             return
         rows = sorted(
-            [
-                *((f"variable {key}", one.nbytes, f"{one.dtype.name}{list(one.shape)}") for key, one in self._variables.items()),
-                *largest,
-            ],
+            [*(one.row(key) for key, one in self._variables.items()), *largest],
             key=lambda row: -row[1],
         )[:10]
         table = "\n".join(f"  {size / 2**20:10.2f} MiB  {name}  {shape}" for name, size, shape in rows)
         raise exhausted(
-            f"{what} needs {nbytes / 2**20:.2f} MiB on {self.device.properties.name}, where {self.taken / 2**20:.2f} MiB"
-            f" of the {limit / 2**20:.2f} MiB that this session may have are taken. The largest values:\n{table}"
+            f"{what} needs {nbytes / 2**20:.2f} MiB on {self.device.properties.name}, where"
+            f" {self.taken / 2**20:.2f} MiB of the {limit / 2**20:.2f} MiB that this session may have are taken."
+            f" The largest values:\n{table}"
         )
 
     def free(self, slab: Slab) -> None:
@@ -169,7 +171,9 @@ class Residents:
             if spec.reads and described is None:
                 raise UninitializedVariableError(spec.key)
             if spec.reads and described != (spec.shape, spec.dtype):
-                raise VariableShapeError(f"variable {spec.key!r} is {described}, the plan was made for {spec.shape}")
+                raise VariableShapeError(
+                    f"variable {spec.key!r} is {described}, the plan was made for {spec.shape}"
+                )
             if spec.shape is None:
                 raise VariableShapeError(f"variable {spec.key!r} is written with a shape unknown to the plan")
         if fresh:
@@ -216,7 +220,9 @@ class Residents:
             return
         value = store.get(spec.key)
         if (value.shape, value.dtype) != (resident.shape, resident.dtype):
-            raise VariableShapeError(f"variable {spec.key!r} is no longer {resident.dtype}{list(resident.shape)}")
+            raise VariableShapeError(
+                f"variable {spec.key!r} is no longer {resident.dtype}{list(resident.shape)}"
+            )
         self.device.h2d(resident.address, np.ascontiguousarray(value), value.nbytes)
         self.device.synchronize()  # the value is let go of
         resident.stamp = store.stamp(spec.key) or stamp
@@ -231,7 +237,9 @@ class Residents:
         with self._lock:
             resident = self._variables[key]
             if not self.device.computes:
-                raise exhausted(f"{self.device.properties.name} computes nothing: variable {key!r} has no value")
+                raise exhausted(
+                    f"{self.device.properties.name} computes nothing: variable {key!r} has no value"
+                )
             value = aligned_empty(resident.shape, resident.dtype)
             self.device.d2h(value, resident.address, resident.nbytes)
             self.device.synchronize()
@@ -248,7 +256,9 @@ class Residents:
     def word(self, address: int, dtype: np.dtype[Any]) -> int:
         """One number from the device, when all that is on the stream is done."""
         if self._word is None:
-            raise exhausted(f"{self.device.properties.name} computes nothing: no run can be steered by its numbers")
+            raise exhausted(
+                f"{self.device.properties.name} computes nothing: no run can be steered by its numbers"
+            )
         self.device.d2h(self._word, address, dtype.itemsize)
         self.device.synchronize()
         return int(self._word[: dtype.itemsize].view(dtype)[0])

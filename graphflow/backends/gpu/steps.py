@@ -15,7 +15,6 @@ from graphflow.regions import Region, Term
 
 __all__ = [
     "Call",
-    "Collective",
     "Cond",
     "Conv",
     "Copy",
@@ -138,16 +137,6 @@ class Memset:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Collective:
-    """Arrays of several devices added up, each getting the sum; see `collective.Group`."""
-
-    kind: str
-    args: tuple[Use, ...]
-    name: str
-    origin: Any = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class HostCall:
     """A Python callable on arrays of the host: what it reads is brought home before, what it returns sent after."""
 
@@ -221,9 +210,9 @@ class Cond:
         return tuple(word for word, _, _ in self.cases)
 
 
-Step: TypeAlias = Kernel | Gemm | Conv | Call | Copy | Memset | Collective | HostCall | Judge | Loop | Cond
+Step: TypeAlias = Kernel | Gemm | Conv | Call | Copy | Memset | HostCall | Judge | Loop | Cond
 
-SIMPLE = (Kernel, Gemm, Conv, Call, Copy, Memset, Collective)
+SIMPLE = (Kernel, Gemm, Conv, Call, Copy, Memset)
 
 
 def capturable(step: Step) -> bool:

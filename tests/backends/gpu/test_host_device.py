@@ -1,0 +1,170 @@
+"""The steps of plans for GPUs, on the processor: what they compute is what the processor's own plans compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow.backends.gpu.host_device import HostArray
+from graphflow.backends.gpu.plan import DevicePlan
+from tests.backends.gpu.models import MODELS, Trained, feeds_of
+
+STEPS = 5
+
+
+@pytest.fixture(autouse=True)
+def _host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_GPU", "host")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_goes_as_on_the_processor(name: str) -> None:
+    feeds = feeds_of(name, STEPS)
+    found = []
+    for gpus in (0, 1):
+        model = Trained(name, gpus)
+        first = model.feed(feeds, 0)
+        assert isinstance(model.session.plan([model.loss, model.step], first), DevicePlan) == bool(gpus)
+        losses = [model.session.run([model.loss, model.step], model.feed(feeds, i))[0] for i in range(STEPS)]
+        found.append((losses, model.session.run(gf.global_variables())))
+        model.session.close()
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=2e-5)
+    for ours, theirs in zip(found[1][1], found[0][1], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-6)
+
+
+def test_run_steps_is_a_loop_of_runs() -> None:
+    feeds = feeds_of("softmax_regression", STEPS)
+    for gpus in (0, 1):
+        one = Trained("softmax_regression", gpus)
+        losses = [one.session.run([one.loss, one.step], one.feed(feeds, i))[0] for i in range(STEPS)]
+        values = one.session.run(gf.trainable_variables())
+        many = Trained("softmax_regression", gpus)
+        got, nothing = many.session.run_steps(
+            [many.loss, many.step], STEPS, dict(zip(many.keys, feeds, strict=True))
+        )
+        assert nothing is None
+        np.testing.assert_array_equal(got, losses)
+        for a, b in zip(many.session.run(gf.trainable_variables()), values, strict=True):
+            np.testing.assert_array_equal(a, b)
+        with pytest.raises(ValueError, match="needs 4 rows"):
+            many.session.run_steps(many.loss, 4, dict(zip(many.keys, feeds, strict=True)))
+
+
+def test_variables_are_the_same_here_and_there() -> None:
+    v = gf.Variable([1.0, 2.0, 3.0])
+    double = v.assign(v * 2.0)
+    with gf.device("/cpu:0"):
+        there = gf.Variable([1.0, 1.0, 1.0])
+        add = there.assign_add(v)
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        session.run(double)
+        session.run(double.op)
+        assert session.variable_value(v).tolist() == [4.0, 8.0, 12.0]
+        session.load_variable(v, [1.0, 1.0, 1.0])
+        session.run(double.op)
+        assert session.run(v).tolist() == [2.0, 2.0, 2.0]
+        assert session.run(add).tolist() == [3.0, 3.0, 3.0]
+        assert session.run([double, v])[0].tolist() == [4.0, 4.0, 4.0]
+
+
+def test_arrays_of_the_device_go_in_and_out() -> None:
+    x = gf.placeholder(gf.float32, [None, 2])
+    y = x * 2.0 + 1.0
+    with gf.Session() as session:
+        first = session.run(y, {x: [[1.0, 2.0]]}, device_outputs=True)
+        assert isinstance(first, HostArray)
+        second = session.run(y, {x: first}, device_outputs=True)
+        assert session.run(y, {x: second}).tolist() == [[15.0, 23.0]]
+        with gf.device("/cpu:0"):
+            z = gf.square(x)
+        assert session.run(z, {x: second}).tolist() == [[49.0, 121.0]]
+
+
+def test_what_is_placed_on_the_processor_runs_there() -> None:
+    x = gf.placeholder(gf.float32, [3])
+    with gf.device("/gpu:0"):
+        a = gf.exp(x)
+    with gf.device("/cpu:0"):
+        b = a + 1.0
+    with gf.device("/gpu:0"):
+        c = b * b
+    with gf.Session() as session:
+        np.testing.assert_allclose(
+            session.run(c, {x: [0.0, 1.0, 2.0]}), (np.exp([0.0, 1.0, 2.0]) + 1) ** 2, rtol=1e-5
+        )
+        hosts = [
+            step.name
+            for step in session.plan(c, {x: [0.0] * 3}).device_steps
+            if type(step).__name__ == "HostCall"
+        ]
+        assert hosts == [b.op.name]
+        names = [device.name for device in session.list_devices()]
+        assert [name.rpartition("device:")[2] for name in names] == ["CPU:0", "GPU:0"]
+
+
+def test_a_bad_index_is_refused_before_variables_change() -> None:
+    table = gf.Variable(np.arange(6.0, dtype=np.float32).reshape(3, 2))
+    ids = gf.placeholder(gf.int32, [2])
+    loss = gf.reduce_sum(gf.nn.embedding_lookup(table, ids))
+    train = gf.train.GradientDescentOptimizer(1.0).minimize(loss)
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        for _ in range(3):
+            with pytest.raises(gf.errors.InvalidArgumentError, match="is not in"):
+                session.run(train, {ids: [0, 7]})
+        assert session.run(table).tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+        session.run(train, {ids: [0, 2]})
+        assert session.run(table).tolist() == [[-1.0, 0.0], [2.0, 3.0], [3.0, 4.0]]
+
+
+def test_placement_that_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three = gf.constant(3.0)
+    with gf.device("/gpu:3"):
+        x = gf.square(three, name="far")
+    with (
+        gf.Session() as session,
+        pytest.raises(gf.errors.InvalidArgumentError, match="Cannot assign a device.*far"),
+    ):
+        session.run(x)
+    config = gf.ConfigProto(allow_soft_placement=True, log_device_placement=True)
+    with gf.Session(config=config) as session:
+        assert session.run(x) == 9.0
+    assert "far: (Square): /job:localhost/replica:0/task:0/device:GPU:0" in capsys.readouterr().err
+    monkeypatch.setenv("GRAPHFLOW_GPU", "off")
+    with gf.Session() as session, pytest.raises(gf.errors.InvalidArgumentError, match="CPU:0 ]"):
+        session.run(x)
+    with gf.Session(config=config) as session:
+        assert session.run(x) == 9.0
+
+
+def test_memory_is_refused_with_what_is_large() -> None:
+    big = gf.Variable(gf.ones([1 << 20]), name="big")
+    total = gf.reduce_sum(big * gf.random.uniform([1 << 20]))
+    options = gf.GPUOptions(per_process_gpu_memory_fraction=1e-4)
+    with gf.Session(config=gf.ConfigProto(gpu_options=options)) as session:
+        with pytest.raises(gf.errors.ResourceExhaustedError, match=r"1\.64 MiB that this session(.|\n)*big"):
+            session.run(big.initializer)
+        session.run(gf.constant(1.0) + 1.0)
+    del total
+
+
+def test_a_failing_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from graphflow.backends.gpu.host_device import HostDevice
+
+    def broken(*_: object) -> None:
+        raise OSError("an illegal address")
+
+    x = gf.placeholder(gf.float32, [2, 2])
+    y = gf.matmul(x, x, name="product")
+    monkeypatch.setattr(HostDevice, "gemm", broken)
+    monkeypatch.setenv("GRAPHFLOW_GPU_SYNC", "1")
+    with (
+        gf.Session() as session,
+        pytest.raises(gf.errors.InternalError, match="product failed on the device"),
+    ):
+        session.run(y, {x: np.eye(2)})
