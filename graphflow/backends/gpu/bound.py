@@ -12,7 +12,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -46,9 +46,6 @@ from graphflow.records import dataclass
 from graphflow.regions import Region
 from graphflow.variable_store import VariableStore
 
-if TYPE_CHECKING:
-    from graphflow.backends.gpu.plan import DevicePlan
-
 __all__ = ["Bound"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -74,7 +71,7 @@ class Bound:
     """A plan in the memory of a session.
 
     Args:
-      plan: the plan.
+      plan: the plan, a `DevicePlan`.
       residents: the session's memory on the device.
       number: which of the runs under way it is for.
 
@@ -82,7 +79,7 @@ class Bound:
       ResourceExhaustedError: if there is no room for it.
     """
 
-    def __init__(self, plan: DevicePlan, residents: Residents, number: int) -> None:
+    def __init__(self, plan: Any, residents: Residents, number: int) -> None:
         self.plan = plan
         self.residents = residents
         self.device: Device = residents.device
