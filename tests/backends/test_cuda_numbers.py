@@ -15,14 +15,18 @@ import numpy as np
 import pytest
 
 import tests.test_ops_matrix as matrix
+from graphflow.backends.cuda.contraction import BufferArgument, library
 from graphflow.backends.cuda.printer import print_kernel
+from graphflow.loops.build import Builder
 from graphflow.loops.interpret import interpret
-from graphflow.loops.ir import Buffer, Kernel, numpy_dtype
+from graphflow.loops.ir import Buffer, Kernel, Store, numpy_dtype, walk_statements
+from graphflow.loops.library import Call, Conv2D, Epilogue, EpilogueOperand, Gemm, Pool2D
 from graphflow.loops.verify import verify
 from graphflow.session import Session
 from tests.backends import cuda_emulator
 from tests.backends.cuda_emulator import EmulatedBackend, Emulator, as_processor
 from tests.backends.cuda_kernels import KERNELS
+from tests.backends.library_calls import Runner
 
 pytestmark = pytest.mark.skipif(bool(cuda_emulator.WHY_NOT), reason=cuda_emulator.WHY_NOT)
 
@@ -96,6 +100,86 @@ def test_loops_and_cuda_agree(name: str, emulator: Emulator, random: np.random.G
         for other in results[1:]:  # neither the number of blocks nor the order of threads changes a bit
             for one, two in zip(results[0], other, strict=True):
                 assert not isinstance(one, np.ndarray) or one.tobytes() == two.tobytes()
+
+
+def relu_of_sum(dtype: str, result: str) -> Epilogue:
+    """`max(acc + bias, 0) + other * scale`: an operand of each kind."""
+    b = Builder()
+    total = b.max(b.add(b.var("acc", dtype), b.var("bias", dtype)), 0.0)
+    total = b.add(total, b.mul(b.var("other", dtype), b.add(b.var("scale", dtype), b.var("line", dtype))))
+    over = {"bias": "column", "other": "element", "scale": "scalar", "line": "row"}
+    return Epilogue(
+        ((result, total),),
+        tuple(EpilogueOperand(n, dtype, kind) for n, kind in over.items()),  # type: ignore[arg-type]
+    )
+
+
+def scaled(dtype: str) -> Epilogue:
+    """What a first factor becomes."""
+    b = Builder()
+    value = b.mul(b.add(b.var("acc", dtype), b.var("more", dtype)), b.var("times", dtype))
+    return Epilogue(
+        (("a", value),),
+        (EpilogueOperand("more", dtype, "column"), EpilogueOperand("times", dtype, "element")),
+    )
+
+
+_CONV = dict(dtype="f32", batch=2, height=7, width=6, in_channels=3, out_channels=6, kernel=(3, 2))
+_ODD = dict(strides=(2, 1), dilations=(1, 2), padding=((1, 2), (0, 1)))
+_POOL = dict(
+    dtype="f32",
+    batch=2,
+    height=7,
+    width=6,
+    channels=3,
+    window=(3, 2),
+    strides=(2, 2),
+    padding=((1, 1), (0, 1)),
+)
+CALLS: list[tuple[Call, dict[str, int]]] = [
+    (Gemm(dtype="f32", m=None, n=7, k=9, epilogue=relu_of_sum("f32", "c")), {"m": 5}),
+    (Gemm(dtype="f64", m=5, n=3, k=40, transpose_a=True, transpose_b=True), {}),
+    (Gemm(dtype="f32", m=4, n=6, k=5, batch=(2, 3), batch_b=(False, True), stride_a=8, transpose_b=True), {}),
+    (Gemm(dtype="f32", m=6, n=5, k=4, prologue=scaled("f32")), {}),
+    (Conv2D(direction="forward", epilogue=relu_of_sum("f32", "y"), **_CONV, **_ODD), {}),  # type: ignore[arg-type]
+    (Conv2D(direction="input", **_CONV, **_ODD), {}),  # type: ignore[arg-type]
+    (Conv2D(direction="filter", **_CONV, **_ODD), {}),  # type: ignore[arg-type]
+    (Conv2D(direction="forward", depthwise=True, **_CONV), {}),  # type: ignore[arg-type]
+    (Conv2D(direction="input", depthwise=True, **_CONV, **_ODD), {}),  # type: ignore[arg-type]
+    (Conv2D(direction="filter", depthwise=True, **_CONV), {}),  # type: ignore[arg-type]
+    (Pool2D(kind="max", gradient=False, **_POOL), {}),  # type: ignore[arg-type]
+    (Pool2D(kind="mean", gradient=False, **{**_POOL, "batch": None}), {"batch": 3}),  # type: ignore[arg-type]
+    (Pool2D(kind="max", gradient=True, **_POOL), {}),  # type: ignore[arg-type]
+    (Pool2D(kind="mean", gradient=True, **_POOL), {}),  # type: ignore[arg-type]
+]
+
+
+def test_library_calls_as_on_the_processor(emulator: Emulator, random: np.random.Generator) -> None:
+    codes = [library(call) for call, _ in CALLS]
+    kernels = [print_kernel(launch.loops) for code in codes for launch in code.launches]
+    emulator.compile(kernels)
+    emulator.set(descending=False)
+    for (call, sizes), code in zip(CALLS, codes, strict=True):
+        (step,) = code.launches
+        verify(step.loops)
+        written = {s.buffer for s in walk_statements(step.loops.body) if isinstance(s, Store)}
+        buffers: dict[str, np.ndarray] = {}
+        arguments: list[Any] = []
+        for param, argument in zip(step.loops.params, step.arguments, strict=True):
+            if isinstance(argument, BufferArgument):
+                assert isinstance(param, Buffer)
+                array = random.integers(-8, 8, 4096).astype(numpy_dtype(param.dtype)) / 4
+                buffers[argument.name] = np.zeros_like(array) if param.name in written else array
+                arguments.append(buffers[argument.name])
+            else:
+                arguments.append(argument.size.evaluate(sizes))
+        expected = {name: array.copy() for name, array in buffers.items()}
+        Runner(call)(expected, sizes)
+        cuda_emulator.launch(emulator, print_kernel(step.loops), arguments)
+        for name, array in buffers.items():
+            np.testing.assert_allclose(
+                array, expected[name], rtol=1e-5, atol=1e-5, err_msg=f"{name} of {call}"
+            )
 
 
 # Ops whose kernels are of all kinds; `GRAPHFLOW_CUDA_OPS=all` takes every op that there are samples of.
