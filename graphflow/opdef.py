@@ -1154,7 +1154,8 @@ def _emit_in(
     if not definition.outputs:
         return operation
     if len(definition.outputs) == 1:
-        return outputs if definition.outputs[0].is_list else outputs[0]
+        # A list of one's own: programs write into what `split` and `unstack` return.
+        return list(outputs) if definition.outputs[0].is_list else outputs[0]
     result: list[Any] = []
     at = 0
     for arg in definition.outputs:

@@ -73,3 +73,31 @@ def test_gradients(name: str) -> None:
             predicted = sum(float(np.sum(g * way)) for g, way in zip(found, ways, strict=True))
             scale = abs(measured) + sum(float(np.abs(g).sum()) for g in found) + 1e-3
             assert abs(measured - predicted) < 1e-6 * scale, f"order {order + 1}: {predicted}, {measured}"
+
+
+def test_second_gradients_through_a_loop_over_elements_of_any_rank() -> None:
+    rows = gf.placeholder(gf.float32)
+    weights = gf.Variable(np.arange(3, dtype=np.float32))
+
+    def after_a_step(row: gf.Tensor) -> gf.Tensor:
+        (step,) = gf.gradients(gf.reduce_mean(gf.square(row * weights)), [weights])
+        return gf.reduce_mean(gf.square(row * (weights - 0.1 * step)))
+
+    (looped,) = gf.gradients(gf.reduce_sum(gf.map_fn(after_a_step, rows)), [weights])
+    (unrolled,) = gf.gradients(gf.add_n([after_a_step(rows[i]) for i in range(4)]), [weights])
+    values = np.random.RandomState(0).randn(4, 5, 1).astype(np.float32)
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        found, wanted = session.run([looped, unrolled], {rows: values})
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_lists_of_outputs_are_the_callers_own() -> None:
+    parts = gf.split(gf.constant([[1.0, 2.0], [3.0, 4.0]]), 2, axis=1)
+    again = gf.unstack(gf.constant([1.0, 2.0]))
+    for made in (parts, again):
+        made[0] -= 1.0
+    with gf.Session() as session:
+        left, first = session.run([gf.concat(parts, 1), again[0]])
+    np.testing.assert_array_equal(left, [[0.0, 2.0], [2.0, 4.0]])
+    assert first == 0.0

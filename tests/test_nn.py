@@ -120,6 +120,7 @@ EXPRESSIONS = (
     "tf.nn.lrn(image, depth_radius=1, bias=2.0, alpha=0.3, beta=0.75)",
     "tf.nn.dropout(x, keep_prob=0.4, seed=3)",
     "tf.nn.dropout(x, rate=tf.constant(0.4), seed=3, noise_shape=[4, 1])",
+    "tf.nn.dropout(x, rate=0.4, seed=3, noise_shape=[tf.shape(x)[0], 1])",
     # ranking and tables
     "tf.nn.top_k(x, 3)[0]",
     "tf.cast(tf.nn.in_top_k(x, labels, 2), tf.float32)",

@@ -1476,6 +1476,8 @@ def _noise_shape(x: Tensor, noise_shape: Any) -> Any:
         return shape_tensor(x)
     if isinstance(noise_shape, Tensor):
         return noise_shape
+    if isinstance(noise_shape, list | tuple) and any(isinstance(size, Tensor) for size in noise_shape):
+        return convert_to_tensor(noise_shape, dtypes.int32)
     given = as_shape(noise_shape).as_tuple()
     if given is None:
         return shape_tensor(x)

@@ -163,6 +163,8 @@ class _Kind:
         kind = self.root()
         kind.fits &= kind.sizes in (None, sizes)
         kind.sizes = sizes
+        if static.rank is None:
+            static = TensorShape([None] * len(sizes))
         if kind.static is None or kind.static == static:
             kind.static = static
         else:
