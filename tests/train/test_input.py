@@ -67,19 +67,19 @@ def test_padding_keeping_and_joining() -> None:
     padded = gf.train.maybe_batch(
         [gf.fill([number], number)], gf.equal(number % 2, 1), 3, dynamic_pad=True, shapes=[[None]]
     )
-    (batch,) = run_to_the_end(padded[0])
+    (batch,) = run_to_the_end(padded)
     assert batch.tolist() == [[1, 0, 0, 0, 0], [3, 3, 3, 0, 0], [5, 5, 5, 5, 5]]
     gf.reset_default_graph()
     sources = [gf.train.range_input_producer(4, num_epochs=1).dequeue() + 10 * i for i in range(2)]
     joined = gf.train.batch_join([[source] for source in sources], 2)
-    seen = sorted(np.concatenate([values for (values,) in run_to_the_end([joined[0]])]).tolist())
+    seen = sorted(np.concatenate([values for (values,) in run_to_the_end([joined])]).tolist())
     assert seen == [0, 1, 2, 3, 10, 11, 12, 13]
     gf.reset_default_graph()
     rows = gf.train.maybe_batch([gf.range(4)], [True, False, False, True], 4, enqueue_many=True, shapes=[[]])
     with gf.Session() as session:
         coordinator = gf.train.Coordinator()
         threads = gf.train.start_queue_runners(session, coordinator)
-        assert session.run(rows[0]).tolist() == [0, 3, 0, 3]
+        assert session.run(rows).tolist() == [0, 3, 0, 3]
         coordinator.request_stop()
         coordinator.join(threads)
 
@@ -137,7 +137,7 @@ def test_without_a_coordinator_a_runner_remembers_errors(monkeypatch: pytest.Mon
 def test_runners_travel_with_a_meta_graph() -> None:
     number = gf.train.range_input_producer(4, num_epochs=1, shuffle=False).dequeue()
     batch = gf.train.batch([number], 2)
-    gf.identity(batch[0], name="out")
+    gf.identity(batch, name="out")
     definition = gf.train.export_meta_graph()
     with gf.Graph().as_default() as graph:
         gf.train.import_meta_graph(definition)

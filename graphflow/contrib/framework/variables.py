@@ -16,7 +16,7 @@ from graphflow.ops.control import group
 from graphflow.ops.source import placeholder
 from graphflow.train.checkpoints import NewCheckpointReader
 from graphflow.train.saver import Saver
-from graphflow.variable_scope import VariableScope, get_variable
+from graphflow.variable_scope import VariableScope, get_variable, get_variable_scope
 from graphflow.variables import Variable
 
 
@@ -49,6 +49,8 @@ def variable(
     given = {"synchronization": synchronization, "aggregation": aggregation, "use_resource": use_resource,
              "partitioner": partitioner, "caching_device": caching_device}  # fmt: skip
     more = {key: value for key, value in given.items() if value is not None}
+    if custom_getter is not None:
+        more["reuse"] = get_variable_scope().reuse  # which a getter of one's own does not look up
     with _device(device):
         made: Variable = getter(
             name, shape=shape, dtype=dtype, initializer=initializer, regularizer=regularizer, trainable=trainable,

@@ -16,6 +16,7 @@ from graphflow import dtypes, layers, nn
 from graphflow.contrib.framework.arg_scope import add_arg_scope
 from graphflow.contrib.framework.variables import model_variable
 from graphflow.contrib.layers import utils
+from graphflow.contrib.layers.batch_moments import normalized_by_moments
 from graphflow.contrib.layers.initializers import xavier_initializer
 from graphflow.graph import (
     GraphKeys,
@@ -45,7 +46,7 @@ def _listed(collections: Any) -> list[Any]:
     return list(collections) if isinstance(collections, list | tuple | set) else [collections]
 
 
-def _getter(rename: Mapping[str, str] | None = None) -> Callable[..., Any]:
+def getter(rename: Mapping[str, str] | None = None) -> Callable[..., Any]:
     """What `get_variable` goes through inside a layer: names and collections of `contrib`."""
 
     def getter(
@@ -72,7 +73,7 @@ def _collect(variable: Any, collections: Any, name: str) -> None:
         add_to_collections(_listed(chosen), variable)
 
 
-def _finished(
+def finished(
     outputs: Any, activation_fn: Any, normalizer_fn: Any, normalizer_params: Any, collections: Any, scope: Any
 ) -> Tensor:
     if normalizer_fn is not None:
@@ -83,7 +84,7 @@ def _finished(
     return result
 
 
-def _applied(layer: Any, x: Any, collections: Any, **arguments: Any) -> Any:
+def applied(layer: Any, x: Any, collections: Any, **arguments: Any) -> Any:
     outputs = layer.apply(x, **arguments)
     _collect(layer.kernel, collections, "weights")
     if layer.use_bias:
@@ -123,8 +124,8 @@ def fully_connected(
     """
     if not hasattr(num_outputs, "__index__"):
         raise ValueError(f"num_outputs type should be one of integers, got {num_outputs!r}.")
-    getter = _getter({"bias": "biases", "kernel": "weights"})
-    with variable_scope(scope, "fully_connected", [inputs], reuse=reuse, custom_getter=getter) as sc:
+    names = getter({"bias": "biases", "kernel": "weights"})
+    with variable_scope(scope, "fully_connected", [inputs], reuse=reuse, custom_getter=names) as sc:
         x = convert_to_tensor(inputs)
         layer = layers.Dense(
             int(num_outputs), activation=None, use_bias=normalizer_fn is None and biases_initializer is not None,
@@ -132,8 +133,8 @@ def fully_connected(
             kernel_regularizer=weights_regularizer, bias_regularizer=biases_regularizer, trainable=trainable,
             name=sc.name, dtype=x.dtype, _scope=sc, _reuse=reuse,
         )  # fmt: skip
-        outputs = _applied(layer, x, variables_collections)
-        return _finished(outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc)
+        outputs = applied(layer, x, variables_collections)
+        return finished(outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc)
 
 
 linear = functools.partial(fully_connected, activation_fn=None)
@@ -143,7 +144,7 @@ relu6 = functools.partial(fully_connected, activation_fn=nn.relu6)
 _CONVOLUTIONS = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}
 
 
-def _keras_format(data_format: str | None) -> str:
+def keras_format(data_format: str | None) -> str:
     return "channels_first" if data_format and data_format.startswith("NC") else "channels_last"
 
 
@@ -173,8 +174,8 @@ def convolution(
     """
     if data_format not in (None, "NWC", "NCW", "NHWC", "NCHW", "NDHWC", "NCDHW"):
         raise ValueError(f"Invalid data_format: {data_format!r}")
-    getter = _getter({"bias": "biases", "kernel": "weights"})
-    with variable_scope(scope, "Conv", [inputs], reuse=reuse, custom_getter=getter) as sc:
+    names = getter({"bias": "biases", "kernel": "weights"})
+    with variable_scope(scope, "Conv", [inputs], reuse=reuse, custom_getter=names) as sc:
         x = convert_to_tensor(inputs)
         rank = x.shape.rank
         if rank is None or rank - 2 not in _CONVOLUTIONS:
@@ -183,14 +184,14 @@ def convolution(
             raise ValueError(f"Convolution expects input with rank {conv_dims + 2}, got {rank}")
         layer = _CONVOLUTIONS[rank - 2](
             filters=num_outputs, kernel_size=kernel_size, strides=stride, padding=padding,
-            data_format=_keras_format(data_format), dilation_rate=rate, activation=None,
+            data_format=keras_format(data_format), dilation_rate=rate, activation=None,
             use_bias=normalizer_fn is None and biases_initializer is not None,
             kernel_initializer=weights_initializer, bias_initializer=biases_initializer,
             kernel_regularizer=weights_regularizer, bias_regularizer=biases_regularizer, trainable=trainable,
             name=sc.name, dtype=x.dtype, _scope=sc, _reuse=reuse,
         )  # fmt: skip
-        outputs = _applied(layer, x, variables_collections)
-        return _finished(outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc)
+        outputs = applied(layer, x, variables_collections)
+        return finished(outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc)
 
 
 @add_arg_scope
@@ -246,19 +247,21 @@ def convolution2d_transpose(
     variables_collections: Any = None, outputs_collections: Any = None, trainable: bool = True, scope: Any = None,
 ) -> Tensor:  # fmt: skip
     """Returns the transposed convolution over two axes; the arguments are those of `convolution`."""
-    getter = _getter({"bias": "biases", "kernel": "weights"})
-    with variable_scope(scope, "Conv2d_transpose", [inputs], reuse=reuse, custom_getter=getter) as sc:
+    if data_format not in ("NCHW", "NHWC"):
+        raise ValueError("data_format has to be either NCHW or NHWC.")
+    names = getter({"bias": "biases", "kernel": "weights"})
+    with variable_scope(scope, "Conv2d_transpose", [inputs], reuse=reuse, custom_getter=names) as sc:
         x = convert_to_tensor(inputs)
         layer = layers.Conv2DTranspose(
             filters=num_outputs, kernel_size=kernel_size, strides=stride, padding=padding,
-            data_format=_keras_format(data_format), activation=None,
+            data_format=keras_format(data_format), activation=None,
             use_bias=normalizer_fn is None and biases_initializer is not None,
             kernel_initializer=weights_initializer, bias_initializer=biases_initializer,
             kernel_regularizer=weights_regularizer, bias_regularizer=biases_regularizer, trainable=trainable,
             name=sc.name, dtype=x.dtype, _scope=sc, _reuse=reuse,
         )  # fmt: skip
-        outputs = _applied(layer, x, variables_collections)
-        return _finished(outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc)
+        outputs = applied(layer, x, variables_collections)
+        return finished(outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc)
 
 
 @add_arg_scope
@@ -279,18 +282,18 @@ def separable_convolution2d(
 
     The others are those of `convolution`.
     """
-    names = {
+    renamed = {
         "bias": "biases",
         "depthwise_kernel": "depthwise_weights",
         "pointwise_kernel": "pointwise_weights",
     }
-    with variable_scope(scope, "SeparableConv2d", [inputs], reuse=reuse, custom_getter=_getter(names)) as sc:
+    with variable_scope(scope, "SeparableConv2d", [inputs], reuse=reuse, custom_getter=getter(renamed)) as sc:
         x = convert_to_tensor(inputs)
         use_bias = normalizer_fn is None and biases_initializer is not None
         if num_outputs is not None:
             layer = layers.SeparableConv2D(
                 filters=num_outputs, kernel_size=kernel_size, strides=stride, padding=padding,
-                data_format=_keras_format(data_format), dilation_rate=utils.two_element_tuple(rate), activation=None,
+                data_format=keras_format(data_format), dilation_rate=utils.two_element_tuple(rate), activation=None,
                 depth_multiplier=depth_multiplier, use_bias=use_bias, depthwise_initializer=weights_initializer,
                 pointwise_initializer=pointwise_initializer or weights_initializer,
                 depthwise_regularizer=weights_regularizer, pointwise_regularizer=weights_regularizer,
@@ -302,9 +305,7 @@ def separable_convolution2d(
             _collect(layer.pointwise_kernel, variables_collections, "weights")
             if use_bias:
                 _collect(layer.bias, variables_collections, "biases")
-            return _finished(
-                outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc
-            )
+            return finished(outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc)
         channels = utils.channel_dimension(x.shape, data_format, 4)
         window, steps = utils.two_element_tuple(kernel_size), utils.two_element_tuple(stride)
         weights = model_variable(
@@ -323,13 +324,15 @@ def separable_convolution2d(
                 collections=utils.get_variable_collections(variables_collections, "biases"),
             )  # fmt: skip
             outputs = nn.bias_add(outputs, biases, data_format=data_format)
-        return _finished(outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc)
+        return finished(outputs, activation_fn, normalizer_fn, normalizer_params, outputs_collections, sc)
 
 
 # ---------------------------------------------------------------------------- pooling and shapes
 
 
 def _pooled(pool: Any, inputs: Any, kernel_size: Any, stride: Any, padding: str, data_format: str) -> Tensor:
+    if data_format not in ("NCHW", "NHWC"):
+        raise ValueError("data_format has to be either NCHW or NHWC.")
     window, steps = utils.two_element_tuple(kernel_size), utils.two_element_tuple(stride)
     first = data_format == "NCHW"
     sizes = [1, 1, *window] if first else [1, *window, 1]
@@ -384,7 +387,7 @@ def pool(
             list(utils.n_positive_integers(axes, value)) for value in (kernel_size, stride, dilation_rate)
         ]
         outputs = nn.pool(x, sizes[0], pooling_type, padding, dilation_rate=sizes[2], strides=sizes[1],
-                         data_format=data_format)  # fmt: skip
+                         data_format=data_format, name=sc)  # fmt: skip
         made: Tensor = utils.collect_named_outputs(outputs_collections, sc, outputs)
         return made
 
@@ -414,7 +417,7 @@ def dropout(
       scope: a variable scope.
       seed: the op's seed.
     """
-    with variable_scope(scope, "Dropout", [inputs], custom_getter=_getter()) as sc:
+    with variable_scope(scope, "Dropout", [inputs], custom_getter=getter()) as sc:
         x = convert_to_tensor(inputs)
         layer = layers.Dropout(
             rate=1 - keep_prob, noise_shape=noise_shape, seed=seed, name=sc.name, _scope=sc
@@ -439,7 +442,7 @@ def bias_add(
             collections=utils.get_variable_collections(variables_collections, "biases"),
         )  # fmt: skip
         outputs = nn.bias_add(x, biases, data_format=data_format)
-        return _finished(outputs, activation_fn, None, None, outputs_collections, sc)
+        return finished(outputs, activation_fn, None, None, outputs_collections, sc)
 
 
 @add_arg_scope
@@ -472,6 +475,10 @@ def unit_norm(inputs: Any, dim: int, epsilon: float = 1e-7, scope: Any = None) -
     """Returns the inputs over their length along an axis."""
     with name_scope(scope, "UnitNorm", [inputs]):
         x = convert_to_tensor(inputs)
+        if not x.shape.rank:
+            raise ValueError("The input rank must be known.")
+        if not -x.shape.rank <= dim < x.shape.rank:
+            raise ValueError(f"dim must be one of the {x.shape.rank} axes of the inputs, got {dim}")
         return multiply(x, rsqrt(reduce_sum(square(x), axis=dim, keepdims=True) + epsilon))
 
 
@@ -549,27 +556,37 @@ def batch_norm(
       variables_collections: collections that the variables join; a dict says so by name.
       outputs_collections: collections that the result joins.
       trainable: whether beta and gamma are trained.
-      batch_weights: must be None.
+      batch_weights: one per example: how much it counts in the moments of the batch.
       fused: whether the fused operation is used; default where it fits.
       data_format: "NHWC" or "NCHW".
-      zero_debias_moving_mean: must be False.
+      zero_debias_moving_mean: whether the average of means starts at zero, with the bias of that taken out.
       scope: the variable scope.
-      renorm, renorm_clipping, renorm_decay, adjustment: must be as they are.
+      renorm, renorm_clipping, renorm_decay, adjustment: see `normalized_by_moments`.
 
     Raises:
-      ValueError: for another data format, or what is not here.
+      ValueError: for another data format.
     """
     if data_format not in ("NHWC", "NCHW"):
         raise ValueError("data_format has to be either NCHW or NHWC.")
-    for name, given in (
-        ("batch_weights", batch_weights is not None), ("zero_debias_moving_mean", zero_debias_moving_mean),
-        ("renorm", renorm), ("adjustment", adjustment is not None),
-    ):  # fmt: skip
-        if given:
-            raise ValueError(f"batch_norm: {name} is not supported; leave it out, or write the moments out")
-    with variable_scope(scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=_getter()) as sc:
+    with variable_scope(scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=getter()) as sc:
         x = convert_to_tensor(inputs)
         axis = 1 if data_format == "NCHW" and (x.shape.rank or 4) > 2 else -1
+        if batch_weights is not None or zero_debias_moving_mean or renorm or adjustment is not None:
+            if x.shape.rank is None:
+                raise ValueError(f"Inputs {x.name} has undefined rank")
+            channels = utils.channel_dimension(x.shape, "NCHW" if axis == 1 else "NHWC")
+            beta, gamma = scaled(
+                x, [channels], center, scale, variables_collections, trainable, param_initializers,
+                param_regularizers,
+            )  # fmt: skip
+            outputs, updates = normalized_by_moments(
+                x, axis % x.shape.rank, decay, epsilon, beta, gamma, param_initializers or {}, is_training,
+                batch_weights, zero_debias_moving_mean, renorm, renorm_clipping, renorm_decay, adjustment,
+                fused is not False and not (batch_weights is not None or renorm or adjustment is not None),
+                lambda name: utils.get_variable_collections(variables_collections, name),
+            )  # fmt: skip
+            outputs = _updating(outputs, updates, updates_collections)
+            return finished(outputs, activation_fn, None, None, outputs_collections, sc)
         # Rows are images of one pixel, unless the caller says otherwise: the fused form keeps the variance of the
         # whole, n / (n - 1) times that of the batch.
         rows = x.shape.rank == 2 and fused is not False and x.dtype is not dtypes.float64
@@ -590,24 +607,28 @@ def batch_norm(
         if rows:
             outputs = squeeze(outputs, [1, 2])
             outputs.set_shape(flat.shape)
-        updates = list(layer.updates)
-        if updates_collections != GraphKeys.UPDATE_OPS:
-            own = {id(update) for update in updates}
-            reference = get_collection_ref(GraphKeys.UPDATE_OPS)
-            reference[:] = [each for each in reference if id(each) not in own]
-            for update in updates if updates_collections is not None else ():
-                add_to_collections(_listed(updates_collections), update)
-        if updates_collections is None and updates:
-            with control_dependencies(updates):
-                outputs = identity(outputs)
+        outputs = _updating(outputs, list(layer.updates), updates_collections)
         for name in ("beta", "gamma", "moving_mean", "moving_variance"):
             _collect(getattr(layer, name, None), variables_collections, name)
-        return _finished(outputs, activation_fn, None, None, outputs_collections, sc)
+        return finished(outputs, activation_fn, None, None, outputs_collections, sc)
 
 
-def _scaled(
+def _updating(outputs: Tensor, updates: list[Any], collections: Any) -> Tensor:
+    """Puts the updates of averages where they are wanted, or makes the outputs wait for them."""
+    own = {id(update) for update in updates}
+    reference = get_collection_ref(GraphKeys.UPDATE_OPS)
+    reference[:] = [each for each in reference if id(each) not in own]
+    for update in updates if collections is not None else ():
+        add_to_collections(_listed(collections), update)
+    if collections is None and updates:
+        with control_dependencies(updates):
+            outputs = identity(outputs)
+    return outputs
+
+
+def scaled(
     x: Tensor, channels: Sequence[int], center: bool, scale: bool, variables_collections: Any, trainable: bool,
-    param_initializers: Mapping[str, Any] | None = None,
+    param_initializers: Mapping[str, Any] | None = None, param_regularizers: Mapping[str, Any] | None = None,
 ) -> tuple[Any, Any]:  # fmt: skip
     """The variables `beta` and `gamma`, or None."""
     made = []
@@ -619,6 +640,7 @@ def _scaled(
             model_variable(
                 name, shape=list(channels), dtype=x.dtype, initializer=_of(param_initializers, name, default),
                 trainable=trainable, collections=utils.get_variable_collections(variables_collections, name),
+                regularizer=_of(param_regularizers, name, None),
             ) if wanted else None
         )  # fmt: skip
     return made[0], made[1]
@@ -660,12 +682,12 @@ def layer_norm(
             raise ValueError(
                 f"Inputs {x.name}: shape(inputs)[{begin_params_axis}:] is not fully defined: {x.shape}"
             )
-        beta, gamma = _scaled(x, sizes.as_list(), center, scale, variables_collections, trainable)
+        beta, gamma = scaled(x, sizes.as_list(), center, scale, variables_collections, trainable)
         mean, variance = nn.moments(x, list(range(begin_norm_axis, rank)), keep_dims=True)
         least = 1e-12 if x.dtype is not dtypes.float16 else 1e-3
         outputs = nn.batch_normalization(x, mean, variance, offset=beta, scale=gamma, variance_epsilon=least)
         outputs.set_shape(x.shape)
-        return _finished(outputs, activation_fn, None, None, outputs_collections, sc)
+        return finished(outputs, activation_fn, None, None, outputs_collections, sc)
 
 
 @add_arg_scope
@@ -675,14 +697,18 @@ def instance_norm(
     outputs_collections: Any = None, trainable: bool = True, data_format: str = "NHWC", scope: Any = None,
 ) -> Tensor:  # fmt: skip
     """Normalises each channel of each example by its own moments; the arguments are those of `batch_norm`."""
+    if data_format not in ("NCHW", "NHWC"):
+        raise ValueError("data_format has to be either NCHW or NHWC.")
     with variable_scope(scope, "InstanceNorm", [inputs], reuse=reuse) as sc:
         x = convert_to_tensor(inputs)
         rank = x.shape.rank
         if rank is None:
             raise ValueError(f"Inputs {x.name} has undefined rank.")
-        channels = utils.channel_dimension(x.shape, data_format)
         at = 1 if data_format == "NCHW" else rank - 1
-        beta, gamma = _scaled(
+        channels = x.shape.as_list()[at]
+        if channels is None:
+            raise ValueError(f"Inputs {x.name} has undefined channels dimension: {x.shape}.")
+        beta, gamma = scaled(
             x, [channels], center, scale, variables_collections, trainable, param_initializers
         )
         if at == 1:
@@ -691,7 +717,7 @@ def instance_norm(
         mean, variance = nn.moments(x, [a for a in range(1, rank) if a != at], keep_dims=True)
         outputs = nn.batch_normalization(x, mean, variance, beta, gamma, epsilon, name="instancenorm")
         outputs.set_shape(x.shape)
-        return _finished(outputs, activation_fn, None, None, outputs_collections, sc)
+        return finished(outputs, activation_fn, None, None, outputs_collections, sc)
 
 
 # ---------------------------------------------------------------------------- many layers

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from graphflow.graph import add_to_collections, get_collection, get_collection_ref
 from graphflow.keras.smart_cond import smart_cond, smart_constant_value
-
-_aliases: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
 
 
 def collect_named_outputs(collections: Any, alias: str | None, outputs: Any) -> Any:
@@ -24,8 +21,7 @@ def collect_named_outputs(collections: Any, alias: str | None, outputs: Any) -> 
 def append_tensor_alias(tensor: Any, alias: str | None) -> Any:
     """Gives a tensor one more name."""
     if alias:
-        names = _aliases.setdefault(tensor, [])
-        names.append(alias[:-1] if alias.endswith("/") else alias)
+        tensor.aliases = [*getattr(tensor, "aliases", ()), alias.removesuffix("/")]
     return tensor
 
 
@@ -36,10 +32,8 @@ def gather_tensors_aliases(tensors: Iterable[Any]) -> list[str]:
 
 def get_tensor_aliases(tensor: Any) -> list[str]:
     """Returns the names of a tensor: those that it was given, else its own."""
-    if tensor in _aliases:
-        return _aliases[tensor]
-    name = str(tensor.name)
-    return [name.removesuffix(":0")]
+    own: list[str] = getattr(tensor, "aliases", None) or [str(tensor.name).removesuffix(":0")]
+    return own
 
 
 def convert_collection_to_dict(collection: str, clear_collection: bool = False) -> OrderedDict[str, Any]:
@@ -135,6 +129,7 @@ def n_positive_integers(n: int, value: Any) -> tuple[int, ...]:
     Raises:
       ValueError: if they are others.
     """
+    value = value.as_list() if hasattr(value, "as_list") else value
     items: Sequence[Any] = value if isinstance(value, list | tuple) else [value] * n
     found = tuple(int(item) for item in items)
     if len(found) == 1:
