@@ -243,7 +243,8 @@ class _Fields:
             parts.append(deserialize_many_sparse(tensor, item.dtype, alone))
         if self.keys is not None:
             return dict(zip(self.keys, parts, strict=True))
-        return parts if len(parts) > 1 else parts[0]  # also of a list: a queue of one component gives a tensor
+        # A queue of one component gives a tensor, also where a list was put in.
+        return parts if len(parts) > 1 else parts[0]
 
 
 def _common_shapes(lists: Sequence[Sequence[Tensor]], given: Any, enqueue_many: bool) -> list[TensorShape]:
