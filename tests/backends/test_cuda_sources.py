@@ -28,7 +28,7 @@ EVERYTHING = os.environ.get("GRAPHFLOW_CUDA_OPS") == "all"
 needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason=f"no CUDA compiler: {nvrtc.why_not()}")
 
 
-@pytest.mark.parametrize("name", ["elements", "softmax", "columns", "scatter"])
+@pytest.mark.parametrize("name", ["elements", "softmax", "columns", "scatter", "transposed"])
 def test_golden_sources(name: str, golden: Callable[[str, str], None]) -> None:
     kernel = print_kernel(KERNELS[name]())
     golden(f"cuda/{name}.cu", kernel.body.replace(kernel.symbol, name))
@@ -104,7 +104,7 @@ def every_function(dtype: str) -> Kernel:
 @needs_nvrtc
 def test_every_scalar_function_compiles_at_every_dtype(tmp_path: Path) -> None:
     # The others differ from these by conversions, or by their size alone.
-    dtypes = DTYPES if EVERYTHING else ("f32", "bf16", "i32", "u64", "i1")
+    dtypes = DTYPES if EVERYTHING else ("f32", "i32", "i1")
     kernels = [print_kernel(every_function(dtype)) for dtype in dtypes]
     assert len(Compiler(cache=ObjectCache(tmp_path)).compile(kernels)) == len(dtypes)
 
@@ -175,7 +175,7 @@ def samples_to_print() -> Iterator[object]:
     for case in matrix.PURE + matrix.RANDOM:
         op_type, sample = case.values
         seen[op_type] = seen.get(op_type, 0) + 1
-        if EVERYTHING or (seen[op_type] <= 1 and crc32(op_type.encode()) % 9 == 0):
+        if EVERYTHING or (seen[op_type] <= 1 and crc32(op_type.encode()) % 12 == 0):
             yield op_type, sample
 
 
@@ -194,7 +194,7 @@ def test_what_ops_are_lowered_to_compiles(tmp_path: Path) -> None:
                     except Exception as error:
                         assert not isinstance(error, NotImplementedError | AssertionError), (op_type, error)
     narrow = [kernel for kernel in backend.printed.values() if not kernel.wide]
-    assert len(narrow) > 20
+    assert len(narrow) > 10
     chosen = backend.printed.values() if EVERYTHING else narrow[::2]
     cubins = Compiler(cache=ObjectCache(tmp_path)).compile(list(chosen))
     assert all(cubins[kernel.symbol].resources[kernel.symbol].registers <= 255 for kernel in chosen)

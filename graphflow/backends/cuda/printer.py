@@ -1,9 +1,10 @@
 """Kernels of the loop language as CUDA C.
 
 What `schedule` spreads becomes a loop in steps of the grid. Where a nest's innermost loop only reads, computes and
-writes neighbouring elements, a thread does some of them at once, moved by one access of 16 bytes. Inside a turn that a
-team shares, all of its threads go through the statements together: what is named there is the same for all, one thread
-stores, vector loops are shared out, and barriers stand where one thread reads what another has written.
+writes neighbouring elements, a thread does some of them at once, moved by one access of 16 bytes. What lies along
+another axis than the results goes through tiles in shared memory, so that both ways are along memory. Inside a turn
+that a team shares, all of its threads go through the statements together: what is named there is the same for all, one
+thread stores, vector loops are shared out, and barriers stand where one thread reads what another has written.
 
 Index arithmetic has 32 bits where the sizes allow it; numbers that are not only indices keep their 64.
 """
@@ -65,6 +66,8 @@ _WARP = 32
 _MOST_LANES = 8
 _VECTOR_BYTES = 16
 _DEEP = 8  # expressions are cut into named ones of this depth
+_TILE = 32  # rows and columns of a transposed tile
+_MOST_TILES = 4
 _MANY = 256  # operations from which on a thread does one element at a time
 
 _RESERVED = frozenset(
@@ -108,6 +111,7 @@ class _Printer:
         self.temporaries = 0
         self.names: dict[str, str] = {}  # what stands for a variable, where it is not called as it is
         self.found: dict[int, str] = {}  # loads and shared expressions of the present statement
+        self.staged: dict[int, str] = {}  # loads that a block has put into shared memory
         self.shared_lines: list[str] = []
         self.shared_bytes = 0
         self.work: list[Work] = []
@@ -394,7 +398,7 @@ class _Printer:
             self._statement(stmt)
 
     def _statement(self, stmt: Stmt) -> None:
-        self.found = {}
+        self.found = dict(self.staged)
         if isinstance(stmt, Let):
             self._let(stmt)
         elif isinstance(stmt, Store):
@@ -445,7 +449,10 @@ class _Printer:
 
     def _nest(self, nest: Nest) -> None:
         with self.block(""):
-            if nest.team == 1:
+            turned = self._turned(nest)
+            if turned is not None:
+                self._tiles(nest, *turned)
+            elif nest.team == 1:
                 self._threads(nest)
             else:
                 self._teams(nest)
@@ -564,6 +571,96 @@ class _Printer:
         """Whether an index goes one element on with each step of a variable."""
         form = linear(index, self.lets)
         return form is not None and form.get(var) == 1
+
+    # -- transposes -------------------------------------------------------------------------------------------------
+
+    def _turned(self, nest: Nest) -> tuple[int, list[Load]] | None:
+        """The axis along which some operands lie in memory, where results lie along the last one; with their loads."""
+        if len(nest.axes) < 2 or not nest.axes[-1].vector:
+            return None
+        body, last = (*self._lets_of(nest.axes), *nest.body), nest.axes[-1]
+        if not all(isinstance(stmt, Let | Store) for stmt in body) or self.locals & _touched(body):
+            return None
+        if not all(self.moves(s.index, last.var) for s in body if isinstance(s, Store)):
+            return None
+        free = self.sizes | {axis.var for axis in nest.axes}
+        found: dict[int, list[Load]] = {}
+        for expr in walk_exprs(body):
+            if not isinstance(expr, Load) or not variables(expr.index) <= free:
+                continue
+            form = linear(expr.index, self.lets)
+            if form is None or form.get(last.var, 0) in (0, 1):
+                continue
+            for place, axis in enumerate(nest.axes[:-1]):
+                if form.get(axis.var) == 1:
+                    found.setdefault(place, []).append(expr)
+        if len(found) != 1:
+            return None
+        ((place, loads),) = found.items()
+        ends = (nest.axes[place], last)
+        if (
+            any(not isinstance(end.start, Const) or end.start.value for end in ends)
+            or len(loads) > _MOST_TILES
+        ):
+            return None
+        if any(isinstance(end.stop, Const) and end.stop.value < _TILE // 2 for end in ends):
+            return None
+        return place, loads
+
+    def _tiles(self, nest: Nest, place: int, loads: Sequence[Load]) -> None:
+        """A block reads a tile along one axis and writes it along the other, by way of shared memory."""
+        along, last = nest.axes[place], nest.axes[-1]
+        others = [axis for axis in nest.axes if axis not in (along, last)]
+        extents = self._extents(others)
+        _, sizes = self._total(extents)
+        type_, rows = self.index_type, BLOCK // _TILE
+        for name, axis in (("along", along), ("last", last)):
+            self.line(f"const {type_} gf_{name} = {self.index(axis.stop)};")
+            self.line(f"const {type_} gf_{name}_tiles = (gf_{name} + {_TILE - 1}) / {_TILE};")
+        total = " * ".join(["gf_along_tiles", "gf_last_tiles", *map(_grouped, sizes)])
+        self.line(f"const {type_} gf_total = {total};")
+        self.line(f"const {type_} gf_column = threadIdx.x % {_TILE}, gf_row = threadIdx.x / {_TILE};")
+        tiles = []
+        for load in loads:
+            tiles.append(self.fresh())
+            self.shared_lines.append(f"__shared__ {MEMORY[load.dtype]} {tiles[-1]}[{_TILE}][{_TILE + 1}];")
+            self.shared_bytes += _TILE * (_TILE + 1) * bits(load.dtype) // 8
+        each_row = f"for ({type_} gf_k = gf_row; gf_k < {_TILE}; gf_k += {rows})"
+        inside = f"if ({self.name(along.var)} < gf_along && {self.name(last.var)} < gf_last)"
+        step = f"gf_turn += ({type_})gridDim.x"
+        with self.block(f"for ({type_} gf_turn = ({type_})blockIdx.x; gf_turn < gf_total; {step})"):
+            self.line(f"const {type_} gf_last_from = gf_turn % gf_last_tiles * {_TILE};")
+            self.line(f"const {type_} gf_along_from = gf_turn / gf_last_tiles % gf_along_tiles * {_TILE};")
+            if others:
+                self.line(f"const {type_} gf_rest = gf_turn / gf_last_tiles / gf_along_tiles;")
+                self._decode(others, sizes, "gf_rest")
+            self.line("__syncthreads();")
+            with self.block(each_row):
+                self.line(f"const {type_} {self.name(along.var)} = gf_along_from + gf_column;")
+                self.line(f"const {type_} {self.name(last.var)} = gf_last_from + gf_k;")
+                with self.block(inside):
+                    for load, tile in zip(loads, tiles, strict=True):
+                        self.found = {}
+                        text = f"{self.name(load.buffer)}[{self.index(load.index)}]"
+                        self.line(f"{tile}[gf_k][gf_column] = {text};")
+            self.line("__syncthreads();")
+            with self.block(each_row):
+                self.line(f"const {type_} {self.name(along.var)} = gf_along_from + gf_k;")
+                self.line(f"const {type_} {self.name(last.var)} = gf_last_from + gf_column;")
+                with self.block(inside):
+                    self.staged = {
+                        id(load): from_memory(f"{tile}[gf_column][gf_k]", load.dtype)
+                        for load, tile in zip(loads, tiles, strict=True)
+                    }
+                    self._body((*self._lets_of(nest.axes), *nest.body))
+                    self.staged = {}
+        size = Const(_TILE, "i64")
+        pieces = [
+            Op("floordiv", (Op("add", (axis.stop, Const(_TILE - 1, "i64")), "i64"), size), "i64")
+            for axis in (along, last)
+        ]
+        self._note_work([*extents, *pieces], 1)
+        self.promises.add("tiles")
 
     # -- teams -------------------------------------------------------------------------------------------------------
 
