@@ -117,6 +117,7 @@ class _Lowering(NativeRegions):
         self.turned: dict[Value, tuple[Value, Strides]] = {}  # results that are stored in another's order
         self.checked: set[tuple[Value, bool, int, int | tuple[int, ...]]] = set()
         self.nested: dict[Node, Nested] = {}
+        self.hosted: dict[Node, str] = {}  # branches and loops that run from the host, and why
         self.loop: Region | None = None
         self.depth = 0  # in how many regions this lies
         self.bounds = Bounds({})  # what is known of numbers that only the run knows
@@ -1228,6 +1229,7 @@ class _Lowering(NativeRegions):
             origin=node,
             with_store=needs_store,
             with_sizes=True,
+            why=self.hosted.get(node, ""),
         )
         for value, slot in zip(node.outputs, made, strict=True):
             self.slots[value] = slot

@@ -17,7 +17,7 @@ from graphflow.backends.base import Backend
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Kernel
 from graphflow.lowering.calls import bytes_of
-from graphflow.lowering.forms import Form, native
+from graphflow.lowering.forms import NATIVE_DTYPES, Form, native
 from graphflow.lowering.fuse import Fusion
 from graphflow.lowering.turns import LOOP_ROW, LOOP_ROWS, SET_LOOP_ROW, LoopForm, loop_form
 from graphflow.plan import COPY, Arg, PlanBuilder, Slot, read, write
@@ -49,6 +49,16 @@ class Nested:
     form: LoopForm | None = None
 
 
+class _HostOnly(Exception):
+    """Why a branch or a loop runs from the host."""
+
+
+def _what_it_is(value: Value) -> str:
+    if value.sizes is None and value.dtype.name in NATIVE_DTYPES:
+        return f"has the shape {value.shape}, which only the run knows"
+    return "is a list of tensors" if value.dtype.name == "variant" else f"is of dtype {value.dtype.name}"
+
+
 class NativeRegions:
     """The part of a lowering that knows nested programs."""
 
@@ -70,6 +80,7 @@ class NativeRegions:
     rows: dict[Value, Node]
     set_already: set[Node]
     steady: set[Value]
+    hosted: dict[Node, str]
 
     if TYPE_CHECKING:
 
@@ -100,30 +111,43 @@ class NativeRegions:
     # -- what is native ---------------------------------------------------------------------------------
 
     def nests_natively(self, node: Node) -> bool:
-        """Whether a node is a branch or a loop that can run in the plan; remembers how."""
-        found: Nested | None = None
-        if nests_deeper(node, _DEEPEST - 1 - self.depth):
+        """Whether a node is a branch or a loop that can run in the plan; remembers how, or why not."""
+        try:
+            if nests_deeper(node, _DEEPEST - 1 - self.depth):
+                raise _HostOnly(f"regions lie more than {_DEEPEST} deep in one another")
+            if node.controls:
+                raise _HostOnly(f"it waits for {node.controls[0].name!r}")
+            self.nested[node] = self.while_of(node) if node.op_def in WHILES else self.case_of(node)
+        except _HostOnly as reason:
+            self.hosted[node] = str(reason)
             return False
-        if node.op_def in WHILES and not node.controls:
-            found = self.while_of(node)
-        elif node.op_def in CASES and not node.controls:
-            parts = []
-            for branch in node.attrs["branches"]:
-                known = self.bounds.of_branch(node, branch).known
-                parts.append(self.part(branch, [known.get(feed) for feed in branch.feeds]))
-            if all(part is not None for part in parts):
-                found = Nested(parts)
-        if found is not None:
-            self.nested[node] = found
-        return found is not None
+        return True
 
-    def while_of(self, node: Node) -> Nested | None:
-        """How a loop can run in the plan, or None."""
+    def case_of(self, node: Node) -> Nested:
+        """How a branch can run in the plan.
+
+        Raises:
+          _HostOnly: if it cannot.
+        """
+        parts = []
+        for branch in node.attrs["branches"]:
+            known = self.bounds.of_branch(node, branch).known
+            parts.append(self.part(branch, [known.get(feed) for feed in branch.feeds]))
+        return Nested(parts)
+
+    def while_of(self, node: Node) -> Nested:
+        """How a loop can run in the plan.
+
+        Raises:
+          _HostOnly: if it cannot.
+        """
         body: Program = node.attrs["body"]
-        if not all(map(native, (*body.feeds, *body.fetches))):
-            return None
-        if any(a.sizes != b.sizes for a, b in zip(body.feeds, body.fetches, strict=True)):
-            return None
+        for value, made in zip(body.feeds, body.fetches, strict=True):
+            for one in (value, made):
+                if not native(one):
+                    raise _HostOnly(f"its variable {value.node.name!r} {_what_it_is(one)}")
+            if value.sizes != made.sizes:
+                raise _HostOnly(f"the shape of its variable {value.node.name!r} changes from turn to turn")
         users = self.program.users()
         roots = set(self.program.roots)
         wanted = [value in roots or bool(users.get(value)) for value in node.outputs]
@@ -131,16 +155,21 @@ class NativeRegions:
         programs = [form.body] if form.conditions is None else [form.body, form.conditions]
         inside = self.bounds.inside(node, form.most)
         bounds = [inside.known.get(feed) for feed in body.feeds]
-        parts = [self.part(program, bounds, finished=True) for program in programs]
-        return Nested(parts, form) if all(part is not None for part in parts) else None
+        return Nested([self.part(program, bounds, finished=True) for program in programs], form)
 
     def part(self, program: Program, bounds: Sequence[int | None], finished: bool = False) -> Any:
-        """The lowering of a nested program, or None where a node of it is not native.
+        """The lowering of a nested program.
 
         bounds: the greatest values of its feeds, as far as known.
+
+        Raises:
+          _HostOnly: if a node of it is not native.
         """
-        if program.effects or not all(map(native, program.feeds)):
-            return None
+        for node in program.effects:
+            raise _HostOnly(f"{node.name!r} ({node.type}) acts on the world")
+        for value in program.feeds:
+            if not native(value):
+                raise _HostOnly(f"{value.node.name!r}, which it is given, {_what_it_is(value)}")
         if self.finish is not None and not finished:
             program = self.finish(program)
         part = type(self)(program, self.backend, "", self.finish, self.builder)
@@ -150,10 +179,16 @@ class NativeRegions:
         part.prepare()
         for node in program.nodes:
             form = part.forms[node]
-            if form is Form.HOST or node.op_def.effects == "random":
-                return None
-            if form is Form.SOURCE and not all(map(native, node.outputs)):
-                return None
+            if node in part.hosted:
+                raise _HostOnly(f"of {node.name!r} in it, {part.hosted[node]}")
+            if node.op_def.effects == "random":
+                raise _HostOnly(f"{node.name!r} ({node.type}) draws random numbers in every turn")
+            if form is Form.HOST or form is Form.SOURCE:
+                for value in (*node.inputs, *node.outputs):
+                    if not native(value):
+                        raise _HostOnly(f"{value.node.name!r} ({value.node.type}) {_what_it_is(value)}")
+            if form is Form.HOST:
+                raise _HostOnly(f"{node.name!r} ({node.type}) has no compiled form for such operands")
         return part
 
     def leave_out(self) -> None:

@@ -348,7 +348,7 @@ class _Sum:
 
 
 def _operands(term: Node) -> Sequence[Value]:
-    return term.inputs[:2] if term.type == "MatMul" else term.inputs[:1]
+    return term.inputs[:1] if term.type in ("Sum", "BiasAddGrad") else term.inputs[:2]
 
 
 def _product_pays(term: Node) -> bool:
@@ -394,8 +394,28 @@ def _bias(loop: _Loop, term: Node, stacks: Sequence[Value]) -> Value:
     ).outputs[0]
 
 
+def _scatter_pays(term: Node) -> bool:
+    rows, ids = term.inputs[:2]
+    if rows.sizes is None or ids.sizes is None or not rows.sizes:
+        return False
+    # Stacking moves less than going through the whole sum would, of which few rows change.
+    return bool(math.prod(rows.sizes) <= math.prod(term.outputs[0].sizes or ()))
+
+
+def _scatter(loop: _Loop, term: Node, stacks: Sequence[Value]) -> Value:
+    keep = len(term.outputs[0].sizes or ()) - 1
+    rows, ids = loop.flat(stacks[0], keep), loop.flat(stacks[1], 0)
+    shape = term.outputs[0].shape.as_list()
+    count = loop.builder.constant(Derived.holding(shape[0], np.int32), True)
+    attrs = {**term.attrs, "Tnumsegments": dtypes.int32}
+    return loop.builder.node(
+        term.op_def, (rows, ids, count), attrs, (), (term.outputs[0].type,), term.origin, term.name
+    ).outputs[0]
+
+
 _SUMS: dict[str, _Sum] = {
     "MatMul": _Sum(_product_pays, _product),
+    "UnsortedSegmentSum": _Sum(_scatter_pays, _scatter),
     "Sum": _Sum(_fold_pays, _fold),
     "BiasAddGrad": _Sum(
         lambda term: _fold_pays(term) and term.attrs.get("data_format", "NHWC") == "NHWC", _bias

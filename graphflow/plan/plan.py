@@ -955,6 +955,8 @@ class Plan:
                 args = ", ".join(f"%{slot.index}" for slot in step.inputs)
                 made = ", ".join(repr(self._slot(slot)) for slot in step.outputs)
                 lines.append(f"host {step.name}({args}) -> {made}")
+                if step.why:
+                    lines.append(f"  because {step.why}")
                 continue
             lines.append(f"segment{' team' if step.team else ''}{' nogil' if step.release else ''}")
             depth = 0

@@ -258,13 +258,14 @@ class Recording:
         origin: Any = None,
         with_store: bool = False,
         with_sizes: bool = False,
+        why: str = "",
     ) -> list[Slot]:
         """Adds a Python call; `outputs`: (shape or None, dtype) of what it returns. Returns their slots."""
         if self._open:
             raise ValueError(f'host step "{name}": in the region "{self._open[-1].name}"')
         made = [self._slot("dynamic", name, shape, dtype) for shape, dtype in outputs]
         self.steps.append(
-            HostStep(function, tuple(inputs), tuple(made), name, origin, with_store, with_sizes)
+            HostStep(function, tuple(inputs), tuple(made), name, origin, with_store, with_sizes, why)
         )
         return made
 

@@ -158,7 +158,7 @@ class HostStep:
     """A Python callable on NumPy arrays; returns one array, or a sequence when it has not exactly one output.
 
     with_store: the callable gets the run's `VariableStore` as first argument. with_sizes: `function` makes the callable
-    for a plan's open sizes.
+    for a plan's open sizes. why: why something is done here that could be compiled elsewhere.
     """
 
     function: Callable[..., Any]
@@ -168,6 +168,7 @@ class HostStep:
     origin: Any = None
     with_store: bool = False
     with_sizes: bool = False
+    why: str = ""
     frees: tuple[int, ...] = ()
 
 
