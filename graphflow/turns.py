@@ -125,6 +125,8 @@ def _combined(node: Node, parts: list[Even]) -> Even | None:
     kind = node.type
     if kind in ("Identity", "Cast") and node.outputs[0].dtype.is_integer and node.outputs[0].dtype.size >= 4:
         return parts[0]
+    if kind == "GraphflowFromEnd" and parts[0].base is None and parts[0].start >= 0 <= parts[0].step:
+        return parts[0]
     if kind == "Neg" and parts[0].base is None:
         return Even(-parts[0].start, -parts[0].step)
     if len(parts) != 2:

@@ -37,6 +37,17 @@ def _one_hot(node: Node, operands: Operands) -> Expr:
     return b.select(hit, operands.element(on, _nowhere(node)), operands.element(off, _nowhere(node)))
 
 
+def _placed(node: Node, operands: Operands) -> Expr:
+    """`GraphflowPlaced(part, index, size, axis=)`."""
+    part, index, _ = node.inputs
+    axis, own = int(node.attrs["axis"]), operands.strides(part)
+    place = operands.position(tuple(Size(int(i == axis)) for i in range(len(own) + 1)))
+    value = operands.element(part, (*own[:axis], Size(0), *own[axis:]))
+    b = operands.b
+    hit = b.eq(b.cast(operands.element(index, _nowhere(node)), "i64"), place)
+    return b.select(hit, value, b.const(0, value.dtype))
+
+
 def _batch_dims(node: Node) -> int:
     batch = int(node.attrs.get("batch_dims", 0))
     return batch + len(node.inputs[1].sizes or ()) if batch < 0 else batch
@@ -134,6 +145,7 @@ def _takes_sequences(node: Node) -> bool:
 READS: dict[str, Read] = {
     "fill": Read(lambda node: _is_scalar(node.inputs[1]), _fill),
     "one_hot": Read(lambda node: _is_scalar(node.inputs[2]) and _is_scalar(node.inputs[3]), _one_hot),
+    "placed": Read(lambda node: _is_scalar(node.inputs[1]), _placed),
     "range": Read(_takes_range, _range),
     "gather_nd": Read(_takes_vectors, _gather_nd),
     "reverse_sequence": Read(_takes_sequences, _reverse_sequence),

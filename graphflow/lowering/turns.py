@@ -163,6 +163,8 @@ class _Rows:
 
     def attrs(self, rows: Value, index: Value) -> dict[str, Any] | None:
         """How to find the row of a turn, if there is one in every turn."""
+        if index.node.type == "GraphflowFromEnd":
+            index = index.node.inputs[0]  # what is among the rows in every turn is not counted from the end
         even = self.known.get(index)
         number = integer(index)
         if number is not None:

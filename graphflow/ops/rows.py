@@ -1,4 +1,5 @@
-"""Rows of stacked tensors, read and set one at a time: what lists of known length become in programs."""
+"""Rows of stacked tensors, read and set one at a time: what lists of known length become in programs, and slices at one
+number that only the run knows."""
 
 from __future__ import annotations
 
@@ -79,3 +80,58 @@ def row_add_op(rows: Array, index: Array, row: Array) -> Any:
 row_op.bounds(_bounds)
 row_set_op.bounds(_bounds)
 row_add_op.bounds(_bounds)
+
+
+def _end(node: Any) -> int | None:
+    size = node.inputs[1].constant
+    return None if size is None else size.item()
+
+
+def _about_the_end(node: Any) -> dict[int, tuple[int, int]]:
+    end = _end(node)
+    return {} if end is None else {0: (-end, end)}
+
+
+@op(
+    "GraphflowFromEnd", "index:T; size:T", "place:T", "T:type{int32|int64}; axis:int",
+    infer=lambda node: TensorShape(()), differentiable=False,
+)  # fmt: skip
+def from_end_op(index: Array, size: Array, *, axis: int) -> Array:
+    """A number along an axis of so many elements, counted from its end where it is negative; both scalars."""
+    if not -size <= index < size:
+        raise InvalidArgumentError(
+            None, None, f"slice index {int(index)} of dimension {axis} out of bounds (size {int(size)})"
+        )
+    return np.asarray(index + size if index < 0 else index, index.dtype)
+
+
+from_end_op.bounds(_about_the_end)
+
+
+@from_end_op.lower
+def from_end_lower(b: Any, index: Any, size: Any) -> Any:
+    return b.select(b.lt(index, b.const(0, index.dtype)), b.add(index, size), index)
+
+
+def _placed_shape(node: Any) -> TensorShape:
+    dims, axis = node.inputs[0].shape.as_tuple(), node.attrs["axis"]
+    if dims is None:
+        return TensorShape(None)
+    size = node.constant(2)
+    return TensorShape([*dims[:axis], None if size is None else size.item(), *dims[axis:]])
+
+
+@op(
+    "GraphflowPlaced", "part:T; index:Tindex; size:Tindex", "output:T", "T:type; Tindex:type{int32|int64}; axis:int",
+    infer=_placed_shape, lowering="placed", differentiable=False,
+)  # fmt: skip
+def placed_op(part: Array, index: Array, size: Array, *, axis: int) -> Array:
+    """Zeros with `part` at `index` along an axis of so many elements, which `part` has not."""
+    sizes = list(part.shape)
+    sizes.insert(axis, int(size))
+    result = np.zeros(sizes, part.dtype)
+    result[(slice(None),) * axis + (_place(result.swapaxes(0, axis), index, "modify"),)] = part
+    return result
+
+
+placed_op.bounds(lambda node: {} if (end := node.inputs[2].constant) is None else {1: (0, end.item())})

@@ -12,6 +12,7 @@ from graphflow.optimizer_passes.dense_lists import dense_lists
 from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
 from graphflow.optimizer_passes.fold_constants import fold_constants
+from graphflow.optimizer_passes.indexed_rows import indexed_rows
 from graphflow.optimizer_passes.keep_masks import keep_masks
 from graphflow.optimizer_passes.known_checks import known_checks
 from graphflow.optimizer_passes.late_waits import late_waits
@@ -48,6 +49,7 @@ OPEN: tuple[Pass, ...] = (
     Pass("simplify", simplify, "on folded operands: identities show only then"),
     Pass("place_branches", place_branches, "predicates are folded; what is put in place meets the rest"),
     Pass("explicit_sizes", explicit_sizes, "before the feeds are searched for what decides sizes"),
+    Pass("indexed_rows", indexed_rows, "on simplified bounds; before what asks what gradients are made of"),
     Pass("sparse_rows", sparse_rows, "before sizes are fixed, which it keeps from being unknown"),
     Pass("stack_products", stack_products, "after algebra: products have taken their transposes in"),
     Pass("merge_common", merge_common, "after algebra: different spellings have become equal"),

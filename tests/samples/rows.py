@@ -24,3 +24,18 @@ def changed_row() -> Iterator[Sample]:
     yield Sample([uniform(3), np.int64(0), uniform()], differentiable=False, name="scalars")
     yield Sample([integers(3, 2, 2), np.int32(1), integers(2, 2)], differentiable=False)
     yield Sample([uniform(3, 0), np.int32(1), uniform(0)], differentiable=False, name="empty")
+
+
+@samples("GraphflowFromEnd")
+def from_end() -> Iterator[Sample]:
+    for index in (2, 0, -1, -3):
+        yield Sample([np.int32(index), np.int32(3)], {"axis": 0}, differentiable=False, name=f"at{index}")
+    yield Sample([np.int64(-2), np.int64(5)], {"axis": 1}, differentiable=False, name="wide")
+
+
+@samples("GraphflowPlaced")
+def placed() -> Iterator[Sample]:
+    yield Sample([uniform(3, 4), np.int32(2), np.int32(5)], {"axis": 1}, differentiable=False)
+    yield Sample([uniform(), np.int64(0), np.int64(1)], {"axis": 0}, differentiable=False, name="scalar")
+    yield Sample([integers(3, 2), np.int32(1), np.int32(2)], {"axis": 2}, differentiable=False, name="last")
+    yield Sample([uniform(3, 0), np.int32(1), np.int32(2)], {"axis": 0}, differentiable=False, name="empty")
