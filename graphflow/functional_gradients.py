@@ -3,6 +3,7 @@
 What the gradient's body reads of the forward body is either there outside (arguments that a loop does not change,
 constants, variables that it does not write), or the forward operation gives it out: a branch as a further output, a
 loop in a list to which each turn adds one element and from which the gradient's turns take one each, last to first.
+What a loop reads at numbers that count its turns, and these numbers themselves, are made again instead.
 The forward operation is extended in place; passes drop what a run does not need of it.
 """
 
@@ -32,11 +33,14 @@ from graphflow.graph import (
     control_dependencies,
     get_default_graph,
 )
-from graphflow.opdef import constant, constant_value, emit, emit_constant, register_gradient
+from graphflow.opdef import constant, constant_value, emit, emit_constant, make_operation, register_gradient
 from graphflow.ops.functional import alike, called_operations, is_stateful, matched_captures
 from graphflow.shapes import TensorShape
 
 _MOST_COPIED_BYTES = 1 << 16  # of a constant that a gradient's body has a copy of
+
+_CALCULATIONS = frozenset({"Add", "AddV2", "Cast", "Identity", "Mul", "Neg", "Pack", "Sub"})
+_MOST_CALCULATIONS = 32  # operations that are made again to know one number
 
 
 # -- what depends on what ---------------------------------------------------------------------------------------
@@ -404,10 +408,13 @@ class _LoopGradient(_GradientGraph):
         return self.operation.inputs[index]
 
     def brought(self, tensor: Tensor) -> Tensor:
-        """A number that grows by the same with each turn need not be kept: it can be counted back."""
+        """A number that grows by the same with each turn need not be kept: it can be counted back.
+
+        Nor need what is calculated from such numbers, or read at them from what no turn changes.
+        """
         step = self.step_of(tensor)
         if step is None:
-            return super().brought(tensor)
+            return self.again(tensor) if self.can_be_made_again(tensor) else super().brought(tensor)
         assert self.total is not None
         with self.as_default(), self.control_dependencies(None), self.name_scope(None):
             left = emit.Sub(emit.Sub(self.total, np.array(1, np.int32)), self.turn)
@@ -423,6 +430,42 @@ class _LoopGradient(_GradientGraph):
         if index is None or tensor.dtype not in (dtypes.int32, dtypes.int64) or tensor.shape.rank != 0:
             return None
         return _step(self.function, index)
+
+    def can_be_made_again(self, tensor: Tensor) -> bool:
+        """Whether a value is a slice of what no turn changes, or a few numbers, calculated from what is known here."""
+        left, stack = _MOST_CALCULATIONS, [tensor]
+        while stack:
+            value = stack.pop()
+            operation = value.op
+            index = self.arguments.get(value)
+            if index is not None:
+                if self.step_of(value) is None and (
+                    value.dtype is dtypes.variant or value.is_variable or self.argument_outside(index) is None
+                ):
+                    return False
+                continue
+            if operation.type == "Const":
+                continue
+            left -= 1
+            if left < 0 or len(operation.outputs) != 1 or operation.control_inputs:
+                return False
+            if operation.type == "StridedSlice":
+                stack += operation.inputs
+                continue
+            few = value.dtype in (dtypes.int32, dtypes.int64) and value.shape.rank in (0, 1)
+            if operation.type not in _CALCULATIONS or not few:
+                return False
+            stack += operation.inputs
+        return tensor not in self.arguments
+
+    def again(self, tensor: Tensor) -> Tensor:
+        """Makes an operation of the forward body here; its operands are brought."""
+        operation = tensor.op
+        inputs = [self.capture(value) for value in operation.inputs]
+        name = self.unique_name(operation.name.rpartition("/")[2])
+        (made,) = make_operation(self, operation.op_def, inputs, dict(operation.attrs), name).outputs
+        made.set_shape(tensor.shape)
+        return made
 
     def saved(self, tensor: Tensor) -> Tensor:
         """An element of a list that the forward loop will fill."""

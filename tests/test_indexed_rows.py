@@ -1,4 +1,4 @@
-"""Slices at numbers that only the run knows: compiled, with Python's results, gradients and refusals, in and out of loops."""
+"""Slices at numbers that only the run knows: compiled, with Python's results, gradients and refusals; also in loops."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_slices_at_a_number_of_the_run(name: str) -> None:
             np.testing.assert_array_equal(got[0], wanted)
             np.testing.assert_allclose(got[1], slope, rtol=1e-6)
         assert hosts(session, fetches, feeds) == []
-        with pytest.raises(gf.errors.InvalidArgumentError, match="slice index -?[45] of dimension . out of bounds"):
+        with pytest.raises(
+            gf.errors.InvalidArgumentError, match="slice index -?[45] of dimension . out of bounds"
+        ):
             session.run(fetches, {x: X, i: 4, j: -5})
 
 
@@ -62,7 +64,9 @@ def test_loops_take_rows_by_their_number_and_give_them_gradients() -> None:
 
         def turn(t: Any, h: Any) -> Any:
             by_time, by_batch = x[t], words[:, t]
-            return t + 1, gf.tanh(0.5 * h + by_time * gf.nn.embedding_lookup(table, by_batch) - x[steps - t - 1])
+            return t + 1, gf.tanh(
+                0.5 * h + by_time * gf.nn.embedding_lookup(table, by_batch) - x[steps - t - 1]
+            )
 
         h = gf.zeros(gf.shape(x)[1:])
         h = gf.while_loop(lambda t, _: t < steps, turn, [0, h], maximum_iterations=20)[1]

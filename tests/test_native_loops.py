@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections import Counter
@@ -437,6 +438,39 @@ def test_recurrent_networks_train_natively_whatever_the_batch(cell: str) -> None
         assert [step.name for step in plan.steps if isinstance(step, HostStep)] == []
         for ours, theirs in zip(*session.run(gradients, feeds), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def _draws(i: Any, y: Any) -> Any:
+    return i + 1, y + gf.random_uniform([3])
+
+
+def _grows(i: Any, y: Any) -> Any:
+    return i + 1, gf.concat([y, y[-1:]], 0)
+
+
+def _asserts(i: Any, y: Any) -> Any:
+    with gf.control_dependencies([gf.Assert(gf.reduce_all(y < 9.0), [y])]):
+        return i + 1, y * 2.0
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        (
+            _draws,
+            r"'while/body/random_uniform/RandomUniform' \(RandomUniform\) draws random numbers in every turn",
+        ),
+        (_grows, r"its variable .* has the shape \(\?,\), which only the run knows"),
+        (_asserts, r"'while/body/Assert/.*' \(.*\) acts on the world in every turn"),
+    ],
+)
+def test_plans_say_why_a_loop_runs_from_the_host(turn: Any, reason: str) -> None:
+    x = gf.placeholder(gf.float32, [None])
+    open_shape = [gf.TensorShape([]), gf.TensorShape([None])]
+    y = gf.while_loop(lambda i, _: i < 3, turn, [0, x], shape_invariants=open_shape)[1]
+    with gf.Session() as session:
+        summary = session.plan(y, {x: [1.0, 2.0, 3.0]}).summary()
+    assert re.search(f"^  because {reason}$", summary, re.MULTILINE), summary
 
 
 def test_what_is_assumed_of_a_list_may_be_wrong() -> None:

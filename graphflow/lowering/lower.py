@@ -1229,7 +1229,7 @@ class _Lowering(NativeRegions):
             origin=node,
             with_store=needs_store,
             with_sizes=True,
-            why=self.hosted.get(node, ""),
+            why=self.why_hosted(node),
         )
         for value, slot in zip(node.outputs, made, strict=True):
             self.slots[value] = slot

@@ -21,7 +21,15 @@ from graphflow.lowering.forms import NATIVE_DTYPES, Form, native
 from graphflow.lowering.fuse import Fusion
 from graphflow.lowering.turns import LOOP_ROW, LOOP_ROWS, SET_LOOP_ROW, LoopForm, loop_form
 from graphflow.plan import COPY, Arg, PlanBuilder, Slot, read, write
-from graphflow.program import CASES, WHILES, Node, Program, Value, nests_deeper
+from graphflow.program import (
+    NESTED,
+    WHILES,
+    Node,
+    Program,
+    Value,
+    nested_programs,
+    nests_deeper,
+)
 from graphflow.records import dataclass
 from graphflow.regions import Region
 from graphflow.symbolic import Derived, ceil_div
@@ -51,6 +59,11 @@ class Nested:
 
 class _HostOnly(Exception):
     """Why a branch or a loop runs from the host."""
+
+
+def _acts(node: Node) -> str:
+    does = "draws random numbers" if node.op_def.effects == "random" else "acts on the world"
+    return f"{node.name!r} ({node.type}) {does} in every turn"
 
 
 def _what_it_is(value: Value) -> str:
@@ -123,6 +136,24 @@ class NativeRegions:
             return False
         return True
 
+    def why_hosted(self, node: Node) -> str:
+        """Why a branch or a loop runs from the host; nothing of other nodes."""
+        if node.op_def not in NESTED or node in self.hosted:
+            return self.hosted.get(node, "")
+        programs = [program for _, program in nested_programs(node)]
+        for program in programs:
+            for inner in program.nodes:
+                if inner.op_def.effects in ("random", "host"):
+                    return _acts(inner)
+        names = programs[-1].feeds if node.op_def in WHILES else node.outputs
+        for value in node.outputs:
+            if not native(value):
+                return f"its variable {names[value.index].node.name!r} {_what_it_is(value)}"
+        for value in node.inputs:
+            if not native(value):
+                return f"{value.node.name!r}, which it is given, {_what_it_is(value)}"
+        return ""
+
     def case_of(self, node: Node) -> Nested:
         """How a branch can run in the plan.
 
@@ -166,7 +197,7 @@ class NativeRegions:
           _HostOnly: if a node of it is not native.
         """
         for node in program.effects:
-            raise _HostOnly(f"{node.name!r} ({node.type}) acts on the world")
+            raise _HostOnly(_acts(node))
         for value in program.feeds:
             if not native(value):
                 raise _HostOnly(f"{value.node.name!r}, which it is given, {_what_it_is(value)}")
@@ -182,7 +213,7 @@ class NativeRegions:
             if node in part.hosted:
                 raise _HostOnly(f"of {node.name!r} in it, {part.hosted[node]}")
             if node.op_def.effects == "random":
-                raise _HostOnly(f"{node.name!r} ({node.type}) draws random numbers in every turn")
+                raise _HostOnly(_acts(node))
             if form is Form.HOST or form is Form.SOURCE:
                 for value in (*node.inputs, *node.outputs):
                     if not native(value):

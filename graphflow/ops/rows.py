@@ -110,6 +110,7 @@ from_end_op.bounds(_about_the_end)
 
 @from_end_op.lower
 def from_end_lower(b: Any, index: Any, size: Any) -> Any:
+    """The number itself, or so much before the end."""
     return b.select(b.lt(index, b.const(0, index.dtype)), b.add(index, size), index)
 
 

@@ -1,4 +1,4 @@
-"""Slices at one number that only the run knows, such as `x[t]` in a loop, become rows that are read, and set, by number.
+"""Slices at one number that only the run knows, as `x[t]` in a loop, become rows that are read, and set, by number.
 
 A slice whose bounds are data has a size that is data; one that takes a single element of an axis has not. What is left
 of it is a slice whose bounds are known. Its gradient sets a row of zeros, or, where that is added to something, adds to
@@ -124,11 +124,15 @@ def _rest(
     return vectors, {name: _without(node.attrs[name], i) for name in _MASKS}
 
 
-def _place(b: ProgramBuilder, entry: _Entry, shape: Value, rank: int, index: Value) -> tuple[int, Value, Value]:
+def _place(
+    b: ProgramBuilder, entry: _Entry, shape: Value, rank: int, index: Value
+) -> tuple[int, Value, Value]:
     """The axis that an entry is about, its size, and the number along it."""
     axis = entry.axis % rank
     first, one = b.constant(np.array([axis], np.int32)), b.constant(np.array([1], np.int32))
-    size = b.emit("StridedSlice", shape, first, b.constant(np.array([axis + 1], np.int32)), one, shrink_axis_mask=1)
+    size = b.emit(
+        "StridedSlice", shape, first, b.constant(np.array([axis + 1], np.int32)), one, shrink_axis_mask=1
+    )
     if size.dtype is not index.dtype:
         size = b.emit("Cast", size, DstT=index.dtype)
     return axis, size, b.emit("GraphflowFromEnd", index, size, axis=axis)
