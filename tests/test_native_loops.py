@@ -458,7 +458,7 @@ def _asserts(i: Any, y: Any) -> Any:
     [
         (
             _draws,
-            r"'while/body/random_uniform/RandomUniform' \(RandomUniform\) draws random numbers in every turn",
+            r"'while/body/.*RandomUniform' \(RandomUniform\) draws random numbers in every turn",
         ),
         (_grows, r"its variable .* has the shape \(\?,\), which only the run knows"),
         (_asserts, r"'while/body/Assert/.*' \(.*\) acts on the world in every turn"),
