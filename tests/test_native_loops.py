@@ -461,7 +461,7 @@ def _asserts(i: Any, y: Any) -> Any:
             r"'while/body/.*RandomUniform' \(RandomUniform\) draws random numbers in every turn",
         ),
         (_grows, r"its variable .* has the shape \(\?,\), which only the run knows"),
-        (_asserts, r"'while/body/Assert/.*' \(.*\) acts on the world in every turn"),
+        (_asserts, r"'while/body/.*Assert.*' \(.*\) acts on the world in every turn"),
     ],
 )
 def test_plans_say_why_a_loop_runs_from_the_host(turn: Any, reason: str) -> None:
