@@ -71,12 +71,10 @@ class _Entry(NamedTuple):
     Attributes:
       number: which entry it is.
       axis: the axis, counted from the front, or, as a negative number, from behind.
-      index: the number, a scalar.
     """
 
     number: int
     axis: int
-    index: Value
 
 
 def _entry(node: Node) -> _Entry | None:
@@ -94,7 +92,7 @@ def _entry(node: Node) -> _Entry | None:
             return None
         dense = [not (new or ellipsis) for _, _, ellipsis, new, _ in bits]
         before = any(ellipsis for _, _, ellipsis, _, _ in bits[:i])
-        return _Entry(i, -sum(dense[i:]) if before else sum(dense[:i]), index)
+        return _Entry(i, -sum(dense[i:]) if before else sum(dense[:i]))
     return None
 
 
@@ -182,7 +180,8 @@ def _set(b: ProgramBuilder, node: Node, inputs: Sequence[Value]) -> Value | None
 
 def _added(b: ProgramBuilder, inputs: Sequence[Value], alone: Sequence[bool]) -> Value | None:
     """A sum with terms that are zero but for one row: that row is added in its place."""
-    rows, others = [], []
+    rows: list[Value] = []
+    others: list[Value] = []
     for value, only in zip(inputs, alone, strict=True):
         made = value.node
         is_row = only and made.type == "GraphflowRowSet" and is_zero(made.inputs[0])
