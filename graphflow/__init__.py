@@ -199,6 +199,9 @@ sub = subtract
 unpack = unstack
 
 if TYPE_CHECKING:
+    from graphflow.contrib.framework import is_tensor as is_tensor
+    from graphflow.device_spec import DeviceSpec as DeviceSpec
+    from graphflow.logging import get_logger as get_logger
     from graphflow import (
         app as app, compat as compat, contrib as contrib, examples as examples, flags as flags,
         graph_util as graph_util, test as test,
@@ -391,6 +394,9 @@ NAMESPACES = (
 )
 _PROTO = "graphflow.serialization.proto"
 _LATER = {
+    "DeviceSpec": "graphflow.device_spec",
+    "get_logger": "graphflow.logging",
+    "is_tensor": "graphflow.contrib.framework",
     # Rarer families of ops.
     **dict.fromkeys(
         (

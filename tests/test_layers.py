@@ -72,6 +72,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "bitwise",
         "debugging",
+        "device_spec",
         "distributions.",
         "image",
         "linalg",

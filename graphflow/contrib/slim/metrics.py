@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphflow.contrib import streaming
+from graphflow.contrib.streaming import *  # noqa: F403
 from graphflow.metrics import *  # noqa: F403
-from graphflow.metrics import accuracy as streaming_accuracy
-from graphflow.metrics import auc as streaming_auc
-from graphflow.metrics import mean as streaming_mean
-from graphflow.metrics import mean_absolute_error as streaming_mean_absolute_error
-from graphflow.metrics import mean_iou as streaming_mean_iou
-from graphflow.metrics import mean_squared_error as streaming_mean_squared_error
-from graphflow.metrics import precision as streaming_precision
-from graphflow.metrics import recall as streaming_recall
-from graphflow.metrics import recall_at_k as streaming_recall_at_k
-from graphflow.metrics import root_mean_squared_error as streaming_root_mean_squared_error
 
 
 def aggregate_metrics(*value_update_tuples: tuple[Any, Any]) -> tuple[list[Any], list[Any]]:
@@ -38,8 +30,4 @@ def aggregate_metric_map(
     return values, {name: update for name, (_, update) in names_to_tuples.items()}
 
 
-__all__ = [
-    "aggregate_metric_map", "aggregate_metrics", "streaming_accuracy", "streaming_auc", "streaming_mean",
-    "streaming_mean_absolute_error", "streaming_mean_iou", "streaming_mean_squared_error", "streaming_precision",
-    "streaming_recall", "streaming_recall_at_k", "streaming_root_mean_squared_error",
-]  # fmt: skip
+__all__ = ["aggregate_metric_map", "aggregate_metrics", *streaming.__all__]
