@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from graphflow.meanwhile import NotYet
 from graphflow.program import FEED, NESTED, VARIABLE, WHILES, Node, Program, Value
 
 Array = np.ndarray[Any, Any]
@@ -155,6 +156,8 @@ def _run_body(node: Node, inputs: Sequence[Array], state: State, observer: Obser
             extra = {"context": state, "node_name": node.name}
         with np.errstate(all="ignore"):
             return node.op_def.run(inputs, node.attrs, **extra)
+    except NotYet:
+        raise  # no fault of the node: it is run again when what it waits for may be there
     except Exception as error:
         raise NodeError(node, inputs) from error
 
