@@ -327,12 +327,8 @@ def test_two_queues_that_are_empty_yet_are_waited_for() -> None:
     queues = [gf.FIFOQueue(2, [gf.float32], shapes=[[]]) for _ in range(2)]
     both = [queue.dequeue_many(2) for queue in queues]
     fills = [queue.enqueue([float(i)]) for i, queue in enumerate(queues)]
-    found: list[Any] = []
     with gf.Session() as session:
-        waiting = threading.Thread(target=lambda: found.extend(session.run(both)), daemon=True)
-        waiting.start()
-        waiting.join(0.05)  # most likely it stands at the first queue by now
-        for fill in (fills[1], fills[0], fills[0], fills[1]):
-            session.run(fill)
-        waiting.join()
-    assert [rows.tolist() for rows in found] == [[0.0, 0.0], [1.0, 1.0]]
+        with in_thread(lambda: session.run(both)) as said:
+            for fill in (fills[1], fills[0], fills[0], fills[1]):
+                session.run(fill)
+        assert [rows.tolist() for rows in said[0]] == [[0.0, 0.0], [1.0, 1.0]]
