@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 INSTALL := $(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt
 
-.PHONY: demo test lint format bench referee zoo soak protos clean help
+.PHONY: demo test lint format bench gpu referee zoo soak protos clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make test    lint, types, layers and every test"
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   race graphflow against its peers (results in benchmarks/results/)"
+	@echo "make gpu     on a machine with a GPU, with what is installed: its tests, its limits, a race (under ten minutes)"
 	@echo "make referee every op, its gradient and random graphs against TensorFlow (results in benchmarks/results/)"
 	@echo "make zoo     models of real size train for a few steps: ResNet-50, BERT-base and others (minutes)"
 	@echo "make soak    faults of the serving process at full size (minutes; results in benchmarks/results/)"
@@ -74,6 +75,10 @@ test: $(VENV)/.test $(VENV_TF)/.ready
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal; tests=$$?; \
 	wait $$linting; lint=$$?; echo; cat $$report; rm -f $$report; \
 	[ $$lint = 0 ] || echo "lint failed, see above"; exit $$((lint | tests))
+
+# Nothing is installed: a bare machine without a network runs what it has, and is told what is missing.
+gpu:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks gpu
 
 bench: $(VENV)/.test $(VENV_BENCH)/.ready
 	BENCH_PYTHON=$(CURDIR)/$(VENV_BENCH)/bin/python $(BIN)/python -m benchmarks run

@@ -7,6 +7,7 @@ roofline  the steps of some workloads under the machine's roofline
 sizes     batch sizes that are new to a compiled model; growing batches and tensors
 scaling   growing graphs
 programs  others' TF1 programs from start to end, beside TensorFlow
+gpu       on a machine with a GPU: tests, limits, graphflow beside torch and JAX
 alike     the same programs: first weights, losses and files, here and with TensorFlow
 """
 
@@ -17,13 +18,16 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alike, peak, programs, race, report, roofline, scaling, sizes, startup
+from benchmarks import alike, gpu, peak, programs, race, report, roofline, scaling, sizes, startup
 from benchmarks.workloads import WORKLOADS
+from graphflow.backends.gpu import found
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -156,6 +160,28 @@ def write_sizes(arguments: argparse.Namespace) -> None:
     say("\n" + text)
 
 
+def write_gpu(name: str) -> None:
+    """Runs the tests that need a GPU, measures, writes JSON and table: under ten minutes, and without a network."""
+    say(found.report())
+    if found.missing():
+        sys.exit("Nothing was run.")
+    began = time.monotonic()
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"], check=False
+    )
+    results = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "tests": "passed" if tests.returncode == 0 else f"pytest returned {tests.returncode}",
+        **gpu.measure(540.0 - (time.monotonic() - began), say),
+    }
+    save(name, results)
+    text = f"Tests on the GPU: {results['tests']}.\n\n{gpu.table(results)}"
+    (RESULTS / f"{name}.md").write_text(text)
+    say("\n" + text)
+    sys.exit(tests.returncode)
+
+
 def write_programs(arguments: argparse.Namespace) -> None:
     """Runs programs, writes JSON and table."""
     go_first()
@@ -249,9 +275,13 @@ def main() -> None:
         "alike", help="others' TF1 programs: weights, losses, files as with TensorFlow"
     )
     programs.add_arguments(same, "alike")
+    on_gpu = commands.add_parser("gpu", help="tests, limits and a race on a machine with a GPU")
+    on_gpu.add_argument("--name", default="gpu")
     arguments = parser.parse_args()
     if arguments.command == "run":
         run(arguments)
+    elif arguments.command == "gpu":
+        write_gpu(arguments.name)
     elif arguments.command == "report":
         write_report(arguments.name)
     elif arguments.command == "peak":

@@ -106,6 +106,14 @@ def show(
 
 
 @app.command()
+def devices() -> None:
+    """Tell which GPUs and which of the libraries for them are here, and what is missing."""
+    from graphflow.backends.gpu import found
+
+    Console().print(found.report(), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def serve(
     model_base_path: Annotated[
         Path | None,

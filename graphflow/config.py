@@ -48,6 +48,12 @@ GPU_SYNC = EnvironmentVariable(
     "0",
     "`1` waits for every step on a GPU, so that an error names the step that failed",
 )
+MATMUL_PRECISION = EnvironmentVariable(
+    "GRAPHFLOW_MATMUL_PRECISION",
+    "tf32",
+    "of float32 products on a GPU: `tf32` rounds their factors to 10 bits of fraction, as TensorFlow does, `highest`"
+    " does not",
+)
 NUM_THREADS = EnvironmentVariable(
     "GRAPHFLOW_NUM_THREADS",
     "0",
@@ -66,7 +72,7 @@ WINOGRAD = EnvironmentVariable(
     " fewer products: `4`, `2` (as exact as the direct way; `4` loses up to twice as much), or `0` to compute directly",
 )
 
-VARIABLES = (BACKEND, CACHE_DIR, DUMP, GPU, GPU_SYNC, NUM_THREADS, VERIFY, WINOGRAD)
+VARIABLES = (BACKEND, CACHE_DIR, DUMP, GPU, GPU_SYNC, MATMUL_PRECISION, NUM_THREADS, VERIFY, WINOGRAD)
 
 
 # What can be printed on the way from a graph to code.
@@ -100,6 +106,17 @@ def gpu() -> str:
     value = GPU.get() or "auto"
     if value not in GPUS:
         raise ValueError(f"{GPU.name} must be one of {', '.join(GPUS)}, got {value!r}")
+    return value
+
+
+def matmul_precision() -> str:
+    """Returns how float32 products are made on a GPU: "tf32" or "highest".
+
+    Raises ValueError for anything else.
+    """
+    value = MATMUL_PRECISION.get() or "tf32"
+    if value not in ("tf32", "highest"):
+        raise ValueError(f"{MATMUL_PRECISION.name} must be tf32 or highest, got {value!r}")
     return value
 
 

@@ -15,6 +15,7 @@ from unittest import mock as mock
 import numpy as np
 
 from graphflow import app, nest
+from graphflow.backends.gpu import found
 from graphflow.errors import OpError
 from graphflow.gradients import gradients
 from graphflow.graph import (
@@ -334,8 +335,8 @@ def test_src_dir_path(relative_path: str) -> str:
 
 
 def is_built_with_cuda() -> bool:
-    """Whether graphflow runs on NVIDIA GPUs: not yet."""
-    return False
+    """Whether graphflow runs on NVIDIA GPUs: yes, where there are any."""
+    return True
 
 
 def is_built_with_rocm() -> bool:
@@ -344,8 +345,8 @@ def is_built_with_rocm() -> bool:
 
 
 def is_built_with_gpu_support() -> bool:
-    """Whether graphflow runs on GPUs: not yet."""
-    return False
+    """Whether graphflow runs on GPUs: yes, where there are any."""
+    return True
 
 
 def is_built_with_xla() -> bool:
@@ -354,14 +355,20 @@ def is_built_with_xla() -> bool:
 
 
 def is_gpu_available(cuda_only: bool = False, min_cuda_compute_capability: Any = None) -> bool:
-    """Whether graphflow has a GPU to run on."""
-    del cuda_only, min_cuda_compute_capability
-    return False
+    """Whether graphflow has a GPU to run on; nothing is allocated there.
+
+    Args:
+      cuda_only: accepted: there are no others.
+      min_cuda_compute_capability: a pair (major, minor) that it has at least; None for any.
+    """
+    del cuda_only
+    least = tuple(min_cuda_compute_capability or (0, 0))
+    return any(device.capability >= least for device in found.devices())
 
 
 def gpu_device_name() -> str:
     """Returns the name of a GPU; empty: there is none."""
-    return ""
+    return "/device:GPU:0" if found.devices() else ""
 
 
 def compute_gradient(

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import graphflow as gf
 from graphflow import cli, show
+from graphflow.backends.gpu import found
 from graphflow.version import __version__
 
 RUNNER = CliRunner()
@@ -56,6 +57,23 @@ def test_help_and_version() -> None:
     for command in ("show", "serve", "demo", "bench"):
         assert command in text
     assert run("--version") == (0, f"{__version__}\n")
+
+
+def test_devices_tells_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        found, "driver", lambda: found.Driver("13.0", (found.FoundDevice(0, "A GPU", 1 << 34, (9, 0)),), "")
+    )
+    monkeypatch.setattr(found, "_toolkit", lambda: False)
+    monkeypatch.setattr(found.importlib.metadata, "version", lambda name: {"cuda-bindings": "13.1"}[name])
+    monkeypatch.setattr(found.importlib.metadata, "PackageNotFoundError", KeyError)
+    found.missing.cache_clear()
+    code, text = run("devices")
+    found.missing.cache_clear()
+    assert code == 0
+    assert "GPU:0  A GPU, 16.0 GiB, compute capability 9.0" in text
+    assert "cuda-bindings 13.1" in text and "cupy-cuda13x: missing" in text
+    assert "nothing runs on a GPU here: cupy-cuda13x is not installed" in text
+    assert "pip install 'graphflow[gpu]'" in text
 
 
 def test_module_is_the_command_line(fresh_python: Callable[..., str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphflow import config
 from graphflow.backends.base import load
+from graphflow.backends.cuda.contraction import library as kernels_of
 from graphflow.backends.gpu.calls import LibraryCode, code_of
 from graphflow.backends.gpu.device import Device
 from graphflow.backends.gpu.plan import DevicePlanBuilder
@@ -63,7 +64,7 @@ class GpuBackend:
         key = digest_of_call(call)
         code = self._library.get(key)
         if code is None:
-            code = self._library[key] = code_of(call, self._device_class().takes, _own)
+            code = self._library[key] = code_of(call, kernels_of)
         return code
 
     def panel_width(self, dtype: str, columns: int) -> int:
@@ -107,8 +108,3 @@ class GpuBackend:
                 found = self._residents[store] = Residents(device, limit)
                 store.holders.append(found)
             return found
-
-
-def _own(call: Call) -> Any:
-    """The launches and workspaces of a library call by kernels of our own."""
-    return LibraryCode(())

@@ -18,12 +18,10 @@ import numpy as np
 
 from graphflow import config, errors
 from graphflow.backends.gpu.device import Device, Event, Graph, Slab, exhausted
-from graphflow.backends.gpu.feeds import is_device_array, pointer_of
+from graphflow.backends.gpu.feeds import is_device_array, pointer_of, stream_of
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
-    Call,
     Cond,
-    Conv,
     Copy,
     Gemm,
     HostCall,
@@ -98,7 +96,6 @@ class Bound:
         self.moves = -1
         self.version = -1
         self.functions: list[Any] = []
-        self.calls: dict[int, Sequence[Any]] = {}
         self.pieces = _pieces(plan.device_steps)
         self.ready = False
         self._outbound = [self.device.pinned(max(1, places.sent)) for _ in range(_RING)]
@@ -112,14 +109,12 @@ class Bound:
     def _prepare(self) -> None:
         """Everything that the first run does and no later one: code, choices of algorithms, constants."""
         plan, device = self.plan, self.device
-        self.functions = device.functions(plan.template.kernels)
+        self.functions = device.functions(plan.template.kernels, plan.wide)
         need = 0
 
         def see(step: Step) -> None:
             nonlocal need
-            if isinstance(step, Call):
-                self.calls[id(step)] = device.prepare_call(step.plan)
-            elif isinstance(step, Gemm | Conv):
+            if isinstance(step, Gemm):
                 self._workspaces[id(step)] = device.workspace(step.plan)
                 need = max(need, self._workspaces[id(step)])
 
@@ -233,7 +228,7 @@ class Bound:
     def _send(self, values: dict[int, Any]) -> None:
         """Feeds, and what early host steps have made, in one copy; arrays of the device from where they are."""
         plan, device, places = self.plan, self.device, self.plan.places
-        on_device: list[tuple[int, int, int]] = []
+        on_device: list[tuple[int, int, int, int | None]] = []
         if places.sent:
             self._turn = (self._turn + 1) % _RING
             last = self._sent[self._turn]
@@ -245,7 +240,7 @@ class Bound:
                 if start < 0:
                     continue
                 if is_device_array(value):
-                    on_device.append((start, pointer_of(value), slot.nbytes))
+                    on_device.append((start, pointer_of(value), slot.nbytes, stream_of(value)))
                 else:
                     _lay(slab, start, value)
             for step in plan.early:
@@ -255,7 +250,8 @@ class Bound:
             if len(on_device) < sum(start >= 0 for start in places.feeds) or plan.early:
                 device.h2d(self.io.address, slab, places.sent)
                 self._sent[self._turn] = device.event()
-        for start, pointer, size in on_device:
+        for start, pointer, size, stream in on_device:
+            device.wait_for(stream)
             device.d2d(self.io.address + start, pointer, size)
 
     def _piece(self, piece: Piece, values: dict[int, Any], store: VariableStore | None) -> None:
@@ -318,12 +314,7 @@ class Bound:
         if isinstance(step, Kernel):
             device.launch(self.functions[step.function], [self._argument(arg, turns) for arg in step.args])
         elif isinstance(step, Gemm):
-            device.gemm(step.plan, self._pointers(step.args, turns), self._scratch(step))
-        elif isinstance(step, Conv):
-            device.conv(step.plan, self._pointers(step.args, turns), self._scratch(step))
-        elif isinstance(step, Call):
-            pointers = dict(zip(step.plan.names, self._pointers(step.args, turns), strict=True))
-            device.call(step.plan, self.calls[id(step)], pointers)
+            device.gemm(step.plan, self._pointers(step.args, turns), self._scratch())
         elif isinstance(step, Copy):
             target, source = self._pointers(step.args, turns)
             if target != source and step.nbytes:
@@ -356,7 +347,7 @@ class Bound:
             return arg.start + turns[arg.loop][0] * arg.step
         return arg
 
-    def _scratch(self, step: Step) -> int:
+    def _scratch(self) -> int:
         return 0 if self.workspace is None else self.workspace.address
 
     # what needs the host

@@ -1,7 +1,7 @@
-"""Library calls as launches of a device's plan: what the libraries take goes to them, what is left to kernels.
+"""Library calls as launches of a device's plan: products go to the library, all else to kernels of our own.
 
-A product or a convolution whose epilogue no library knows is made plain, and the epilogue is a kernel of its own, over
-the result or, where it reads operands element by element that may lie where the result does, over scratch.
+A product whose epilogue the library does not know is made plain, and the epilogue is a kernel of its own, over the
+result or, where it reads operands element by element that may lie where the result does, over scratch.
 """
 
 from __future__ import annotations
@@ -13,21 +13,10 @@ from typing import Any
 from graphflow.backends.gpu.products import Tail, tail_of, taken_by_library
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr, Kernel, Op, Var
-from graphflow.loops.library import (
-    ACCUMULATOR,
-    Attention,
-    AttentionGradient,
-    Call,
-    Conv2D,
-    Epilogue,
-    Gemm,
-    Pool2D,
-    Size,
-    element_bytes,
-)
+from graphflow.loops.library import ACCUMULATOR, Call, Epilogue, Gemm, Size, element_bytes
 from graphflow.records import dataclass
 
-__all__ = ["CallLaunch", "LibraryCode", "code_of"]
+__all__ = ["BufferArgument", "CallLaunch", "LibraryCode", "SizeArgument", "Workspace", "code_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +43,25 @@ class Workspace:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CallLaunch:
-    """One step of a library call.
+    """One step of a library call: a kernel, or a product that the library makes.
 
     Attributes:
-      kind: "gemm" and "conv" go to a library, "call" is a call by kernels of our own, "kernel" a kernel of loops.
-      call: what is called; of a "kernel", None.
-      kernel: the kernel, if it is one.
-      code: the launches of a "call".
-      names: the buffers, then the sizes, by name, in the order of the arguments.
-      buffers: how many of the names are buffers.
-      arguments: the same, as lowering wants them.
+      arguments: what it takes, as lowering wants them; of a product first the buffers, then the sizes.
+      kernel: the kernel; None for a product.
+      call: the product.
+      sizes: the names of its sizes.
     """
 
-    kind: str
-    call: Any
-    kernel: Kernel | None
-    code: Any
-    names: tuple[str, ...]
-    buffers: int
-    arguments: tuple[BufferArgument | SizeArgument, ...]
+    arguments: tuple[Any, ...]
+    kernel: Kernel | None = None
+    call: Gemm | None = None
+    sizes: tuple[str, ...] = ()
     parallel: bool = True
 
     @property
     def tail(self) -> Tail:
-        """What a library does at the end of a product."""
+        """What the library does at the end of a product."""
+        assert self.call is not None
         found = tail_of(self.call.epilogue)
         assert found is not None
         return found
@@ -92,156 +76,67 @@ class LibraryCode:
     packs: tuple[Any, ...] = ()
 
 
-def code_of(call: Call, convolves: Callable[[Conv2D], bool], own: Callable[[Call], Any]) -> LibraryCode:
+def code_of(call: Call, own: Callable[[Call], Any]) -> LibraryCode:
     """The steps of a library call.
 
     Args:
       call: the call.
-      convolves: whether a library takes a convolution.
-      own: the launches and workspaces of a call by kernels of our own.
+      own: the launches of a call by kernels of our own: `loops` and `arguments` of each.
     """
-    epilogue = getattr(call, "epilogue", None)
-    if isinstance(call, Gemm) and taken_by_library(call):
-        if tail_of(epilogue) is not None and _stores_sums(call):
-            return LibraryCode((_launch("gemm", call, [*_operands(call), *_results(call)]),))
-        return _plain_and_epilogue("gemm", call)
-    if isinstance(call, Conv2D) and call.prologue is None and call.panels_w is None and convolves(call):
-        if epilogue is None:
-            return LibraryCode((_launch("conv", call, [*_operands(call), *_results(call)]),))
-        return _plain_and_epilogue("conv", call)
-    code = own(call)
-    spaces = tuple([Workspace(space.name, space.bytes) for space in code.workspaces])
-    names = [*_operands(call), *_results(call), *(space.name for space in spaces)]
-    return LibraryCode((_launch("call", call, names, code),), spaces)
+    if not isinstance(call, Gemm) or not taken_by_library(call):
+        launches = [CallLaunch(tuple(launch.arguments), launch.loops) for launch in own(call).launches]
+        return LibraryCode(tuple(launches))
+    epilogue = call.epilogue
+    if epilogue is None:
+        return LibraryCode((_product(call, ["c"]),))
+    made, dtype = epilogue.results[0][0], epilogue.results[0][1].dtype
+    if tail_of(epilogue) is not None and dtype == call.dtype:
+        return LibraryCode((_product(call, [*(operand.name for operand in epilogue.operands), made]),))
+    # Over the result itself, unless an operand may lie there that is read element by element.
+    over = dtype == call.dtype and not any(operand.over == "element" for operand in epilogue.operands)
+    plain = dataclasses.replace(call, epilogue=None)
+    if not over:  # what is scratch lies without gaps
+        plain = dataclasses.replace(plain, stride_c="dense", steps_c=None)
+    sums = made if over else "sums"
+    kernel, arguments = _epilogue_kernel(call, epilogue, sums)
+    launches_ = (_product(plain, [sums]), CallLaunch(tuple(arguments), kernel))
+    if over:
+        return LibraryCode(launches_)
+    rows, columns = _extents(call)
+    return LibraryCode(launches_, (Workspace("sums", Size.of(element_bytes(call.dtype), *rows, columns)),))
 
 
-def _launch(kind: str, call: Call, buffers: list[str], code: Any = None) -> CallLaunch:
+def _product(call: Gemm, more: list[str]) -> CallLaunch:
+    """A product by the library: its factors, then what else it takes and its result."""
     sizes = size_names(call)
-    arguments: list[BufferArgument | SizeArgument] = [
-        *map(BufferArgument, buffers),
-        *(SizeArgument(Size.of(1, name)) for name in sizes),
-    ]
-    return CallLaunch(kind, call, None, code, (*buffers, *sizes), len(buffers), tuple(arguments))
+    arguments: list[BufferArgument | SizeArgument] = [*map(BufferArgument, ("a", "b", *more))]
+    arguments += [SizeArgument(Size.of(1, name)) for name in sizes]
+    return CallLaunch(tuple(arguments), call=call, sizes=tuple(sizes))
 
 
-def _stores_sums(call: Gemm) -> bool:
-    return call.epilogue is None or call.epilogue.results[0][1].dtype == call.dtype
-
-
-def _operands(call: Call) -> list[str]:
-    """The buffers that a call reads, in order."""
-    if isinstance(call, Attention | AttentionGradient):
-        own = ["q", "k", "v"] + (["g"] if isinstance(call, AttentionGradient) else [])
-        return own + [mask.name for mask in call.masks]
-    if isinstance(call, Gemm):
-        own = ["a", "b"]
-    elif isinstance(call, Conv2D):
-        own = {"forward": ["x", "w"], "input": ["dy", "w"], "filter": ["x", "dy"]}[call.direction]
-    else:
-        own = ["x", "dy"] if call.gradient and call.kind == "max" else ["dy" if call.gradient else "x"]
-    prologue = getattr(call, "prologue", None)
-    for more in (prologue, call.epilogue):
-        own += [operand.name for operand in more.operands] if more is not None else []
-    return own
-
-
-def _results(call: Call) -> list[str]:
-    """The buffers that a call writes, in order."""
-    if isinstance(call, AttentionGradient):
-        return ["dq", "dk", "dv"]
-    if isinstance(call, Attention):
-        return ["c"]
-    if call.epilogue is not None:
-        return [name for name, _ in call.epilogue.results]
-    if isinstance(call, Gemm):
-        return ["c"]
-    if isinstance(call, Conv2D):
-        return [{"forward": "y", "input": "dx", "filter": "dw"}[call.direction]]
-    return ["dx" if call.gradient else "y"]
-
-
-def size_names(call: Call) -> list[str]:
-    """The run-time sizes of a call, in order."""
-    if isinstance(call, Conv2D | Pool2D):
-        found = ["batch"] if call.batch is None else []
-        turned = isinstance(call, Conv2D) and call.direction == "input"
-        for windows in call.axes:
-            if windows.extent is None:
-                found += list(windows.sizes(windows.window, 1, 0, turned))
-        return found
-    named = [name for name in ("m", "n", "k", "width") if getattr(call, name, 0) is None]
+def size_names(call: Gemm) -> list[str]:
+    """The run-time sizes of a product, in order."""
+    named = [name for name in ("m", "n", "k") if getattr(call, name) is None]
     named += [f"batch{axis}" for axis, extent in enumerate(call.batch) if extent is None]
-    if isinstance(call, Gemm):
-        for which in "abc":
-            if getattr(call, f"stride_{which}") is None:
-                named.append(f"stride_{which}")
-            for axis, step in enumerate(getattr(call, f"steps_{which}") or ()):
-                if step is None:
-                    named.append(f"step_{which}{axis}")
-        return named
-    if isinstance(call, Attention):
-        rows = [
-            (which, getattr(call, f"stride_{which}"), getattr(call, f"steps_{which}")) for which in "qkvc"
-        ]
-    else:
-        rows = [(one.name, one.stride, one.steps) for one in call.operands]
-    rows += [(mask.name, mask.row, mask.steps) for mask in call.masks]
-    for which, stride, steps in rows:
-        named += [f"stride_{which}"] if stride is None else []
+    for which in "abc":
+        if getattr(call, f"stride_{which}") is None:
+            named.append(f"stride_{which}")
+        steps = getattr(call, f"steps_{which}") or ()
         named += [f"step_{which}{axis}" for axis, step in enumerate(steps) if step is None]
     return named
 
 
-# What a library does not know: a kernel over its result.
-
-
-def _plain_and_epilogue(kind: str, call: Gemm | Conv2D) -> LibraryCode:
-    epilogue = call.epilogue
-    assert epilogue is not None
-    plain = dataclasses.replace(call, epilogue=None)
-    made, dtype = epilogue.results[0][0], epilogue.results[0][1].dtype
-    own = _operands(plain)
-    # Over the result itself, unless an operand may lie there that is read element by element.
-    over = dtype == call.dtype and not any(operand.over == "element" for operand in epilogue.operands)
-    sums = made if over else "sums"
-    if isinstance(plain, Gemm) and not over:
-        # What is scratch lies without gaps.
-        plain = dataclasses.replace(plain, stride_c="dense", steps_c=None)
-    first = _launch(kind, plain, [*own, sums])
-    kernel, arguments = _epilogue_kernel(call, epilogue, sums)
-    second = CallLaunch("kernel", None, kernel, None, (), 0, tuple(arguments))
-    if over:
-        return LibraryCode((first, second))
-    rows, columns = _extents(call)
-    return LibraryCode(
-        (first, second), (Workspace("sums", Size.of(element_bytes(call.dtype), *rows, columns)),)
-    )
-
-
-def _extents(call: Gemm | Conv2D) -> tuple[list[int | str], int | str]:
+def _extents(call: Gemm) -> tuple[list[int | str], int | str]:
     """The extents of a result's rows, and that of its columns."""
-
-    def extent(value: int | None, name: str) -> int | str:
-        return name if value is None else value
-
-    if isinstance(call, Gemm):
-        batch = [extent(value, f"batch{axis}") for axis, value in enumerate(call.batch)]
-        return [*batch, extent(call.m, "m")], extent(call.n, "n")
-    if call.direction == "filter":
-        inside = 1 if call.depthwise else call.in_channels
-        return [*call.kernel, inside], call.out_channels
-    rows, columns = call.axes
-    batch_size = extent(call.batch, "batch")
-    if call.direction == "input":
-        return [batch_size, rows.image, columns.image], call.in_channels
-    return [batch_size, rows.count, columns.count], call.out_channels
+    batch = [f"batch{axis}" if value is None else value for axis, value in enumerate(call.batch)]
+    return [*batch, "m" if call.m is None else call.m], "n" if call.n is None else call.n
 
 
 _TURN = 4096  # elements of one turn
 
 
 def _epilogue_kernel(
-    call: Gemm | Conv2D, epilogue: Epilogue, sums: str
+    call: Gemm, epilogue: Epilogue, sums: str
 ) -> tuple[Kernel, list[BufferArgument | SizeArgument]]:
     """The kernel that makes an epilogue's results of plain sums, and its arguments."""
     b = Builder("epilogue")
@@ -264,7 +159,7 @@ def _epilogue_kernel(
     known: dict[str, Expr] = {}
     lines = [size(extent, "") for extent in rows]
     wide = size(columns, "")
-    gaps = isinstance(call, Gemm) and (call.stride_c != "dense" or call.steps_c is not None)
+    gaps = call.stride_c != "dense" or call.steps_c is not None
 
     def element(dense: Expr, lies: Expr, row: Expr, column: Expr) -> None:
         for name, buffer in buffers.items():
@@ -290,7 +185,6 @@ def _epilogue_kernel(
             with b.loop("i", start, stop, "vector") as i:
                 element(i, i, b.floordiv(i, wide), b.floormod(i, wide))
         return b.kernel(), arguments
-    assert isinstance(call, Gemm)
     between = size(call.stride_c, "stride_c") if call.stride_c != "dense" else wide
     if call.steps_c is not None:
         steps = [size(step, f"step_c{axis}") for axis, step in enumerate(call.steps_c)]

@@ -13,13 +13,10 @@ import numpy as np
 
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.errors import ResourceExhaustedError
-from graphflow.loops.library import Conv2D
 from graphflow.records import dataclass
 
 __all__ = [
     "ALIGNMENT",
-    "CallPlan",
-    "ConvPlan",
     "Device",
     "Event",
     "Graph",
@@ -67,27 +64,6 @@ class Slab:
     address: int
     nbytes: int
     owner: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class ConvPlan:
-    """A convolution, without epilogue, for certain sizes."""
-
-    call: Conv2D
-    sizes: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CallPlan:
-    """Any other library call for certain sizes: its kernels run one after another.
-
-    `code`: the launches, with the arguments that each takes by name.
-    """
-
-    call: Any
-    code: Any
-    names: tuple[str, ...]
-    sizes: tuple[tuple[str, int], ...]
 
 
 class Graph(Protocol):
@@ -141,33 +117,23 @@ class Device(Protocol):
     def memset(self, target: int, value: int, nbytes: int) -> None:
         """Sets every byte."""
 
-    def functions(self, kernels: Sequence[Any]) -> list[Any]:
-        """Compiles kernels of the loop language and loads them; equal ones once."""
+    def functions(self, kernels: Sequence[Any], wide: Sequence[bool]) -> list[Any]:
+        """Compiles kernels of loops and loads them; equal ones once. wide: which need indices of 64 bits."""
 
     def launch(self, function: Any, args: Sequence[int]) -> None:
         """Runs a kernel: addresses and whole numbers in the order of its parameters."""
 
-    def workspace(self, step: GemmPlan | ConvPlan) -> int:
+    def workspace(self, plan: GemmPlan) -> int:
         """How much scratch a library call is given, in bytes; the choice of its algorithm is made here."""
 
     def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
         """A matrix product: `a`, `b`, `c`, and the bias where the plan has one."""
 
-    @staticmethod
-    def takes(call: Conv2D) -> bool:
-        """Whether a library takes convolutions of this kind; asked while plans are made, without a device."""
-
-    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
-        """A convolution: its two operands, its result."""
-
-    def call(self, plan: CallPlan, functions: Sequence[Any], pointers: dict[str, int]) -> None:
-        """A library call by kernels of our own."""
-
-    def prepare_call(self, plan: CallPlan) -> Sequence[Any]:
-        """The functions of such a call, compiled and loaded."""
-
     def event(self) -> Event:
         """The point on the stream that has been reached."""
+
+    def wait_for(self, stream: int | None) -> None:
+        """What is put on the stream from now on waits for what is on another one, by its handle; None: for nothing."""
 
     def begin_capture(self) -> None:
         """What is put on the stream from now on is not done but written down."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["is_device_array", "pointer_of"]
+__all__ = ["is_device_array", "pointer_of", "stream_of"]
 
 
 def is_device_array(value: Any) -> bool:
@@ -23,3 +23,9 @@ def pointer_of(value: Any) -> int:
                 raise ValueError("an array of the device that is fed must be row-major; copy it first")
             size *= extent
     return int(interface["data"][0])
+
+
+def stream_of(value: Any) -> int | None:
+    """The handle of the stream that may still be writing an array; None: nobody is."""
+    stream = value.__cuda_array_interface__.get("stream")
+    return None if stream is None else int(stream)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from graphflow.backends.base import Backend, load
-from graphflow.backends.gpu.device import CallPlan, ConvPlan, Properties, Slab, Uncapturable
+from graphflow.backends.gpu.device import Properties, Slab, Uncapturable
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.loops.ir import Const, Expr, Op, Var
-from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Gemm, element_bytes
+from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm, element_bytes
 from graphflow.memory import aligned_empty
 from graphflow.records import dataclass, field
 
@@ -132,7 +132,7 @@ class HostDevice:
 
     # work
 
-    def functions(self, kernels: Sequence[Any]) -> list[Any]:
+    def functions(self, kernels: Sequence[Any], wide: Sequence[bool]) -> list[Any]:
         """See `Device`."""
         self._refuse("code is loaded")
         return [_FUNCTION(address) for address in self._cpu.addresses(kernels)]
@@ -142,12 +142,9 @@ class HostDevice:
         table = (ctypes.c_int64 * max(1, len(args)))(*args)
         self._do(lambda: function(table, 0, 1))
 
-    def workspace(self, step: GemmPlan | ConvPlan) -> int:
+    def workspace(self, plan: GemmPlan) -> int:
         """See `Device`."""
-        if isinstance(step, GemmPlan):
-            self._prepare(_gemm_of(step))
-        else:
-            self._prepare(step.call)
+        self._prepare(_gemm_of(plan))
         return 0
 
     def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
@@ -160,27 +157,6 @@ class HostDevice:
             if bias:
                 buffers["bias"] = bias[0]
             self._library(call, {}, buffers)
-
-    @staticmethod
-    def takes(call: Conv2D) -> bool:
-        """See `Device`."""
-        return not call.depthwise
-
-    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
-        """See `Device`."""
-        names = {"forward": ("x", "w", "y"), "input": ("dy", "w", "dx"), "filter": ("x", "dy", "dw")}
-        self._library(
-            plan.call, dict(plan.sizes), dict(zip(names[plan.call.direction], pointers, strict=True))
-        )
-
-    def prepare_call(self, plan: CallPlan) -> Sequence[Any]:
-        """See `Device`."""
-        self._prepare(plan.call)
-        return ()
-
-    def call(self, plan: CallPlan, functions: Sequence[Any], pointers: dict[str, int]) -> None:
-        """See `Device`."""
-        self._library(plan.call, dict(plan.sizes), pointers)
 
     def _prepare(self, call: Any) -> Any:
         """The processor's code of a library call."""
@@ -222,6 +198,9 @@ class HostDevice:
         """See `Device`."""
         self._refuse("an event is waited for")
         return _DONE
+
+    def wait_for(self, stream: int | None) -> None:
+        """See `Device`: all is done at once."""
 
     def begin_capture(self) -> None:
         """See `Device`."""

@@ -12,13 +12,11 @@ import numpy as np
 
 from graphflow.backends.gpu.bound import Bound
 from graphflow.backends.gpu.calls import CallLaunch
-from graphflow.backends.gpu.device import CallPlan, ConvPlan, aligned
+from graphflow.backends.gpu.device import aligned
 from graphflow.backends.gpu.products import gemm_plan
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
-    Call,
     Cond,
-    Conv,
     Copy,
     Gemm,
     HostCall,
@@ -61,6 +59,7 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 
 _FIXED = Sizes().evaluation(())
 _WORD = np.dtype(np.int64)
+_NARROW = 1 << 30  # what indices of 32 bits are enough for
 
 
 class DevicePlanBuilder(PlanBuilder):
@@ -145,6 +144,7 @@ class DevicePlan(Plan):
       early: host steps that need nothing of the device and run before anything is sent there.
       places: how memory lies.
       unjudged: how many checks nobody has looked at when the last step is done.
+      wide: which of the template's kernels need indices of 64 bits.
       scalars: numbers that kernels take by address, and where these lie among the constants.
     """
 
@@ -165,6 +165,7 @@ class DevicePlan(Plan):
         self._scalar_end = self.places.constant_bytes
         self.device_steps = self._judged(self._steps(late))
         self.constant_bytes = self._scalar_end
+        self.wide = self._wide()
         self.refusals = [refusal for refusal, _ in self._refusals]
         self._bounds: weakref.WeakKeyDictionary[Residents, dict[int, Bound]] = weakref.WeakKeyDictionary()
 
@@ -341,21 +342,30 @@ class DevicePlan(Plan):
                 args.append(self._scalar(arg))
             else:
                 args.append(arg if isinstance(arg, Count) else int(arg))
-        if isinstance(kernel, CallLaunch) and kernel.kernel is None:
-            buffers = tuple(args[: kernel.buffers])
-            sizes = tuple(zip(kernel.names[kernel.buffers :], args[kernel.buffers :], strict=True))
-            if kernel.kind == "gemm":
-                return Gemm(
-                    gemm_plan(kernel.call, dict(sizes), kernel.tail),
-                    _gemm_args(kernel, buffers),
-                    name,
-                    origin,
-                )
-            if kernel.kind == "conv":
-                return Conv(ConvPlan(kernel.call, sizes), buffers, name, origin)
-            names = kernel.names[: kernel.buffers]
-            return Call(CallPlan(kernel.call, kernel.code, names, sizes), buffers, name, origin)
+        if isinstance(kernel, CallLaunch) and kernel.call is not None:
+            count = len(args) - len(kernel.sizes)
+            sizes = dict(zip(kernel.sizes, args[count:], strict=True))
+            factor, other, *more, made = args[:count]
+            return Gemm(
+                gemm_plan(kernel.call, sizes, kernel.tail), (factor, other, made, *more), name, origin
+            )
         return Kernel(self.template.numbers[id(_kernel_of(launch))], tuple(args), name, origin)
+
+    def _wide(self) -> list[bool]:
+        """Which kernels need indices of 64 bits: those that meet a value, or a size, of 2**30 or more."""
+        wide = [False] * len(self.template.kernels)
+
+        def see(step: Step) -> None:
+            if isinstance(step, Kernel):
+                large = [
+                    arg.place.nbytes // arg.place.dtype.itemsize if isinstance(arg, Use) else arg
+                    for arg in step.args
+                    if not isinstance(arg, Count)
+                ]
+                wide[step.function] |= any(abs(number) >= _NARROW for number in large)
+
+        walk(self.device_steps, see)
+        return wide
 
     def _host_call(self, step: HostStep) -> HostCall:
         args = []
@@ -493,12 +503,6 @@ class DevicePlan(Plan):
             f" {self.constant_bytes} B"
         )
         return "\n".join([super().summary(), head, *step_lines(self.device_steps)])
-
-
-def _gemm_args(kernel: CallLaunch, buffers: tuple[Use, ...]) -> tuple[Use, ...]:
-    """A product's operands, its result, then the bias if it has one."""
-    a, b, *more, c = buffers
-    return (a, b, c, *more)
 
 
 def _row_major(shape: tuple[int, ...], size: int) -> tuple[int, ...]:

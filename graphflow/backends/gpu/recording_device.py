@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphflow.backends.gpu.device import CallPlan, ConvPlan, Properties, Slab, Uncapturable, aligned
+from graphflow.backends.cuda.kernel import CudaKernel
+from graphflow.backends.cuda.printer import print_kernel
+from graphflow.backends.gpu.device import Properties, Slab, Uncapturable, aligned
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.loops.ir import Kernel
-from graphflow.loops.library import Conv2D
 from graphflow.memory import aligned_empty
 from graphflow.records import dataclass
 
@@ -111,16 +112,16 @@ class RecordingDevice:
         """See `Device`."""
         self._write("memset", target, value, nbytes)
 
-    def functions(self, kernels: Sequence[Kernel]) -> list[Any]:
-        """See `Device`."""
+    def functions(self, kernels: Sequence[Kernel], wide: Sequence[bool]) -> list[Any]:
+        """See `Device`: the kernels are printed, and no more."""
         self._write("functions", len(kernels))
-        return list(kernels)
+        return [print_kernel(one, wide=w) for one, w in zip(kernels, wide, strict=True)]
 
-    def launch(self, function: Kernel, args: Sequence[int]) -> None:
+    def launch(self, function: CudaKernel, args: Sequence[int]) -> None:
         """See `Device`."""
-        self._write("launch", function.name, tuple(args))
+        self._write("launch", function.symbol, function.geometry(args), tuple(args))
 
-    def workspace(self, step: GemmPlan | ConvPlan) -> int:
+    def workspace(self, plan: GemmPlan) -> int:
         """See `Device`."""
         return 32 << 20
 
@@ -128,27 +129,14 @@ class RecordingDevice:
         """See `Device`."""
         self._write("gemm", plan, tuple(pointers), workspace)
 
-    @staticmethod
-    def takes(call: Conv2D) -> bool:
-        """See `Device`."""
-        return not call.depthwise
-
-    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
-        """See `Device`."""
-        self._write("conv", plan, tuple(pointers), workspace)
-
-    def prepare_call(self, plan: CallPlan) -> Sequence[Any]:
-        """See `Device`."""
-        return ()
-
-    def call(self, plan: CallPlan, functions: Sequence[Any], pointers: dict[str, int]) -> None:
-        """See `Device`."""
-        self._write("call", type(plan.call).__name__, tuple(pointers.values()))
-
     def event(self) -> _Passed:
         """See `Device`."""
         self._write("event")
         return _Passed()
+
+    def wait_for(self, stream: int | None) -> None:
+        """See `Device`."""
+        self._write("wait_for", stream)
 
     def begin_capture(self) -> None:
         """See `Device`."""

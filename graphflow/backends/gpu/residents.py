@@ -7,12 +7,14 @@ A variable's value lies on the host, on the device, or on both. The store knows 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from graphflow import errors
 from graphflow.backends.gpu.device import Device, Slab, aligned, exhausted
 from graphflow.memory import aligned_empty
 from graphflow.records import dataclass
@@ -62,6 +64,7 @@ class Residents:
         self.moves = 0
         self.taken = 0
         self.closed = False
+        self._process = os.getpid()
         self._variables: dict[Hashable, Resident] = {}
         self._slabs: list[Slab] = []
         self._arenas: list[Slab | None] = []
@@ -75,6 +78,12 @@ class Residents:
     def turn(self) -> Iterator[int]:
         """Inside, the present thread has the device. Gives a number that no other run under way has: while one waits
         for the host (`aside`), others may have the device."""
+        if self._process != os.getpid() and self.device.properties.architecture:
+            raise errors.FailedPreconditionError(
+                None, None,
+                "This session has used a GPU before the process was forked, which CUDA does not survive: start"
+                " processes with multiprocessing.set_start_method('spawn'), or before the first run.",
+            )  # fmt: skip
         with self._lock:
             number = self._free.pop() if self._free else self._runs
             self._runs = max(self._runs, number + 1)
@@ -269,6 +278,8 @@ class Residents:
             if self.closed:
                 return
             self.closed = True
+            for slab in self._slabs:
+                slab.owner = None  # plans still know the slab
             self.device.close()
             self._variables.clear()
             self._slabs.clear()

@@ -7,16 +7,13 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from graphflow.backends.gpu.device import CallPlan, ConvPlan
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.plan import Count, HostStep, Slot
 from graphflow.records import dataclass, field
 from graphflow.regions import Region, Term
 
 __all__ = [
-    "Call",
     "Cond",
-    "Conv",
     "Copy",
     "Gemm",
     "HostCall",
@@ -90,26 +87,6 @@ class Gemm:
     """A matrix product by the library: `a`, `b`, `c`, perhaps the bias."""
 
     plan: GemmPlan
-    args: tuple[Use, ...]
-    name: str
-    origin: Any = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Conv:
-    """A convolution by the library: two operands, the result."""
-
-    plan: ConvPlan
-    args: tuple[Use, ...]
-    name: str
-    origin: Any = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Call:
-    """A library call by kernels of our own: what it takes, in the order of its plan's names."""
-
-    plan: CallPlan
     args: tuple[Use, ...]
     name: str
     origin: Any = None
@@ -210,9 +187,9 @@ class Cond:
         return tuple(word for word, _, _ in self.cases)
 
 
-Step: TypeAlias = Kernel | Gemm | Conv | Call | Copy | Memset | HostCall | Judge | Loop | Cond
+Step: TypeAlias = Kernel | Gemm | Copy | Memset | HostCall | Judge | Loop | Cond
 
-SIMPLE = (Kernel, Gemm, Conv, Call, Copy, Memset)
+SIMPLE = (Kernel, Gemm, Copy, Memset)
 
 
 def capturable(step: Step) -> bool:

@@ -111,7 +111,16 @@ class Trained:
         self.loss, self.keys = MODELS[name]()
         self.step = gf.train.MomentumOptimizer(0.05, 0.9).minimize(self.loss)
         self.session = gf.Session(config=gf.ConfigProto(device_count={"GPU": gpus}, **config))
-        self.session.run(gf.global_variables_initializer())
+        # Set from outside: initializers would have to be compiled.
+        rng = np.random.RandomState(1)
+        for variable in gf.global_variables():
+            shape = variable.shape.as_list()
+            slot = "Momentum" in variable.op.name
+            self.session.load_variable(variable, np.zeros(shape) if slot else rng.uniform(-0.3, 0.3, shape))
+
+    def values(self) -> list[Array]:
+        """The values of all variables now."""
+        return [self.session.variable_value(variable) for variable in gf.global_variables()]
 
     def feed(self, feeds: list[Array], turn: int) -> dict[Any, Array]:
         return {key: feed[turn] for key, feed in zip(self.keys, feeds, strict=True)}

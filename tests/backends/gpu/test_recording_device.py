@@ -17,7 +17,7 @@ from tests.backends.gpu.models import MODELS, Trained, feeds_of
 
 # A loop that only the device knows the end of cannot be steered by a device that computes nothing.
 CAPTURED = [name for name in MODELS if name != "lstm"]
-WORK = ("launch", "gemm", "conv", "call", "d2d", "memset")
+WORK = ("launch", "gemm", "d2d", "memset")
 
 
 @pytest.fixture(autouse=True)
@@ -32,15 +32,17 @@ class Runs:
         self.model = Trained(name, 1)
         feeds = feeds_of(name, steps)
         self.runs: list[list[Record]] = []
-        (self.residents,) = self.model.session._state.holders
-        self.device: RecordingDevice = self.residents.device
+        plan = self.model.session.plan(self.model.step, self.model.feed(feeds, 0))
+        assert isinstance(plan, DevicePlan)
+        self.plan = plan
+        # The session's memory is made at the first run; here already, so that this is seen from its beginning.
+        self.residents = plan.template.backend.residents(self.model.session._state)
+        self.device = self.residents.device
+        assert isinstance(self.device, RecordingDevice)
         for turn in range(steps):
             before = len(self.device.records)
             self.model.session.run(self.model.step, self.model.feed(feeds, turn))
             self.runs.append(self.device.records[before:])
-        plan = self.model.session.plan(self.model.step, self.model.feed(feeds, 0))
-        assert isinstance(plan, DevicePlan)
-        self.plan = plan
 
 
 @pytest.mark.parametrize("name", CAPTURED)

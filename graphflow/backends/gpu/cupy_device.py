@@ -1,0 +1,325 @@
+"""A GPU, through CuPy: memory, a stream, kernels, captured graphs. CuPy is loaded when the first one is opened.
+
+Not one of CuPy's own library calls is made: it refuses them while a graph is captured. Copies go through the runtime,
+as CuPy's arrays refuse to copy then as well. The user's memory pool and current stream are left alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow import config, errors
+from graphflow.backends.cuda.compiler import Compiler
+from graphflow.backends.cuda.kernel import CudaKernel
+from graphflow.backends.cuda.printer import print_kernel
+from graphflow.backends.gpu.blas import WORKSPACE, BlasLt, load_library
+from graphflow.backends.gpu.device import Properties, Slab, Uncapturable, exhausted
+from graphflow.backends.gpu.products import GemmPlan
+from graphflow.collector import while_loading
+from graphflow.loops.library import element_bytes
+from graphflow.records import dataclass
+
+__all__ = ["CupyDevice"]
+
+Array = np.ndarray[Any, Any]
+
+_TO_DEVICE, _TO_HOST, _WITHIN = 1, 2, 3  # cudaMemcpyKind
+_MOST_SCRATCH = 1 << 30  # bytes of operands up to which algorithms are tried and timed
+_TRIALS = 5
+_process: int | None = None
+_lock = threading.Lock()
+
+
+@dataclass(eq=False, slots=True)
+class Function:
+    """A loaded kernel. `kernel`: what it was printed as, which knows the grid."""
+
+    kernel: CudaKernel
+    function: Any
+
+
+@dataclass(eq=False, slots=True)
+class CudaGraph:
+    """What was captured. `nodes`: how many things were put on the stream."""
+
+    graph: Any
+    nodes: int
+
+
+class _Event:
+    def __init__(self, event: Any) -> None:
+        self._event = event
+
+    def wait(self) -> None:
+        """Returns when all before it is done."""
+        self._event.synchronize()
+
+
+class CupyDevice:
+    """A GPU; see `device.Device`.
+
+    Raises:
+      FailedPreconditionError: in a process that was forked from one that had used a GPU.
+    """
+
+    computes = True
+
+    def __init__(self, index: int = 0) -> None:
+        global _process
+        with _lock:
+            if _process not in (None, os.getpid()):
+                raise errors.FailedPreconditionError(
+                    None, None,
+                    f"This process was forked from process {_process} after that had used a GPU, which CUDA does"
+                    " not survive. Start processes with multiprocessing.set_start_method('spawn'), or before the"
+                    " first run.",
+                )  # fmt: skip
+            _process = os.getpid()
+        with while_loading():
+            self._cupy: Any = importlib.import_module("cupy")
+        self.index = index
+        self._cuda = self._cupy.cuda
+        self._runtime = self._cuda.runtime
+        self._context = self._cuda.Device(index)
+        self._captured: int | None = None
+        self._kept: list[Any] = []
+        with self._context:
+            self._stream = self._cuda.Stream(non_blocking=True)
+            self._pool = self._cuda.MemoryPool()
+            facts = self._runtime.getDeviceProperties(index)
+            capability = f"{facts['major']}{facts['minor']}"
+            name = facts["name"]
+            self._blas = BlasLt(load_library(), str(name), config.matmul_precision())
+        self.properties = Properties(
+            name.decode() if isinstance(name, bytes) else str(name),
+            int(facts["totalGlobalMem"]),
+            f"sm_{capability}",
+            int(facts["multiProcessorCount"]),
+            (
+                ("cupy", self._cupy.__version__),
+                ("cublasLt", str(self._blas.version)),
+                ("driver", str(self._runtime.driverGetVersion())),
+            ),
+        )
+        self._compiler = Compiler(self.properties.architecture)
+        self._functions: dict[str, Function] = {}
+        self._modules: dict[int, Any] = {}
+
+    # memory
+
+    def alloc(self, nbytes: int) -> Slab:
+        """See `Device`."""
+        self._refuse("memory is taken")
+        with self._context, self._stream:
+            try:
+                memory = self._pool.malloc(nbytes)
+            except self._cuda.memory.OutOfMemoryError as error:
+                raise exhausted(
+                    f"{self.properties.name} has no {nbytes / 2**20:.2f} MiB left: {error}"
+                ) from None
+        return Slab(int(memory.ptr), nbytes, memory)
+
+    def free(self, slab: Slab) -> None:
+        """See `Device`."""
+        self._refuse("memory is given back")
+        slab.owner = None
+        with self._context, self._stream:
+            self._pool.free_all_blocks()
+
+    def pinned(self, nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """See `Device`."""
+        with self._context:
+            memory = self._cuda.alloc_pinned_memory(max(1, nbytes))
+        return np.frombuffer(memory, np.uint8, nbytes)
+
+    def h2d(self, target: int, source: Array, nbytes: int) -> None:
+        """See `Device`."""
+        self._refuse("memory of the host is read")
+        self._copy(target, source.__array_interface__["data"][0], nbytes, _TO_DEVICE)
+
+    def d2h(self, target: Array, source: int, nbytes: int) -> None:
+        """See `Device`."""
+        self._refuse("memory of the host is written")
+        self._copy(target.__array_interface__["data"][0], source, nbytes, _TO_HOST)
+
+    def d2d(self, target: int, source: int, nbytes: int) -> None:
+        """See `Device`."""
+        self._copy(target, source, nbytes, _WITHIN)
+
+    def _copy(self, target: int, source: int, nbytes: int, kind: int) -> None:
+        self._count()
+        with self._context:
+            self._runtime.memcpyAsync(target, source, nbytes, kind, self._stream.ptr)
+
+    def memset(self, target: int, value: int, nbytes: int) -> None:
+        """See `Device`."""
+        self._count()
+        with self._context:
+            self._runtime.memsetAsync(target, value, nbytes, self._stream.ptr)
+
+    # work
+
+    def functions(self, kernels: Sequence[Any], wide: Sequence[bool]) -> list[Any]:
+        """See `Device`."""
+        return self._loaded([print_kernel(one, wide=w) for one, w in zip(kernels, wide, strict=True)])
+
+    def _loaded(self, kernels: Sequence[CudaKernel]) -> list[Function]:
+        """Compiles what is not there yet, loads it."""
+        self._refuse("code is loaded")
+        missing = {kernel.symbol: kernel for kernel in kernels if kernel.symbol not in self._functions}
+        if missing:
+            cubins = self._compiler.compile(list(missing.values()))
+            with self._context:
+                for symbol, kernel in missing.items():
+                    cubin = cubins[symbol]
+                    module = self._modules.get(id(cubin))
+                    if module is None:
+                        module = self._modules[id(cubin)] = self._cuda.function.Module()
+                        module.load(cubin.data)
+                        self._kept.append(cubin)  # its id is its module's name
+                    self._functions[symbol] = Function(kernel, module.get_function(symbol))
+        return [self._functions[kernel.symbol] for kernel in kernels]
+
+    def launch(self, function: Function, args: Sequence[int]) -> None:
+        """See `Device`."""
+        self._count()
+        grid, block = function.kernel.geometry(args)
+        words = tuple([np.int64(arg) for arg in args])
+        with self._context:
+            function.function((grid, 1, 1), (block, 1, 1), words, 0, self._stream)
+
+    def workspace(self, plan: GemmPlan) -> int:
+        """See `Device`."""
+        return self._blas.prepare(plan, self._seconds if _span(plan) <= _MOST_SCRATCH else None)
+
+    def _seconds(self, plan: GemmPlan) -> float:
+        """How long a product takes, on memory of its own that holds small numbers."""
+        sizes = [_reach(plan, which) for which in "abc"]
+        with self._context:
+            slabs = [self.alloc(size) for size in (*sizes, 8 * plan.n, WORKSPACE)]
+            for slab in slabs[:4]:
+                # Neither zeros, which take less power, nor numbers that overflow: every byte 0x3C is about 0.0115.
+                self._runtime.memsetAsync(slab.address, 0x3C, slab.nbytes, self._stream.ptr)
+            a, b, c, bias, scratch = (slab.address for slab in slabs)
+            pointers = [a, b, c, bias] if "bias" in plan.tail else [a, b, c]
+            self._blas.run(plan, pointers, scratch, self._stream.ptr)
+            start, stop = self._cuda.Event(), self._cuda.Event()
+            start.record(self._stream)
+            for _ in range(_TRIALS):
+                self._blas.run(plan, pointers, scratch, self._stream.ptr)
+            stop.record(self._stream)
+            stop.synchronize()
+            took = float(self._cuda.get_elapsed_time(start, stop))
+        for slab in slabs:
+            self.free(slab)
+        return took
+
+    def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`."""
+        self._count()
+        with self._context:
+            self._blas.run(plan, pointers, workspace, self._stream.ptr)
+
+    # order
+
+    def event(self) -> _Event:
+        """See `Device`."""
+        self._refuse("an event is waited for")
+        with self._context:
+            event = self._cuda.Event(disable_timing=True)
+            event.record(self._stream)
+        return _Event(event)
+
+    def wait_for(self, stream: int | None) -> None:
+        """See `Device`."""
+        if stream is None:
+            return
+        with self._context:
+            event = self._cuda.Event(disable_timing=True)
+            # 1 and 2 stand for the legacy and the per-thread default stream, as in the runtime.
+            self._runtime.eventRecord(event.ptr, stream)
+            self._stream.wait_event(event)
+
+    def begin_capture(self) -> None:
+        """See `Device`."""
+        self._refuse("a graph is captured")
+        with self._context:
+            self._stream.begin_capture()
+        self._captured = 0
+
+    def end_capture(self) -> CudaGraph:
+        """See `Device`."""
+        nodes, self._captured = self._captured, None
+        with self._context:
+            graph = self._stream.end_capture()
+            graph.upload(self._stream)
+        return CudaGraph(graph, nodes or 0)
+
+    def replay(self, graph: CudaGraph) -> None:
+        """See `Device`."""
+        with self._context:
+            graph.graph.launch(self._stream)
+
+    def synchronize(self) -> None:
+        """See `Device`."""
+        self._refuse("the stream is waited for")
+        with self._context:
+            self._stream.synchronize()
+
+    def array(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """See `Device`."""
+        with self._context, self._stream:
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            made = self._cupy.ndarray(shape, dtype, memptr=self._pool.malloc(max(1, size)))
+            self._copy(int(made.data.ptr), address, size, _WITHIN)
+            self._stream.synchronize()  # whoever takes it has a stream of their own
+        return made
+
+    def close(self) -> None:
+        """See `Device`."""
+        with self._context, self._stream:
+            self._stream.synchronize()
+            self._blas.close()
+            self._functions.clear()
+            self._modules.clear()
+            self._pool.free_all_blocks()
+
+    def _count(self) -> None:
+        if self._captured is not None:
+            self._captured += 1
+
+    def _refuse(self, what: str) -> None:
+        if self._captured is not None:
+            raise Uncapturable(f"{what} while a graph is captured")
+
+
+def _reach(plan: GemmPlan, which: str) -> int:
+    """Bytes from the first to behind the last element of an operand, in all its matrices."""
+    rows, columns, between, step = {
+        "a": (
+            plan.k if plan.transpose_a else plan.m,
+            plan.m if plan.transpose_a else plan.k,
+            plan.lda,
+            plan.step_a,
+        ),
+        "b": (
+            plan.n if plan.transpose_b else plan.k,
+            plan.k if plan.transpose_b else plan.n,
+            plan.ldb,
+            plan.step_b,
+        ),
+        "c": (plan.m, plan.n, plan.ldc, plan.step_c),
+    }[which]
+    far = max(skip["abc".index(which)] for skip in plan.outer)
+    elements = far + (plan.batch - 1) * step + (rows - 1) * between + columns
+    return max(1, elements) * element_bytes(plan.dtype if which == "c" else plan.factors)
+
+
+def _span(plan: GemmPlan) -> int:
+    return sum(_reach(plan, which) for which in "abc")

@@ -1,0 +1,74 @@
+"""What only a GPU can show. Without one each test is skipped, and says what is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow.backends.gpu import found
+from graphflow.backends.gpu.plan import DevicePlan
+from tests.backends.gpu.models import MODELS, Trained, feeds_of
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(bool(found.missing()), reason="; ".join(found.missing()) or "a GPU is here"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_GPU", "auto")
+    monkeypatch.setenv("GRAPHFLOW_MATMUL_PRECISION", "highest")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_goes_as_on_the_processor(name: str) -> None:
+    feeds = feeds_of(name, 8)
+    losses = []
+    for gpus in (0, 1):
+        model = Trained(name, gpus)
+        losses.append(
+            [model.session.run([model.loss, model.step], model.feed(feeds, i))[0] for i in range(8)]
+        )
+        model.session.close()
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_replay_is_the_eager_run_bit_for_bit(name: str) -> None:
+    feeds = feeds_of(name, 1)
+    model = Trained(name, 1)
+    start = model.values()
+    found_: list[list[bytes]] = []
+    for _ in range(4):  # step by step, captured, replayed twice
+        for variable, value in zip(gf.global_variables(), start, strict=True):
+            model.session.load_variable(variable, value)
+        loss, _ = model.session.run([model.loss, model.step], model.feed(feeds, 0))
+        after = model.values()
+        if name != "lenet":  # dropout draws other numbers each time
+            found_.append([loss.tobytes(), *(value.tobytes() for value in after)])
+    assert all(one == found_[0] for one in found_)
+
+
+def test_memory_does_not_grow() -> None:
+    feeds = feeds_of("mlp", 1)
+    model = Trained("mlp", 1)
+    (residents,) = model.session._state.holders
+    model.session.run(model.step, model.feed(feeds, 0))
+    before = residents.taken
+    for _ in range(10_000):
+        model.session.run(model.step, model.feed(feeds, 0))
+    assert residents.taken == before
+
+
+def test_arrays_of_other_libraries() -> None:
+    cupy = pytest.importorskip("cupy")
+    x = gf.placeholder(gf.float32, [None, 3])
+    with gf.Session() as session:
+        there = session.run(
+            x * 2.0, {x: cupy.arange(6, dtype=cupy.float32).reshape(2, 3)}, device_outputs=True
+        )
+        assert isinstance(there, cupy.ndarray)
+        assert session.run(x + 1.0, {x: there}).tolist() == [[1.0, 3.0, 5.0], [7.0, 9.0, 11.0]]
+        assert isinstance(session.plan(x * 2.0, {x: np.zeros((2, 3))}), DevicePlan)
