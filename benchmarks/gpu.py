@@ -108,8 +108,8 @@ def graphflow_steps(name: str) -> dict[str, Step]:
     programs = Programs(gf, 0)
     step: Step = getattr(programs, name)()
     steps = {"feed": step}
-    latest = getattr(programs, "latest", None)
-    if latest is step and latest.feed():
+    latest: Any = getattr(programs, "latest", None)
+    if latest is not None and latest.feed():
         rows = [latest.feed() for _ in range(STEPS)]
         stacked = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
         steps["device"] = lambda: latest.session.run_steps(latest.fetches, STEPS, stacked)
