@@ -63,15 +63,15 @@ def test_devices_tells_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         found, "driver", lambda: found.Driver("13.0", (found.FoundDevice(0, "A GPU", 1 << 34, (9, 0)),), "")
     )
-    monkeypatch.setattr(found, "_toolkit", lambda: False)
-    monkeypatch.setattr(found.importlib.metadata, "version", lambda name: {"cuda-bindings": "13.1"}[name])
+    monkeypatch.setattr(found, "_in_toolkit", lambda file: "")
+    monkeypatch.setattr(found.importlib.metadata, "version", lambda name: {"nvidia-cublas": "13.1"}[name])
     monkeypatch.setattr(found.importlib.metadata, "PackageNotFoundError", KeyError)
     found.missing.cache_clear()
     code, text = run("devices")
     found.missing.cache_clear()
     assert code == 0
     assert "GPU:0  A GPU, 16.0 GiB, compute capability 9.0" in text
-    assert "cuda-bindings 13.1" in text and "cupy-cuda13x: missing" in text
+    assert "nvidia-cublas 13.1" in text and "cupy-cuda13x: missing" in text
     assert "nothing runs on a GPU here: cupy-cuda13x is not installed" in text
     assert "pip install 'graphflow[gpu]'" in text
 

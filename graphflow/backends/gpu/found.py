@@ -7,7 +7,6 @@ import functools
 import importlib.metadata
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +40,13 @@ class Driver:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A library that GPU runs use: the distribution's name, what it is for, its version ("" if it is not there).
-
-    needed: nothing runs without it. `instead`: what is done where it is missing.
-    """
+    """A library without which nothing runs on a GPU: its distribution, what it is for, its version ("" if that is not
+    installed), and where else it was found: in an installed CUDA toolkit."""
 
     name: str
-    module: str
     use: str
     version: str
-    needed: bool
-    instead: str = ""
+    path: str
 
 
 @functools.cache
@@ -106,35 +101,25 @@ def _error(cuda: Any, status: int) -> str:
 def libraries() -> tuple[Library, ...]:
     """The libraries that runs on a GPU use, whether they are there or not."""
     return (
-        _library("cupy-cuda13x", "cupy", "memory, streams, launches, captured graphs", True),
-        _library("nvidia-cuda-nvrtc", "nvidia.cu13", "compiles kernels", True),
-        _library("nvidia-cublas", "nvidia.cu13", "matrix products (cuBLASLt)", True),
-        _library(
-            "cuda-bindings", "cuda.bindings", "loops and branches inside captured graphs", False,
-            "the host steers them, one look at the device per turn",
-        ),
-        _library(
-            "nvidia-cudnn-cu13", "nvidia.cudnn", "convolutions", False, "kernels of our own, slower"
-        ),
-        _library(
-            "nvidia-cudnn-frontend", "cudnn", "convolutions", False, "kernels of our own, slower"
-        ),
-        _library("nvidia-nccl-cu13", "nvidia.nccl", "sums over several GPUs", False, "copies from GPU to GPU"),
-    )  # fmt: skip
+        _library("cupy-cuda13x", "memory, streams, launches, captured graphs"),
+        _library("nvidia-cuda-nvrtc", "compiles kernels", "libnvrtc.so*"),
+        _library("nvidia-cublas", "matrix products (cuBLASLt)", "libcublasLt.so*"),
+    )
 
 
-def _library(name: str, module: str, use: str, needed: bool, instead: str = "") -> Library:
+def _library(name: str, use: str, file: str = "") -> Library:
     try:
-        version = importlib.metadata.version(name)
+        return Library(name, use, importlib.metadata.version(name), "")
     except importlib.metadata.PackageNotFoundError:
-        version = ""
-    return Library(name, module, use, version, needed, instead)
+        return Library(name, use, "", _in_toolkit(file) if file else "")
 
 
-def _toolkit() -> bool:
-    """Whether an installed CUDA toolkit may stand in for the wheels of NVRTC and cuBLAS."""
-    homes = [os.environ.get("CUDA_PATH"), os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
-    return any(home and (Path(home) / "lib64").is_dir() for home in homes)
+def _in_toolkit(file: str) -> str:
+    """The library itself in an installed CUDA toolkit; "" if it is not there."""
+    for home in (os.environ.get("CUDA_PATH"), os.environ.get("CUDA_HOME"), "/usr/local/cuda"):
+        for path in sorted((Path(home) / "lib64").glob(file)) if home else ():
+            return str(path)
+    return ""
 
 
 @functools.cache
@@ -142,7 +127,7 @@ def missing() -> tuple[str, ...]:
     """Why nothing can run on a GPU here, in sentences; nothing if it can."""
     found = [driver().problem] if driver().problem else []
     for library in libraries():
-        if library.needed and not library.version and (library.module == "cupy" or not _toolkit()):
+        if not library.version and not library.path:
             found.append(f"{library.name} is not installed ({library.use})")
     return tuple(found)
 
@@ -193,17 +178,13 @@ def report() -> str:
             f"  GPU:{device.index}  {device.name}, {device.bytes / 2**30:.1f} GiB, compute capability"
             f" {device.capability[0]}.{device.capability[1]}"
         )
+    gaps = False
     for library in libraries():
-        if library.version:
-            lines.append(f"{library.name} {library.version}: {library.use}")
-        elif library.needed and library.module != "cupy" and _toolkit():
-            lines.append(
-                f"{library.name}: not installed; the CUDA toolkit of the system is used: {library.use}"
-            )
+        if library.version or library.path:
+            lines.append(f"{library.name} {library.version or 'from ' + library.path}: {library.use}")
         else:
-            without = f"; without it: {library.instead}" if library.instead else ""
-            lines.append(f"{library.name}: missing ({library.use}){without}")
-    gaps = [library.name for library in libraries() if not library.version]
+            gaps = True
+            lines.append(f"{library.name}: missing ({library.use})")
     if config.gpu() != "auto":
         lines.append(f"{config.GPU.name}={config.gpu()}")
     if missing():
@@ -211,10 +192,5 @@ def report() -> str:
     else:
         lines.append(f"programs run on GPU:0 unless they say otherwise ({len(state.devices)} there)")
     if gaps:
-        lines.append(f"what is missing comes with: {_pip(gaps)}")
+        lines.append(f"what is missing comes with: {_PIP}")
     return "\n".join(lines)
-
-
-def _pip(gaps: Sequence[str]) -> str:
-    nccl = gaps == ["nvidia-nccl-cu13"]
-    return "pip install nvidia-nccl-cu13" if nccl else _PIP
