@@ -515,7 +515,23 @@ class Dataset:
                 raise ValueError(f"Unbatching takes tensors of rank 1 or more, got {kind!r}")
             return TensorSpec(kind.shape[1:], kind.dtype)
 
-        return self._then("UnbatchDataset", spec=structure.mapped(row, self._element_spec))
+        rows = structure.mapped(row, self._element_spec)
+        return self._in_rows()._then("UnbatchDataset", spec=rows)
+
+    def _in_rows(self) -> Dataset:
+        """The same elements; sparse tensors are serialized row by row."""
+        if not any(isinstance(leaf, SparseTensorSpec) for leaf in structure.leaves(self._element_spec)):
+            return self
+
+        def serialized(*parts: Any) -> Any:
+            return tuple(
+                emit.SerializeManySparse(leaf.indices, leaf.values, leaf.dense_shape, out_type=dtypes.variant)
+                if isinstance(leaf, SparseTensor)
+                else leaf
+                for leaf in structure.leaves(parts)
+            )
+
+        return self.map(serialized)
 
     def reduce(self, initial_state: Any, reduce_func: Callable[..., Any]) -> Any:
         """Returns the state after `reduce_func` has been applied to it and each element in turn.

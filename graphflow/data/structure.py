@@ -215,14 +215,14 @@ def flat_types(spec: Any) -> list[DType]:
 
 
 def flat_shapes(spec: Any) -> list[TensorShape]:
-    """Returns the shape of each component; a sparse tensor is a variant [3] once per batched axis."""
+    """Returns the shape of each component; a sparse tensor is a variant [..., 3], a row of three per batched axis."""
     return [_component_shape(leaf) for leaf in leaves(spec)]
 
 
 def _component_shape(leaf: Spec) -> TensorShape:
     if isinstance(leaf, TensorSpec):
         return leaf.shape
-    return TensorShape([None]) if isinstance(leaf, SparseTensorSpec) else TensorShape(())
+    return TensorShape(None) if isinstance(leaf, SparseTensorSpec) else TensorShape(())
 
 
 def flat_tensors(element: Any) -> list[Tensor]:

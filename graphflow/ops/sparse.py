@@ -557,7 +557,9 @@ def sparse_tensor_to_dense(
     sp = as_sparse(sp_input)
     if default_value is None:
         default_value = b"" if sp.dtype is dtypes.string else np.zeros((), sp.dtype.as_numpy_dtype)
-    return sparse_to_dense(sp.indices, sp.dense_shape, sp.values, default_value, validate_indices, name)
+    result = sparse_to_dense(sp.indices, sp.dense_shape, sp.values, default_value, validate_indices, name)
+    result.set_shape(sp.shape)  # which may be known of the sparse tensor alone
+    return result
 
 
 def dense_to_sparse(tensor: Any, name: str | None = None) -> SparseTensor:
