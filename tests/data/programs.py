@@ -56,6 +56,28 @@ def records_of_values_with_errors_left_out(tf: Any) -> Any:
     )  # fmt: skip
 
 
+def _sparse(tf: Any) -> Any:
+    return tf.SparseTensor([[0, 1], [1, 0], [2, 2], [2, 3]], ["one", "two", "three", "four"], [3, 4])
+
+
+@pipeline
+def rows_of_a_sparse_tensor(tf: Any) -> Any:
+    rows = tf.data.Dataset.from_tensor_slices({"sparse": _sparse(tf), "dense": [1, 2, 3]})
+    return rows.concatenate(rows.skip(1)).cache().batch(2)
+
+
+@pipeline
+def a_sparse_tensor_unbatched(tf: Any) -> Any:
+    whole = tf.data.Dataset.from_tensors((_sparse(tf), [1.0, 2.0, 3.0])).repeat(2)
+    return whole.apply(tf.data.experimental.unbatch()).shuffle(3, seed=5)
+
+
+@pipeline
+def sparse_tensors_from_functions(tf: Any) -> Any:
+    numbers = tf.data.Dataset.range(5).map(lambda i: tf.SparseTensor(tf.reshape(i, [1, 1]), [i], [5]))
+    return numbers.filter(lambda x: x.values[0] > 0).batch(3).map(lambda x: (x, tf.sparse.to_dense(x)))
+
+
 @pipeline
 def one_element(tf: Any) -> Any:
     return tf.data.Dataset.from_tensors((1.5, [[1, 2], [3, 4]])).repeat(2)
@@ -226,7 +248,7 @@ def elements(tf: Any, make: Callable[[Any], Any], most: int = 200) -> list[list[
     with tf.Graph().as_default(), tf.Session() as session:
         dataset = make(tf)
         iterator = tf.data.make_initializable_iterator(dataset)
-        leaf = tf.nest.flatten(iterator.get_next())
+        leaf = tf.nest.flatten(iterator.get_next(), expand_composites=True)
         session.run(iterator.initializer)
         found: list[list[np.ndarray[Any, Any]]] = []
         try:
