@@ -16,12 +16,17 @@ from graphflow.ops.strings import (
     string_to_hash_bucket_strong as to_hash_bucket_strong, string_to_number as to_number,
     string_upper as upper, substr as substr,
 )
-from graphflow.ops.unicode import unicode_script as unicode_script, unicode_transcode as unicode_transcode
+from graphflow.ops.unicode import (
+    unicode_decode as unicode_decode, unicode_decode_with_offsets as unicode_decode_with_offsets,
+    unicode_encode as unicode_encode, unicode_script as unicode_script, unicode_split as unicode_split,
+    unicode_split_with_offsets as unicode_split_with_offsets, unicode_transcode as unicode_transcode,
+)
 
 __getattr__, __dir__ = lazy(__name__)
 
 __all__ = [
     "as_string", "format", "join", "length", "lower", "reduce_join", "regex_full_match", "regex_replace", "split",
-    "strip", "substr", "to_hash_bucket", "to_hash_bucket_fast", "to_hash_bucket_strong", "to_number", "unicode_script",
+    "strip", "substr", "to_hash_bucket", "to_hash_bucket_fast", "to_hash_bucket_strong", "to_number", "unicode_decode",
+    "unicode_decode_with_offsets", "unicode_encode", "unicode_script", "unicode_split", "unicode_split_with_offsets",
     "unicode_transcode", "upper",
 ]

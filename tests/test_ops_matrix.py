@@ -36,7 +36,8 @@ QUEUE_OPS = (
 STAGING_OPS = ("Stage", "StageClear", "StagePeek", "StageSize", "Unstage")
 READER_OPS = (
     "FixedLengthRecordReaderV2", "IdentityReaderV2", "ReaderNumRecordsProducedV2", "ReaderNumWorkUnitsCompletedV2",
-    "ReaderReadUpToV2", "ReaderReadV2", "ReaderResetV2", "TFRecordReaderV2", "TextLineReaderV2", "WholeFileReaderV2",
+    "ReaderReadUpToV2", "ReaderReadV2", "ReaderResetV2", "ReaderRestoreStateV2", "ReaderSerializeStateV2",
+    "TFRecordReaderV2", "TextLineReaderV2", "WholeFileReaderV2",
 )  # fmt: skip
 TABLE_OPS = (
     "HashTableV2", "InitializeTableFromTextFileV2", "InitializeTableV2", "LookupTableExportV2", "LookupTableFindV2",

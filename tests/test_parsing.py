@@ -175,6 +175,28 @@ def test_letters_that_are_none_and_where_others_begin() -> None:
         assert session.run(gf.strings.unicode_script([97, 0x3B1, -1])).tolist() == [25, 14, -1]
 
 
+def test_letters_of_a_text() -> None:
+    text = "aß€😀".encode() + b"\xff"
+    with gf.Session() as session:
+        letters, starts = gf.strings.unicode_decode_with_offsets(text, "UTF-8")
+        assert session.run(letters).tolist() == [97, 223, 8364, 128512, 65533]
+        assert session.run(starts).tolist() == [0, 1, 3, 6, 10]
+        assert session.run(gf.strings.unicode_decode(text, "UTF-8", errors="ignore")).tolist()[-1] == 128512
+        parts, starts = gf.strings.unicode_split_with_offsets(text, "UTF-8")
+        assert session.run(parts).tolist() == [c.encode() for c in "aß€😀\ufffd"]
+        assert session.run(gf.strings.unicode_split(b"", "UTF-8")).shape == (0,)
+        encoded = gf.strings.unicode_encode([[[97, 98], [8364, 65]]], "UTF-8")
+        assert encoded.shape == [1, 2] and session.run(encoded).tolist() == [[b"ab", "€A".encode()]]
+        assert session.run(gf.strings.unicode_encode(np.zeros((2, 0), np.int32), "UTF-8")).tolist() == [
+            b"",
+            b"",
+        ]
+        with pytest.raises(gf.errors.UnimplementedError, match="would be a RaggedTensor"):
+            gf.strings.unicode_decode([text], "UTF-8")
+        with pytest.raises(ValueError, match="rank must be at least 1"):
+            gf.strings.unicode_encode(97, "UTF-8")
+
+
 def test_batches_of_sequence_examples() -> None:
     features = gf.io.VarLenFeature(gf.string)
     steps = gf.io.FixedLenSequenceFeature([2], gf.float32)

@@ -62,6 +62,35 @@ def test_each_reader_gives_its_records(folder: Path) -> None:
         assert records == [(f"{name}:0", b"first"), (f"{name}:21", b""), (f"{name}:37", b"x" * 100_000)]
 
 
+def test_states_of_readers_that_open_no_files() -> None:
+    reader, other, lines = gf.IdentityReader(), gf.IdentityReader(), gf.TextLineReader()
+    assert reader.supports_serialize and not lines.supports_serialize
+    queue = gf.FIFOQueue(10, gf.string, shapes=[[]])
+    record, state, given = reader.read(queue), reader.serialize_state(), gf.placeholder(gf.string, [])
+    restore, count = other.restore_state(given), other.num_records_produced()
+    with gf.Session() as session:
+        assert session.run(state) == b""
+        session.run(queue.enqueue_many([["a", "b"]]))
+        for _ in range(2):
+            session.run(record)
+        assert session.run(state) == b'\x08\x02\x10\x02\x18\x02"\x01b'  # as TensorFlow's, byte by byte
+        session.run(restore, {given: session.run(state)})
+        assert session.run(count) == 2
+        for nonsense in (
+            b"\x08",
+            b"\x08\x05",
+            b"\x22\x7fx",
+            b"nonsense",
+            b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        ):
+            with pytest.raises(errors.InvalidArgumentError, match="state"):
+                session.run(restore, {given: nonsense})
+        with pytest.raises(errors.UnimplementedError, match="Reader SerializeState"):
+            session.run(lines.serialize_state())
+        with pytest.raises(errors.UnimplementedError, match="Reader RestoreState"):
+            session.run(lines.restore_state(b""))
+
+
 def test_several_records_at_once_and_from_the_beginning(folder: Path) -> None:
     reader = gf.TextLineReader()
     queue = gf.train.string_input_producer([str(folder / "one.txt")], num_epochs=2, shuffle=False)

@@ -610,6 +610,20 @@ class PoolWindows:
         )
         return view.reshape(*self.output, int(np.prod(self.ksize)))
 
+    def largest(self, x: Array) -> tuple[Array, Array]:
+        """`windows(x, ...)`, and where in each its largest element of the images is, the first one of equals."""
+        values = self.windows(x, lowest(x.dtype))
+        chosen = np.argmax(values, axis=-1)
+        if any(map(sum, self.padding)):
+            inside = self.windows(np.ones(self.sizes, np.bool_), False)
+            outside = ~np.take_along_axis(inside, chosen[..., None], axis=-1)[..., 0]
+            if (
+                outside.any()
+            ):  # an element is as low as what stands for none, such as zero of an unsigned type
+                equal = inside & (values == values.max(axis=-1, keepdims=True))
+                chosen = np.where(outside, np.argmax(equal, axis=-1), chosen)
+        return values, chosen
+
     def counts(self) -> Array:
         """How many elements of the images each window has."""
         result = np.ones((1,) * len(self.sizes), np.int64)
@@ -693,7 +707,7 @@ def max_pool_grad_op(
 ) -> Array:  # fmt: skip
     """The gradient put where each window has its largest element, the first one of equals."""
     pool = PoolWindows(orig_input.shape, ksize, strides, padding, explicit_paddings)
-    chosen = np.argmax(pool.windows(orig_input, lowest(orig_input.dtype)), axis=-1)
+    _, chosen = pool.largest(orig_input)
     zero = np.zeros((), grad.dtype)
     return pool.scatter(lambda element: np.where(chosen == element, grad, zero), grad.dtype)
 
@@ -732,7 +746,7 @@ def max_pool_grad_grad_op(
 ) -> Array:  # fmt: skip
     """The elements of `grad` that stand where each window has its largest element."""
     pool = PoolWindows(orig_input.shape, ksize, strides, padding, ())
-    chosen = np.argmax(pool.windows(orig_input, lowest(orig_input.dtype)), axis=-1)
+    _, chosen = pool.largest(orig_input)
     return np.take_along_axis(pool.windows(grad, 0), chosen[..., None], axis=-1)[..., 0]
 
 

@@ -12,7 +12,7 @@ from graphflow import dtypes
 from graphflow.errors import ShapeError
 from graphflow.graph import Tensor
 from graphflow.opdef import OpDef, convert_to_tensor, emit, get_op, op
-from graphflow.ops.convolution import PoolWindows, lowest, pooled_shape
+from graphflow.ops.convolution import PoolWindows, pooled_shape
 from graphflow.ops.draws import Draws
 from graphflow.ops.rules import FLOATS, REALS, SIGNED, Array, rank_exactly, refuse, shape_tensor, widened
 from graphflow.shapes import TensorShape
@@ -218,8 +218,7 @@ def max_pool_with_argmax_op(
     if not input.size:
         raise refuse(f"the images must not be empty, have shape {list(input.shape)}")
     pool = PoolWindows(input.shape, ksize, strides, padding, ())
-    values = pool.windows(input, lowest(input.dtype))
-    chosen = np.argmax(values, axis=-1)
+    values, chosen = pool.largest(input)
     _, window_row, window_column, _ = np.unravel_index(chosen, pool.ksize)
     batch, row, column, channel = np.indices(pool.output, sparse=True)
     row = row * strides[1] - pool.padding[1][0] + window_row

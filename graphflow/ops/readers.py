@@ -102,6 +102,14 @@ class Reader(Resource):
         self.finish()
         self.finished += 1
 
+    def state(self, run: Run) -> bytes:
+        """What `restore` takes; only readers that open no files have one."""
+        raise UnimplementedError(None, None, "Reader SerializeState")
+
+    def restore(self, run: Run, state: bytes) -> None:
+        """Goes on where another reader was."""
+        raise UnimplementedError(None, None, "Reader RestoreState")
+
     def reset(self, run: Run) -> None:
         """Forgets what was read, and closes the file."""
         with self.alone(run):
@@ -148,6 +156,62 @@ class Identity(Reader):
     def next(self) -> tuple[Record | None, bool]:
         """See `Reader.next`."""
         return (self._work, self._work), True
+
+    def state(self, run: Run) -> bytes:
+        """See `Reader.state`: TensorFlow's ReaderBaseState."""
+        with self.alone(run):
+            counts, work = (self.started, self.finished, self.records), self._work
+        parts = [bytes([8 * (i + 1)]) + _varint(count) for i, count in enumerate(counts) if count]
+        return b"".join(parts) + (b"\x22" + _varint(len(work)) + work if work else b"")
+
+    def restore(self, run: Run, state: bytes) -> None:
+        """See `Reader.restore`."""
+        started, finished, records, work = _read_state(state)
+        if not 0 <= finished <= started <= finished + 1 or records < 0:
+            raise InvalidArgumentError(None, None, f"Unexpected state of a reader: {state[:100]!r}")
+        with self.alone(run):
+            self.started, self.finished, self.records, self._work = started, finished, records, work
+
+
+def _varint(number: int) -> bytes:
+    data = bytearray()
+    while number > 127:
+        data.append(number & 127 | 128)
+        number >>= 7
+    data.append(number)
+    return bytes(data)
+
+
+def _read_state(state: bytes) -> tuple[int, int, int, bytes]:
+    """How much work was begun and done, how many records were given, and what is under way."""
+    numbers, work, at = [0, 0, 0], b"", 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = state[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128 or shift > 63:
+                return value - (1 << 64) if value >= 1 << 63 else value
+
+    try:
+        while at < len(state):
+            key = number()
+            if key in (8, 16, 24):
+                numbers[key // 8 - 1] = number()
+            elif key == 34:
+                length = number()
+                if not 0 <= length <= len(state) - at:
+                    raise IndexError
+                work, at = state[at : at + length], at + length
+            else:
+                raise IndexError
+    except IndexError:
+        raise InvalidArgumentError(None, None, f"Could not parse the state {state[:100]!r}") from None
+    return numbers[0], numbers[1], numbers[2], work
 
 
 class TextLines(_FileReader):
@@ -344,6 +408,25 @@ def reader_reset_op(reader_handle: Array, *, context: Any) -> None:
     resource_of(reader_handle, Reader).reset(context)
 
 
+@op("ReaderSerializeStateV2", "reader_handle:resource", "state:string", "", infer=rules.scalar, effects="host",
+    differentiable=False)  # fmt: skip
+def reader_serialize_state_op(reader_handle: Array, *, context: Any) -> Array:
+    """Where a reader is, as a message."""
+    return np.array(resource_of(reader_handle, Reader).state(context), object)
+
+
+def _one_state(node: Any) -> list[TensorShape]:
+    rules.rank_exactly(node, 1, 0, "state")
+    return []
+
+
+@op("ReaderRestoreStateV2", "reader_handle:resource; state:string", "", "", infer=_one_state, effects="host",
+    differentiable=False)  # fmt: skip
+def reader_restore_state_op(reader_handle: Array, state: Array, *, context: Any) -> None:
+    """Has a reader go on where the one was that gave the state."""
+    resource_of(reader_handle, Reader).restore(context, bytes(state[()]))
+
+
 # ---------------------------------------------------------------------------- classes
 
 
@@ -352,11 +435,12 @@ class ReaderBase:
 
     Args:
       reader_ref: the handle.
-      supports_serialize: accepted; the state of a reader cannot be saved.
+      supports_serialize: whether its state can be saved.
     """
 
     def __init__(self, reader_ref: Tensor, supports_serialize: bool = False) -> None:
         self._reader_ref = reader_ref
+        self._supports_serialize = supports_serialize
 
     @property
     def reader_ref(self) -> Tensor:
@@ -365,8 +449,8 @@ class ReaderBase:
 
     @property
     def supports_serialize(self) -> bool:
-        """False: the state of a reader cannot be saved."""
-        return False
+        """Whether the state can be saved: that of readers which open no files."""
+        return self._supports_serialize
 
     @staticmethod
     def _queue(queue: Any) -> Tensor:
@@ -412,12 +496,19 @@ class ReaderBase:
         return count
 
     def serialize_state(self, name: str | None = None) -> Tensor:
-        """Raises UnimplementedError: the state of a reader cannot be saved."""
-        raise UnimplementedError(None, None, "Reader SerializeState")
+        """Returns where the reader is; string scalar. A run fails with UnimplementedError if it opens files."""
+        state: Tensor = emit.ReaderSerializeStateV2(self._reader_ref, name=name)
+        return state
 
     def restore_state(self, state: Any, name: str | None = None) -> Operation:
-        """Raises UnimplementedError: the state of a reader cannot be saved."""
-        raise UnimplementedError(None, None, "Reader RestoreState")
+        """Returns the operation that has the reader go on from a state; it fails as `serialize_state` does.
+
+        Args:
+          state: string scalar, of a reader of the same kind.
+          name: a name.
+        """
+        done: Operation = emit.ReaderRestoreStateV2(self._reader_ref, state, name=name)
+        return done
 
     def reset(self, name: str | None = None) -> Operation:
         """Returns the operation that has the reader begin anew."""
@@ -502,7 +593,7 @@ class IdentityReader(ReaderBase):
     """
 
     def __init__(self, name: str | None = None) -> None:
-        super().__init__(emit.IdentityReaderV2(name=name))
+        super().__init__(emit.IdentityReaderV2(name=name), supports_serialize=True)
 
 
 __all__ = [

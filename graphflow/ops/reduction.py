@@ -229,7 +229,10 @@ def all_op(input: Array, reduction_indices: Array, *, keep_dims: bool = False) -
 @widened
 def euclidean_norm_op(input: Array, reduction_indices: Array, *, keep_dims: bool = False) -> Any:
     """The square root of the sum of squared magnitudes."""
-    square = np.sum(np.square(np.abs(input)), _axes(input, reduction_indices), keepdims=keep_dims)
+    magnitudes = np.abs(input)
+    # Integers overflow in their own type, as TensorFlow's do.
+    kind = input.dtype if input.dtype.kind in "iu" else None
+    square = np.sum(np.square(magnitudes), _axes(input, reduction_indices), keepdims=keep_dims, dtype=kind)
     return np.sqrt(square).astype(input.dtype)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from graphflow import dtypes
 from graphflow.dtypes import DType
-from graphflow.errors import ShapeError
-from graphflow.graph import Tensor
-from graphflow.opdef import emit, op
+from graphflow.errors import ShapeError, UnimplementedError
+from graphflow.graph import Tensor, name_scope
+from graphflow.opdef import convert_to_tensor, emit, op
 from graphflow.ops import rules
 from graphflow.ops.rules import Array, refuse
 from graphflow.ops.unicode_scripts import STARTS_AND_SCRIPTS
@@ -292,4 +293,146 @@ def unicode_script(input: Any, name: str | None = None) -> Tensor:
     return result
 
 
-__all__ = ["unicode_script", "unicode_transcode"]
+def _one_text(input: Any, name: str) -> Tensor:
+    """A text as a vector of one; ragged rows of letters, which several texts would be, are not to be had."""
+    text = convert_to_tensor(input, dtypes.string)
+    if text.shape.rank != 0:
+        raise UnimplementedError(
+            None, None,
+            f"{name} takes one text, a scalar, got shape {text.shape}: of several the result would be a RaggedTensor, "
+            f"which there is none of; gf.raw_ops.UnicodeDecode gives "
+            "its values and row splits",
+        )  # fmt: skip
+    return emit.Reshape(text, [1])
+
+
+def unicode_decode(
+    input: Any, input_encoding: str, errors: str = "replace", replacement_char: int = 65533,
+    replace_control_characters: bool = False, name: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Returns the letters of a text, as numbers; int32 [letters].
+
+    Args:
+      input: string scalar; of more the result would be ragged.
+      input_encoding, errors, replacement_char, replace_control_characters: see `unicode_transcode`.
+      name: a name.
+
+    Raises:
+      UnimplementedError: if `input` is no scalar.
+    """
+    with name_scope(name, "UnicodeDecode", [input]):
+        text = _one_text(input, "unicode_decode")
+        letters: Tensor = emit.UnicodeDecode(
+            text, input_encoding=input_encoding, errors=errors, replacement_char=replacement_char,
+            replace_control_characters=replace_control_characters,
+        )[1]  # fmt: skip
+        return letters
+
+
+def unicode_decode_with_offsets(
+    input: Any, input_encoding: str, errors: str = "replace", replacement_char: int = 65533,
+    replace_control_characters: bool = False, name: str | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Returns the letters of a text, and the bytes at which they begin; int32 and int64 [letters].
+
+    Args:
+      input, input_encoding, errors, replacement_char, replace_control_characters, name: see `unicode_decode`.
+
+    Raises:
+      UnimplementedError: if `input` is no scalar.
+    """
+    with name_scope(name, "UnicodeDecodeWithOffsets", [input]):
+        text = _one_text(input, "unicode_decode_with_offsets")
+        _, letters, starts = emit.UnicodeDecodeWithOffsets(
+            text, input_encoding=input_encoding, errors=errors, replacement_char=replacement_char,
+            replace_control_characters=replace_control_characters,
+        )  # fmt: skip
+        return letters, starts
+
+
+def unicode_encode(
+    input: Any,
+    output_encoding: str,
+    errors: str = "replace",
+    replacement_char: int = 65533,
+    name: str | None = None,
+) -> Tensor:
+    """Returns rows of letters as texts.
+
+    Args:
+      input: int32 [..., letters].
+      output_encoding: "UTF-8", "UTF-16-BE" or "UTF-32-BE".
+      errors, replacement_char: see `unicode_transcode`.
+      name: a name.
+
+    Raises:
+      ValueError: if the rank of `input` is unknown or zero.
+    """
+    with name_scope(name, "UnicodeEncode", [input]):
+        letters = convert_to_tensor(input, dtypes.int32)
+        if letters.shape.rank is None:
+            raise ValueError("Rank of `input` must be statically known.")
+        if letters.shape.rank == 0:
+            raise ValueError("input_tensor's rank must be at least 1.")
+        shape = emit.Shape(letters)
+        outer, length = (
+            emit.StridedSlice(shape, [0], [-1], [1]),
+            emit.GatherV2(shape, -1 + emit.Size(shape), 0),
+        )
+        splits = emit.Mul(emit.Range(0, emit.AddV2(emit.Prod(outer, [0]), 1), 1), length)
+        texts = emit.UnicodeEncode(
+            emit.Reshape(letters, [-1]), splits, output_encoding=output_encoding, errors=errors,
+            replacement_char=replacement_char,
+        )  # fmt: skip
+        result: Tensor = emit.Reshape(texts, outer)
+        result.set_shape(letters.shape[:-1])
+        return result
+
+
+def unicode_split(
+    input: Any,
+    input_encoding: str,
+    errors: str = "replace",
+    replacement_char: int = 65533,
+    name: str | None = None,
+) -> Tensor:
+    """Returns the letters of a text, each as a text in the same encoding; string [letters].
+
+    Args:
+      input, input_encoding, errors, replacement_char, name: see `unicode_decode`.
+
+    Raises:
+      UnimplementedError: if `input` is no scalar.
+    """
+    with name_scope(name, "UnicodeSplit", [input]):
+        _one_text(input, "unicode_split")
+        letters = unicode_decode(input, input_encoding, errors, replacement_char)
+        return unicode_encode(emit.ExpandDims(letters, -1), input_encoding, errors, replacement_char)
+
+
+def unicode_split_with_offsets(
+    input: Any,
+    input_encoding: str,
+    errors: str = "replace",
+    replacement_char: int = 65533,
+    name: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Returns the letters of a text as `unicode_split` does, and the bytes at which they begin, int64.
+
+    Args:
+      input, input_encoding, errors, replacement_char, name: see `unicode_decode`.
+
+    Raises:
+      UnimplementedError: if `input` is no scalar.
+    """
+    with name_scope(name, "UnicodeSplitWithOffsets", [input]):
+        _one_text(input, "unicode_split_with_offsets")
+        letters, starts = unicode_decode_with_offsets(input, input_encoding, errors, replacement_char)
+        texts = unicode_encode(emit.ExpandDims(letters, -1), input_encoding, errors, replacement_char)
+        return texts, starts
+
+
+__all__ = [
+    "unicode_decode", "unicode_decode_with_offsets", "unicode_encode", "unicode_script", "unicode_split",
+    "unicode_split_with_offsets", "unicode_transcode",
+]  # fmt: skip

@@ -67,6 +67,7 @@ def argmax_samples() -> Iterator[Sample]:
         yield Sample([x], attrs)
         yield Sample([x.astype(np.float64)], {**attrs, "Targmax": np.int32}, False)
         yield Sample([np.zeros(IMAGE, np.float32)], attrs, False, name="ties")
+        yield Sample([np.zeros(IMAGE, np.uint8)], attrs, False, name="ties of the least")
         yield Sample([x.astype(HALVES[0])], attrs, False)
 
 

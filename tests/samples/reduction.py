@@ -100,6 +100,7 @@ def complex_folds() -> Iterator[Sample]:
 
 @samples("EuclideanNorm")
 def euclidean_norm() -> Iterator[Sample]:
+    yield Sample([np.array([[20, 30], [1, 2]], np.uint8), axes(1)], differentiable=False, name="overflow")
     for dtype in FLOATS:
         yield Sample([uniform(3, 4, low=0.5, dtype=dtype), axes(1)], constant=(1,), differentiable=(0,))
     yield Sample(
