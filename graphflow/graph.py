@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import threading
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -1355,8 +1356,22 @@ def get_collection_ref(key: Any) -> list[Any]:
 
 
 def set_random_seed(seed: int | None) -> None:
-    """Sets the seed of the default graph."""
-    get_default_graph().seed = seed
+    """Sets the seed of the default graph; it counts for random operations that are made afterwards.
+
+    Warns where there are some already that have no seed: they go on drawing other numbers in each session.
+    """
+    graph = get_default_graph()
+    graph.seed = seed
+    if seed is None:
+        return
+    before = [op for op in graph.get_operations() if op.attrs.get("seed") == 0 == op.attrs.get("seed2")]
+    if before:
+        warnings.warn(
+            f"The seed {seed} does not reach {len(before)} random operations that were made before it was set, such as "
+            f"{before[0].name!r} (made at {before[0].user_line or 'an unknown line'}): set it first.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def get_seed(op_seed: int | None, name: str = "random") -> tuple[int | None, int | None]:

@@ -62,7 +62,9 @@ class MissingNameError(AttributeError):
         # Loaded now only: what is known of TensorFlow's names is a table above all others.
         symbols = importlib.import_module(f"{_ROOT}.compat.symbols")
         known = symbols.status(f"{self.package.removeprefix(_ROOT)}.{self.missing}".lstrip("."))
-        return f"{text} ({known.sentence})" if known.state in ("planned", "out of scope") else text
+        # Of a name that is only like those of a part to come, nothing is known.
+        told = known.state == "out of scope" or (known.state == "planned" and (known.reason or known.instead))
+        return f"{text} ({known.sentence})" if told else text
 
 
 def nearest(package: str, name: str) -> str | None:

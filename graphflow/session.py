@@ -916,7 +916,7 @@ class Session:
             raise RuntimeError("Attempted to use a closed Session.")
         if not self._graph.version:
             raise RuntimeError(
-                "The Session graph is empty.  Add operations to the graph before calling run()."
+                f"The Session graph is empty.  Add operations to the graph before calling run().{_elsewhere(fetches)}"
             )
         with self._lock:
             self._clock += 1
@@ -1317,6 +1317,17 @@ def _uses_results_of(update: Operation, operations: set[Operation]) -> bool:
         # What `assign` returns reads the variable after the write: the write is a control input.
         stack.extend(operation._control_inputs)
     return False
+
+
+def _elsewhere(fetches: Any) -> str:
+    """What to add where the graph is empty and what is fetched stands in another one."""
+    for element in fetches if isinstance(fetches, list | tuple) else (fetches,):
+        if isinstance(element, Tensor | Operation | Variable):
+            return (
+                f" {element.name!r} stands in another graph, at {id(element.graph):#x}; a new thread starts with the "
+                "global default graph: use Session(graph=…), or enter `with graph.as_default():` there."
+            )
+    return ""
 
 
 def _stack_level() -> int:

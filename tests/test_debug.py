@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -292,17 +293,107 @@ def an_error_in_python() -> None:
         session.run(y)
 
 
+def a_channel_too_many_in_a_scope() -> None:
+    with gf.variable_scope("encoder"):
+        images = gf.zeros([1, 8, 8, 3])
+        gf.nn.conv2d(images, gf.zeros([3, 3, 4, 8]), [1, 1, 1, 1], "SAME")  # a_channel_too_many_in_a_scope
+
+
+def label_too_great() -> None:
+    labels, logits = gf.placeholder(gf.int32, [None]), gf.zeros([2, 3])
+    softmax = gf.nn.sparse_softmax_cross_entropy_with_logits
+    loss = softmax(labels=labels, logits=logits)  # label_too_great
+    with gf.Session() as session:
+        session.run(loss, {labels: [0, 5]})
+
+
+def slots_made_after_the_initializer() -> None:
+    v = gf.get_variable("v", initializer=1.0)
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        step = gf.train.AdamOptimizer().minimize(v)  # slots_made_after_the_initializer
+        session.run(step)
+
+
+def elements_that_do_not_fit_the_shape() -> None:
+    x = gf.placeholder(gf.float32, [None, 5])
+    y = gf.reshape(x, [-1, 4])  # elements_that_do_not_fit_the_shape
+    with gf.Session() as session:
+        session.run(y, {x: np.zeros((3, 5))})
+
+
+def a_loop_that_changes_its_dtype() -> None:
+    start = gf.zeros([1])
+
+    def turn(i: Any, a: Any) -> Any:
+        return i + 1, gf.cast(a, gf.float64)  # a_loop_that_changes_its_dtype
+
+    gf.while_loop(lambda i, a: i < 3, turn, [0, start])
+
+
+def a_finished_graph_that_grows() -> None:
+    x = gf.constant(1.0)
+    gf.get_default_graph().finalize()
+    gf.negative(x)  # a_finished_graph_that_grows
+
+
+def a_tensor_as_a_condition() -> None:
+    x = gf.placeholder(gf.float32, [])
+    if x > 0:  # a_tensor_as_a_condition
+        raise AssertionError
+
+
+def an_input_that_ends() -> None:
+    x = gf.data.Dataset.range(1).make_one_shot_iterator().get_next()  # an_input_that_ends
+    with gf.Session() as session:
+        for _ in range(2):
+            session.run(x)
+
+
+def a_queue_that_is_closed() -> None:
+    queue = gf.FIFOQueue(2, [gf.float32])
+    one = queue.dequeue()  # a_queue_that_is_closed
+    with gf.Session() as session:
+        session.run(queue.close())
+        session.run(one)
+
+
+def a_checked_number_is_none() -> None:
+    x = gf.placeholder(gf.float32, [])
+    y = gf.check_numerics(gf.log(x), "the log")  # a_checked_number_is_none
+    with gf.Session() as session:
+        session.run(y, {x: -1.0})
+
+
+def the_other_branch_of_another_type() -> None:
+    x = gf.constant(True)
+    gf.cond(x, lambda: gf.constant(1.0), lambda: gf.constant(2))  # the_other_branch_of_another_type
+
+
+def checkpoint_of_another_shape(folder: Path) -> None:
+    with gf.Graph().as_default(), gf.Session() as session:
+        gf.get_variable("w", [2])
+        session.run(gf.global_variables_initializer())
+        path = gf.train.Saver().save(session, str(folder / "m"))
+    gf.get_variable("w", [3])  # checkpoint_of_another_shape
+    with gf.Session() as session:
+        gf.train.Saver().restore(session, path)
+
+
 FAULTS: list[Callable[..., None]] = [
     unfed, wrong_shape_in_a_scope, reused_variable, variable_of_another_shape, missing_checkpoint_key, uninitialized,
     index_out_of_range, wrong_dtype, wrong_feed, of_another_graph, sizes_that_do_not_meet, a_failing_assertion,
-    an_error_in_python,
+    an_error_in_python, a_channel_too_many_in_a_scope, label_too_great, slots_made_after_the_initializer,
+    elements_that_do_not_fit_the_shape, a_loop_that_changes_its_dtype, a_finished_graph_that_grows,
+    a_tensor_as_a_condition, an_input_that_ends, a_queue_that_is_closed, a_checked_number_is_none,
+    the_other_branch_of_another_type, checkpoint_of_another_shape,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_the_culprit_line_is_named(fault: Callable[..., None], tmp_path: Path) -> None:
     with pytest.raises(Exception) as caught:
-        fault(*([tmp_path] if fault is missing_checkpoint_key else []))
+        fault(*([tmp_path] if "checkpoint" in fault.__name__ else []))
     place = line_of(fault.__name__)
     text = str(caught.value).replace('", line ', ":")
     own = [entry for entry in caught.traceback if Path(str(entry.path)).name == HERE]
@@ -317,3 +408,41 @@ def test_a_loop_that_adds_operations_is_told_with_its_line() -> None:
         for turn in range(60):
             session.run(x + float(turn), {x: 1.0})  # grows
     assert any(line_of("grows") in str(warning.message) for warning in caught)
+
+
+def test_a_session_of_another_graph_in_a_thread_says_so() -> None:
+    with gf.Graph().as_default():
+        y = gf.constant(1.0, name="y") * 2.0
+    told = []
+
+    def serve() -> None:
+        with gf.Session() as session:
+            try:
+                session.run([y])
+            except RuntimeError as error:
+                told.append(str(error))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+    assert "graph is empty" in told[0] and "'mul:0' stands in another graph" in told[0]
+
+
+def test_a_seed_that_comes_too_late_is_told() -> None:
+    gf.random_normal([2], name="early")  # early
+    with pytest.warns(RuntimeWarning, match="1 random operations.*early") as caught:
+        gf.set_random_seed(3)
+    assert line_of("early") in str(caught[0].message)
+    with gf.Graph().as_default():
+        gf.random_normal([2], seed=1)
+        gf.set_random_seed(3)  # all have seeds: nothing to tell
+
+
+def test_names_and_orders_of_old() -> None:
+    with pytest.raises(AttributeError, match="did you mean graphflow.contrib.layers.fully_connected"):
+        _ = gf.contrib.layers.fully_conected
+    with pytest.raises(AttributeError) as caught:
+        _ = gf.nn.sofmax
+    assert str(caught.value).endswith("did you mean graphflow.nn.softmax?")
+    with pytest.raises(TypeError, match=r"concat\(values, 1\)"):
+        gf.concat(1, [gf.zeros([2, 2]), gf.zeros([2, 2])])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphflow import dtypes
 from graphflow.functional_ops import scan
 from graphflow.graph import Tensor, name_scope
+from graphflow.namespace import lazy
 from graphflow.opdef import convert_to_tensor, emit
 from graphflow.ops.elementwise import cast, maximum, where, where_v2
 from graphflow.ops.layout import (
@@ -171,3 +172,6 @@ __all__ = [
     "crf_binary_score", "crf_decode", "crf_log_likelihood", "crf_log_norm", "crf_sequence_score", "crf_unary_score",
     "viterbi_decode",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphflow import nest, nn
 from graphflow.contrib import deep as _deep
 from graphflow.contrib.rnn.cells import EmbeddingWrapper, OutputProjectionWrapper, linear
 from graphflow.control_flow import cond
 from graphflow.graph import Tensor, name_scope
+from graphflow.namespace import lazy
 from graphflow.opdef import emit
 from graphflow.ops.elementwise import add_n, cast, tanh
 from graphflow.ops.layout import concat, reshape
@@ -401,3 +402,6 @@ __all__ = [
     "embedding_rnn_decoder", "embedding_rnn_seq2seq", "model_with_buckets", "rnn_decoder", "sequence_loss",
     "sequence_loss_by_example", "tied_rnn_seq2seq",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

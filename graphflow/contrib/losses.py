@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphflow import losses as public
 from graphflow.contrib import deep as _deep
@@ -16,6 +16,7 @@ from graphflow.losses import (
     get_regularization_losses,
 )
 from graphflow.losses import get_total_loss as get_total_loss
+from graphflow.namespace import lazy
 
 
 @add_arg_scope
@@ -100,3 +101,6 @@ __all__ = [
 
 __path__: list[str] = []  # long paths go on from here
 python = _deep(f"{__name__}.python", "losses")
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphflow.contrib import deep as _deep
 from graphflow.contrib.external_optimizer import ExternalOptimizerInterface as ExternalOptimizerInterface
 from graphflow.contrib.external_optimizer import ScipyOptimizerInterface as ScipyOptimizerInterface
 from graphflow.graph import Operation, control_dependencies
+from graphflow.namespace import lazy
 from graphflow.opdef import convert_to_tensor, emit
 from graphflow.ops.control import group
 from graphflow.train.adam import AdamOptimizer
@@ -166,3 +167,6 @@ __all__ = [
 
 __path__: list[str] = []  # long paths go on from here
 python = _deep(f"{__name__}.python", "opt")
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

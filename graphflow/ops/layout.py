@@ -574,7 +574,13 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Tensor:
 
     Raises:
       ValueError: if the shapes do not fit.
+      TypeError: for an axis before the values, as it was before TensorFlow 1.0.
     """
+    if isinstance(values, int | np.integer) and isinstance(axis, list | tuple):
+        raise TypeError(
+            f"concat takes the tensors first and then the axis: concat(values, {int(values)}); the other order is that "
+            "of TensorFlow before 1.0"
+        )
     if not isinstance(values, list | tuple):
         values = [values]
     if len(values) == 1:

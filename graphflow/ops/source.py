@@ -350,7 +350,9 @@ def _filled(value: Any, shape: Any, dtype: DType, name: str) -> Tensor:
             shape = convert_to_tensor(shape, dtypes.int32)
         else:
             if not known.is_fully_defined():
-                raise ValueError(f"the shape must be fully known, got {known}")
+                raise ValueError(
+                    f"the shape must be fully known, got {known}; gf.shape(x)[i] gives a size that only the run knows"
+                )
             if (known.num_elements() or 0) < _MOST_CONSTANT_FILL:
                 return constant(value, dtype, known, name=name)
             shape = convert_to_tensor(known)

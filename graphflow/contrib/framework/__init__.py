@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphflow import nest as nest
 from graphflow.contrib import deep as _deep
@@ -36,6 +36,7 @@ from graphflow.contrib.framework.variables import (
     zero_initializer,
 )
 from graphflow.graph import IndexedSlices, Tensor
+from graphflow.namespace import lazy
 from graphflow.ops.control import assert_scalar
 from graphflow.ops.sorting import argsort, sort
 from graphflow.ops.source import ensure_shape
@@ -73,3 +74,6 @@ __all__ = [
 ]  # fmt: skip
 
 python = _deep(f"{__name__}.python", "framework")
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

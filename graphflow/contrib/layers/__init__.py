@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graphflow.contrib import deep as _deep
 from graphflow.contrib.layers import utils as utils
 from graphflow.contrib.layers.images import *  # noqa: F403
@@ -17,5 +19,9 @@ from graphflow.contrib.layers.optimizers import *  # noqa: F403
 from graphflow.contrib.layers.regularizers import *  # noqa: F403
 from graphflow.contrib.layers.summaries import *  # noqa: F403
 from graphflow.contrib.layers.volumes import *  # noqa: F403
+from graphflow.namespace import lazy
 
 python = _deep(f"{__name__}.python", "layers")
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graphflow.contrib import deep as _deep
 from graphflow.contrib.rnn.cells import *  # noqa: F403
 from graphflow.contrib.rnn.cells import GRUBlockCellV2 as GRUBlockCell  # noqa: F401
@@ -11,6 +13,7 @@ from graphflow.contrib.rnn.gated_cells import (
 from graphflow.contrib.rnn.gated_cells import GLSTMCell as GLSTMCell
 from graphflow.contrib.rnn.gated_cells import PhasedLSTMCell as PhasedLSTMCell
 from graphflow.contrib.rnn.gated_cells import TimeFreqLSTMCell as TimeFreqLSTMCell
+from graphflow.namespace import lazy
 from graphflow.nn.rnn import static_bidirectional_rnn as static_bidirectional_rnn
 from graphflow.nn.rnn import static_rnn as static_rnn
 from graphflow.nn.rnn import static_state_saving_rnn as static_state_saving_rnn
@@ -26,3 +29,6 @@ from graphflow.nn.rnn_cell import ResidualWrapper as ResidualWrapper
 from graphflow.nn.rnn_cell import RNNCell as RNNCell
 
 python = _deep(f"{__name__}.python", "rnn")
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

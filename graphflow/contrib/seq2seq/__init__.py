@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graphflow.contrib import deep as _deep
 from graphflow.contrib.seq2seq.attention_wrapper import AttentionMechanism as AttentionMechanism
 from graphflow.contrib.seq2seq.attention_wrapper import AttentionWrapper as AttentionWrapper
@@ -38,6 +40,10 @@ from graphflow.contrib.seq2seq.helper import (
 from graphflow.contrib.seq2seq.helper import ScheduledOutputTrainingHelper as ScheduledOutputTrainingHelper
 from graphflow.contrib.seq2seq.helper import TrainingHelper as TrainingHelper
 from graphflow.contrib.seq2seq.loss import sequence_loss as sequence_loss
+from graphflow.namespace import lazy
 from graphflow.ops.beams import gather_tree as gather_tree
 
 python = _deep(f"{__name__}.python", "seq2seq")
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

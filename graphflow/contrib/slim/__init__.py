@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graphflow.contrib import deep as _deep
 from graphflow.contrib import losses as losses
 from graphflow.contrib.framework import *  # noqa: F403
@@ -16,5 +18,9 @@ from graphflow.contrib.slim import evaluation as evaluation
 from graphflow.contrib.slim import learning as learning
 from graphflow.contrib.slim import metrics as metrics
 from graphflow.contrib.slim import model_analyzer as model_analyzer
+from graphflow.namespace import lazy
 
 python = _deep(f"{__name__}.python", "slim")
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

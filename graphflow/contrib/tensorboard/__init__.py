@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graphflow.contrib.tensorboard import plugins as plugins
+from graphflow.namespace import lazy
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from graphflow.contrib import deep as _deep
 from graphflow.contrib.slim.evaluation import checkpoints_iterator as checkpoints_iterator
 from graphflow.contrib.slim.evaluation import evaluate_once as evaluate_once
@@ -13,5 +15,9 @@ from graphflow.contrib.training.bucketing import bucket as bucket
 from graphflow.contrib.training.bucketing import bucket_by_sequence_length as bucket_by_sequence_length
 from graphflow.contrib.training.hparam import HParams as HParams
 from graphflow.contrib.training.hparam import parse_values as parse_values
+from graphflow.namespace import lazy
 
 python = _deep(f"{__name__}.python", "training")
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__)
