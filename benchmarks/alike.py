@@ -297,7 +297,8 @@ def table(results: Mapping[str, Any]) -> str:
     text = (
         f"{results['date']}, TensorFlow {results['tensorflow']}. Each program unchanged but for run lengths, once here "
         "and once with TensorFlow; random operations without a seed were given the number of their turn. First values: "
-        "of all variables, when the last of them was initialized or restored from a checkpoint of the training before. Worst: the largest difference relative to the value. "
+        "of all variables, when the last of them was initialized or restored from a checkpoint of the "
+        "training before. Worst: the largest difference relative to the value. "
         "Files: checkpoints + SavedModels, each read by both; alike means the same tensors, bit for bit, and outputs "
         f"of the SavedModel's signature to {OUTPUTS:g}."
     )
