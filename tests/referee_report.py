@@ -104,7 +104,7 @@ OTHER_TYPES: list[tuple[str, str]] = [
     (r"StatelessRandomUniformFullInt, Tseed=uint(32|64)", _NO_ABORT),
     (r"Where, T=float16", _NO_ABORT),
     (r"(SelfAdjointEigV2|Svd), T=complex64", "TensorFlow gives outputs that are not asked for no shape"),
-    (r"SparseAdd, Treal=.*", "TensorFlow reads past the end of a threshold of another type"),
+    (r"SparseAdd, T(real)?=.*", "TensorFlow reads past the end of a threshold of another type"),
     (r"ArgMax, Tidx=int16", "TensorFlow reads past the end of an axis of that type"),
     (r"_FusedConv2D, T=float(16|64)", "TensorFlow takes the other operands for floats of that type"),
     (r"(QuantizeAndDequantize|TopK), .*", "is gone from graphs that are written today"),
