@@ -127,6 +127,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "h5py": ("keras.hdf5",),
     "llvmlite": ("backends.cpu.",),
     "matplotlib": ("demo.",),
+    "opentelemetry": ("serving.tracing",),
     "orjson": ("serving.",),
     "prometheus_client": ("serving.",),
     "rich": ("cli", "demo.", "train.training_loop"),

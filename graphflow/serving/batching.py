@@ -30,6 +30,7 @@ import numpy as np
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
 from graphflow.row_wise import RowWise
 from graphflow.serialization.proto import batching_parameters_pb2
+from graphflow.serving.tracing import Journey, journey
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Sequence[Array]]
@@ -131,6 +132,7 @@ class _Waiting:
     results: Sequence[Array] | None = None
     error: BaseException | None = None
     taken: bool = False
+    journey: Journey | None = None
 
 
 class Batcher:
@@ -242,7 +244,7 @@ class Batcher:
         rest = tuple([array.shape[1:] for array in arrays])
         if not self._proved(rows, rest):
             return None
-        return _Waiting(arrays, rows, rest, deadline, time.monotonic())
+        return _Waiting(arrays, rows, rest, deadline, time.monotonic(), journey=journey())
 
     def _enqueue(self, waiting: _Waiting) -> None:
         """Queues a request, with the lock held; raises if the queue is full."""
@@ -433,34 +435,42 @@ class Batcher:
         padded = self.options.padded(rows)
         if self._observe is not None:
             self._observe(rows, padded, len(alive), now - min(waiting.begun for waiting in alive))
+        begin, end = self._run_together(alive, rows, padded)
+        self._learn(padded, end - begin)
+        for waiting in alive:
+            if waiting.journey is not None:
+                waiting.journey.ran(waiting.begun, begin, end, (now, time.monotonic(), len(alive), padded))
+
+    def _run_together(self, alive: list[_Waiting], rows: int, padded: int) -> tuple[float, float]:
+        """Runs requests as one; returns when the run began and ended."""
+        begin = time.monotonic()
         if padded == rows and len(alive) == 1:
-            begin = time.perf_counter()
             alive[0].results = self._run(*alive[0].inputs)
-            self._learn(padded, time.perf_counter() - begin)
-            return
+            return begin, time.monotonic()
         inputs = []
         for parts in zip(*(waiting.inputs for waiting in alive), strict=True):
             more = [parts[-1][-1:]] * (padded - rows)  # a row that is there makes no error that is not there
             inputs.append(np.concatenate([*parts, *more]))
-        begin = time.perf_counter()
+        begin = time.monotonic()
         try:
             outputs = [np.asarray(output) for output in self._run(*inputs)]
         except Exception as error:
             # One row's fault is not the others': each runs by itself, and answers for itself.
             if len(alive) == 1:
                 alive[0].error = error
-                return
+                return begin, time.monotonic()
             for waiting in alive:
                 try:
                     waiting.results = self._run(*waiting.inputs)
                 except Exception as own:
                     waiting.error = own
-            return
-        self._learn(padded, time.perf_counter() - begin)
+            return begin, time.monotonic()
+        end = time.monotonic()
         at = 0
         for waiting in alive:
             waiting.results = [output[at : at + waiting.rows] for output in outputs]
             at += waiting.rows
+        return begin, end
 
     def _learn(self, rows: int, seconds: float) -> None:
         """Keeps the shortest of the last times that so many rows took: longer ones have waited for something else."""

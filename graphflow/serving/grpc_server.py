@@ -23,6 +23,7 @@ from graphflow.serving.access import Access
 from graphflow.serving.listening import DOOR_SECONDS, close_door, sockets_at
 from graphflow.serving.memory_check import free_bytes
 from graphflow.serving.model import refused
+from graphflow.serving.tracing import Tracing
 
 _log = logging.getLogger("graphflow.serving")
 
@@ -65,12 +66,26 @@ def _definition(service: GrpcService) -> Any:
     return service.messages.DESCRIPTOR.services_by_name[service.name.rpartition(".")[2]]
 
 
-def _handlers(service: GrpcService, access: Access) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+def _traced(method: Callable[..., Message], name: str, tracing: Tracing) -> Callable[..., Message]:
+    def traced(request: Message, context: grpc.ServicerContext) -> Message:
+        headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        with tracing.request(name, headers, **{"rpc.system": "grpc"}):
+            return method(request, context)
+
+    return traced
+
+
+def _handlers(
+    service: GrpcService, access: Access, tracing: Tracing | None
+) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
     found = {}
     for method in _definition(service).methods:
         kind = getattr(service.messages, method.input_type.name)
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", method.name).lower()
-        found[method.name] = _unary(getattr(service, name), kind, access)
+        handler = getattr(service, name)
+        if tracing is not None:
+            handler = _traced(handler, f"{service.name}/{method.name}", tracing)
+        found[method.name] = _unary(handler, kind, access)
     return found
 
 
@@ -169,6 +184,7 @@ class GrpcServer:
       most_requests: with so many under way, what comes on top is turned away at once.
       shared: whether other processes listen at the same port.
       access: who may ask, and over what; health and reflection are told to everybody.
+      tracing: what makes spans of requests; None makes none.
 
     Raises:
       OSError: if the port is taken.
@@ -183,6 +199,7 @@ class GrpcServer:
         most_requests: int | None = None,
         shared: bool = False,
         access: Access = Access(),  # noqa: B008 - it is immutable
+        tracing: Tracing | None = None,
     ) -> None:
         largest = min(LARGEST_MESSAGE, free_bytes() // _PART)
         pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="graphflow-grpc")
@@ -200,7 +217,7 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [health.SERVICE_NAME]
         for service in services:
-            handlers = grpc.method_handlers_generic_handler(service.name, _handlers(service, access))
+            handlers = grpc.method_handlers_generic_handler(service.name, _handlers(service, access, tracing))
             self._server.add_generic_rpc_handlers((handlers,))
             names.append(service.name)
         self._names = names

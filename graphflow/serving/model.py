@@ -18,6 +18,7 @@ from graphflow.errors import DeadlineExceededError, InvalidArgumentError, OpErro
 from graphflow.graph import Graph, Tensor
 from graphflow.saved_model.loader import load_allowing
 from graphflow.serving.batching import Batcher, BatchingOptions
+from graphflow.serving.tracing import journey
 from graphflow.serving.versions import stored_bytes
 from graphflow.session import Session
 from graphflow.shapes import TensorShape
@@ -200,7 +201,10 @@ class Model:
         batcher = signature.batcher
         begin = time.perf_counter()
         try:
-            results = signature.function(*arrays) if batcher is None else batcher(arrays, deadline)
+            if batcher is None:
+                results = _alone(signature.function, arrays, deadline, time.monotonic())
+            else:
+                results = batcher(arrays, deadline)
         except (MemoryError, TypeError, ValueError) as error:
             raise refused(error) from None
         return self._ended(signature_name, signature, arrays, results, begin)
@@ -213,7 +217,9 @@ class Model:
         begin = time.perf_counter()
         try:
             if signature.batcher is None:
-                results = await asyncio.to_thread(_in_time, signature.function, arrays, deadline)
+                results = await asyncio.to_thread(
+                    _alone, signature.function, arrays, deadline, time.monotonic()
+                )
             else:
                 results = await signature.batcher.answer(arrays, deadline)
         except (MemoryError, TypeError, ValueError) as error:
@@ -269,12 +275,16 @@ def _check_time(deadline: float | None) -> None:
         raise DeadlineExceededError(None, None, "the request's time was over before its run began")
 
 
-def _in_time(
-    function: Callable[..., Sequence[Array]], arrays: list[Array], deadline: float | None
+def _alone(
+    function: Callable[..., Sequence[Array]], arrays: list[Array], deadline: float | None, begun: float
 ) -> Sequence[Array]:
     """Runs, if that is still wanted when there is a thread for it."""
     _check_time(deadline)
-    return function(*arrays)
+    begin = time.monotonic()
+    results = function(*arrays)
+    if (way := journey()) is not None:
+        way.ran(begun, begin, time.monotonic())
+    return results
 
 
 def refused(error: MemoryError | TypeError | ValueError) -> OpError:

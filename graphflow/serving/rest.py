@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
@@ -58,7 +59,14 @@ async def _admitted(service: Service, request: Request) -> Response:
     if request.method != "POST":
         return await _answer(service, request)
     with service.admitted():
-        return await _answer(service, request)
+        if service.tracing is None:
+            return await _answer(service, request)
+        path = request.scope["path"]
+        verb = re.split("[:/]", path)[-1].lower()
+        with service.tracing.request(f"POST {verb}", request.headers, **{"url.path": path}) as span:
+            response = await _answer(service, request)
+            span.set_attribute("http.response.status_code", response.status_code)
+            return response
 
 
 def make_app(service: Service) -> Callable[[Scope, Receive, Send], Awaitable[None]]:

@@ -29,6 +29,7 @@ from graphflow.serving.model import Model
 from graphflow.serving.recording import Recorder
 from graphflow.serving.server_config import ModelConfig, read_models
 from graphflow.serving.service import MOST_REQUESTS, Service
+from graphflow.serving.tracing import configured
 from graphflow.serving.warm_up import warm_up
 
 if TYPE_CHECKING:
@@ -125,6 +126,9 @@ def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None
             listener = stack.enter_context(
                 contextlib.closing(listening_socket(options.host, options.rest_port, options.shared_ports))
             )
+        tracing = configured()
+        if tracing is not None:
+            stack.callback(tracing.close)
         recorder = None
         if options.record_requests is not None:
             recorder = stack.enter_context(contextlib.closing(Recorder(options.record_requests)))
@@ -151,7 +155,9 @@ def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None
         models.start()
         stack.callback(models.close)
         reader.join()
-        service = Service(models, metrics, options.most_requests, not options.shared_ports, options.access)
+        service = Service(
+            models, metrics, options.most_requests, not options.shared_ports, options.access, tracing
+        )
         if file is not None and options.model_config_file_poll_seconds > 0:
             stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
         grpc_server = None
@@ -186,6 +192,7 @@ def _grpc_server(options: ServerOptions, service: Service) -> GrpcServer:
         most_requests=options.most_requests,
         shared=options.shared_ports,
         access=options.access,
+        tracing=service.tracing,
     )
 
 

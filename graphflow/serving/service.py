@@ -16,6 +16,7 @@ from graphflow.serving.access import Access
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.metrics import Metrics
 from graphflow.serving.model import Model
+from graphflow.serving.tracing import Tracing
 
 Array = np.ndarray[Any, Any]
 
@@ -64,6 +65,7 @@ class Service:
       most_requests: so many requests may be in the process at once.
       alone: whether no other process serves the same.
       access: who may ask; health is told to everybody.
+      tracing: what makes spans of requests; None makes none.
 
     Attributes:
       models: the models.
@@ -78,8 +80,10 @@ class Service:
         most_requests: int = MOST_REQUESTS,
         alone: bool = True,
         access: Access = Access(),  # noqa: B008 - it is immutable
+        tracing: Tracing | None = None,
     ) -> None:
         self.alone = alone
+        self.tracing = tracing
         self.access = access
         self.models = models
         self.metrics = metrics or Metrics(models.state)
