@@ -102,7 +102,12 @@ class ServerOptions:
             raise ValueError("give either models or a model_config_file")
 
 
-def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None] | None = None) -> None:
+def serve(
+    options: ServerOptions,
+    announce: Any = None,
+    ready: Callable[[ModelManager], None] | None = None,
+    reload: Callable[[Sequence[ModelConfig]], None] | None = None,
+) -> None:
     """Serves models until SIGTERM or SIGINT.
 
     After the signal no new connection is taken, `/v1/health/ready` says 503, gRPC's health service NOT_SERVING, and
@@ -111,7 +116,8 @@ def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None
     Args:
       options: what to serve, and where.
       announce: where the lines that say the addresses are written; default the standard output.
-      ready: called when requests are welcome.
+      ready: called with the models when requests are welcome.
+      reload: changes the models of all processes that serve the same; None where there is this one only.
 
     Raises:
       InvalidArgumentError: if the configuration is not understood.
@@ -155,9 +161,7 @@ def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None
         models.start()
         stack.callback(models.close)
         reader.join()
-        service = Service(
-            models, metrics, options.most_requests, not options.shared_ports, options.access, tracing
-        )
+        service = Service(models, metrics, options.most_requests, reload, options.access, tracing)
         if file is not None and options.model_config_file_poll_seconds > 0:
             stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
         grpc_server = None
@@ -166,7 +170,7 @@ def serve(options: ServerOptions, announce: Any = None, ready: Callable[[], None
             grpc_server.start()
         _announce(options, models, listener, grpc_server, announce or sys.stdout)
         if ready is not None:
-            ready()
+            ready(models)
         sys.setswitchinterval(_SWITCH)
         signals = (signal.SIGTERM,) if options.shared_ports else (signal.SIGTERM, signal.SIGINT)
         asyncio.run(_run(service, listener, grpc_server, signals))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from graphflow.serving.access import Access
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.metrics import Metrics
 from graphflow.serving.model import Model
+from graphflow.serving.server_config import ModelConfig
 from graphflow.serving.tracing import Tracing
 
 Array = np.ndarray[Any, Any]
@@ -63,7 +64,8 @@ class Service:
       models: the models.
       metrics: what counts requests; None counts in a place of its own.
       most_requests: so many requests may be in the process at once.
-      alone: whether no other process serves the same.
+      reload: serves exactly these models from now on, here and in whatever other processes serve the same; None is
+        `models.reload`.
       access: who may ask; health is told to everybody.
       tracing: what makes spans of requests; None makes none.
 
@@ -78,11 +80,11 @@ class Service:
         models: ModelManager,
         metrics: Metrics | None = None,
         most_requests: int = MOST_REQUESTS,
-        alone: bool = True,
+        reload: Callable[[Sequence[ModelConfig]], None] | None = None,
         access: Access = Access(),  # noqa: B008 - it is immutable
         tracing: Tracing | None = None,
     ) -> None:
-        self.alone = alone
+        self.reload = reload or models.reload
         self.tracing = tracing
         self.access = access
         self.models = models

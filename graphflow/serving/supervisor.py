@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
+import queue
 import signal
 import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from graphflow import errors
 from graphflow.config import NUM_THREADS
-from graphflow.errors import OpError, UnavailableError
+from graphflow.errors import OpError, UnavailableError, exception_type_from_error_code
 from graphflow.serving.listening import listening_socket
+from graphflow.serving.manager import ModelManager
 from graphflow.serving.server import GRACE, ServerOptions, serve
+from graphflow.serving.server_config import ModelConfig
 
 _log = logging.getLogger("graphflow.serving")
 
@@ -47,6 +53,15 @@ class _Worker:
     link: Connection
     begun: float
     failures: int
+    ready: bool = False
+    models: int = 0  # which list of models it has been told of
+
+
+# What passes through a link: a kind, and what belongs to it. From a worker: that it is READY, with its lines; that it
+# was asked to RELOAD, with the models; that it is DONE with that, with the code and text of what went wrong. To a
+# worker: RELOAD, and to the one that was asked, the outcome for all: TOLD.
+_READY, _RELOAD, _DONE, _TOLD = "ready", "reload", "done", "told"
+Outcome = tuple[int, str]
 
 
 def supervise(
@@ -102,6 +117,10 @@ class _Supervisor:
         self._count = count
         self._workers: list[_Worker] = []
         self._asked = 0  # how often we have been asked to end
+        self._lists = 0  # of models that have come
+        self._asking: deque[tuple[_Worker, Sequence[ModelConfig]]] = deque()
+        self._pending: dict[int, _Worker] = {}  # those that load the first of these lists, by their numbers
+        self._outcomes: list[Outcome] = []
         self._woken, self._wake = socket.socketpair()
 
     def run(self) -> None:
@@ -153,29 +172,93 @@ class _Supervisor:
                 if self._woken in wait([worker.link, self._woken]):
                     break
                 try:
-                    lines = worker.link.recv()
+                    lines = worker.link.recv()[1]
                 except EOFError:
                     raise UnavailableError(None, None, "a worker has ended before it was ready") from None
+                worker.ready = True
                 break
         return lines
 
     def _watch(self) -> None:
-        """Waits until a process dies, or somebody asks us to end; starts another in its place."""
+        """Waits until a process dies, has something to say, or somebody asks us to end."""
         sentinels = {worker.process.sentinel: worker for worker in self._workers}
-        for ready in wait([*sentinels, self._woken]):
-            if ready is self._woken or self._asked:
+        links = {worker.link: worker for worker in self._workers}
+        for found in wait([*sentinels, *links, self._woken]):
+            if found is self._woken or self._asked:
                 return
-            worker = sentinels[ready]
-            worker.process.join()
-            young = time.monotonic() - worker.begun < _YOUNG
-            failures = worker.failures + 1 if young else 0
-            _log.error("worker %d has ended with %s", worker.process.pid, worker.process.exitcode)
-            worker.link.close()
-            if failures:
-                # What dies again and again must not take the machine from the others.
-                wait([self._woken], min(0.1 * 2**failures, _LONGEST_PAUSE))
-            if not self._asked:
-                self._workers[self._workers.index(worker)] = self._start(failures)
+            if found in links:
+                self._listen(links[found])
+        for sentinel in wait([*sentinels], 0):
+            self._replace(sentinels[sentinel])
+
+    def _replace(self, worker: _Worker) -> None:
+        """Starts another in the place of one that has died."""
+        worker.process.join()
+        young = time.monotonic() - worker.begun < _YOUNG
+        failures = worker.failures + 1 if young else 0
+        _log.error("worker %d has ended with %s", worker.process.pid, worker.process.exitcode)
+        worker.link.close()
+        self._heard(worker, None)
+        if failures:
+            # What dies again and again must not take the machine from the others.
+            wait([self._woken], min(0.1 * 2**failures, _LONGEST_PAUSE))
+        if not self._asked:
+            self._workers[self._workers.index(worker)] = self._start(failures)
+
+    # -- other models for all ------------------------------------------------------------------------------------
+
+    def _listen(self, worker: _Worker) -> None:
+        try:
+            kind, said = worker.link.recv()
+        except (EOFError, OSError):
+            return  # it has died, which is another matter
+        if kind == _READY:
+            worker.ready = True
+            if worker.models != self._lists:
+                self._pass(worker, self._options.models)  # it was started with those before
+        elif kind == _RELOAD:
+            self._asking.append((worker, said))
+            if len(self._asking) == 1:
+                self._begin_reload()
+        elif kind == _DONE:
+            self._heard(worker, said)
+
+    def _begin_reload(self) -> None:
+        """Hands the first list that waits on to all; whoever starts meanwhile gets it when it is ready."""
+        _, configs = self._asking[0]
+        self._lists += 1
+        self._outcomes = []
+        ready = [worker for worker in self._workers if worker.ready]
+        self._pending = {id(worker): worker for worker in ready}
+        for worker in ready:
+            self._pass(worker, configs)
+        self._end_reload()
+
+    def _pass(self, worker: _Worker, configs: Sequence[ModelConfig]) -> None:
+        worker.models = self._lists
+        with contextlib.suppress(OSError):  # it has died, which is another matter
+            worker.link.send((_RELOAD, configs))
+
+    def _heard(self, worker: _Worker, outcome: Outcome | None) -> None:
+        """One has loaded the models, or cannot, or has died; when all have been heard, whoever was asked is told."""
+        if self._pending.pop(id(worker), None) is None:
+            return
+        if outcome is not None:
+            self._outcomes.append(outcome)
+        self._end_reload()
+
+    def _end_reload(self) -> None:
+        if self._pending:
+            return
+        asked, configs = self._asking.popleft()
+        wrong = [outcome for outcome in self._outcomes if outcome[0] != errors.OK]
+        if errors.FAILED_PRECONDITION not in [code for code, _ in wrong]:
+            # From now on all start with these; after that refusal all have what they had.
+            self._options = replace(self._options, models=tuple(configs), model_config_file=None)
+        with contextlib.suppress(OSError):
+            asked.link.send((_TOLD, wrong[0] if wrong else (errors.OK, "")))
+        if self._asking:
+            self._begin_reload()
 
     def _end(self) -> None:
         """Lets all finish what they have begun."""
@@ -204,20 +287,49 @@ def _work(options: ServerOptions, configure: Callable[[], None], link: Connectio
     # The terminal's interrupt goes to all; the supervisor hands it on once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def watch() -> None:
+    lock = threading.Lock()  # of what is said to the supervisor
+    asking = threading.Lock()  # of one request at a time
+    told: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    lines = _Lines()
+
+    def say(*words: Any) -> None:
+        with lock:
+            link.send(words)
+
+    def load(models: ModelManager, configs: Sequence[ModelConfig]) -> None:
+        outcome: Outcome = (errors.OK, "")
         try:
-            link.recv()
+            models.reload(configs)
+        except OpError as error:
+            outcome = (error.error_code, error.message)
+        except Exception as error:
+            outcome = (errors.INTERNAL, f"{type(error).__name__}: {error}")
+        say(_DONE, outcome)
+
+    def watch(models: ModelManager) -> None:
+        try:
+            while True:
+                kind, said = link.recv()
+                if kind == _TOLD:
+                    told.put(said)
+                else:
+                    load(models, said)
         except (EOFError, OSError):
             os.kill(os.getpid(), signal.SIGTERM)  # nobody is there to end us any more
 
-    told = _Lines()
+    def ready(models: ModelManager) -> None:
+        say(_READY, lines.text.splitlines())
+        threading.Thread(target=watch, args=(models,), name="graphflow-supervisor", daemon=True).start()
 
-    def ready() -> None:
-        link.send(told.text.splitlines())
-        threading.Thread(target=watch, name="graphflow-supervisor", daemon=True).start()
+    def reload(configs: Sequence[ModelConfig]) -> None:
+        with asking:
+            say(_RELOAD, tuple(configs))
+            code, text = told.get()
+        if code != errors.OK:
+            raise exception_type_from_error_code(code)(None, None, text)
 
     try:
-        serve(options, told, ready)
+        serve(options, lines, ready, reload)
     except (OpError, OSError, RuntimeError, ValueError) as error:
         _log.error("%s", error)
         sys.exit(1)

@@ -181,15 +181,8 @@ class ModelService:
     def handle_reload_config_request(self, request: Any, context: grpc.ServicerContext) -> Message:
         """Serves exactly the models of the request from now on."""
         answer = model_service_pb2.ReloadConfigResponse()
-        if not self._service.alone:
-            raise errors.FailedPreconditionError(
-                None,
-                None,
-                "one of several workers cannot change the models of all; change the file that lists them, and have "
-                "it polled",
-            )
         try:
-            self._service.models.reload(models_of(request.config))
+            self._service.reload(models_of(request.config))
         except errors.OpError as error:
             answer.status.error_code, answer.status.error_message = error.error_code, error.message
         return answer
