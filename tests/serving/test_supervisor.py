@@ -69,7 +69,9 @@ def metrics(port: int) -> str:
 def counted(port: int) -> float:
     """Right answers of the model n, by whichever worker."""
     start = ':tensorflow:serving:request_count{model_name="n",status="OK"} '
-    return sum(float(line.removeprefix(start)) for line in metrics(port).splitlines() if line.startswith(start))
+    return sum(
+        float(line.removeprefix(start)) for line in metrics(port).splitlines() if line.startswith(start)
+    )
 
 
 @pytest.mark.slow
