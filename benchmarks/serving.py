@@ -1,4 +1,4 @@
-"""Serving side by side: graphflow and its peers behind the same load, with the same weights, in the same minutes.
+"""Serving side by side: graphflow and its peers under the same load, with the same weights, in the same minutes.
 
 Every server is a process (or several) of its own, started in its own environment; all stay up while they are measured in
 turns, so that each meets the machine's good and bad moments. The load comes from one process (`servers/load.py`).
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -70,7 +70,11 @@ class Server:
 
     def command(self, folder: Path, model: str, port: int, grpc_port: int) -> list[str]:
         """Returns what starts it."""
-        python, file, batch = str(self.python), str(folder / f"{model}.onnx"), str(BATCH if self.batching else 0)
+        python, file, batch = (
+            str(self.python),
+            str(folder / f"{model}.onnx"),
+            str(BATCH if self.batching else 0),
+        )
         if self.name == OURS:
             batching = "--enable_batching" if self.batching else "--no-enable_batching"
             base = ["--model_name", "m", "--model_base_path", str(folder / model), batching]
@@ -168,9 +172,9 @@ def request(name: str, wire: str) -> bytes:
     numbers = "[" + ",".join(np.format_float_positional(value, trim="0") for value in x[0]) + "]"
     if name in ("onnxruntime", "litserve"):
         return _post("/predict", f'{{"instances":[{numbers}]}}'.encode(), "Content-Type: application/json")
-    head = json.dumps({**tensor, "data": 0})
-    body = f'{{"inputs":[{head.replace(": 0}", ": " + numbers + "}")}]}}'
-    return _post("/v2/models/m/infer", body.encode(), "Content-Type: application/json")
+    of_tensor = json.dumps({**tensor, "data": 0}).replace(": 0}", f": {numbers}}}")
+    body = f'{{"inputs":[{of_tensor}]}}'.encode()
+    return _post("/v2/models/m/infer", body, "Content-Type: application/json")
 
 
 def numbers_of(name: str, wire: str, answer: bytes) -> Array:
@@ -289,7 +293,10 @@ def start(what: Server, folder: Path, model: str) -> Running:
     running = Running(what, process, port, grpc_port, log)
     wanted = request(what.name, "json")
     while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as asked:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as asked,
+        ):
             asked.sendall(wanted)
             if asked.recv(1 << 16).startswith(b"HTTP/1.1 200"):
                 break
@@ -311,7 +318,7 @@ def write_models(folder: Path, names: Sequence[str]) -> dict[str, Array]:
             models.save(name, folder / name)
         python = ROOT / ".venv-serve" / "bin" / "python"
         if python.exists() and not (folder / f"{name}.onnx").exists():
-            np.savez(folder / f"{name}.npz", **models.weights(name))  # type: ignore[arg-type]
+            np.savez(folder / f"{name}.npz", **models.weights(name))
             script = [str(python), str(FOLDER / "onnx_models.py"), name]
             subprocess.run([*script, f"{name}.npz", f"{name}.onnx"], cwd=folder, check=True)
         with gf.Graph().as_default(), gf.Session() as session:
@@ -333,8 +340,8 @@ def _started(
                 say(f"{server.key}: left out, {error}")
         yield running
     finally:
-        for server in running:
-            server.close()
+        for started in running:
+            started.close()
 
 
 def chosen(peers: Sequence[str]) -> list[Server]:
@@ -429,7 +436,8 @@ def _in_turns(
             for key, found in found_by.items()
         }
         shown = ", ".join(
-            f"{key} {one['per_second']:.0f}/s p99 {one['p99_ms']:.1f}" for key, one in outcome[str(count)].items()
+            f"{key} {one['per_second']:.0f}/s p99 {one['p99_ms']:.1f}"
+            for key, one in outcome[str(count)].items()
         )
         say(f"  {wire} {count}: {shown}")
     return outcome

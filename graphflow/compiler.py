@@ -66,6 +66,8 @@ class CompileOptions:
     Attributes:
       device: the device that plans run on.
       threads: threads inside one run; 0 takes `GRAPHFLOW_NUM_THREADS`, else the cores we may use.
+      share_from: seconds of work (as it is estimated) from which on threads share a part of a run, at least as much as
+        pays for waking them; a server with other requests for these threads sets it higher. Results have the same bits.
       disabled_passes: passes that are left out, by name; none of them is needed for a right result.
       enabled_passes: passes that run though they do not by default.
       memory_budget: bytes that the temporaries of a run may take; where they take more, cheap ones are computed again
@@ -77,6 +79,7 @@ class CompileOptions:
 
     device: str = "cpu"
     threads: int = 0
+    share_from: float = 0.0
     disabled_passes: Set[str] = frozenset()
     enabled_passes: Set[str] = frozenset()
     memory_budget: int | None = None
@@ -295,7 +298,7 @@ class Executable:
                 sizes.by_form = True
 
         sizes.by_form = True
-        backend = load(self.options.device, self.options.threads)
+        backend = load(self.options.device, self.options.threads, self.options.share_from)
         plans = lower_open(program, backend, self.name, finish)
         sizes.close()
         template = _Template(pattern, sizes, plans, reports)
@@ -330,7 +333,7 @@ class Executable:
         """Plans for these sizes alone."""
         options = self.options
         program, reports = self._specialized(sizes.feeds, sizes)
-        backend = load(options.device, options.threads)
+        backend = load(options.device, options.threads, options.share_from)
         in_parts = self._cut(program, sizes, state)
         if in_parts is not None:
             return self._watched(in_parts, program, reports, backend)

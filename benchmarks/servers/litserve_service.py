@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import litserve
 import numpy as np
 import onnxruntime
-from fastapi import Response
 
 MODEL, PORT, BATCH = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 
-class Served(litserve.LitAPI):
+class Served(litserve.LitAPI):  # type: ignore[misc]  # LitServe is not looked into
     """The same session and answers as the service of ONNX Runtime alone."""
 
     def setup(self, device: str) -> None:
@@ -21,19 +21,19 @@ class Served(litserve.LitAPI):
         options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
 
-    def decode_request(self, request: dict) -> np.ndarray:
+    def decode_request(self, request: dict[str, Any]) -> Any:
         return np.array(request["instances"][0], np.float32)
 
-    def batch(self, inputs: list) -> np.ndarray:
+    def batch(self, inputs: list[Any]) -> Any:
         return np.stack(inputs)
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: Any) -> Any:
         return self.session.run(None, {"x": x if x.ndim == 2 else x[None]})[0]
 
-    def unbatch(self, output: np.ndarray) -> list:
+    def unbatch(self, output: Any) -> list[Any]:
         return list(output[:, None])
 
-    def encode_response(self, output: np.ndarray) -> dict:
+    def encode_response(self, output: Any) -> dict[str, Any]:
         return {"predictions": output.tolist()}
 
 

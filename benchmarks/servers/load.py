@@ -79,7 +79,9 @@ class _Grpc:
         self._stream = -1
         self._buffer = b""
         self._answer = b""
-        settings = struct.pack(">HIHI", 1, 0, 4, (1 << 31) - 1)  # no table of headers; streams are not held up
+        settings = struct.pack(
+            ">HIHI", 1, 0, 4, (1 << 31) - 1
+        )  # no table of headers; streams are not held up
         self.socket.sendall(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
             + _frame(_SETTINGS, 0, 0, settings)

@@ -8,7 +8,7 @@ from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 
-class Served(MLModel):
+class Served(MLModel):  # type: ignore[misc]  # MLServer is not looked into
     """The same session as the service of ONNX Runtime alone."""
 
     async def load(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +14,14 @@ SIZE = 784
 MODELS = ("mlp", "cnn")
 
 
-def weights(model: str) -> dict[str, np.ndarray]:
+def weights(model: str) -> dict[str, Any]:
     """Returns a model's weights, by name."""
     random = np.random.RandomState(0)
 
-    def normal(*shape: int) -> np.ndarray:
+    def normal(*shape: int) -> Any:
         return (random.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))).astype(np.float32)
 
+    sizes: dict[str, tuple[int, ...]]
     if model == "mlp":
         sizes = {"1": (SIZE, 512), "2": (512, 512), "3": (512, 10)}
     else:

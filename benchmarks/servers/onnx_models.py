@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save_model
 
 
-def build(model: str, weights: dict[str, np.ndarray]) -> object:
+def build(model: str, weights: dict[str, Any]) -> Any:
     """Returns the ONNX model; its images are laid out as ONNX likes them, its weights to fit."""
-    nodes, constants = [], []
+    nodes: list[Any] = []
+    constants: list[Any] = []
 
-    def constant(name: str, value: np.ndarray) -> str:
+    def constant(name: str, value: Any) -> str:
         constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 

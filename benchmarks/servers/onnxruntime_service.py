@@ -40,4 +40,6 @@ async def binary(request: Request) -> Response:
 app = Starlette(
     routes=[Route("/predict", predict, methods=["POST"]), Route("/binary", binary, methods=["POST"])]
 )
-uvicorn.run(app, port=int(sys.argv[2]), loop="uvloop", http="httptools", access_log=False, log_level="warning")
+uvicorn.run(
+    app, port=int(sys.argv[2]), loop="uvloop", http="httptools", access_log=False, log_level="warning"
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -18,8 +19,7 @@ options.inter_op_num_threads = 1
 session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
 
 
-@batch
-def infer(x: np.ndarray) -> list[np.ndarray]:
+def infer(x: Any) -> Any:
     """Ten numbers a row."""
     return session.run(None, {"x": x})
 
@@ -28,10 +28,10 @@ config = TritonConfig(http_port=HTTP, grpc_port=GRPC, allow_metrics=False, log_v
 with Triton(config=config) as triton:
     triton.bind(
         model_name="m",
-        infer_func=infer,
+        infer_func=batch(infer),
         inputs=[Tensor(name="x", dtype=np.float32, shape=(784,))],
         outputs=[Tensor(name="y", dtype=np.float32, shape=(10,))],
-        config=ModelConfig(max_batch_size=max(BATCH, 1), batching=True, batcher=DynamicBatcher() if BATCH > 1 else None)
+        config=ModelConfig(max_batch_size=BATCH, batcher=DynamicBatcher())
         if BATCH
         else ModelConfig(max_batch_size=1),
     )

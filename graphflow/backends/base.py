@@ -97,7 +97,7 @@ _BACKENDS = {
 
 _DEVICE = re.compile(r"(?:^|/)(?:device:)?(cpu|gpu)(?::(\d+|\*))?$", re.IGNORECASE)
 
-_loaded: dict[tuple[str, int, int, str], Backend] = {}
+_loaded: dict[tuple[str, int, int, float, str], Backend] = {}
 _lock = threading.Lock()
 
 
@@ -116,15 +116,16 @@ def device_kind(device: str) -> tuple[str, int]:
     raise ValueError(f"no back end runs device {device!r}; there are {', '.join(_BACKENDS)}")
 
 
-def load(device: str = "", threads: int = 0) -> Backend:
-    """The back end of a device, made once per device and number of threads (0: as many as the machine has)."""
+def load(device: str = "", threads: int = 0, share_from: float = 0.0) -> Backend:
+    """The back end of a device, made once per device, number of threads (0: as many as the machine has), and seconds of
+    work from which on these share it."""
     kind, index = device_kind(device)
-    key = (kind, index, threads, config.gpu() if kind == "gpu" else "")
+    key = (kind, index, threads, share_from, config.gpu() if kind == "gpu" else "")
     with _lock:
         backend = _loaded.get(key)
         if backend is None:
             module, name = _BACKENDS[kind]
             with while_loading():
                 made = getattr(importlib.import_module(module), name)
-            backend = _loaded[key] = made(index=index, threads=threads)
+            backend = _loaded[key] = made(index=index, threads=threads, share_from=share_from)
         return backend

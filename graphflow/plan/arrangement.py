@@ -198,7 +198,7 @@ class Arrangement:
             first, count, park = step
             those = slice(first, first + count)
             total, worth = costs[those].sum(), costs[those][shared[those]].sum()
-            team = bool(worth >= _TEAM_NS and many)
+            team = bool(worth >= max(_TEAM_NS, 1e9 * self.runtime.share_from) and many)
             endless = any(first <= number < first + count for number in self.endless)
             release = bool(total >= _RELEASE_NS or endless)
             loops = any(first <= number < first + count for number in self.loops)

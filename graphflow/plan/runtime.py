@@ -54,6 +54,10 @@ class Machine(Protocol):
     def threads(self) -> int:
         """The most threads a segment is shared among."""
 
+    @property
+    def share_from(self) -> float:
+        """Seconds of work in a segment from which on they share it."""
+
     def peak(self) -> Peak:
         """The best this machine does with these threads; measured at the first call."""
 

@@ -135,6 +135,22 @@ class _Waiting:
     journey: Journey | None = None
 
 
+class Pace:
+    """How long runs take, as far as has been seen: whether an event loop can make one itself."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}  # by the number of bits of what they are of
+
+    def short(self, size: int) -> bool:
+        """Whether a run of so many rows, or bytes, is over sooner than another thread would have begun with it."""
+        return self._seconds.get(size.bit_length(), 1.0) < _SHORT
+
+    def learn(self, size: int, seconds: float) -> None:
+        """Keeps the shortest of the last times that so many took: longer ones have waited for something else."""
+        key = size.bit_length()
+        self._seconds[key] = min(seconds, self._seconds.get(key, seconds) * _FADING)
+
+
 class Batcher:
     """Runs requests of one signature, together where they meet.
 
@@ -167,9 +183,9 @@ class Batcher:
         self._queued = 0  # rows
         self._running = 0
         self._holds: dict[Any, bool] = {}
-        self._seconds: dict[int, float] = {}  # that runs take, by the number of bits of their rows
         self._pace = 0.0  # seconds that a row takes in a run, as the last runs had it
         self._until = 0.0  # when the run that began last is expected to end
+        self._times = Pace()
         self._kicked = False  # whether the loop will look at the queue in its next turn
         self._threads: ThreadPoolExecutor | None = None
 
@@ -310,8 +326,8 @@ class Batcher:
         if in_loop and not self.options.batch_timeout_micros:
             batch = self._gathered(first)
             rows = self.options.padded(sum(waiting.rows for waiting in batch))
-            if self._seconds.get(rows.bit_length(), 1.0) < _SHORT:
-                self._carry_out(batch)
+            if self._times.short(rows):
+                self._carry_out(batch, first.future.get_loop())
                 self._pass_on(in_loop=True)
                 return
             self._own_threads().submit(self._carry_out_there, batch)
@@ -373,8 +389,8 @@ class Batcher:
         self._carry_out(self._gathered(first))
         self._pass_on()
 
-    def _carry_out(self, batch: list[_Waiting]) -> None:
-        """Runs a batch, and tells all that are in it."""
+    def _carry_out(self, batch: list[_Waiting], here: asyncio.AbstractEventLoop | None = None) -> None:
+        """Runs a batch, and tells all that are in it; `here` is the loop whose thread does it, if it is one's."""
         try:
             self._run_batch(batch)
         except BaseException as error:
@@ -388,6 +404,9 @@ class Batcher:
             else:
                 loops.setdefault(waiting.future.get_loop(), []).append(waiting)
         for loop, told in loops.items():
+            if loop is here:
+                _tell(told)
+                continue
             with contextlib.suppress(RuntimeError):  # a loop that has ended: nobody is there any more
                 loop.call_soon_threadsafe(_tell, told)
 
@@ -473,11 +492,10 @@ class Batcher:
         return begin, end
 
     def _learn(self, rows: int, seconds: float) -> None:
-        """Keeps the shortest of the last times that so many rows took: longer ones have waited for something else."""
+        """Keeps what a run of so many rows took."""
         pace = seconds / rows
         self._pace += (pace - self._pace) * (_NEWEST if self._pace else 1.0)
-        size = rows.bit_length()
-        self._seconds[size] = min(seconds, self._seconds.get(size, seconds) * _FADING)
+        self._times.learn(rows, seconds)
 
     def _pass_on(self, in_loop: bool = False) -> None:
         """Gives the place of a run that has ended to whoever is first in the queue."""

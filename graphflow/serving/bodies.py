@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from graphflow import errors
@@ -84,7 +84,12 @@ async def read_body(request: Request) -> bytes:
         if int(announced) > LARGEST_BODY:
             raise _too_large()  # before any of it is read
         _weigh(int(announced), 0)
-    async for part in request.stream():
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part, more = message.get("body", b""), message.get("more_body", False)
         size += len(part)
         if size > LARGEST_BODY:
             raise _too_large()
@@ -92,7 +97,7 @@ async def read_body(request: Request) -> bytes:
             weighed += _WEIGHED_FROM
             _weigh(size, size)
         parts.append(part)
-    body = b"".join(parts)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
     packing = request.headers.get("content-encoding", "identity").strip().lower()
     return body if packing in ("", "identity") else _unpacked(body, packing)
 

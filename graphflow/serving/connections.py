@@ -183,6 +183,7 @@ class Listener(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked i
                 log_level="error",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 date_header=False,
                 timeout_keep_alive=IDLE_SECONDS,
                 timeout_graceful_shutdown=grace,

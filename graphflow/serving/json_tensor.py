@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array as packed
 import base64
 import binascii
 import json
@@ -85,8 +86,28 @@ def signature_name(request: Mapping[str, Any]) -> str:
     return name
 
 
-def inputs_of(request: Mapping[str, Any], signature: Signature) -> tuple[dict[str, Array], bool]:
+def may_have_booleans(body: bytes) -> bool:
+    """Whether `true` or `false` stands anywhere in a JSON text."""
+    return b"true" in body or b"false" in body
+
+
+def numbers(items: list[Any]) -> Array | None:
+    """The numbers of a list that has no booleans, as float64; None if it holds anything else, or what float64 lacks."""
+    try:
+        return np.frombuffer(packed.array("d", items))
+    except (OverflowError, TypeError):
+        return None
+
+
+def inputs_of(
+    request: Mapping[str, Any], signature: Signature, booleans: bool = True
+) -> tuple[dict[str, Array], bool]:
     """Returns `(array per input, whether the request is in row form)`.
+
+    Args:
+      request: the JSON object.
+      signature: what the inputs are.
+      booleans: False promises that there are none in it, which saves looking at each number.
 
     Raises:
       InvalidArgumentError: if the request does not fit the signature.
@@ -105,9 +126,9 @@ def inputs_of(request: Mapping[str, Any], signature: Signature) -> tuple[dict[st
             raise _invalid(f"JSON Value: {_shown(request)} Excepting 'instances' to be an list/array")
         if not instances:
             raise _invalid(f"JSON Value: {_shown(request)} No values in 'instances' array")
-        return _rows(instances, signature), True
+        return _rows(instances, signature, booleans), True
     if "inputs" in request:
-        return _columns(request["inputs"], signature), False
+        return _columns(request["inputs"], signature, booleans), False
     raise _invalid("Missing 'inputs' or 'instances' key")
 
 
@@ -115,7 +136,7 @@ def _is_base64(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def _rows(instances: list[Any], signature: Signature) -> dict[str, Array]:
+def _rows(instances: list[Any], signature: Signature, booleans: bool) -> dict[str, Array]:
     names = list(signature.inputs)
     are_objects = isinstance(instances[0], dict) and not _is_base64(instances[0])
     if not are_objects and len(names) > 1:
@@ -148,8 +169,8 @@ def _rows(instances: list[Any], signature: Signature) -> dict[str, Array]:
             columns[name].append(value)
     arrays = {}
     for name, column in columns.items():
-        array = _fast(column, signature.inputs[name].dtype)
-        arrays[name] = array if array is not None else _each_row(column, name, signature, are_objects)
+        found = _fast(column, signature.inputs[name].dtype, booleans)
+        arrays[name] = found if found is not None else _each_row(column, name, signature, are_objects)
     return arrays
 
 
@@ -176,7 +197,7 @@ def _each_row(column: list[Any], name: str, signature: Signature, are_objects: b
     return np.stack(rows)
 
 
-def _columns(value: Any, signature: Signature) -> dict[str, Array]:
+def _columns(value: Any, signature: Signature, booleans: bool) -> dict[str, Array]:
     names = list(signature.inputs)
     if not isinstance(value, dict) or _is_base64(value):
         if len(names) > 1:
@@ -184,25 +205,30 @@ def _columns(value: Any, signature: Signature) -> dict[str, Array]:
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
                 "tensorinfo_map"
             )
-        return {names[0]: to_array(value, signature.inputs[names[0]].dtype)}
+        return {names[0]: to_array(value, signature.inputs[names[0]].dtype, booleans)}
     arrays = {}
     for name, spec in signature.inputs.items():
         if name not in value:
             raise _invalid(f"Missing named input: {name} in 'inputs' object.")
-        arrays[name] = to_array(value[name], spec.dtype)
+        arrays[name] = to_array(value[name], spec.dtype, booleans)
     return arrays
 
 
-def to_array(value: Any, dtype: DType) -> Array:
+def to_array(value: Any, dtype: DType, booleans: bool = True) -> Array:
     """Returns a JSON value (nested lists of equal length, or one leaf) as an array.
+
+    Args:
+      value: the value.
+      dtype: the array's.
+      booleans: as for `inputs_of`.
 
     Raises:
       InvalidArgumentError: for ragged lists and leaves of another type; shows the value.
       UnimplementedError: for a dtype that has no JSON form.
     """
-    array = _fast(value, dtype)
-    if array is not None:
-        return array
+    found = _fast(value, dtype, booleans)
+    if found is not None:
+        return found
     shape: list[int] = []
     first = value
     while isinstance(first, list):
@@ -237,7 +263,7 @@ def to_array(value: Any, dtype: DType) -> Array:
     return np.array(leaves, dtype.numpy).reshape(shape)
 
 
-def _fast(value: Any, dtype: DType) -> Array | None:
+def _fast(value: Any, dtype: DType, booleans: bool = True) -> Array | None:
     """The array of a value in which all is as it should be; None where something needs a closer look."""
     items = [value]
     shape: list[int] = []
@@ -249,18 +275,23 @@ def _fast(value: Any, dtype: DType) -> Array | None:
         items = list(chain.from_iterable(items))
         if not items:
             break
+    if not booleans and dtype in _MOST_INT:
+        wide = numbers(items)
+        # What is no larger than the whole numbers that it holds exactly needs no closer look; NaN compares as smaller.
+        if wide is not None and not (np.abs(wide) > _MOST_INT[dtype]).any():
+            return wide.astype(dtype.numpy).reshape(shape)
     kinds = set(map(type, items))
-    if dtype in (dtypes.float32, dtypes.float64):
+    if dtype in _MOST_INT:
         if not kinds <= {int, float}:
             return None
         if int in kinds and any(type(item) is int and abs(item) > _MOST_INT[dtype] for item in items):
             return None
-        array: Array = np.array(items, np.float64)
+        wide = np.array(items, np.float64)
         if dtype is dtypes.float32:
-            finite = np.abs(array[np.isfinite(array)])
+            finite = np.abs(wide[np.isfinite(wide)])
             if finite.size and finite.max() > dtypes.float32.max:
                 return None
-        return array.astype(dtype.numpy).reshape(shape)
+        return wide.astype(dtype.numpy).reshape(shape)
     if dtype is dtypes.bool_:
         return np.array(items, np.bool_).reshape(shape) if kinds <= {bool} else None
     if dtype.is_integer:

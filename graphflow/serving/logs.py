@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import time
-import uuid
 from typing import Any
 
 ACCESS = logging.getLogger("graphflow.serving.access")
@@ -19,7 +19,7 @@ def request_id(given: str | None) -> str:
     """Returns what a request is called in logs and in its answer: what the client calls it, or a new name."""
     if given is not None and _ID.fullmatch(given):
         return given
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 class JsonLines(logging.Formatter):

@@ -49,6 +49,7 @@ class Metrics:
     ) -> None:
         self._registry = CollectorRegistry()
         self._now = now
+        self._children: dict[tuple[Any, ...], Any] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, registry=self._registry)
@@ -107,25 +108,33 @@ class Metrics:
         finally:
             # Whoever asks for models that are not there must not fill the memory with their names.
             shown = "" if code == errors.NOT_FOUND else model
-            self._requests.labels(shown, NAMES[code]).inc()
+            self._child(self._requests, shown, NAMES[code]).inc()
             if code in (errors.RESOURCE_EXHAUSTED, errors.UNAVAILABLE):
                 self._turned_away.labels(shown).inc()
             micros = 1e6 * (time.perf_counter() - begin)
-            self._latency.labels(shown, API_NAMES[api], entrypoint).observe(micros)
+            self._child(self._latency, shown, API_NAMES[api], entrypoint).observe(micros)
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """What counts under these labels, which are few: names of models that are there, of signatures and outcomes."""
+        key = (metric, *labels)
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = metric.labels(*labels)
+        return found
 
     # What a model reports of its runs (`model.Observer`).
 
     def ran(self, model: str, seconds: float) -> None:
         """Counts the time that a request has spent in the model."""
-        self._runtime.labels(model, "Predict", "graphflow").observe(1e6 * seconds)
+        self._child(self._runtime, model, "Predict", "graphflow").observe(1e6 * seconds)
 
     def batched(
         self, model: str, signature: str, rows: int, padded: int, requests: int, waited: float
     ) -> None:
         """Counts one run of a batch."""
-        self._queuing.labels(model, signature).observe(1e6 * waited)
-        self._rows.labels(model, signature).observe(rows)
-        self._together.labels(model, signature).observe(requests)
+        self._child(self._queuing, model, signature).observe(1e6 * waited)
+        self._child(self._rows, model, signature).observe(rows)
+        self._child(self._together, model, signature).observe(requests)
         if padded > rows:
             self._padding.labels(model, signature).inc(padded - rows)
 

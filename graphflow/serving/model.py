@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphflow import saved_model
+from graphflow.compiler import CompileOptions
 from graphflow.dtypes import DType
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError, OpError, ResourceExhaustedError
 from graphflow.graph import Graph, Tensor
 from graphflow.saved_model.loader import load_allowing
-from graphflow.serving.batching import Batcher, BatchingOptions
+from graphflow.serving.batching import Batcher, BatchingOptions, Pace
 from graphflow.serving.tracing import journey
 from graphflow.serving.versions import stored_bytes
 from graphflow.session import Session
@@ -28,6 +29,9 @@ Array = np.ndarray[Any, Any]
 
 
 _LARGEST_KEPT = 1 << 20  # bytes
+# Seconds of work from which on the threads of a run share it: below that the other processors have more use for those
+# who bring requests and take answers.
+_SHARE_FROM = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Signature:
       function: takes the inputs' arrays in order, returns the outputs' arrays in order.
       batcher: what runs requests together; None where each runs alone.
       alone: why each runs alone; "" where they run together.
+      pace: what is known of the time that lone runs take, where none can wait for anything but itself; else None.
       last: the inputs of the last request, if they are not large: what a new version is warmed up with.
     """
 
@@ -64,6 +69,7 @@ class Signature:
     function: Callable[..., Sequence[Array]]
     batcher: Batcher | None = None
     alone: str = ""
+    pace: Pace | None = None
     last: Sequence[Array] | None = None
 
     def run_alone(self, reason: str) -> None:
@@ -123,7 +129,7 @@ class Model:
         self.stored_bytes = stored_bytes(path)  # on disk, about what its variables take in memory
         self._picture: str | None = None
         self._graph = Graph()
-        self._session = Session(graph=self._graph)
+        self._session = Session(graph=self._graph, compile_options=CompileOptions(share_from=_SHARE_FROM))
         proto = load_allowing(allowed_ops, self._session, tags, self.path)
         self._graph.finalize()
         # As the file has them, for those who ask what the model takes.
@@ -153,12 +159,12 @@ class Model:
         feeds, fetches = list(inputs.values()), list(outputs.values())
         function = self._session.make_callable(fetches, feed_list=feeds)
         made = Signature(_specs(inputs), _specs(outputs), str(proto.method_name), function)
-        if self._batching is None:
-            made.alone = "batching is switched off"
-            return made
         proof = self._session.row_wise(fetches, feeds)
         if not proof:
             made.alone = proof.reason
+            return made
+        if self._batching is None:
+            made.alone, made.pace = "batching is switched off", Pace()
             return made
         shapes = [(np.dtype(tensor.dtype.numpy), tuple(tensor.shape.as_list())) for tensor in feeds]
         told = None if self._observer is None else functools.partial(self._observer.batched, self.name, name)
@@ -216,12 +222,18 @@ class Model:
         signature, arrays = self._given(signature_name, inputs, deadline)
         begin = time.perf_counter()
         try:
-            if signature.batcher is None:
-                results = await asyncio.to_thread(
-                    _alone, signature.function, arrays, deadline, time.monotonic()
-                )
-            else:
+            if signature.batcher is not None:
                 results = await signature.batcher.answer(arrays, deadline)
+            else:
+                size = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+                if signature.pace is not None and signature.pace.short(size):
+                    results = _alone(signature.function, arrays, deadline, time.monotonic())
+                else:
+                    results = await asyncio.to_thread(
+                        _alone, signature.function, arrays, deadline, time.monotonic()
+                    )
+                if signature.pace is not None:
+                    signature.pace.learn(size, time.perf_counter() - begin)
         except (MemoryError, TypeError, ValueError) as error:
             raise refused(error) from None
         return self._ended(signature_name, signature, arrays, results, begin)

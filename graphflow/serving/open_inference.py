@@ -15,6 +15,7 @@ from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError
 from graphflow.saved_model.signature_constants import DEFAULT_SERVING_SIGNATURE_DEF_KEY
+from graphflow.serving import json_tensor
 from graphflow.serving.json_limits import DEEPEST, check_json
 from graphflow.serving.model import Model, Signature, TensorSpec
 from graphflow.version import __version__
@@ -124,6 +125,7 @@ def from_json(body: bytes, json_size: int | None, model: Model) -> InferRequest:
         raise _invalid("the request is no JSON object")
     parameters = _object(request.get("parameters", {}), "parameters")
     name, signature = signature_of(model, parameters)
+    booleans = json_tensor.may_have_booleans(body[:size])
     tail = memoryview(body)[size:]
     inputs: dict[str, Array] = {}
     given = request.get("inputs")
@@ -136,7 +138,7 @@ def from_json(body: bytes, json_size: int | None, model: Model) -> InferRequest:
             raise _invalid(f"input '{key}' comes twice")
         count = _object(tensor.get("parameters", {}), f"parameters of '{key}'").get("binary_data_size")
         if count is None:
-            inputs[key] = _from_json_data(key, kind, shape, tensor.get("data"))
+            inputs[key] = _from_json_data(key, kind, shape, tensor.get("data"), booleans)
             continue
         if not isinstance(count, int) or not 0 <= count <= len(tail):
             raise _invalid(
@@ -192,13 +194,17 @@ def _count(shape: Sequence[int]) -> int:
     return int(np.prod(shape, dtype=np.int64)) if shape else 1
 
 
-def _from_json_data(name: str, kind: str, shape: tuple[int, ...], data: Any) -> Array:
+def _from_json_data(name: str, kind: str, shape: tuple[int, ...], data: Any, booleans: bool) -> Array:
     if not isinstance(data, list):
         data = [data]
     flat = _flattened(data)
     if len(flat) != _count(shape):
         raise _invalid(f"input '{name}': {len(flat)} elements for the shape {list(shape)}")
     dtype = _BY_NAME[kind]
+    if not booleans and dtype in (dtypes.float32, dtypes.float64):
+        wide = json_tensor.numbers(flat)
+        if wide is not None and not (np.abs(wide) > dtype.max).any():
+            return wide.astype(dtype.numpy).reshape(shape)
     accepted: tuple[type, ...] = (int, float)
     if kind == "BYTES":
         accepted = (str,)
@@ -274,7 +280,7 @@ def as_bytes(array: Array) -> bytes:
 def to_json(request: InferRequest, model: Model, results: Mapping[str, Array]) -> tuple[bytes, int]:
     """Returns the body of the answer and how many bytes of it are JSON."""
     wanted = request.outputs or dict.fromkeys(results, request.binary)
-    tensors, tail = [], []
+    tensors, tail, finite = [], [], True
     for name, binary in wanted.items():
         array = np.asarray(results[name])
         kind = datatype(dtypes.as_dtype(array.dtype))
@@ -284,7 +290,9 @@ def to_json(request: InferRequest, model: Model, results: Mapping[str, Array]) -
             tensor["parameters"] = {"binary_data_size": len(data)}
             tail.append(data)
         else:
-            tensor["data"] = _json_data(array)
+            plain = array.dtype.kind in "biu" or (kind in ("FP32", "FP64") and bool(np.isfinite(array).all()))
+            tensor["data"] = np.ascontiguousarray(array).ravel() if plain else _json_data(array)
+            finite = finite and (plain or kind == "BYTES")
         tensors.append(tensor)
     answer: dict[str, Any] = {
         "model_name": model.name,
@@ -293,9 +301,15 @@ def to_json(request: InferRequest, model: Model, results: Mapping[str, Array]) -
     }
     if request.id:
         answer["id"] = request.id
-    # What is not finite has no JSON proper; the standard library writes what Python's clients read.
-    header = json.dumps(answer, separators=(",", ":")).encode()
+    header = _written(answer, finite)
     return b"".join([header, *tail]), len(header)
+
+
+def _written(answer: dict[str, Any], finite: bool) -> bytes:
+    if finite:
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    # What is not finite has no JSON proper; the standard library writes what Python's clients read.
+    return json.dumps(answer, separators=(",", ":"), default=np.ndarray.tolist).encode()
 
 
 def _json_data(array: Array) -> list[Any]:

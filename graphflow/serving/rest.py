@@ -29,6 +29,8 @@ _HEALTH = ("/healthz", "/v1/health/live", "/v1/health/ready")
 async def _answer(service: Service, request: Request) -> Response:
     path = request.scope.get("raw_path", b"").decode("latin-1").split("?")[0] or request.scope["path"]
     lower = path.lower()
+    if request.method == "POST":
+        return await _by_protocol(service, request, path, lower)
     if request.method in ("GET", "HEAD") and lower in _HEALTH:
         ready = lower.endswith("/live") or service.ready()
         text = "ok" if ready else "draining" if service.draining else "a model is not available"
@@ -45,6 +47,11 @@ async def _answer(service: Service, request: Request) -> Response:
     if request.method == "GET" and (match := status_page.PICTURE.fullmatch(path)):
         with service.hold(Target(unquote(match.group(1)), version_number(match.group(2)))) as model:
             return Response(await asyncio.to_thread(model.picture), media_type="image/svg+xml")
+    return await _by_protocol(service, request, path, lower)
+
+
+async def _by_protocol(service: Service, request: Request, path: str, lower: str) -> Response:
+    """What the interface that a path belongs to answers."""
     if lower.startswith("/v1/"):
         return await tensorflow_rest.answer(service, request, path)
     if lower == "/v2" or lower.startswith("/v2/"):

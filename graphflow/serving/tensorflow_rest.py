@@ -28,7 +28,8 @@ _STATUS = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]
 def _read(model: Model, body: bytes) -> tuple[str, dict[str, Any], bool]:
     request = json_tensor.parse_request(body)
     name = json_tensor.signature_name(request)
-    return (name, *json_tensor.inputs_of(request, model.signature(name)))
+    booleans = json_tensor.may_have_booleans(body)
+    return (name, *json_tensor.inputs_of(request, model.signature(name), booleans))
 
 
 async def predict(model: Model, body: bytes, deadline: float | None = None) -> bytes:

@@ -226,7 +226,7 @@ def test_short_runs_need_no_other_thread(proof: RowWise) -> None:
 
     async def main() -> None:
         for seconds in (0.0, 1.0):
-            batcher._seconds = {1: seconds}
+            batcher._times._seconds = {1: seconds}
             await batcher.answer(rows(1))
 
     asyncio.run(main())

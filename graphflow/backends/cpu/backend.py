@@ -48,8 +48,11 @@ class CpuBackend:
     name = "cpu"
     absorbs = frozenset(("attention", "prologue"))
 
-    def __init__(self, index: int = 0, threads: int = 0, jit: Jit | None = None) -> None:
+    def __init__(
+        self, index: int = 0, threads: int = 0, jit: Jit | None = None, share_from: float = 0.0
+    ) -> None:
         self.index = index
+        self.share_from = share_from
         self.jit = process_jit() if jit is None else jit
         self._library: dict[str, LibraryCode] = {}
         self._threads = threads if threads > 0 else config.num_threads()

@@ -37,7 +37,8 @@ class GpuBackend:
     threads = 1
     absorbs: frozenset[str] = frozenset()
 
-    def __init__(self, index: int = 0, threads: int = 0) -> None:
+    def __init__(self, index: int = 0, threads: int = 0, share_from: float = 0.0) -> None:
+        self.share_from = share_from  # its blocks are shared in any case
         self.index = index
         self.kind = config.gpu()
         self._library: dict[str, LibraryCode] = {}
