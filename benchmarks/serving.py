@@ -1,4 +1,4 @@
-"""Serving side by side: graphflow and its peers under the same load, with the same weights, in the same minutes.
+"""Serving side by side: graphflow and its peers under one load, with the same weights, in the same minutes.
 
 Every server is a process (or several) of its own, started in its own environment; all stay up while they are measured in
 turns, so that each meets the machine's good and bad moments. The load comes from one process (`servers/load.py`).
