@@ -8,6 +8,7 @@ sizes     batch sizes that are new to a compiled model; growing batches and tens
 scaling   growing graphs
 programs  others' TF1 programs from start to end, beside TensorFlow
 gpu       on a machine with a GPU: tests, limits, graphflow beside torch and JAX
+serving   graphflow serve beside other servers, under one load
 alike     the same programs: first weights, losses and files, here and with TensorFlow
 """
 
@@ -25,7 +26,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alike, gpu, peak, programs, race, report, roofline, scaling, sizes, startup
+from benchmarks import alike, gpu, peak, programs, race, report, roofline, scaling, serving, sizes, startup
+from benchmarks.servers.models import MODELS
 from benchmarks.workloads import WORKLOADS
 from graphflow.backends.gpu import found
 
@@ -182,6 +184,26 @@ def write_gpu(name: str) -> None:
     sys.exit(tests.returncode)
 
 
+def write_serving(arguments: argparse.Namespace) -> None:
+    """Runs servers, writes JSON, table and plot; rows that are not measured now stay as they are."""
+    go_first()
+    measured = serving.measure(
+        arguments.models, arguments.peers, arguments.wires, arguments.clients, arguments.rounds,
+        arguments.seconds, say, arguments.folder,
+    )  # fmt: skip
+    path = RESULTS / f"{arguments.name}.json"
+    results = json.loads(path.read_text()) if path.exists() else {"throughput": {}, "servers": {}}
+    results |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine()}
+    for model, wires in measured["throughput"].items():
+        results["throughput"].setdefault(model, {}).update(wires)
+    results["servers"] |= measured["servers"]
+    save(arguments.name, results)
+    text = serving.table(results)
+    (RESULTS / f"{arguments.name}.md").write_text(text)
+    serving.plot(results, RESULTS / arguments.name)
+    say("\n" + text)
+
+
 def write_programs(arguments: argparse.Namespace) -> None:
     """Runs programs, writes JSON and table."""
     go_first()
@@ -277,6 +299,17 @@ def main() -> None:
     programs.add_arguments(same, "alike")
     on_gpu = commands.add_parser("gpu", help="tests, limits and a race on a machine with a GPU")
     on_gpu.add_argument("--name", default="gpu")
+    served = commands.add_parser("serving", help="graphflow serve beside other servers, under one load")
+    served.add_argument("--models", nargs="*", default=list(MODELS), choices=MODELS)
+    served.add_argument(
+        "--peers", nargs="*", default=[], help="which servers (default: all that are installed)"
+    )
+    served.add_argument("--wires", nargs="*", default=list(serving.WIRES), choices=serving.WIRES)
+    served.add_argument("--clients", nargs="*", type=int, default=list(serving.CLIENTS))
+    served.add_argument("--rounds", type=int, default=3)
+    served.add_argument("--seconds", type=float, default=0.4, help="per server, number of clients and round")
+    served.add_argument("--folder", help="where models are kept (default: they are made anew)")
+    served.add_argument("--name", default="serving")
     arguments = parser.parse_args()
     if arguments.command == "run":
         run(arguments)
@@ -290,6 +323,8 @@ def main() -> None:
         write_roofline(arguments.name, arguments.workloads, arguments.threads or machine()["cores"])
     elif arguments.command == "sizes":
         write_sizes(arguments)
+    elif arguments.command == "serving":
+        write_serving(arguments)
     elif arguments.command == "programs":
         write_programs(arguments)
     elif arguments.command == "alike":

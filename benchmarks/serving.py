@@ -1,7 +1,7 @@
 """Serving side by side: graphflow and its peers under one load, with the same weights, in the same minutes.
 
-Every server is a process (or several) of its own, started in its own environment; all stay up while they are measured in
-turns, so that each meets the machine's good and bad moments. The load comes from one process (`servers/load.py`).
+Every server is a process (or several) of its own, started in its own environment; all stay up while they are measured
+in turns, so that each meets the machine's good and bad moments. The load comes from one process (`servers/load.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -35,6 +35,9 @@ WIRES = ("json", "binary", "grpc")
 TOLERANCE = 1e-5
 # Rows of a batch, at most, for whoever makes batches.
 BATCH = 32
+_COLORS = {
+    OURS: "#111111", "onnxruntime": "#607d8b", "litserve": "#9c27b0", "mlserver": "#1a73e8", "triton": "#188038",
+}  # fmt: skip
 _GRPC_PATH = "/inference.GRPCInferenceService/ModelInfer"
 # Seconds that a server may take to its first answer.
 _PATIENCE = 90.0
@@ -200,7 +203,7 @@ class Load:
         command = [sys.executable, "-I", "-S", str(FOLDER / "load.py")]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def __call__(self, server: Running, wire: str, clients: int, seconds: float) -> dict[str, Any]:
+    def __call__(self, what: Server, port: int, wire: str, clients: int, seconds: float) -> dict[str, Any]:
         """Keeps a server busy; returns what the load found.
 
         Raises:
@@ -208,20 +211,20 @@ class Load:
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         task = {
-            "port": server.grpc_port if wire == "grpc" else server.port, "wire": wire, "path": _GRPC_PATH,
-            "request": request(server.what.name, wire).hex(), "clients": clients, "seconds": seconds,
+            "port": port, "wire": wire, "path": _GRPC_PATH,
+            "request": request(what.name, wire).hex(), "clients": clients, "seconds": seconds,
         }  # fmt: skip
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
         found: dict[str, Any] = json.loads(self._process.stdout.readline())
         if "error" in found:
-            raise RuntimeError(f"{server.what.key}, {wire}, {clients} clients: {found['error']}")
+            raise RuntimeError(f"{what.key}, {wire}, {clients} clients: {found['error']}")
         return found
 
     def close(self) -> None:
         """Ends it."""
-        self._process.terminate()
-        self._process.wait()
+        with self._process:
+            self._process.terminate()
 
 
 @dataclass
@@ -242,6 +245,10 @@ class Running:
     grpc_port: int
     log: Path
     first_answer_s: float = field(default=0.0)
+
+    def port_of(self, wire: str) -> int:
+        """Returns where it is sent this."""
+        return self.grpc_port if wire == "grpc" else self.port
 
     def memory(self) -> dict[str, float]:
         """Returns resident and proportional megabytes of all its processes."""
@@ -416,7 +423,7 @@ def _in_turns(
 ) -> dict[str, Any]:
     speaking = [server for server in running if wire in server.what.wires]
     for server in speaking:
-        found = load(server, wire, max(clients), min(seconds, 0.3))
+        found = load(server.what, server.port_of(wire), wire, max(clients), min(seconds, 0.3))
         given = numbers_of(server.what.name, wire, bytes.fromhex(found["answer"]))
         far = float(np.abs(given - wanted).max()) if given.shape == wanted.shape else np.inf
         # graphflow's own keep every bit; the others compute in another order.
@@ -427,7 +434,7 @@ def _in_turns(
         found_by: dict[str, list[dict[str, Any]]] = {server.what.key: [] for server in speaking}
         for turn in range(rounds):
             for server in speaking if turn % 2 == 0 else reversed(speaking):
-                found = load(server, wire, count, seconds)
+                found = load(server.what, server.port_of(wire), wire, count, seconds)
                 del found["answer"]
                 found_by[server.what.key].append(found)
         outcome[str(count)] = {
@@ -441,3 +448,79 @@ def _in_turns(
         )
         say(f"  {wire} {count}: {shown}")
     return outcome
+
+
+def _peers(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: one for key, one in found.items() if not key.startswith(OURS)}
+
+
+def ratios(found: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns our answers per second and our p99 as shares of the best peer's, each of us at our better setting."""
+    ours = [one for key, one in found.items() if key.startswith(OURS)]
+    peers = list(_peers(found).values())
+    rate = max(one["per_second"] for one in ours) / max(one["per_second"] for one in peers)
+    return rate, min(one["p99_ms"] for one in ours) / min(one["p99_ms"] for one in peers)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Returns the results as Markdown tables."""
+    keys = [
+        server.key for server in SERVERS if any(server.key in found for found in results["servers"].values())
+    ]
+    lines = [
+        f"| answers/s, p50, p99 ms | {' | '.join(keys)} | to best peer: answers/s, p99 |",
+        f"|---|{'---:|' * (len(keys) + 1)}",
+    ]
+    for model, wires in results["throughput"].items():
+        for wire, counts in wires.items():
+            for count, found in counts.items():
+                cells = [
+                    f"{one['per_second']:.0f}, {one['p50_ms']:.2f}, {one['p99_ms']:.2f}" if one else "\u2013"
+                    for one in (found.get(key) for key in keys)
+                ]
+                share = "\u2013"
+                if _peers(found) and len(_peers(found)) < len(found):
+                    share = "**{:.2f}**, **{:.2f}**".format(*ratios(found))
+                lines.append(f"| {model} {wire}, {count} clients | {' | '.join(cells)} | {share} |")
+    lines += ["", "| | to the first answer, s | RSS MB | PSS MB |", "|---|---:|---:|---:|"]
+    for model, servers in results["servers"].items():
+        for key in keys:
+            one = servers.get(key)
+            if one:
+                lines.append(
+                    f"| {key}, {model} | {one['first_answer_s']:.2f} | {one['rss_mb']:.0f} | {one['pss_mb']:.0f} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def plot(results: Mapping[str, Any], path: Path) -> None:
+    """Draws answers per second and p99 against the clients, as PNG and SVG."""
+    from matplotlib.figure import Figure
+
+    panels = [(model, wire) for model, wires in results["throughput"].items() for wire in wires]
+    figure = Figure(figsize=(4 * len(panels), 6.5), layout="constrained")
+    axes = figure.subplots(2, len(panels), squeeze=False)
+    for column, (model, wire) in enumerate(panels):
+        counts = results["throughput"][model][wire]
+        for server in SERVERS:
+            points = [
+                (int(count), found[server.key]) for count, found in counts.items() if server.key in found
+            ]
+            if not points:
+                continue
+            style = "-" if server.batching else "--"
+            width = 2.2 if server.name == OURS else 1.2
+            for line, name in enumerate(("per_second", "p99_ms")):
+                axes[line][column].plot(
+                    [clients for clients, _ in points], [one[name] for _, one in points],
+                    style, marker="o", linewidth=width, color=_COLORS[server.name], label=server.key,
+                )  # fmt: skip
+        axes[0][column].set_title(f"{model}, {wire}")
+        for line, name in enumerate(("answers/s", "p99, ms")):
+            axes[line][column].set_xscale("log", base=2)
+            axes[line][column].set_yscale("log")
+            axes[line][column].set_xlabel("clients")
+            axes[line][column].set_ylabel(name)
+    axes[0][0].legend(fontsize=7)
+    for suffix in ("png", "svg"):
+        figure.savefig(path.with_suffix(f".{suffix}"), metadata={"Date": None} if suffix == "svg" else None)

@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from benchmarks import peak, race, report, roofline, scaling, sizes
+from benchmarks import peak, race, report, roofline, scaling, serving, sizes
 from benchmarks.peers import PEERS
 from benchmarks.workloads import BY_NAME
+from graphflow.serving.manager import ModelManager
+from graphflow.serving.server_config import ModelConfig
+from graphflow.serving.service import Service
+from tests.serving.models import rest
 
 
 def quiet(text: str) -> None:
@@ -218,3 +222,32 @@ def test_steps_lie_under_the_roofline(tmp_path: Path) -> None:
     assert found["seconds"] > 0 and found["machine"]["gflops"] > 0
     roofline.plot({"workloads": {"softmax_regression": found}}, tmp_path / "roofline")
     assert ElementTree.parse(tmp_path / "roofline.svg").getroot().tag.endswith("}svg")
+
+
+def test_servers_answer_under_load(tmp_path: Path) -> None:
+    """What is sent is understood, and what comes back is the session's bit for bit."""
+    wanted = serving.write_models(tmp_path, ["mlp"])["mlp"]
+    models = ModelManager([ModelConfig("m", str(tmp_path / "mlp"))], poll_seconds=0)
+    models.start()
+    load = serving.Load()
+    throughput: dict[str, Any] = {}
+    try:
+        with rest(Service(models)) as port:
+            for wire in ("json", "binary"):
+                found = load(serving.SERVERS[0], port, wire, 2, 0.02)
+                answer = bytes.fromhex(found["answer"])
+                assert serving.numbers_of("graphflow", wire, answer).tobytes() == wanted.tobytes()
+                throughput[wire] = {"2": {"graphflow": found, "triton": {**found, "per_second": 1e9}}}
+    finally:
+        load.close()
+        models.close()
+    servers = {"mlp": {"graphflow": {"first_answer_s": 1.0, "rss_mb": 2.0, "pss_mb": 1.0}}}
+    results = {"throughput": {"mlp": throughput}, "servers": servers}
+    assert serving.ratios(throughput["json"]["2"]) == (found_rate(throughput, "json") / 1e9, 1.0)
+    assert "| mlp binary, 2 clients |" in serving.table(results)
+    serving.plot(results, tmp_path / "serving")
+    assert (tmp_path / "serving.png").stat().st_size > 0
+
+
+def found_rate(throughput: dict[str, Any], wire: str) -> float:
+    return float(throughput[wire]["2"]["graphflow"]["per_second"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -191,7 +192,7 @@ def _header(name: Any, kind: Any, shape: Any, signature: Signature) -> tuple[str
 
 
 def _count(shape: Sequence[int]) -> int:
-    return int(np.prod(shape, dtype=np.int64)) if shape else 1
+    return math.prod(shape)
 
 
 def _from_json_data(name: str, kind: str, shape: tuple[int, ...], data: Any, booleans: bool) -> Array:

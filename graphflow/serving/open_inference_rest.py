@@ -6,12 +6,11 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from graphflow import errors
 from graphflow.serving import open_inference
-from graphflow.serving.bodies import deadline_of, done, elements, json_response, packed, read_body
+from graphflow.serving.bodies import Asked, deadline_of, done, elements, json_response, packed, read_body
 from graphflow.serving.manager import State
 from graphflow.serving.service import Service, Target, version_number
 
@@ -19,7 +18,7 @@ _JSON_SIZE = "Inference-Header-Content-Length"
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 
 
-async def answer(service: Service, request: Request, path: str) -> Response:
+async def answer(service: Service, request: Asked, path: str) -> Response:
     """Returns the answer to a request below /v2.
 
     Raises:
@@ -50,8 +49,8 @@ async def answer(service: Service, request: Request, path: str) -> Response:
     raise errors.NotFoundError(None, None, f"Not Found: {method} {path}")
 
 
-async def _infer(service: Service, request: Request, target: Target) -> Response:
-    announced = request.headers.get(_JSON_SIZE)
+async def _infer(service: Service, request: Asked, target: Target) -> Response:
+    announced = request.headers.get(_JSON_SIZE.lower())
     if announced is not None and not (announced.isascii() and announced.isdecimal()):
         raise errors.InvalidArgumentError(None, None, f"{_JSON_SIZE} {announced!r} is no number of bytes")
     deadline = deadline_of(request)

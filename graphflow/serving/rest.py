@@ -9,24 +9,24 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from graphflow import errors
 from graphflow.serving import logs, metrics, open_inference_rest, openapi, status_page, tensorflow_rest
-from graphflow.serving.bodies import error_response, json_response
+from graphflow.serving.bodies import Asked, error_response, json_response
 from graphflow.serving.model import refused
 from graphflow.serving.service import Service, Target, version_number
 from graphflow.serving.status import HTTP_STATUS
 
 _log = logging.getLogger("graphflow.serving")
 
-_REQUEST_ID = "X-Request-Id"
+_REQUEST_ID_READ, _REQUEST_ID_WRITTEN = "x-request-id", b"x-request-id"
 _HEALTH = ("/healthz", "/v1/health/live", "/v1/health/ready")
 
 
-async def _answer(service: Service, request: Request) -> Response:
+async def _answer(service: Service, request: Asked) -> Response:
     path = request.scope.get("raw_path", b"").decode("latin-1").split("?")[0] or request.scope["path"]
     lower = path.lower()
     if request.method == "POST":
@@ -50,7 +50,7 @@ async def _answer(service: Service, request: Request) -> Response:
     return await _by_protocol(service, request, path, lower)
 
 
-async def _by_protocol(service: Service, request: Request, path: str, lower: str) -> Response:
+async def _by_protocol(service: Service, request: Asked, path: str, lower: str) -> Response:
     """What the interface that a path belongs to answers."""
     if lower.startswith("/v1/"):
         return await tensorflow_rest.answer(service, request, path)
@@ -59,7 +59,7 @@ async def _by_protocol(service: Service, request: Request, path: str, lower: str
     return error_response(f"Not Found: {request.method} {path}", 404)
 
 
-async def _admitted(service: Service, request: Request) -> Response:
+async def _admitted(service: Service, request: Asked) -> Response:
     if request.scope["path"].lower() not in _HEALTH:
         service.access.check(request.headers.get("authorization"))
     # Whoever watches the process must get an answer when it is full, then above all.
@@ -82,8 +82,8 @@ def make_app(service: Service) -> Callable[[Scope, Receive, Send], Awaitable[Non
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # nobody asks for more than HTTP
-        request = Request(scope, receive)
-        begin, name, text = time.perf_counter(), logs.request_id(request.headers.get(_REQUEST_ID)), ""
+        request = Asked(scope, receive)
+        begin, name, text = time.perf_counter(), logs.request_id(request.headers.get(_REQUEST_ID_READ)), ""
         try:
             response = await _admitted(service, request)
         except errors.OpError as error:
@@ -99,7 +99,7 @@ def make_app(service: Service) -> Callable[[Scope, Receive, Send], Awaitable[Non
             _log.exception("%s %s", request.method, scope["path"], extra={"request_id": name})
             text = f"{type(error).__name__}: {error}"
             response = error_response(text, 500)
-        response.headers[_REQUEST_ID] = name
+        response.raw_headers.append((_REQUEST_ID_WRITTEN, name.encode("latin-1")))
         seconds = time.perf_counter() - begin
         logs.access(name, request.method, scope["path"], response.status_code, seconds, text)
         await response(scope, receive, send)

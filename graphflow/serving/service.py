@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -99,24 +98,27 @@ class Service:
         """How many requests are in the process now."""
         return self._requests
 
-    @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
+    def admitted(self) -> AbstractContextManager[None]:
         """Lets a request in for the time of the context.
 
         Raises:
           ResourceExhaustedError: at once, if there are too many already.
         """
+        return _Admitted(self)
+
+    def enter(self) -> None:
+        """Counts a request that comes in; raises as `admitted`."""
         with self._lock:
             if self._requests >= self.most_requests:
                 raise errors.ResourceExhaustedError(
                     None, None, f"{self._requests} requests are under way; try again when some have ended"
                 )
             self._requests += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._requests -= 1
+
+    def leave(self) -> None:
+        """Counts a request that has ended."""
+        with self._lock:
+            self._requests -= 1
 
     def ready(self) -> bool:
         """Whether requests are welcome: every model can be served, and the process is not about to end."""
@@ -133,6 +135,21 @@ class Service:
                 return not self.draining
         except errors.OpError:
             return False
+
+
+class _Admitted(AbstractContextManager[None]):
+    """`Service.admitted`; a generator would take several times as long, for each request."""
+
+    __slots__ = ("_service",)
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def __enter__(self) -> None:
+        self._service.enter()
+
+    def __exit__(self, *error: object) -> None:
+        self._service.leave()
 
 
 def selected(outputs: dict[str, Array], names: Sequence[str]) -> Mapping[str, Array]:

@@ -8,12 +8,11 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from graphflow import errors
 from graphflow.serving import examples, json_tensor
-from graphflow.serving.bodies import deadline_of, done, elements, json_response, read_body
+from graphflow.serving.bodies import Asked, deadline_of, done, elements, json_response, read_body
 from graphflow.serving.manager import Servable
 from graphflow.serving.model import Model, TensorSpec
 from graphflow.serving.service import Service, Target, version_number
@@ -110,7 +109,7 @@ async def _run(service: Service, target: Target, verb: str, body: bytes, deadlin
         return await asyncio.to_thread(classify_or_regress, model, verb, body, deadline)
 
 
-async def answer(service: Service, request: Request, path: str) -> Response:
+async def answer(service: Service, request: Asked, path: str) -> Response:
     """Returns the answer to a request below /v1/models.
 
     Raises:
