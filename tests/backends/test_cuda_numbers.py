@@ -33,10 +33,23 @@ pytestmark = pytest.mark.skipif(bool(cuda_emulator.WHY_NOT), reason=cuda_emulato
 EVERYTHING = os.environ.get("GRAPHFLOW_CUDA_OPS") == "all"
 
 
+# Those whose indices are computed in all the ways that there are; the others take 32 bits.
+WIDE = ("elements", "softmax", "transposed", "scatter")
+
+
+def widths(name: str) -> tuple[bool, ...]:
+    """Whether a kernel's indices have 64 bits, for each of its printings."""
+    return (False, True) if EVERYTHING or name in WIDE else (False,)
+
+
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     made = Emulator(tmp_path_factory.mktemp("cuda"))
-    made.compile([print_kernel(make(), wide=wide) for make in KERNELS.values() for wide in (False, True)])
+    kernels = [print_kernel(make(), wide=wide) for name, make in KERNELS.items() for wide in widths(name)]
+    # All at once: most of a compiler's time goes for what the units have in common.
+    made.compile(
+        [*kernels, *(print_kernel(step.loops) for call, _ in CALLS for step in library(call).launches)]
+    )
     yield made
 
 
@@ -45,7 +58,7 @@ SIZES: dict[str, list[dict[str, int]]] = {
     "elements": [{"n": n} for n in (0, 1, 3, 1029, 4100)],
     "halves": [{"n": 3, "m": m} for m in (0, 1, 7, 16)],
     "softmax": [{"n": n} for n in (0, 1, 11)],
-    "long_softmax": [{"n": 5, "m": m} for m in (1, 31, 700)],
+    "long_softmax": [{"n": 5, "m": m} for m in (1, 700)],
     "columns": [{"n": n, "m": m} for n, m in ((0, 3), (5, 1), (4, 130))],
     "whole_sum": [{"n": n} for n in (0, 1, 1000)],
     "transposed": [{"n": n, "m": m} for n, m in ((0, 4), (1, 1), (33, 65), (40, 5))],
@@ -84,7 +97,7 @@ def test_loops_and_cuda_agree(name: str, emulator: Emulator, random: np.random.G
         expected = [a.copy() if isinstance(a, np.ndarray) else a for a in given]
         interpret(kernel, expected)
         results = []
-        for wide, descending, grid in ((False, False, 3), (False, True, 1), (True, False, 5)):
+        for wide, descending, grid in ((False, False, 3), (False, True, 1), (widths(name)[-1], False, 5)):
             emulator.set(descending=descending, grid=grid)
             actual = [a.copy() if isinstance(a, np.ndarray) else a for a in given]
             cuda_emulator.launch(emulator, print_kernel(kernel, wide=wide), actual)
@@ -136,7 +149,7 @@ _POOL = dict(
     strides=(2, 2),
     padding=((1, 1), (0, 1)),
 )
-CALLS: list[tuple[Call, dict[str, int]]] = [
+_CALLS: list[tuple[Call, dict[str, int]]] = [
     (Gemm(dtype="f32", m=None, n=7, k=9, epilogue=relu_of_sum("f32", "c")), {"m": 5}),
     (Gemm(dtype="f64", m=5, n=3, k=40, transpose_a=True, transpose_b=True), {}),
     (Gemm(dtype="f32", m=4, n=6, k=5, batch=(2, 3), batch_b=(False, True), stride_a=8, transpose_b=True), {}),
@@ -152,16 +165,13 @@ CALLS: list[tuple[Call, dict[str, int]]] = [
     (Pool2D(kind="max", gradient=True, **_POOL), {}),  # type: ignore[arg-type]
     (Pool2D(kind="mean", gradient=True, **_POOL), {}),  # type: ignore[arg-type]
 ]
+CALLS = _CALLS if EVERYTHING else _CALLS[::3]
 
 
 def test_library_calls_as_on_the_processor(emulator: Emulator, random: np.random.Generator) -> None:
-    calls = CALLS if EVERYTHING else CALLS[::2]
-    codes = [library(call) for call, _ in calls]
-    kernels = [print_kernel(launch.loops) for code in codes for launch in code.launches]
-    emulator.compile(kernels)
     emulator.set(descending=False)
-    for (call, sizes), code in zip(calls, codes, strict=True):
-        (step,) = code.launches
+    for call, sizes in CALLS:
+        (step,) = library(call).launches
         verify(step.loops)
         written = {s.buffer for s in walk_statements(step.loops.body) if isinstance(s, Store)}
         buffers: dict[str, np.ndarray] = {}
