@@ -19,7 +19,7 @@ import numpy as np
 
 from graphflow.backends import base
 from graphflow.backends.cpu.backend import CpuBackend
-from graphflow.backends.cuda.kernel import CudaKernel
+from graphflow.backends.cuda.kernel import CudaKernel, KernelParam
 from graphflow.backends.cuda.prelude import PRELUDE
 from graphflow.backends.cuda.printer import print_kernel
 from graphflow.backends.cuda.scalar import MEMORY
@@ -174,11 +174,14 @@ class Emulator:
             ctypes.c_int.in_dll(library, "emu_grid").value = grid
 
 
+def _cast(param: KernelParam) -> str:
+    """What makes a parameter of a number."""
+    type_ = "i64" if param.kind == "int" else f"{MEMORY[param.dtype]}*"
+    return f"({type_}{'*' * param.indirect})" if param.indirect or param.kind == "pointer" else ""
+
+
 def _with_entry(kernel: CudaKernel) -> str:
-    args = ", ".join(
-        f"args[{i}]" if p.kind == "int" else f"({MEMORY[p.dtype]}*)args[{i}]"
-        for i, p in enumerate(kernel.params)
-    )
+    args = ", ".join(f"{_cast(param)}args[{i}]" for i, param in enumerate(kernel.params))
     waits = "true" if "__sync" in kernel.body or "gf_shuffle" in kernel.body else "false"
     return f"""{kernel.body}
 extern "C" void run_{kernel.symbol}(i64* args, i64 part, i64) {{

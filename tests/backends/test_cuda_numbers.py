@@ -25,7 +25,7 @@ from graphflow.loops.verify import verify
 from graphflow.session import Session
 from tests.backends import cuda_emulator
 from tests.backends.cuda_emulator import EmulatedBackend, Emulator, as_processor
-from tests.backends.cuda_kernels import KERNELS
+from tests.backends.cuda_kernels import KERNELS, columns
 from tests.backends.library_calls import Runner
 
 pytestmark = pytest.mark.skipif(bool(cuda_emulator.WHY_NOT), reason=cuda_emulator.WHY_NOT)
@@ -46,6 +46,7 @@ def widths(name: str) -> tuple[bool, ...]:
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     made = Emulator(tmp_path_factory.mktemp("cuda"))
     kernels = [print_kernel(make(), wide=wide) for name, make in KERNELS.items() for wide in widths(name)]
+    kernels += [print_kernel(columns(), wide=wide, indirect=INDIRECT) for wide in (False, True)]
     # All at once: most of a compiler's time goes for what the units have in common.
     made.compile(
         [*kernels, *(print_kernel(step.loops) for call, _ in CALLS for step in library(call).launches)]
@@ -113,6 +114,27 @@ def test_loops_and_cuda_agree(name: str, emulator: Emulator, random: np.random.G
         for other in results[1:]:  # neither the number of blocks nor the order of threads changes a bit
             for one, two in zip(results[0], other, strict=True):
                 assert not isinstance(one, np.ndarray) or one.tobytes() == two.tobytes()
+
+
+INDIRECT = ("x", "y", "n")
+
+
+def test_arguments_may_lie_in_memory(emulator: Emulator, random: np.random.Generator) -> None:
+    loops = columns()
+    given = arguments_of(loops, {"n": 5, "m": 130}, random)
+    expected = [a.copy() if isinstance(a, np.ndarray) else a for a in given]
+    interpret(loops, expected)
+    names = [param.name for param in loops.params]
+    assert set(INDIRECT) < set(names)
+    for wide in (False, True):
+        kernel = print_kernel(loops, wide=wide, indirect=INDIRECT)
+        assert [p.name for p in kernel.params if p.indirect] == [name for name in names if name in INDIRECT]
+        actual = [a.copy() if isinstance(a, np.ndarray) else a for a in given]
+        words = [np.array([a.ctypes.data if isinstance(a, np.ndarray) else a], np.int64) for a in actual]
+        passed = [w if name in INDIRECT else a for name, w, a in zip(names, words, actual, strict=True)]
+        cuda_emulator.launch(emulator, kernel, passed)
+        for mine, wanted in zip(actual, expected, strict=True):
+            np.testing.assert_allclose(mine, wanted, rtol=2e-6)
 
 
 def relu_of_sum(dtype: str, result: str) -> Epilogue:

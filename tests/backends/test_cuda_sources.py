@@ -66,6 +66,7 @@ def test_kernels_compile_without_spills(
     compiled: dict[str, tuple[CudaKernel, CudaKernel]], tmp_path: Path
 ) -> None:
     kernels = [one for name, both in compiled.items() for one in both[: 2 if name == "elements" else 1]]
+    kernels.append(print_kernel(KERNELS["elements"](), indirect=("x", "n")))
     cubins = Compiler(cache=ObjectCache(tmp_path)).compile(kernels)
     for kernel in kernels:
         taken = cubins[kernel.symbol].resources[kernel.symbol]

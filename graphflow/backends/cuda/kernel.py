@@ -25,12 +25,14 @@ class KernelParam:
       kind: "pointer", an address aligned to the element at least; or "int", an int64.
       dtype: the loop dtype of the elements, or "i64".
       access: whether what a pointer leads to is read, written or both.
+      indirect: whether the argument is the address of eight bytes on the device that hold the address or the int.
     """
 
     name: str
     kind: Literal["pointer", "int"]
     dtype: str
     access: Literal["r", "w", "rw"] = "r"
+    indirect: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,5 +89,5 @@ class CudaKernel:
         """The number of blocks, and of threads of each, for arguments in the order of `params`."""
         named = zip(self.params, arguments, strict=True)
         return self.grid(
-            {param.name: int(value) for param, value in named if param.kind == "int"}
+            {param.name: int(value) for param, value in named if param.kind == "int" and not param.indirect}
         ), self.block

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from graphflow.backends.cache import digest
 from graphflow.backends.cuda.kernel import CudaKernel, KernelParam, Work
@@ -82,19 +83,22 @@ _INDEX_OPS = frozenset(
 )
 
 
-def print_kernel(kernel: Kernel, *, wide: bool = False) -> CudaKernel:
+def print_kernel(kernel: Kernel, *, wide: bool = False, indirect: Collection[str] = ()) -> CudaKernel:
     """The CUDA C of a verified kernel.
 
     Args:
       kernel: the loops.
       wide: whether indices need 64 bits: a buffer has 2**30 elements or more, or a size is as large.
+      indirect: parameters whose arguments change from turn to turn of a captured graph: each comes as the address of
+        eight bytes on the device that hold what it is now. Such a size does not decide the grid.
     """
-    return _Printer(kernel, wide).kernel()
+    return _Printer(kernel, wide, frozenset(indirect)).kernel()
 
 
 class _Printer:
-    def __init__(self, kernel: Kernel, wide: bool) -> None:
+    def __init__(self, kernel: Kernel, wide: bool, indirect: frozenset[str]) -> None:
         self.loops = kernel
+        self.indirect = indirect
         self.wide = wide
         self.index_type = "i64" if wide else "i32"
         self.schedule = schedule_of(kernel)
@@ -122,7 +126,11 @@ class _Printer:
 
     def kernel(self) -> CudaKernel:
         params = self._params()
-        for param in self.loops.params:
+        for param, given in zip(self.loops.params, params, strict=True):
+            if given.indirect:
+                declared = self._declared(param, replace(given, indirect=False)).replace("*", "* const")
+                const = "" if given.kind == "pointer" else "const "
+                self.line(f"{const}{declared} = *gf_at_{self.name(param.name)};")
             if isinstance(param, IntParam) and not self.wide:
                 self.line(f"const i32 {self.name(param.name)} = (i32){self.given(param.name)};")
             elif not isinstance(param, Buffer | IntParam):
@@ -156,14 +164,19 @@ class _Printer:
         written = {s.buffer for s in walk_statements(self.loops.body) if isinstance(s, Store)}
         made = []
         for param in self.loops.params:
+            indirect = param.name in self.indirect
             if isinstance(param, IntParam):
-                made.append(KernelParam(param.name, "int", "i64"))
+                made.append(KernelParam(param.name, "int", "i64", indirect=indirect))
                 continue
             access = "r" if param.name not in written else "rw" if param.name in read else "w"
-            made.append(KernelParam(param.name, "pointer", param.dtype, access))  # type: ignore[arg-type]
+            made.append(KernelParam(param.name, "pointer", param.dtype, access, indirect))  # type: ignore[arg-type]
         return tuple(made)
 
     def _declared(self, param: object, given: KernelParam) -> str:
+        if given.indirect:
+            const = "const " if given.access == "r" and given.kind == "pointer" else ""
+            leads = "const i64*" if given.kind == "int" else f"{const}{MEMORY[given.dtype]}* const*"
+            return f"{leads} gf_at_{self.name(given.name)}"
         if isinstance(param, IntParam):
             return f"i64 {self.name(given.name) if self.wide else self.given(given.name)}"
         const = "const " if given.access == "r" else ""
@@ -471,7 +484,8 @@ class _Printer:
         return found
 
     def _note_work(self, extents: Sequence[Expr], per_block: int) -> None:
-        if any(isinstance(e, Load) for extent in extents for e in walk_exprs(extent)):
+        parts = [e for extent in extents for e in walk_exprs(extent)]
+        if any(isinstance(e, Load) or (isinstance(e, Var) and e.name in self.indirect) for e in parts):
             extents = (Const(1024 * per_block, "i64"),)  # known in the run alone
         self.work.append(Work(tuple(extents), per_block))
 
