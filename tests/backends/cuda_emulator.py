@@ -38,7 +38,7 @@ _EMULATOR = r"""
 #define __global__
 #define __device__
 #define __forceinline__ inline
-#define __launch_bounds__(x)
+#define __launch_bounds__(...)
 #define __shared__ static
 struct Place { unsigned x; };
 static Place threadIdx, blockIdx, gridDim;

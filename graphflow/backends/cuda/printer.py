@@ -70,6 +70,9 @@ _DEEP = 8  # expressions are cut into named ones of this depth
 _TILE = 32  # rows and columns of a transposed tile
 _MOST_TILES = 4
 _MANY = 256  # operations from which on a thread does one element at a time
+# Blocks that shall fit a multiprocessor at least, so that the compiler neither spills for the sake of more of them nor
+# takes registers that keep others out: 64 registers a thread, and 128 where there is much to compute.
+_BLOCKS, _BLOCKS_IF_LONG, _LONG = 4, 2, 64
 
 _RESERVED = frozenset(
     "auto bool break case char class const continue default delete do double else enum extern false float for goto if "
@@ -145,7 +148,8 @@ class _Printer:
             self._declared(param, given) for param, given in zip(self.loops.params, params, strict=True)
         )
         body = "\n".join([*(f"  {line}" for line in self.shared_lines), *self.lines])
-        head = f"__launch_bounds__({BLOCK}) "
+        long = sum(isinstance(e, Op) for e in walk_exprs(self.loops.body)) > _LONG
+        head = f"__launch_bounds__({BLOCK}, {_BLOCKS_IF_LONG if long else _BLOCKS}) "
         rest = f"({signature}) {{\n{body}\n}}\n"
         symbol = f"gf_{digest(head, rest)[:24]}"
         return CudaKernel(

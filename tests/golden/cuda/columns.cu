@@ -1,4 +1,4 @@
-extern "C" __global__ void __launch_bounds__(256) columns(const double* x, double* y, i64 gf_n, i64 gf_m) {
+extern "C" __global__ void __launch_bounds__(256, 4) columns(const double* x, double* y, i64 gf_n, i64 gf_m) {
   const i32 n = (i32)gf_n;
   const i32 m = (i32)gf_m;
   {

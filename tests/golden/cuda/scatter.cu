@@ -1,4 +1,4 @@
-extern "C" __global__ void __launch_bounds__(256) scatter(const i32* ids, const float* rows, float* y, i64 gf_n, i64 gf_limit) {
+extern "C" __global__ void __launch_bounds__(256, 4) scatter(const i32* ids, const float* rows, float* y, i64 gf_n, i64 gf_limit) {
   const i32 n = (i32)gf_n;
   const i32 limit = (i32)gf_limit;
   {

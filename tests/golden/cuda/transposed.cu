@@ -1,4 +1,4 @@
-extern "C" __global__ void __launch_bounds__(256) transposed(const float* x, float* y, i64 gf_n, i64 gf_m) {
+extern "C" __global__ void __launch_bounds__(256, 4) transposed(const float* x, float* y, i64 gf_n, i64 gf_m) {
   __shared__ float gf_1[32][33];
   const i32 n = (i32)gf_n;
   const i32 m = (i32)gf_m;
