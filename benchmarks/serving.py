@@ -305,8 +305,13 @@ def start(what: Server, folder: Path, model: str) -> Running:
             socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as asked,
         ):
             asked.sendall(wanted)
-            if asked.recv(1 << 16).startswith(b"HTTP/1.1 200"):
+            answer = asked.recv(1 << 16)
+            if answer.startswith(b"HTTP/1.1 200"):
                 break
+            # Some say 404 or 503 before their model is there; what they cannot read they never will.
+            if answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 422")):
+                running.close()
+                raise RuntimeError(f"{what.key} refuses what it is asked: {answer[:500]!r}")
         if process.poll() is not None or time.perf_counter() - begin > _PATIENCE:
             running.close()
             raise RuntimeError(f"{what.key} does not answer: {log.read_text(errors='replace')[-2000:]}")

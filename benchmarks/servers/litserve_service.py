@@ -21,7 +21,7 @@ class Served(litserve.LitAPI):  # type: ignore[misc]  # LitServe is not looked i
         options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
 
-    def decode_request(self, request: dict[str, Any]) -> Any:
+    def decode_request(self, request: dict) -> Any:  # type: ignore[type-arg]  # LitServe reads it
         return np.array(request["instances"][0], np.float32)
 
     def batch(self, inputs: list[Any]) -> Any:
