@@ -58,3 +58,18 @@ def found(identifier: Any, known: Mapping[str, Any], what: str) -> Any:
     if callable(identifier):
         return identifier
     raise ValueError(f"Could not interpret {what} identifier: {identifier!r}")
+
+
+def serialized(value: Any) -> Any:
+    """Returns the name of a function, or a dict of `class_name` and `config` for a thing that has a configuration.
+
+    Raises:
+      ValueError: if it is neither.
+    """
+    if value is None:
+        return None
+    if hasattr(value, "get_config"):
+        return {"class_name": type(value).__name__, "config": value.get_config()}
+    if hasattr(value, "__name__"):
+        return value.__name__
+    raise ValueError(f"Cannot serialize {value!r}")

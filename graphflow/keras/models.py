@@ -20,6 +20,7 @@ from graphflow.keras import callbacks as callback_classes
 from graphflow.keras import losses as loss_functions
 from graphflow.keras import metrics as metric_functions
 from graphflow.keras.base_layer import InputSpec, Layer, Node, history_of, mask_of, unique_object_name
+from graphflow.keras.metric import Metric
 from graphflow.keras.session import get_session, initialize, phase_feed
 from graphflow.keras.utils import Sequence as DataSequence
 from graphflow.namespace import lazy
@@ -254,10 +255,10 @@ class Model(Layer):
         Args:
           optimizer: a name, one of `keras.optimizers`, or one of `train`.
           loss: a name or a function of truth and prediction; one per output, by place or name, where there are several.
-          metrics: names or functions, likewise.
+          metrics: names, functions, or metrics of `keras.metrics`: for all outputs, or a list of them per output.
           loss_weights: a number per output.
           sample_weight_mode: accepted: weights are per example.
-          weighted_metrics: as `metrics`.
+          weighted_metrics: as `metrics`; these heed the weights of examples.
           target_tensors: must be None.
           **kwargs: accepted.
         """
@@ -266,9 +267,7 @@ class Model(Layer):
             raise NotImplementedError("Model.compile: target_tensors are not supported: feed them to fit")
         self.optimizer = optimizers.get(optimizer)
         self.loss = loss
-        self._metrics_asked = (
-            list(metrics or []) + list(weighted_metrics or []) if not isinstance(metrics, dict) else metrics
-        )
+        self._metrics_asked = metrics, weighted_metrics
         self.loss_weights = loss_weights
         self._steps = None
 
@@ -287,6 +286,16 @@ class Model(Layer):
                 inputs, outputs = self.inputs, self.outputs
             self._steps = _Steps(self, inputs, outputs, y)
         return self._steps
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics with a state that training and evaluation keep."""
+        return list(self._steps.kept.values()) if self._steps is not None else []
+
+    def reset_metrics(self) -> None:
+        """Sets the states of the metrics to zero."""
+        for metric in self.metrics:
+            metric.reset_states()
 
     @property
     def metrics_names(self) -> list[str]:
@@ -450,12 +459,24 @@ class Model(Layer):
                 layer.reset_states()
 
     def train_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None
-    ) -> Any:
-        """Takes one step; returns the loss, or a list of it and the metrics."""
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
+        reset_metrics: bool = True,
+    ) -> Any:  # fmt: skip
+        """Takes one step; returns the loss, or a list of it and the metrics.
+
+        Args:
+          x: a batch.
+          y: its truth.
+          sample_weight: the weight of each example.
+          class_weight: the weight of the examples of each class.
+          reset_metrics: whether metrics are of this batch alone.
+        """
         self._check_compiled()
         xs, ys = _arrays(x, "x"), _arrays(y, "y")
-        found = self._ready(xs, ys).train(xs, ys, _weights(sample_weight, class_weight, ys))
+        steps = self._ready(xs, ys)
+        if reset_metrics:
+            self.reset_metrics()
+        found = steps.train(xs, ys, _weights(sample_weight, class_weight, ys))
         return found[0] if len(found) == 1 else found
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -887,6 +908,19 @@ def _by_output(asked: Any, names: Sequence[str], what: str) -> list[Any]:
     return [asked] * len(names)
 
 
+def _metrics_by_output(asked: Any, names: Sequence[str]) -> list[list[Any]]:
+    """The metrics of each output: all, or the list at its place, or those by its name."""
+
+    def several(found: Any) -> list[Any]:
+        return [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
+
+    if isinstance(asked, dict) or (
+        isinstance(asked, list | tuple) and any(isinstance(each, list | tuple) for each in asked)
+    ):
+        return [several(each) for each in _by_output(asked, names, "metrics")]
+    return [several(asked) for _ in names]
+
+
 class _Steps:
     """The operations of a compiled model: a step of training, of testing, of prediction."""
 
@@ -903,6 +937,8 @@ class _Steps:
         self.has_targets = y is not None
         self.targets: list[Tensor] = []
         self.update: Any = None
+        # Metrics with a state, by the place of their figure.
+        self.kept: dict[int, Metric] = {}
         if self.has_targets:
             self._build_losses(y)
 
@@ -924,7 +960,7 @@ class _Steps:
                 self.targets.append(target)
                 if asked[i] is None:
                     continue
-                loss = self._weighted(loss_functions.get(asked[i])(target, output), mask_of(output))
+                loss = self._loss(loss_functions.get(asked[i]), target, output)
                 share = shares[i]
                 losses.append(loss if share is None else loss * float(share))
                 if several:
@@ -933,22 +969,68 @@ class _Steps:
             if not losses and not model.losses:
                 raise ValueError("the model has no loss: give one to `compile`")
             self.total = add_n([*losses, *(cast(each, float32) for each in model.losses)])
-            metrics = model._metrics_asked
-            per_output = (
-                [metrics] * len(self.outputs)
-                if not isinstance(metrics, dict)
-                else _by_output(metrics, self.output_names, "metrics")
-            )
+            plain, weighted = (_metrics_by_output(each, self.output_names) for each in model._metrics_asked)
             for i, output in enumerate(self.outputs):
-                wanted = per_output[i] or []
-                for metric in wanted if isinstance(wanted, list | tuple) else [wanted]:
-                    name, function = self._metric(metric, asked[i], output, self.targets[i])
-                    names.append(f"{self.output_names[i]}_{name}" if several else name)
-                    self.figures.append(self._weighted(function(self.targets[i], output)))
+                for metric in plain[i]:
+                    self._add_metric(names, metric, asked[i], i, output, False)
+                for metric in weighted[i]:
+                    self._add_metric(names, metric, asked[i], i, output, True)
         self.names = ["loss", *names]
+
+    def _loss(self, loss: Any, target: Tensor, output: Tensor) -> Tensor:
+        """The loss of an output, as its reduction says: the mean over the batch if it does not."""
+        if not isinstance(loss, loss_functions.Loss):
+            return self._weighted(loss(target, output), mask_of(output))
+        if loss.reduction == loss_functions.Reduction.NONE:
+            raise ValueError(
+                f"the loss {type(loss).__name__} has the reduction NONE, but a model is trained on one number: SUM,"
+                " SUM_OVER_BATCH_SIZE or AUTO give one"
+            )
+        values = convert_to_tensor(loss.call(target, output))
+        if loss.reduction != loss_functions.Reduction.SUM:
+            return self._weighted(values, mask_of(output))
+        mask = mask_of(output)
+        if mask is not None and values.shape.rank == mask.shape.rank:
+            values = values * cast(mask, values.dtype)
+        return reduce_sum(values * loss_functions.weights_for(values, self.weight))
+
+    def _add_metric(
+        self, names: list[str], asked: Any, loss: Any, place: int, output: Tensor, heeds_weights: bool
+    ) -> None:
+        """Adds the figure of a metric: of each batch, or over all batches where the metric keeps a state."""
+        target = self.targets[place]
+        name, metric = self._metric(asked, loss, output, target)
+        name = f"weighted_{name}" if heeds_weights else name
+        name = f"{self.output_names[place]}_{name}" if len(self.outputs) > 1 else name
+        number, unique = 1, name
+        while unique in names:
+            unique = f"{name}_{number}"
+            number += 1
+        names.append(unique)
+        if heeds_weights and not isinstance(metric, Metric):
+            # A weighted mean over an epoch is no mean of weighted means.
+            metric = metric_functions.MeanMetricWrapper(metric, name=name)
+        if isinstance(metric, Metric):
+            self.kept[len(self.figures)] = metric
+            self.figures.append(metric(target, output, sample_weight=self.weight if heeds_weights else None))
+        else:
+            self.figures.append(self._mean(metric(target, output), mask_of(output)))
 
     def _weighted(self, values: Tensor, mask: Any = None) -> Tensor:
         """The mean over examples, weighted; steps that a mask leaves out count nothing."""
+        values = self._of_examples(values, mask)
+        if values.shape.rank == 0:
+            return values
+        return reduce_sum(values * self.weight) / cast(values_size(values), float32)
+
+    def _mean(self, values: Tensor, mask: Any) -> Tensor:
+        """The mean over examples, whatever their weights."""
+        values = self._of_examples(values, mask)
+        return values if values.shape.rank == 0 else reduce_mean(values)
+
+    @staticmethod
+    def _of_examples(values: Tensor, mask: Any) -> Tensor:
+        """The mean of each example."""
         values = cast(convert_to_tensor(values), float32)
         if values.shape.rank == 0:
             return values
@@ -957,22 +1039,36 @@ class _Steps:
             values = values * kept / reduce_mean(kept)
         if values.shape.rank is not None and values.shape.rank > 1:
             values = reduce_mean(values, axis=list(range(1, values.shape.rank)))
-        return reduce_sum(values * self.weight) / cast(values_size(values), float32)
+        return values
 
     @staticmethod
     def _metric(metric: Any, loss: Any, output: Tensor, target: Tensor) -> tuple[str, Any]:
-        if metric not in ("accuracy", "acc"):
-            function = metric_functions.get(metric)
-            return getattr(function, "__name__", "metric"), function
-        if output.shape.as_list()[-1] == 1 or loss in (
+        kinds: dict[str, tuple[Any, Any, Any]] = {
+            "acc": (
+                metric_functions.binary_accuracy, metric_functions.sparse_categorical_accuracy,
+                metric_functions.categorical_accuracy,
+            ),
+            "ce": (
+                metric_functions.binary_crossentropy, metric_functions.sparse_categorical_crossentropy,
+                metric_functions.categorical_crossentropy,
+            ),
+        }  # fmt: skip
+        short = {"accuracy": "acc", "acc": "acc", "crossentropy": "ce", "ce": "ce"}
+        if not isinstance(metric, str) or metric not in short:
+            found = metric_functions.get(metric)
+            return str(getattr(found, "name", None) or getattr(found, "__name__", "metric")), found
+        name = short[metric]
+        of_two, by_number, of_many = kinds[name]
+        function = getattr(loss, "fn", loss)
+        if output.shape.as_list()[-1] == 1 or function in (
             "binary_crossentropy",
             loss_functions.binary_crossentropy,
         ):
-            return "acc", metric_functions.binary_accuracy
+            return name, of_two
         rank, own = output.shape.rank, target.shape
         if own.rank is not None and rank is not None and (own.rank < rank or own.as_list()[-1] == 1):
-            return "acc", metric_functions.sparse_categorical_accuracy
-        return "acc", metric_functions.categorical_accuracy
+            return name, by_number
+        return name, of_many
 
     def _ordered(self, data: Any, names: Sequence[str], what: str) -> list[Array]:
         if isinstance(data, dict):
@@ -1024,6 +1120,8 @@ class _Steps:
     def epoch(self, batches: Iterator[Any], called: Sequence[Any], model: Model) -> dict[str, float]:
         """Takes a step for each batch; returns the means of the figures."""
         total, seen = np.zeros(len(self.names)), 0
+        self._forget()
+        found: list[float] = []
         for number, (xs, ys, weights) in enumerate(batches):
             size = len(nest.flatten(xs)[0])
             begun = {"batch": number, "size": size}
@@ -1037,19 +1135,32 @@ class _Steps:
             _each(called, "on_train_batch_end", number, logs)
             if model.stop_training:
                 break
-        return {name: float(value) for name, value in zip(self.names, total / max(seen, 1), strict=True)}
+        return dict(zip(self.names, self._over_all(total / max(seen, 1), found), strict=True))
+
+    def _forget(self) -> None:
+        for metric in self.kept.values():
+            metric.reset_states()
+
+    def _over_all(self, means: Array, last: Sequence[float]) -> list[float]:
+        """The figures of an epoch: means over its batches, but what metrics with a state say at last."""
+        figures = [float(mean) for mean in means]
+        for place in self.kept if len(last) else ():
+            figures[place + 1] = float(last[place + 1])
+        return figures
 
     def test(self, batches: Iterator[Any]) -> list[float]:
         """Returns the means of the figures over all batches."""
         total, seen = np.zeros(len(self.names)), 0
         session = get_session()
+        self._forget()
         asked = [self.total, *self.figures, self._state_updates()]
+        found: list[Any] = []
         for xs, ys, weights in batches:
             size = len(nest.flatten(xs)[0])
             found = session.run(asked, self._feed(xs, ys, weights, False))
             total += np.array(found[:-1], float) * size
             seen += size
-        return [float(value) for value in total / max(seen, 1)]
+        return self._over_all(total / max(seen, 1), found)
 
     def predict(self, batches: Iterator[Any]) -> list[Array]:
         """Returns the outputs for all batches."""

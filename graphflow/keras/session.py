@@ -15,6 +15,8 @@ from graphflow.variables import Variable, global_variables, is_variable_initiali
 _SESSION = "keras_session"
 _PHASE = "keras_learning_phase"
 _SEEN = "keras_initialized"
+# Variables in no collection that Keras initializes all the same: the states of metrics.
+STATES = "keras_states"
 
 
 def _graph_session(graph: Graph) -> Session:
@@ -49,7 +51,8 @@ def initialize(session: Session) -> None:
         done: WeakKeyDictionary[Session, set[int]]
         done = graph.registries.setdefault(_SEEN, WeakKeyDictionary())
         seen = done.setdefault(session, set())
-        fresh: list[Variable] = [v for v in global_variables() if id(v) not in seen]
+        known_here = [*global_variables(), *graph.registries.get(STATES, ())]
+        fresh: list[Variable] = [v for v in known_here if id(v) not in seen]
         if not fresh:
             return
         known = session.run([is_variable_initialized(v) for v in fresh])
