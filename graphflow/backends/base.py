@@ -67,6 +67,7 @@ class Backend(Machine, Protocol):
       name: the kind.
       absorbs: what its library calls take in besides epilogues: "attention" (two products and what is between them),
         "prologue" (what the first operand of a product is made of).
+      many_threads: whether it has thousands of threads rather than some: then more of the work is cut into shares.
 
     Kernels handed to `addresses` (and so to `PlanBuilder.launch`) are `loops.ir.Kernel`, `NativeCode`, `plan.COPY`,
     or the address of a function that is there already.
@@ -74,6 +75,7 @@ class Backend(Machine, Protocol):
 
     name: str
     absorbs: frozenset[str]
+    many_threads: bool
 
     @property
     def target(self) -> Any:

@@ -35,7 +35,10 @@ FLAT_TURN = 4096  # elements that one turn of a flat parallel loop does
 _FLOPS_PER_ELEMENT = 8  # of a body that takes no longer than the elements' way through memory
 COLUMN_TURN = 64  # columns that one turn of a parallel column loop does
 SHARE = 4096  # folded elements per share of a long fold, at least
-MOST_SHARES = 64
+MOST_SHARES, MOST_SHARES_OF_MANY = (
+    64,
+    512,
+)  # of a long fold: on processors, and on what has thousands of threads
 _NARROW = 64
 _SMALL_SUMS = 1 << 16  # elements
 COLUMN_SHARES = 16  # of rows, where their sum is kept in memory; of no less rows each
@@ -83,6 +86,7 @@ class Body:
     axes: tuple[int, ...]
     leaves: dict[str, Leaf]
     results: list[Result]
+    most_shares: int = MOST_SHARES  # into which a long fold is cut
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -1152,7 +1156,10 @@ def _rows_and_columns(body: Body, name: str) -> list[Lowered]:
     b = f.b
     cut = f.outer[0] if f.outer else _Axis(Size(1), [Size(0)] * len(f.strides))
     # Of many rows more shares, as long as these are little to combine: each sum is the shorter and the more exact.
-    most = greatest(COLUMN_SHARES, least(MOST_SHARES, rows // MOST_SHARES, _SMALL_SUMS // width.value))
+    # Machines that want more of them have the memory for it.
+    at_once = body.most_shares // MOST_SHARES
+    small = _SMALL_SUMS * at_once**2 // width.value
+    most = greatest(COLUMN_SHARES * at_once, least(body.most_shares, rows // MOST_SHARES, small))
     shares = greatest(1, least(most, cut.extent.value, rows // COLUMN_SHARES))
     step = ceil_div(cut.extent.value, shares)
     shares = ceil_div(cut.extent.value, step)
@@ -1385,7 +1392,7 @@ def _in_shares(body: Body, analysis: _Analysis, name: str) -> list[Lowered]:
     # The longest run of turns is cut: the outermost folded axis.
     length = f.inner[0].extent
     per_turn = greatest(1, f.points // greatest(1, length.value))
-    shares = greatest(1, least(MOST_SHARES, length.value * per_turn // SHARE, length.value))
+    shares = greatest(1, least(body.most_shares, length.value * per_turn // SHARE, length.value))
     step = ceil_div(length.value, shares)
     shares = ceil_div(length.value, step)
     dynamic = length.dynamic

@@ -30,11 +30,19 @@ from graphflow.lowering.checks import bounds_kernel, component_kernel, order_ker
 from graphflow.lowering.epilogues import folds_whole, held_in, over_of, renamed_in
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
-from graphflow.lowering.kernels import STREAM_ALL, STREAM_FROM, Body, Lowered, body_of, lower_group
+from graphflow.lowering.kernels import (
+    MOST_SHARES_OF_MANY,
+    STREAM_ALL,
+    STREAM_FROM,
+    Body,
+    Lowered,
+    body_of,
+    lower_group,
+)
 from graphflow.lowering.movement import Block, block_kernel, blocks_of
 from graphflow.lowering.native_regions import Finish, NativeRegions, Nested
 from graphflow.lowering.nested import host_runner
-from graphflow.lowering.nests import SEED_WORDS, Nest, nest_of, seed_words, streamed, streams
+from graphflow.lowering.nests import SEED_WORDS, Nest, Scratch, nest_of, seed_words, streamed, streams
 from graphflow.lowering.prologues import first_factor, with_prologue
 from graphflow.lowering.recompute import recomputed
 from graphflow.lowering.sizes import Size, reshaped, row_major, value_sizes
@@ -259,7 +267,7 @@ class _Lowering(NativeRegions):
             return self.nests_natively(node)
         if self.is_row(node):
             return True
-        nest = nest_of(node)
+        nest = nest_of(node, many_threads=self.backend.many_threads)
         if nest is not None:
             self.nests[node] = nest
             return True
@@ -582,7 +590,7 @@ class _Lowering(NativeRegions):
                 continue
             body = self.body(group)
             if streams(node, body):
-                nest = nest_of(node, body)
+                nest = nest_of(node, body, many_threads=self.backend.many_threads)
                 assert nest is not None
                 if any(leaf.value is nest.copied for leaf in body.leaves.values() if leaf.value is not None):
                     continue  # what is read here could not be written in place
@@ -952,6 +960,8 @@ class _Lowering(NativeRegions):
             for result in body.results
         ]
         label = group.nodes[-1].name
+        if self.backend.many_threads:
+            body.most_shares = MOST_SHARES_OF_MANY
         kernels = lower_group(body, "fused")
         for result in body.results:
             self.slots[result.value] = self.new_buffer(result.value)
@@ -1068,6 +1078,16 @@ class _Lowering(NativeRegions):
                     COPY, [write(target), read(source), target.nbytes], parallel=True, name=node.name, origin=node,
                     bytes=2 * target.nbytes, inplace=[(target, source)],
                 )  # fmt: skip
+        scratch: dict[Scratch, Slot] = {}
+        for part in nest.before:
+            self.part_of_nest(part, node, scratch)
+        self.part_of_nest(nest, node, scratch)
+
+    def part_of_nest(self, nest: Nest, node: Node, scratch: dict[Scratch, Slot]) -> None:
+        """Adds one kernel of a nest."""
+        made = node.outputs[0]
+        target = self.slots[made]
+        changes = nest.copied is not None or bool(nest.before)
         args: list[Arg] = []
         size = 0
         rows = streamed(node)
@@ -1078,13 +1098,20 @@ class _Lowering(NativeRegions):
                 args.append(argument)
             elif isinstance(argument, np.ndarray):
                 args.append(read(self.builder.constant(argument, node.name)))
+            elif isinstance(argument, Scratch):
+                known = scratch.get(argument)
+                if known is None:
+                    scratch[argument] = self.builder.buffer(
+                        (argument.elements,), np.dtype(np.int64), f"{node.name}/rows"
+                    )
+                args.append(write(scratch[argument]) if known is None else read(known))
             elif any(argument is other for other in node.outputs[1:]):
                 assert isinstance(argument, Value)
                 self.slots[argument] = self.new_buffer(argument)
                 args.append(write(self.slots[argument]))
                 size += bytes_of(argument)
             elif argument is made:
-                args.append(update(target) if nest.copied is not None else write(target))
+                args.append(update(target) if changes else write(target))
                 size += least(target.nbytes, most)
             elif argument is node:
                 args.append(read(*self.draws[node]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,9 +26,17 @@ BLOCK_TURN = 1024  # blocks of random words that one turn makes
 _PARALLEL_FROM = 4096
 _MASK64 = (1 << 64) - 1
 
-# What a nest is called with, per parameter: a value to read, the node's result, a number, a table, or the node itself
-# for its random counters.
-NestArgument = Value | int | np.ndarray[Any, Any] | Node
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scratch:
+    """Memory for int64s that the first kernel to name it writes and later ones read."""
+
+    elements: int
+
+
+# What a nest is called with, per parameter: a value to read, the node's result, a number, a table, memory between two
+# kernels, or the node itself for its random counters.
+NestArgument = Value | int | np.ndarray[Any, Any] | Scratch | Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ class Nest:
       parallel: whether turns may be shared among threads.
       flops: a rough count.
       copied: the value that the result holds before the kernel changes it.
+      before: what runs first. Then the kernel changes the result, instead of making all of it.
     """
 
     kernel: ir.Kernel
@@ -47,6 +57,7 @@ class Nest:
     parallel: bool
     flops: float
     copied: Value | None = None
+    before: tuple[Nest, ...] = ()
 
 
 Rule: TypeAlias = Callable[[Node, Body | None], Nest | None]
@@ -422,6 +433,96 @@ def _add_rows(
     return w.nest(True, 1.0 * count.value * width.value, copied)
 
 
+_LINKED_FROM = 8
+"""Rows from which on it pays to find out first which of them meet."""
+
+
+def _link_rows(
+    node: Node,
+    ids: Value,
+    rows: Value,
+    op: str,
+    start_from: Any,
+    copied: Value | None,
+    body: Body | None,
+) -> Nest | None:
+    """As `_add_rows`, for what has thousands of threads.
+
+    A first kernel links each row to the next one of the same id; then the first one of each id goes along its chain,
+    column by column, so that every sum is taken in the same order as there, without waiting for other ids.
+    """
+    count, height = _product(value_sizes(ids)), value_sizes(node.outputs[0])[0]
+    if not count.dynamic and count.value < _LINKED_FROM:
+        return _add_rows(node, ids, rows, op, start_from, copied, body)
+    made = node.outputs[0]
+    if made.dtype.name in ("float16", "bfloat16"):
+        return None
+    width = _product(value_sizes(made)[1:])
+    many, following = Scratch(count.value), Scratch(count.value)
+    before = [_links(ids, count, height, many, following)]
+    if start_from is not None:
+        w = _Writer("start")
+        target = w.buffer("y", made.dtype.name, made)
+        with w.b.loop("s", 0, w.size(height.times(width)), "vector") as s:
+            w.b.store(target, s, w.b.const(start_from, target.dtype))
+        before.append(w.nest(True, 0.0))
+    w = _Writer("add_rows")
+    b = w.b
+    index, target = w.operand("ids", ids), w.buffer("y", made.dtype.name, made)
+    lengths, links = w.buffer("many", "int64", many), w.buffer("next", "int64", following)
+    elements = None if body is None else _Elements(w, body, len(ids.sizes or ()))
+    source = None if body is not None else w.operand("rows", rows)
+    columns = w.size(width)
+    with b.loop("i", 0, w.size(count), "parallel") as i:
+        length = b.let("length", b.load(lengths, i))
+        with b.where(b.gt(length, 0)):
+            base = b.let("base", b.mul(b.cast(b.load(index, i), "i64"), columns))
+            with b.loop("j", 0, columns, "vector") as j:
+                at = b.let("at", b.add(base, j))
+                first = b.load(target, at) if start_from is None else b.const(start_from, target.dtype)
+                total, place = b.carry("total", first, "set"), b.carry("place", i, "set")
+                with b.loop("t", 0, length, "serial", [total, place]):
+                    row = b.var(place.name, "i64")
+                    if elements is not None:
+                        value = elements.of_row(row)(j)
+                    else:
+                        assert source is not None
+                        value = b.load(source, 0 if rows.sizes == () else b.add(b.mul(row, columns), j))
+                    if op != "set":
+                        value = b.apply(op, b.var(total.name, target.dtype), value)
+                    b.update(total, value)
+                    b.update(place, b.load(links, row))
+                b.store(target, at, b.var(total.name, target.dtype))
+    nest = w.nest(True, 1.0 * count.value * width.value, copied)
+    return replace(nest, before=tuple(before))
+
+
+def _links(ids: Value, count: Size, height: Size, many: Scratch, following: Scratch) -> Nest:
+    """How many rows have the id of each, 0 unless it is the first of them; and which row is the next of them."""
+    w = _Writer("links")
+    b = w.b
+    index = w.operand("ids", ids)
+    lengths, links = w.buffer("many", "int64", many), w.buffer("next", "int64", following)
+    last, limit = w.size(count), w.size(height)
+    with b.loop("i", 0, last, "parallel") as i:
+        row = b.let("row", b.cast(b.load(index, i), "i64"))
+        alike, earlier = (
+            b.carry("alike", b.const(0, "i64"), "add"),
+            b.carry("earlier", b.const(0, "i64"), "max"),
+        )
+        later = b.carry("later", last, "min")
+        with b.loop("t", 0, last, "vector", [alike, earlier, later]) as t:
+            meets = b.let("meets", b.eq(b.cast(b.load(index, t), "i64"), row))
+            b.update(alike, b.select(meets, b.const(1, "i64"), b.const(0, "i64")))
+            sooner = b.and_(meets, b.lt(t, i))
+            b.update(earlier, b.select(sooner, b.const(1, "i64"), b.const(0, "i64")))
+            b.update(later, b.select(b.and_(meets, b.gt(t, i)), t, last))
+        leads = b.and_(b.and_(b.ge(row, 0), b.lt(row, limit)), b.eq(b.var(earlier.name, "i64"), 0))
+        b.store(lengths, i, b.select(leads, b.var(alike.name, "i64"), b.const(0, "i64")))
+        b.store(links, i, b.var(later.name, "i64"))
+    return w.nest(True, 4.0 * count.value * count.value)
+
+
 # What an empty segment holds: for extremes the least and greatest finite numbers, as TensorFlow.
 _STARTS: dict[str, Callable[[DType], Any]] = {
     "add": lambda dtype: 0,
@@ -431,23 +532,23 @@ _STARTS: dict[str, Callable[[DType], Any]] = {
 }
 
 
-def _segmented(op: str) -> Rule:
+def _segmented(op: str, by_id: Callable[..., Nest | None] = _add_rows) -> Rule:
     def rule(node: Node, body: Body | None) -> Nest | None:
         data, ids, count = node.inputs
         if count.constant is None:
             return None
-        return _add_rows(node, ids, data, op, _STARTS[op](data.dtype), None, body)
+        return by_id(node, ids, data, op, _STARTS[op](data.dtype), None, body)
 
     return rule
 
 
-def _scattered(op: str) -> Rule:
+def _scattered(op: str, by_id: Callable[..., Nest | None] = _add_rows) -> Rule:
     def rule(node: Node, body: Body | None) -> Nest | None:
         state, indices, updates = node.inputs
         full = (*(indices.sizes or ()), *(state.sizes or ())[1:])
         if updates.sizes not in ((), full) or (op == "div" and not state.dtype.is_floating):
             return None
-        return _add_rows(node, indices, updates, op, None, state, body)
+        return by_id(node, indices, updates, op, None, state, body)
 
     return rule
 
@@ -833,6 +934,20 @@ NESTS: dict[str, Rule] = {
     "truncated_normal": truncated_normal,
     "multinomial": multinomial,
 }
+# The same for what has thousands of threads, where that is another one.
+_OF_MANY_THREADS: dict[str, Rule] = {
+    "segment_sum": _segmented("add", _link_rows),
+    "segment_prod": _segmented("mul", _link_rows),
+    "segment_max": _segmented("max", _link_rows),
+    "segment_min": _segmented("min", _link_rows),
+    "scatter_add": _scattered("add", _link_rows),
+    "scatter_sub": _scattered("sub", _link_rows),
+    "scatter_mul": _scattered("mul", _link_rows),
+    "scatter_div": _scattered("div", _link_rows),
+    "scatter_max": _scattered("max", _link_rows),
+    "scatter_min": _scattered("min", _link_rows),
+    "scatter_update": _scattered("set", _link_rows),
+}
 # The operand whose elements a nest may compute as it goes along, instead of reading them from memory.
 _STREAMED = {
     **{tag: 0 for tag in NESTS if tag.startswith("segment_")},
@@ -860,14 +975,16 @@ def streams(node: Node, body: Body) -> bool:
     )
 
 
-def nest_of(node: Node, body: Body | None = None) -> Nest | None:
+def nest_of(node: Node, body: Body | None = None, *, many_threads: bool = False) -> Nest | None:
     """Returns the loop nest of a node, or None if it has none.
 
     Args:
       node: the node.
       body: what computes its streamed operand.
+      many_threads: whether it is for what has thousands of threads.
     """
-    rule = NESTS.get(node.op_def.lowering)
+    tag = node.op_def.lowering
+    rule = (_OF_MANY_THREADS.get(tag) if many_threads else None) or NESTS.get(tag)
     if rule is None or any(0 in (value.sizes or ()) for value in (*node.inputs[1:], *node.outputs)):
         return None
     return rule(node, body)

@@ -192,8 +192,10 @@ extern "C" void run_{kernel.symbol}(i64* args, i64 part, i64) {{
 class EmulatedBackend(CpuBackend):
     """The processor's back end, whose loop kernels are the CUDA ones where these have been compiled.
 
-    What has not is noted in `missing`, and runs as it always does.
+    What has not is noted in `missing`, and runs as it always does. Lowered is as for GPUs, library calls apart.
     """
+
+    many_threads = True
 
     def __init__(self, emulator: Emulator, *, wide: bool = False) -> None:
         super().__init__(threads=1)
@@ -225,7 +227,7 @@ def as_processor(backend: CpuBackend) -> Iterator[None]:
     """Lets sessions take a back end for the processor's."""
     before = dict(base._loaded)
     for threads in (0, 1):
-        base._loaded["cpu", 0, threads, ""] = backend
+        base._loaded["cpu", 0, threads, 0.0, ""] = backend
     try:
         yield
     finally:

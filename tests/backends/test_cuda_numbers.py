@@ -22,6 +22,7 @@ from graphflow.loops.interpret import interpret
 from graphflow.loops.ir import Buffer, Kernel, Store, numpy_dtype, walk_statements
 from graphflow.loops.library import Call, Conv2D, Epilogue, EpilogueOperand, Gemm, Pool2D
 from graphflow.loops.verify import verify
+from graphflow.lowering import nests
 from graphflow.session import Session
 from tests.backends import cuda_emulator
 from tests.backends.cuda_emulator import EmulatedBackend, Emulator, as_processor
@@ -243,7 +244,8 @@ def run_all(backend: EmulatedBackend, *, check: bool) -> None:
                     matrix.assert_same(mine, body, sample, f"{op_type}, known={known}, output {i}")
 
 
-def test_ops_through_sessions(emulator: Emulator) -> None:
+def test_ops_through_sessions(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nests, "_LINKED_FROM", 2)  # samples are short
     first = EmulatedBackend(emulator)
     run_all(first, check=False)
     first.compile_missing()

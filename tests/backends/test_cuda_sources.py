@@ -22,6 +22,7 @@ from graphflow.backends.gpu.calls import CallLaunch
 from graphflow.backends.gpu.plan import DevicePlan
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import DTYPES, FUNCTIONS, Kernel, is_native
+from graphflow.lowering import nests
 from graphflow.plan import Plan
 from graphflow.session import Session
 from tests.backends.cuda_kernels import KERNELS
@@ -188,6 +189,7 @@ def loops_of(plan: object) -> Iterator[Kernel]:
 def test_what_ops_are_lowered_to_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a GPU's plan launches is printed, and compiles to machine code that spills nothing."""
     monkeypatch.setenv("GRAPHFLOW_GPU", "recording")
+    monkeypatch.setattr(nests, "_LINKED_FROM", 2)  # samples are short
     config = gf.ConfigProto(device_count={"GPU": 1})
     made: dict[str, tuple[CudaKernel, str]] = {}
     launching: set[str] = set()

@@ -47,6 +47,7 @@ class CpuBackend:
 
     name = "cpu"
     absorbs = frozenset(("attention", "prologue"))
+    many_threads = False
 
     def __init__(
         self, index: int = 0, threads: int = 0, jit: Jit | None = None, share_from: float = 0.0

@@ -72,7 +72,7 @@ _MOST_TILES = 4
 _MANY = 256  # operations from which on a thread does one element at a time
 # Blocks that shall fit a multiprocessor at least, so that the compiler neither spills for the sake of more of them nor
 # takes registers that keep others out: 64 registers a thread, and 128 where there is much to compute.
-_BLOCKS, _BLOCKS_IF_LONG, _LONG = 4, 2, 64
+_BLOCKS, _BLOCKS_IF_LONG, _LONG = 4, 2, 16
 
 _RESERVED = frozenset(
     "auto bool break case char class const continue default delete do double else enum extern false float for goto if "

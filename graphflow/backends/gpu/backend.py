@@ -36,6 +36,7 @@ class GpuBackend:
     name = "gpu"
     threads = 1
     absorbs: frozenset[str] = frozenset()
+    many_threads = True
 
     def __init__(self, index: int = 0, threads: int = 0, share_from: float = 0.0) -> None:
         self.share_from = share_from  # its blocks are shared in any case
