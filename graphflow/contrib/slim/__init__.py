@@ -23,4 +23,4 @@ from graphflow.namespace import lazy
 python = _deep(f"{__name__}.python", "slim")
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__)
+    __getattr__, __dir__ = lazy(__name__, ("nets",))
