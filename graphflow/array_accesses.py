@@ -17,7 +17,7 @@ from graphflow.graph import Operation, Tensor
 from graphflow.opdef import constant_value
 from graphflow.records import dataclass
 
-__all__ = ["Access", "access_of", "note_access", "refusal", "refuse_second_accesses"]
+__all__ = ["Access", "access_of", "note_access", "refusal", "refuse_second_accesses", "second_access"]
 
 _KEY = "array_accesses"
 
@@ -52,16 +52,19 @@ def access_of(operation: Operation | None) -> Access | None:
     return noted.get(operation)
 
 
+def second_access(writes: bool, place: int | str) -> str:
+    """What TF1 says of a second access to an element."""
+    if writes:
+        return f"Could not write to TensorArray index {place} because it has already been written to."
+    return (
+        f"Could not read index {place} twice because it was cleared after a previous read "
+        "(perhaps try setting clear_after_read = false?)."
+    )
+
+
 def refusal(operation: Operation, writes: bool, place: int | None) -> InvalidArgumentError:
     """What TF1 raises for a second access to an element; None: that at the same tensor."""
-    which = "of the same tensor" if place is None else place
-    if writes:
-        text = f"Could not write to TensorArray index {which} because it has already been written to."
-    else:
-        text = (
-            f"Could not read index {which} twice because it was cleared after a previous read "
-            "(perhaps try setting clear_after_read = false?)."
-        )
+    text = second_access(writes, "of the same tensor" if place is None else place)
     made = f" (made at {operation.user_line})" if operation.user_line else ""
     return InvalidArgumentError(None, operation, f'{operation.type} "{operation.name}": {text}{made}')
 

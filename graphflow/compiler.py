@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from graphflow import config
+from graphflow.array_guards import with_guards
 from graphflow.backends.base import Backend, load
 from graphflow.collector import without_collector
 from graphflow.contents import Content, find_contents
@@ -493,4 +494,4 @@ def compile_graph(
     name = fetches[0].name if fetches else ""
     program = freeze(fetches, feeds, handles)
     refuse_accesses_of_turns(program)
-    return Executable(program, options or CompileOptions(), name)
+    return Executable(with_guards(program), options or CompileOptions(), name)

@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("functional_ops",),
     ("program",),
     ("text", "reference", "contents", "turns"),
-    ("turn_accesses",),
+    ("turn_accesses", "array_guards"),
     ("optimizer_passes.",),
     ("memory", "hoist", "regions"),
     ("variable_store",),

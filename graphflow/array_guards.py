@@ -1,0 +1,401 @@
+"""Elements of TensorArrays that a run may read or write twice carry, beside the array, what has been done to them.
+
+Which accesses surely meet is refused before the run (`array_accesses`, `turn_accesses`); which surely do not, as those
+at a number that grows with the turns of a loop, cost nothing. What only the run can tell (an index that is data, an
+access in a branch) is looked at by the run: a list of numbers, zero where nothing has been done, goes through loops and
+branches with the array, and becomes a tensor where the array does (`dense_lists`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphflow import dtypes
+from graphflow.array_accesses import Access, access_of, second_access
+from graphflow.errors import InvalidArgumentError
+from graphflow.opdef import get_op, op
+from graphflow.program import (
+    CASES,
+    FEED,
+    MOST_NESTED,
+    NESTED,
+    WHILES,
+    Node,
+    Program,
+    ProgramBuilder,
+    Replacement,
+    TensorType,
+    Value,
+    nested_programs,
+    rebuild,
+    with_programs,
+)
+from graphflow.records import dataclass, field
+from graphflow.shapes import SCALAR
+from graphflow.turns import evens, inductions, inductions_from, known_turns
+
+__all__ = ["with_guards"]
+
+Array = np.ndarray[Any, Any]
+_LIST = TensorType(dtypes.variant, SCALAR, SCALAR)
+_WHICH = "writes:bool; array:string"
+
+
+def _refused(array: str, writes: bool, place: int) -> InvalidArgumentError:
+    return InvalidArgumentError(None, None, f"TensorArray {array}: {second_access(writes, place)}")
+
+
+@op("GraphflowFirst", "index:int32", "place:int32", _WHICH, infer=lambda node: SCALAR, view=True,
+    differentiable=False)  # fmt: skip
+def first_op(index: Array, *, writes: bool, array: str) -> Array:
+    """The number of an element that has not been used; of one that has been, it is given as less than zero."""
+    if index < 0:
+        raise _refused(array, writes, -1 - int(index))
+    return index
+
+
+@first_op.bounds
+def _unused(node: Any) -> dict[int, tuple[int, int]]:
+    return {0: (0, 2**31)}
+
+
+@op("GraphflowFirsts", "index:int32; uses:int32", "places:int32", _WHICH, infer=lambda node: node.inputs[0].shape,
+    differentiable=False)  # fmt: skip
+def firsts_op(index: Array, uses: Array, *, writes: bool, array: str) -> Array:
+    """A vector of indices itself, which are all different, and of elements of which there have been no uses."""
+    seen: set[int] = set()
+    for place, count in zip(index.tolist(), uses.tolist(), strict=True):
+        if count or place in seen:
+            raise _refused(array, writes, place)
+        seen.add(place)
+    return index
+
+
+@op("GraphflowUnread", "handle:variant; uses:int32", "output:variant", "array:string", infer=lambda node: SCALAR,
+    differentiable=False)  # fmt: skip
+def unread_op(handle: Array, uses: Array, *, array: str) -> Array:
+    """A list itself, none of whose elements has been used."""
+    if np.any(uses):
+        raise _refused(array, False, int(np.flatnonzero(uses)[0]))
+    return handle
+
+
+class _Use(NamedTuple):
+    """A node that accesses an array, and the nodes whose programs it lies in, from outside inwards."""
+
+    node: Node
+    access: Access
+    around: tuple[tuple[Node, Program], ...]
+
+
+_Key = tuple[Value, int, bool]  # where a list begins, which array it is, and whether it is about writing
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """Lists of which one is made of another: where they begin, and whether one gets longer."""
+
+    homes: list[tuple[Node, tuple[tuple[Node, Program], ...]]] = field(default_factory=list)
+    grows: bool = False
+
+
+class _Found:
+    """What a program does to arrays."""
+
+    def __init__(self, program: Program) -> None:
+        self.parents: dict[Value, Value] = {}
+        self.uses: list[_Use] = []
+        self.groups: dict[Value, _Group] = {}
+        self.begins: list[tuple[Node, tuple[tuple[Node, Program], ...]]] = []
+        self.growing: list[Value] = []
+        self.walk(program, ())
+        for node, around in self.begins:
+            self.groups.setdefault(self.root(node.outputs[0]), _Group()).homes.append((node, around))
+        for value in self.growing:
+            self.groups.setdefault(self.root(value), _Group()).grows = True
+        self.guarded: dict[_Key, Node] = {}  # with the home of each
+        self.of_use: dict[Node, _Key] = {}
+        self.inside: dict[Node, list[_Key]] = {}  # what goes through a loop or a branch
+        self.decide()
+
+    def root(self, value: Value) -> Value:
+        """The value that speaks for a list and those that are made of it."""
+        while (parent := self.parents.get(value)) is not None:
+            value = parent
+        return value
+
+    def join(self, a: Value, b: Value) -> None:
+        """Notes that one list is made of another."""
+        if a.dtype is dtypes.variant and b.dtype is dtypes.variant:
+            a, b = self.root(a), self.root(b)
+            if a is not b:
+                self.parents[b] = a
+
+    def walk(self, program: Program, around: tuple[tuple[Node, Program], ...]) -> None:
+        for node in program.nodes:
+            if node.op_def in NESTED:
+                self.nested(node, around)
+                continue
+            made = [value for value in node.outputs[:1] if value.dtype is dtypes.variant]
+            taken = [value for value in node.inputs[:1] if value.dtype is dtypes.variant]
+            if node.op_def is not FEED and made and node.type not in ("ZerosLike", "FakeParam"):
+                if taken:
+                    self.join(taken[0], made[0])
+                else:
+                    self.begins.append((node, around))
+            access = access_of(node.origin)
+            if access is not None and node.type in _INDICES:
+                self.uses.append(_Use(node, access, around))
+                grows = node.type == "TensorListScatterIntoExistingList"
+                if grows or node.attrs.get("resize_if_index_out_of_bounds"):
+                    self.growing.append(node.inputs[0])
+
+    def nested(self, node: Node, around: tuple[tuple[Node, Program], ...]) -> None:
+        given = node.inputs[1:] if node.op_def in CASES else node.inputs
+        for name, program in nested_programs(node):
+            for a, b in zip(given, program.feeds, strict=True):
+                self.join(a, b)
+            if name != "cond":
+                for a, b in zip(program.fetches, node.outputs, strict=True):
+                    self.join(a, b)
+            if len(around) < MOST_NESTED:
+                self.walk(program, (*around, (node, program)))
+
+    def decide(self) -> None:
+        """Which arrays are to be looked at by the run."""
+        by_key: dict[_Key, list[_Use]] = {}
+        for use in self.uses:
+            value = use.node.inputs[0] if use.node.type not in _HOMES else use.node.outputs[0]
+            by_key.setdefault((self.root(value), id(use.access.array), use.access.writes), []).append(use)
+        for key, uses in by_key.items():
+            group = self.groups.get(key[0])
+            if group is None or len(group.homes) != 1:
+                continue
+            home, outside = group.homes[0]
+            inner = [use for use in uses if use.around[: len(outside)] == outside]
+            copies = Counter(use.node.origin for use in uses)
+            if len(inner) < len(uses) or max(copies.values()) > 1:
+                continue  # a function that is called twice: each call has its own arrays
+            if any(_decides(use.around[len(outside) :]) for use in uses):
+                continue
+            if _apart([_span(use, use.around[len(outside) :]) for use in uses]):
+                continue
+            self.guarded[key] = home
+            for use in uses:
+                if use.node is home:
+                    continue
+                self.of_use[use.node] = key
+                for node, _ in use.around[len(outside) :]:
+                    keys = self.inside.setdefault(node, [])
+                    if key not in keys:
+                        keys.append(key)
+
+
+# By op that accesses an array: which input says at which of its elements; None: at all.
+_INDICES: dict[str, int | None] = {
+    "TensorListGetItem": 1, "TensorListSetItem": 1, "TensorListGather": 1, "TensorListScatterIntoExistingList": 2,
+    "TensorListStack": None, "TensorListConcatV2": None, "TensorListFromTensor": None, "TensorListSplit": None,
+}  # fmt: skip
+_HOMES = ("TensorListFromTensor", "TensorListSplit")
+
+
+def _decides(between: Sequence[tuple[Node, Program]]) -> bool:
+    """Whether something lies in the condition of a loop, which gives nothing but its answer."""
+    return any(node.op_def in WHILES and program is node.attrs["cond"] for node, program in between)
+
+
+class _Span(NamedTuple):
+    """Between which elements an access reaches; `once`: that it reaches none of them twice."""
+
+    once: bool
+    least: float = -np.inf
+    greatest: float = np.inf
+
+
+def _span(use: _Use, between: Sequence[tuple[Node, Program]]) -> _Span:
+    """What is known of the elements that all turns together access."""
+    at = _INDICES[use.node.type]
+    loops = [pair for pair in between if pair[0].op_def in WHILES]
+    if at is None:
+        return _Span(not loops)
+    index = use.node.inputs[at]
+    for node, program in reversed(between):  # out of branches, to the turn of a loop
+        if node.op_def in WHILES or index.node.op_def is not FEED:
+            break
+        index = node.inputs[1 + program.feeds.index(index)]
+    known = index.constant
+    if not loops:
+        if known is not None:
+            places = known.reshape(-1).tolist()
+            return _Span(True, min(places, default=np.inf), max(places, default=-np.inf))
+        return _Span(index.shape.rank == 0 or index.node.type == "Range")
+    loop, body = loops[0]
+    if len(loops) > 1 or known is not None:
+        return _Span(False)
+    even = evens(body, inductions_from(loop.inputs, body)).get(index)
+    if even is None or not even.step:
+        return _Span(False)
+    if even.base is not None:
+        return _Span(True)
+    turns = known_turns(loop.inputs, loop.attrs["cond"], body, inductions(loop.inputs, body))
+    last = np.inf * even.step if turns is None else even.start + even.step * max(0, turns - 1)
+    return _Span(True, min(even.start, last), max(even.start, last))
+
+
+def _apart(spans: list[_Span]) -> bool:
+    """Whether no two accesses reach the same element."""
+    if not all(span.once for span in spans):
+        return False
+    spans = sorted(spans, key=lambda span: span.least)
+    return all(a.greatest < b.least for a, b in zip(spans, spans[1:], strict=False))
+
+
+def with_guards(program: Program) -> Program:
+    """Returns the program with a look at each access that may be a second one; itself where there is none."""
+    found = _Found(program)
+    return _Change(found).changed(program) if found.guarded else program
+
+
+class _Change:
+    """Writes the program anew."""
+
+    def __init__(self, found: _Found) -> None:
+        self.found = found
+        self.states: dict[_Key, Value] = {}
+
+    def changed(self, program: Program) -> Program:
+        """The program with its looks."""
+        return rebuild(program, self.replace)
+
+    def replace(
+        self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        """What takes the place of a node."""
+        found = self.found
+        if node in found.inside:
+            return self.nested(builder, node, inputs, controls)
+        if node.op_def in NESTED:
+            return self.with_arrays_inside(builder, node, inputs, controls)
+        key = found.of_use.get(node)
+        if key is not None:
+            return self.looked_at(builder, node, inputs, controls, key)
+        begun = [key for key, home in found.guarded.items() if home is node]
+        if not begun:
+            return None
+        made = builder.again(node, inputs, controls)
+        for key in begun:
+            self.states[key] = self.begin(builder, made, key)
+        return made
+
+    def begin(self, b: ProgramBuilder, home: Node, key: _Key) -> Value:
+        count = (
+            home.inputs[1]
+            if home.type == "TensorListReserve"
+            else b.emit("TensorListLength", home.outputs[0])
+        )
+        if key[2] and home.type != "TensorListReserve":  # all of it is written
+            sizes = b.emit("Reshape", count, b.constant(np.array([1], np.int32)))
+            return _list_of(b, b.emit("Fill", sizes, b.constant(np.int32(1))))
+        return b.emit("TensorListReserve", _scalar(b), count, element_dtype=dtypes.int32)
+
+    def looked_at(
+        self,
+        b: ProgramBuilder,
+        node: Node,
+        inputs: tuple[Value, ...],
+        controls: tuple[Node, ...],
+        key: _Key,
+    ) -> Node:
+        attrs = {"writes": key[2], "array": self.found.guarded[key].name}
+        state, at, given = self.states[key], _INDICES[node.type], list(inputs)
+        kind = {"element_dtype": dtypes.int32}
+        one = b.constant(np.int32(1))
+        if at is None:
+            uses = b.emit("TensorListStack", state, _scalar(b), **kind)
+            given[0] = b.emit("GraphflowUnread", inputs[0], uses, array=attrs["array"])
+            self.states[key] = _list_of(b, b.emit("Fill", b.emit("Shape", uses), one))
+            return b.node(node.op_def, given, node.attrs, controls, None, node.origin, node.name)
+        index = inputs[at]
+        if self.found.groups[key[0]].grows:
+            last = index
+            if index.shape.rank != 0:
+                last = b.emit("Max", index, b.constant(np.array([0], np.int32)))
+            length = b.emit("TensorListLength", state)
+            state = b.emit(
+                "TensorListResize", state, b.emit("Maximum", length, b.emit("AddV2", last, one))
+            )
+        if node.type in ("TensorListGetItem", "TensorListSetItem"):
+            uses = b.emit("TensorListGetItem", state, index, _scalar(b), **kind)
+            # -1 - index where there has been one
+            turned = b.emit("AddV2", b.emit("AddV2", index, index), one)
+            marked = b.emit("Sub", index, b.emit("Mul", uses, turned))
+            given[at] = b.emit("GraphflowFirst", marked, **attrs)
+            self.states[key] = b.emit("TensorListSetItem", state, given[at], one, **kind)
+        else:
+            uses = b.emit("TensorListGather", state, index, _scalar(b), **kind)
+            given[at] = b.emit("GraphflowFirsts", index, uses, **attrs)
+            ones = b.emit("Fill", b.emit("Shape", index), one)
+            self.states[key] = b.emit("TensorListScatterIntoExistingList", state, ones, given[at], **kind)
+        return b.node(node.op_def, given, node.attrs, controls, None, node.origin, node.name)
+
+    def with_arrays_inside(
+        self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        """A loop or a branch that looks at none but its own arrays."""
+        old = [program for _, program in nested_programs(node)]
+        programs = [self.changed(program) for program in old]
+        if all(a is b for a, b in zip(programs, old, strict=True)):
+            return None
+        attrs = with_programs(node.op_def, node.attrs, programs)
+        return builder.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
+
+    def nested(
+        self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        """A loop or a branch through which goes what has been done to arrays."""
+        keys = self.found.inside[node]
+        before = [self.states[key] for key in keys]
+        programs = [self.through(program, keys, name != "cond") for name, program in nested_programs(node)]
+        attrs: dict[str, Any] = with_programs(node.op_def, node.attrs, programs)
+        more = (*inputs, *before)
+        if node.op_def in WHILES:
+            attrs["T"] = tuple(value.dtype for value in more)
+        else:
+            attrs["Tin"] = tuple(value.dtype for value in more[1:])
+            attrs["Tout"] = tuple(value.dtype for value in programs[0].fetches)
+        made = builder.node(node.op_def, more, attrs, controls, None, node.origin, node.name)
+        count = len(node.outputs)
+        self.states.update(zip(keys, made.outputs[count:], strict=True))
+        return list(made.outputs[:count]) if count else made
+
+    def through(self, program: Program, keys: Sequence[_Key], gives: bool) -> Program:
+        """A nested program that takes, and gives, what has been done to arrays."""
+        nodes = program.nodes
+        builder = ProgramBuilder(nodes[-1].serial + 1 if nodes else 0)
+        feeds = []
+        for number, key in enumerate(keys):
+            attrs = {"dtype": dtypes.variant, "shape": SCALAR, "feed": f"uses {len(program.feeds) + number}"}
+            self.states[key] = builder.node(FEED, (), attrs, (), (_LIST,)).outputs[0]
+            feeds.append(self.states[key])
+        wider = Program(
+            (*program.feeds, *feeds), program.fetches, program.commits, program.effects, program.specialized
+        )
+        made = self.changed(wider)
+        states = [self.states[key] for key in keys] if gives else []
+        return Program(made.feeds, (*made.fetches, *states), made.commits, made.effects, made.specialized)
+
+
+def _scalar(b: ProgramBuilder) -> Value:
+    """The shape of a number."""
+    return b.constant(np.zeros(0, np.int32))
+
+
+def _list_of(b: ProgramBuilder, numbers: Value) -> Value:
+    """A list of the elements of a vector."""
+    attrs = {"element_dtype": dtypes.int32, "shape_type": dtypes.int32}
+    operands = (numbers, _scalar(b))
+    return b.node(get_op("TensorListFromTensor"), operands, attrs).outputs[0]
