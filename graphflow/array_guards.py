@@ -17,6 +17,7 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.array_accesses import Access, access_of, second_access
 from graphflow.errors import InvalidArgumentError
+from graphflow.graph import Operation
 from graphflow.opdef import get_op, op
 from graphflow.program import (
     CASES,
@@ -92,7 +93,7 @@ class _Use(NamedTuple):
     around: tuple[tuple[Node, Program], ...]
 
 
-_Key = tuple[Value, int, bool]  # where a list begins, which array it is, and whether it is about writing
+_Key = tuple[Value, object, bool]  # where a list begins, which array it is, and whether it is about writing
 
 
 @dataclass(eq=False, slots=True)
@@ -101,6 +102,16 @@ class _Group:
 
     homes: list[tuple[Node, tuple[tuple[Node, Program], ...]]] = field(default_factory=list)
     grows: bool = False
+
+
+def _access(operation: Operation | None) -> Access | None:
+    """What an operation does to an array, as is noted of it, or as a graph of TensorFlow's says."""
+    found = access_of(operation)
+    if found is None and operation is not None:
+        for what in ("reads", "writes"):
+            if (array := operation.attrs.get(f"_array_{what}")) is not None:
+                return Access(array, what == "writes", None)
+    return found
 
 
 class _Found:
@@ -147,7 +158,7 @@ class _Found:
                     self.join(taken[0], made[0])
                 else:
                     self.begins.append((node, around))
-            access = access_of(node.origin)
+            access = _access(node.origin)
             if access is not None and node.type in _INDICES:
                 self.uses.append(_Use(node, access, around))
                 grows = node.type == "TensorListScatterIntoExistingList"
@@ -170,7 +181,7 @@ class _Found:
         by_key: dict[_Key, list[_Use]] = {}
         for use in self.uses:
             value = use.node.inputs[0] if use.node.type not in _HOMES else use.node.outputs[0]
-            by_key.setdefault((self.root(value), id(use.access.array), use.access.writes), []).append(use)
+            by_key.setdefault((self.root(value), use.access.array, use.access.writes), []).append(use)
         for key, uses in by_key.items():
             group = self.groups.get(key[0])
             if group is None or len(group.homes) != 1:
@@ -231,7 +242,7 @@ def _span(use: _Use, between: Sequence[tuple[Node, Program]]) -> _Span:
     if not loops:
         if known is not None:
             places = known.reshape(-1).tolist()
-            return _Span(True, min(places, default=np.inf), max(places, default=-np.inf))
+            return _Span(len(set(places)) == len(places), min(places, default=np.inf), max(places, default=-np.inf))
         return _Span(index.shape.rank == 0 or index.node.type == "Range")
     loop, body = loops[0]
     if len(loops) > 1 or known is not None:

@@ -47,6 +47,7 @@ class _Kind:
       dtype: the type of its elements.
       shape: the shape of its elements, as far as it is known.
       grows: whether a write behind its end makes it longer.
+      clears: whether an element may be read once only.
       element: the kind of the objects that its elements name, for a stack of handles.
       holds_flows: whether its elements are flows, so that nothing need be kept.
     """
@@ -60,6 +61,7 @@ class _Kind:
         if "element_shape" in attrs:
             self.shape.CopyFrom(attrs["element_shape"].shape)
         self.grows = node.op == _NEW_STACK or ("dynamic_size" in attrs and attrs["dynamic_size"].b)
+        self.clears = "clear_after_read" not in attrs or attrs["clear_after_read"].b
         self.element: _Kind | None = None
         self.holds_flows = False
 
@@ -359,6 +361,16 @@ class _Threader:
     def element_attrs(self, kind: _Kind) -> dict[str, attr_value_pb2.AttrValue]:
         return {"element_dtype": type_attr(kind.dtype)}
 
+    def reads(self, handle: _Handle) -> dict[str, attr_value_pb2.AttrValue]:
+        """The attributes of what reads elements; whether they may be read again is a matter of the array."""
+        kind, source = handle[0].kind, handle[1]
+        return self.element_attrs(kind) | (_accesses(kind, "reads") if kind.clears and not source else {})
+
+    def writes(self, handle: _Handle) -> dict[str, attr_value_pb2.AttrValue]:
+        """The attributes of what writes elements: once, but to a gradient, where it adds up."""
+        kind, source = handle[0].kind, handle[1]
+        return self.element_attrs(kind) | ({} if source else _accesses(kind, "writes"))
+
     def element_shape(self, node: Node, handle: _Handle, index: Ref) -> Ref:
         """The shape of the element of a gradient, which may not have been written: that of the array's own."""
         holder, source = handle
@@ -388,7 +400,7 @@ class _Threader:
                 **self.element_attrs(kind),
             )  # fmt: skip
             value = self.new(node, "sum", "AddV2", [own, value], [kind.dtype], T=type_attr(kind.dtype))
-        attrs = self.element_attrs(kind)
+        attrs = self.writes(handle)
         if kind.grows:
             attrs["resize_if_index_out_of_bounds"] = attr_value_pb2.AttrValue(b=True)
         node.become("TensorListSetItem", [before, index, value], [_VARIANT], attrs)
@@ -401,7 +413,7 @@ class _Threader:
         index = node.inputs[1]
         held = self.list_of(node, handle)
         shape = self.element_shape(node, handle, index)
-        node.become("TensorListGetItem", [held, index, shape], [kind.dtype], self.element_attrs(kind))
+        node.become("TensorListGetItem", [held, index, shape], [kind.dtype], self.reads(handle))
 
     def size(self, node: Node) -> None:
         handle = self.handle(node)
@@ -435,6 +447,7 @@ class _Threader:
                 [kind.dtype], **attrs,
             )  # fmt: skip
             shape = self.tail(node, self.shape(node, own, kind.dtype))
+        attrs = self.reads(handle)
         if self.is_whole(indices, handle):
             attrs["num_elements"] = attr_value_pb2.AttrValue(i=-1)
             node.become("TensorListStack", [held, shape], [kind.dtype], attrs)
@@ -476,6 +489,7 @@ class _Threader:
                 )  # fmt: skip
                 value = self.new(node, "sum", "AddV2", [own, value], [kind.dtype], T=type_attr(kind.dtype))
             whole = True
+        attrs = self.writes(handle)
         if whole and (source or (not source and source in holder.fresh)):
             shape = self.shape_of_elements(node, kind)
             attrs["shape_type"] = type_attr(_INT32)
@@ -492,7 +506,7 @@ class _Threader:
         shape = self.shape_with_rows(node, kind)
         none = integers(self.names.new(f"{node.name}/leading_dims"), [], types_pb2.DT_INT64)
         self.order.append(none)
-        attrs = self.element_attrs(kind) | {"shape_type": type_attr(_INT32)}
+        attrs = self.reads(handle) | {"shape_type": type_attr(_INT32)}
         node.become(
             "TensorListConcatV2", [held, shape, (none, 0)], [kind.dtype, int(types_pb2.DT_INT64)], attrs
         )
@@ -515,6 +529,7 @@ class _Threader:
             count = attr_value_pb2.AttrValue(i=2)
             node.become("AddN", [before, parts], [_VARIANT], {"T": type_attr(_VARIANT), "N": count})
         else:
+            attrs |= self.writes(handle)
             node.become("TensorListSplit", [value, shape, lengths], [_VARIANT], attrs)
         self.flows.add((node, 0))
         self.set(handle, (node, 0))
@@ -667,6 +682,10 @@ class _Inside:
         self.threader.empty(node, kind)
         self.region.nodes.append(node)
         self.region.results[i] = node, 0
+
+
+def _accesses(kind: _Kind, what: str) -> dict[str, attr_value_pb2.AttrValue]:
+    return {f"_array_{what}": attr_value_pb2.AttrValue(s=kind.node.name.encode())}
 
 
 def _same(a: Ref, b: Ref, depth: int = 6) -> bool:

@@ -39,3 +39,16 @@ def placed() -> Iterator[Sample]:
     yield Sample([uniform(), np.int64(0), np.int64(1)], {"axis": 0}, differentiable=False, name="scalar")
     yield Sample([integers(3, 2), np.int32(1), np.int32(2)], {"axis": 2}, differentiable=False, name="last")
     yield Sample([uniform(3, 0), np.int32(1), np.int32(2)], {"axis": 0}, differentiable=False, name="empty")
+
+
+@samples("GraphflowFirst")
+def first() -> Iterator[Sample]:
+    for index in (0, 3):
+        yield Sample([np.int32(index)], {"writes": True, "array": "a"}, differentiable=False, name=f"at{index}")
+
+
+@samples("GraphflowFirsts")
+def firsts() -> Iterator[Sample]:
+    for places in ([], [2, 0, 3]):
+        given = [np.array(places, np.int32), np.zeros(len(places), np.int32)]
+        yield Sample(given, {"writes": False, "array": "a"}, differentiable=False, name=f"of{len(places)}")
