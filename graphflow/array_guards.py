@@ -242,7 +242,9 @@ def _span(use: _Use, between: Sequence[tuple[Node, Program]]) -> _Span:
     if not loops:
         if known is not None:
             places = known.reshape(-1).tolist()
-            return _Span(len(set(places)) == len(places), min(places, default=np.inf), max(places, default=-np.inf))
+            return _Span(
+                len(set(places)) == len(places), min(places, default=np.inf), max(places, default=-np.inf)
+            )
         return _Span(index.shape.rank == 0 or index.node.type == "Range")
     loop, body = loops[0]
     if len(loops) > 1 or known is not None:
@@ -336,9 +338,7 @@ class _Change:
             if index.shape.rank != 0:
                 last = b.emit("Max", index, b.constant(np.array([0], np.int32)))
             length = b.emit("TensorListLength", state)
-            state = b.emit(
-                "TensorListResize", state, b.emit("Maximum", length, b.emit("AddV2", last, one))
-            )
+            state = b.emit("TensorListResize", state, b.emit("Maximum", length, b.emit("AddV2", last, one)))
         if node.type in ("TensorListGetItem", "TensorListSetItem"):
             uses = b.emit("TensorListGetItem", state, index, _scalar(b), **kind)
             # -1 - index where there has been one

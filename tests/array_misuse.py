@@ -2,7 +2,7 @@
 
     python array_misuse.py FOLDER
 
-leaves there one graph of all, `graph.pb`, and, in `answers.json`, what TensorFlow makes of it: a value, or what it says.
+leaves there one graph of all, `graph.pb`, and, in `answers.json`, what TensorFlow makes of each: a value, or a message.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def cases(tf: Any) -> Iterator[Case]:
     yield Case("written before", lambda: makes.written(first=2), places(3, 0, 2, 2, turns=3), True)
     yield Case("written before, not there", lambda: makes.written(first=2), places(3, 0, 2, 2, turns=2))
     yield Case("grown", lambda: makes.written(grows=True), places(3, 0, 1, 2, turns=3))
-    yield Case("grown and written twice", lambda: makes.written(grows=True), places(3, 0, 3, 2, turns=3), True)
+    yield Case(
+        "grown and written twice", lambda: makes.written(grows=True), places(3, 0, 3, 2, turns=3), True
+    )
     yield Case("read once", makes.read, places(3, 0, 1, 2, turns=4))
     yield Case("read twice", makes.read, places(3, 1, 0, 1, turns=4), True)
     yield Case("kept and read twice", lambda: makes.read(clear=False), places(3, 1, 0, 1, turns=4))

@@ -44,7 +44,9 @@ def placed() -> Iterator[Sample]:
 @samples("GraphflowFirst")
 def first() -> Iterator[Sample]:
     for index in (0, 3):
-        yield Sample([np.int32(index)], {"writes": True, "array": "a"}, differentiable=False, name=f"at{index}")
+        yield Sample(
+            [np.int32(index)], {"writes": True, "array": "a"}, differentiable=False, name=f"at{index}"
+        )
 
 
 @samples("GraphflowFirsts")
