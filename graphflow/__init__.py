@@ -385,7 +385,7 @@ if TYPE_CHECKING:
 
 # Namespaces and names that load at first use; the block above tells type checkers the same.
 NAMESPACES = (
-    "app", "compat", "contrib", "examples", "flags", "graph_util", "test",
+    "app", "compat", "contrib", "distribute", "examples", "flags", "graph_util", "test",
     "bitwise", "data", "debug", "debugging", "distributions", "dtypes", "errors", "estimator", "gfile", "image",
     "feature_column", "initializers", "profiler",
     "io", "keras", "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",

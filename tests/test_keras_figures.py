@@ -162,3 +162,39 @@ def test_a_metric_of_ones_own() -> None:
 def test_refusals(make: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_layers_for_sequences_and_volumes() -> None:
+    L, r = K.layers, np.random.RandomState(1)
+    a, b, v = (r.randn(*s).astype(np.float32) for s in ((2, 6, 4), (2, 5, 4), (2, 4, 3, 4, 2)))
+    seen = np.array([[1, 1, 0, 1, 1], [1, 0, 0, 0, 1]], bool)
+
+    def taken(scores: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        return np.einsum("bqv,bvd->bqd", e / e.sum(-1, keepdims=True), values)
+
+    products = np.einsum("bqd,bvd->bqv", a, b)
+    sums = np.tanh(b[:, :, None] + b[:, None]).sum(-1)
+    later = np.triu(np.ones((5, 5)), 1) * 1e9
+    cases = [
+        (L.Cropping1D((2, 0))(gf.constant(a)), a[:, 2:]),
+        (L.UpSampling1D(3)(gf.constant(a)), a.repeat(3, 1)),
+        (L.Cropping3D(((1, 1), (1, 0), (0, 2)))(gf.constant(v)), v[:, 1:3, 1:, :2]),
+        (L.ZeroPadding3D((1, 2, 0))(gf.constant(v)), np.pad(v, [(0, 0), (1, 1), (2, 2), (0, 0), (0, 0)])),
+        (L.UpSampling3D((1, 2, 3))(gf.constant(v)), v.repeat(2, 2).repeat(3, 3)),
+        (L.GlobalMaxPooling3D()(gf.constant(v)), v.max((1, 2, 3))),
+        (L.GlobalAveragePooling3D("channels_first")(gf.constant(v)), v.mean((2, 3, 4))),
+        (L.maximum([gf.constant(a), gf.constant(-a)]), np.abs(a)),
+        (L.minimum([gf.constant(a), gf.constant(-a)]), -np.abs(a)),
+        (L.Attention()([gf.constant(a), gf.constant(b)]), taken(products, b)),
+        (L.Attention(use_scale=True)([gf.constant(a), gf.constant(b)], mask=[None, gf.constant(seen)]),
+         taken(products - 1e9 * ~seen[:, None], b)),
+        (L.AdditiveAttention(use_scale=False, causal=True)([gf.constant(b), gf.constant(b)]), taken(sums - later, b)),
+    ]  # fmt: skip
+    for (made, wanted), got in zip(
+        cases, K.backend.get_session().run([made for made, _ in cases]), strict=True
+    ):
+        assert made.shape.as_list() == list(wanted.shape)
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="list of inputs"):
+        L.Attention()(gf.constant(a))

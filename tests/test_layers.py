@@ -73,6 +73,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "bitwise",
         "debugging",
         "device_spec",
+        "distribute",
         "distributions.",
         "image",
         "linalg",

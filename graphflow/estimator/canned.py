@@ -8,7 +8,7 @@ from typing import Any
 
 from graphflow import train
 from graphflow.estimator.estimator import Estimator
-from graphflow.estimator.heads import Head, RegressionHead, classifier_head
+from graphflow.estimator.heads import Head, NumbersHead, classifier_head
 from graphflow.estimator.model_fn import EstimatorSpec, ModeKeys
 from graphflow.feature_column.columns import Column
 from graphflow.feature_column.layers import input_layer, linear_model
@@ -48,6 +48,12 @@ def _optimizer(asked: Any, rate: float) -> Any:
     if not isinstance(asked, train.Optimizer):
         raise ValueError(f"The given object is not an Optimizer instance. Given: {asked!r}")
     return asked
+
+
+def _a_head(head: Any) -> Head:
+    if not isinstance(head, Head):
+        raise ValueError(f"head must be one of gf.estimator's, such as BinaryClassHead(), not {head!r}")
+    return head
 
 
 def _dict_of(features: Any) -> Mapping[str, Any]:
@@ -186,9 +192,20 @@ class LinearRegressor(_Linear):
         optimizer: Any = "Ftrl", config: Any = None, partitioner: Any = None, warm_start_from: Any = None,
         loss_reduction: str = Reduction.SUM, sparse_combiner: str = "sum",
     ) -> None:  # fmt: skip
-        head = RegressionHead(label_dimension, weight_column=weight_column, loss_reduction=loss_reduction)
+        head = NumbersHead(label_dimension, weight_column=weight_column, loss_reduction=loss_reduction)
         base = model_dir, config, warm_start_from
         self._begin(head, feature_columns, optimizer, partitioner, sparse_combiner, base)
+
+
+class LinearEstimator(_Linear):
+    """A linear model for what a head makes of it; see `LinearClassifier`."""
+
+    def __init__(
+        self, head: Head, feature_columns: Any, model_dir: Any = None, optimizer: Any = "Ftrl", config: Any = None,
+        partitioner: Any = None, sparse_combiner: str = "sum", warm_start_from: Any = None,
+    ) -> None:  # fmt: skip
+        base = model_dir, config, warm_start_from
+        self._begin(_a_head(head), feature_columns, optimizer, partitioner, sparse_combiner, base)
 
 
 class _Deep(Estimator):
@@ -258,10 +275,25 @@ class DNNRegressor(_Deep):
         dropout: float | None = None, input_layer_partitioner: Any = None, config: Any = None,
         warm_start_from: Any = None, loss_reduction: str = Reduction.SUM, batch_norm: bool = False,
     ) -> None:  # fmt: skip
-        head = RegressionHead(label_dimension, weight_column=weight_column, loss_reduction=loss_reduction)
+        head = NumbersHead(label_dimension, weight_column=weight_column, loss_reduction=loss_reduction)
         self._begin(
             head, hidden_units, feature_columns, optimizer, activation_fn, dropout, input_layer_partitioner, batch_norm,
             (model_dir, config, warm_start_from),
+        )  # fmt: skip
+
+
+class DNNEstimator(_Deep):
+    """A deep model for what a head makes of it; see `DNNClassifier`."""
+
+    def __init__(
+        self, head: Head, hidden_units: Sequence[int], feature_columns: Any, model_dir: Any = None,
+        optimizer: Any = "Adagrad", activation_fn: Callable[..., Any] = relu, dropout: float | None = None,
+        input_layer_partitioner: Any = None, config: Any = None, warm_start_from: Any = None,
+        batch_norm: bool = False,
+    ) -> None:  # fmt: skip
+        self._begin(
+            _a_head(head), hidden_units, feature_columns, optimizer, activation_fn, dropout, input_layer_partitioner,
+            batch_norm, (model_dir, config, warm_start_from),
         )  # fmt: skip
 
 
@@ -346,11 +378,28 @@ class DNNLinearCombinedRegressor(_LinearAndDeep):
         input_layer_partitioner: Any = None, config: Any = None, warm_start_from: Any = None,
         loss_reduction: str = Reduction.SUM, batch_norm: bool = False, linear_sparse_combiner: str = "sum",
     ) -> None:  # fmt: skip
-        head = RegressionHead(label_dimension, weight_column=weight_column, loss_reduction=loss_reduction)
+        head = NumbersHead(label_dimension, weight_column=weight_column, loss_reduction=loss_reduction)
         self._begin(
             head, (linear_feature_columns, linear_optimizer, linear_sparse_combiner),
             (dnn_feature_columns, dnn_optimizer, dnn_hidden_units or (), dnn_activation_fn, dnn_dropout, batch_norm),
             input_layer_partitioner, (model_dir, config, warm_start_from),
+        )  # fmt: skip
+
+
+class DNNLinearCombinedEstimator(_LinearAndDeep):
+    """A linear and a deep model for what a head makes of their sum; see `LinearEstimator` and `DNNEstimator`."""
+
+    def __init__(
+        self, head: Head, model_dir: Any = None, linear_feature_columns: Any = None, linear_optimizer: Any = "Ftrl",
+        dnn_feature_columns: Any = None, dnn_optimizer: Any = "Adagrad",
+        dnn_hidden_units: Sequence[int] | None = None, dnn_activation_fn: Callable[..., Any] = relu,
+        dnn_dropout: float | None = None, input_layer_partitioner: Any = None, config: Any = None,
+        batch_norm: bool = False, linear_sparse_combiner: str = "sum",
+    ) -> None:  # fmt: skip
+        self._begin(
+            _a_head(head), (linear_feature_columns, linear_optimizer, linear_sparse_combiner),
+            (dnn_feature_columns, dnn_optimizer, dnn_hidden_units or (), dnn_activation_fn, dnn_dropout, batch_norm),
+            input_layer_partitioner, (model_dir, config, None),
         )  # fmt: skip
 
 
@@ -386,11 +435,21 @@ class BaselineRegressor(_Baseline):
         self, model_dir: Any = None, label_dimension: int = 1, weight_column: Any = None, optimizer: Any = "Ftrl",
         config: Any = None, loss_reduction: str = Reduction.SUM,
     ) -> None:  # fmt: skip
-        head = RegressionHead(label_dimension, weight_column=weight_column, loss_reduction=loss_reduction)
+        head = NumbersHead(label_dimension, weight_column=weight_column, loss_reduction=loss_reduction)
         self._begin(head, optimizer, (model_dir, config))
 
 
+class BaselineEstimator(_Baseline):
+    """Learns the logits that fit best whatever the features, for what a head makes of them."""
+
+    def __init__(
+        self, head: Head, model_dir: Any = None, optimizer: Any = "Ftrl", config: Any = None
+    ) -> None:
+        self._begin(_a_head(head), optimizer, (model_dir, config))
+
+
 __all__ = [
-    "BaselineClassifier", "BaselineRegressor", "DNNClassifier", "DNNLinearCombinedClassifier",
-    "DNNLinearCombinedRegressor", "DNNRegressor", "LinearClassifier", "LinearRegressor",
+    "BaselineClassifier", "BaselineEstimator", "BaselineRegressor", "DNNClassifier", "DNNEstimator",
+    "DNNLinearCombinedClassifier", "DNNLinearCombinedEstimator", "DNNLinearCombinedRegressor", "DNNRegressor",
+    "LinearClassifier", "LinearEstimator", "LinearRegressor",
 ]  # fmt: skip

@@ -39,6 +39,8 @@ class Head:
     """
 
     logits_dimension = 1
+    # What makes the losses of `labels` and `logits` instead of the head.
+    loss_fn: Any = None
 
     def __init__(
         self, weight_column: Any = None, label_vocabulary: Sequence[str] | None = None,
@@ -151,7 +153,8 @@ class Head:
                 outputs["predict"] = PredictOutput(predictions)
                 return EstimatorSpec(mode, predictions=predictions, export_outputs=outputs)
             truth = self._labels(labels, logits)
-            losses = self._losses(truth, logits)
+            own = self.loss_fn
+            losses = self._losses(truth, logits) if own is None else own(labels=truth, logits=logits)
             weights = self._weights(features)
             loss = compute_weighted_loss(losses, weights, reduction=self.loss_reduction, loss_collection=None)
             whole = add_n([loss, *regularization_losses]) if regularization_losses else loss
@@ -230,7 +233,7 @@ class BinaryHead(Head):
         }
 
 
-class MultiClassHead(Head):
+class ManyHead(Head):
     """One of `n_classes` classes, of as many logits."""
 
     def __init__(self, n_classes: int, **kwargs: Any) -> None:
@@ -267,7 +270,7 @@ class MultiClassHead(Head):
         return {_DEFAULT: scores, "classification": scores}
 
 
-class RegressionHead(Head):
+class NumbersHead(Head):
     """`label_dimension` numbers, of as many logits."""
 
     def __init__(self, label_dimension: int = 1, **kwargs: Any) -> None:
@@ -316,7 +319,94 @@ def classifier_head(
     told: dict[str, Any] = {
         "weight_column": weight_column, "label_vocabulary": label_vocabulary, "loss_reduction": loss_reduction,
     }  # fmt: skip
-    return BinaryHead(**told) if n_classes == 2 else MultiClassHead(n_classes, **told)
+    return BinaryHead(**told) if n_classes == 2 else ManyHead(n_classes, **told)
 
 
-__all__ = ["BinaryHead", "Head", "MultiClassHead", "RegressionHead", "classifier_head"]
+_OVER_BATCH = "sum_over_batch_size"
+# How newer heads call reductions.
+_REDUCTIONS = {_OVER_BATCH: Reduction.SUM_OVER_BATCH_SIZE, "sum": Reduction.SUM}
+
+
+class BinaryClassHead(BinaryHead):
+    """Two classes, of one logit.
+
+    Args:
+      weight_column: the name of a feature of weights, or a numeric column; None: all are one.
+      thresholds: further thresholds that accuracy, precision and recall are told at.
+      label_vocabulary: the labels as texts, in the order of their numbers; None: labels are numbers.
+      loss_reduction: "sum_over_batch_size", "sum", or one of `losses.Reduction`.
+      loss_fn: gives the losses of `labels` and `logits`, [batch, 1]; default the cross entropy.
+      name: accepted.
+    """
+
+    def __init__(
+        self, weight_column: Any = None, thresholds: Sequence[float] | None = None,
+        label_vocabulary: Sequence[str] | None = None, loss_reduction: str = _OVER_BATCH, loss_fn: Any = None,
+        name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(weight_column, label_vocabulary, _REDUCTIONS.get(loss_reduction, loss_reduction))
+        for threshold in thresholds or ():
+            if not 0 < threshold < 1:
+                raise ValueError(f"thresholds not in (0, 1): {threshold}")
+        self.thresholds, self.loss_fn, self.name = tuple(thresholds or ()), loss_fn, name
+
+    def _metrics(
+        self, labels: Tensor, predictions: dict[str, Tensor], losses: Tensor, weights: Any
+    ) -> dict[str, Any]:
+        found = super()._metrics(labels, predictions, losses, weights)
+        for threshold in self.thresholds:
+            chosen = cast(predictions["logistic"] > threshold, int64)
+            for kind in ("accuracy", "precision", "recall"):
+                measure = getattr(metrics, kind)
+                found[f"{kind}/positive_threshold_{threshold:g}"] = measure(
+                    cast(labels, int64), chosen, weights=weights
+                )
+        return found
+
+
+class MultiClassHead(ManyHead):
+    """One of `n_classes` classes, of as many logits; the arguments are those of `BinaryClassHead`."""
+
+    def __init__(
+        self, n_classes: int, weight_column: Any = None, label_vocabulary: Sequence[str] | None = None,
+        loss_reduction: str = _OVER_BATCH, loss_fn: Any = None, name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            n_classes, weight_column=weight_column, label_vocabulary=label_vocabulary,
+            loss_reduction=_REDUCTIONS.get(loss_reduction, loss_reduction),
+        )  # fmt: skip
+        self.loss_fn, self.name = loss_fn, name
+
+
+class RegressionHead(NumbersHead):
+    """`label_dimension` numbers, of as many logits; the other arguments are those of `BinaryClassHead`.
+
+    Args:
+      label_dimension: how many numbers there are.
+      weight_column: the name of a feature of weights, or a numeric column; None: all are one.
+      loss_reduction: "sum_over_batch_size", "sum", or one of `losses.Reduction`.
+      loss_fn: gives the losses of `labels` and `logits`; default the squared error.
+      inverse_link_fn: what predictions are of logits; default the same.
+      name: accepted.
+    """
+
+    def __init__(
+        self, label_dimension: int = 1, weight_column: Any = None, loss_reduction: str = _OVER_BATCH,
+        loss_fn: Any = None, inverse_link_fn: Any = None, name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            label_dimension, weight_column=weight_column,
+            loss_reduction=_REDUCTIONS.get(loss_reduction, loss_reduction),
+        )  # fmt: skip
+        self.loss_fn, self.inverse_link_fn, self.name = loss_fn, inverse_link_fn, name
+
+    def _predictions(self, logits: Tensor) -> dict[str, Tensor]:
+        if self.inverse_link_fn is None:
+            return super()._predictions(logits)
+        return {"predictions": convert_to_tensor(self.inverse_link_fn(logits)), "logits": logits}
+
+
+__all__ = [
+    "BinaryClassHead", "BinaryHead", "Head", "ManyHead", "MultiClassHead", "NumbersHead", "RegressionHead",
+    "classifier_head",
+]  # fmt: skip

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphflow.estimator.export import ExportOutput, default_export_outputs
-from graphflow.graph import Operation, Tensor, get_default_graph
+from graphflow.graph import GraphKeys, Operation, Tensor, get_default_graph
+from graphflow.keras.metric import Metric
+from graphflow.opdef import convert_to_tensor
+from graphflow.ops.control import group
 from graphflow.ops.layout import reshape
 from graphflow.train.monitored_session import Scaffold
 from graphflow.train.session_run_hook import SessionRunHook
@@ -34,7 +37,8 @@ class EstimatorSpec:
       predictions: a tensor, or a dict of tensors by name. Needed to predict.
       loss: a scalar tensor, or one of shape [1]. Needed to train and to evaluate.
       train_op: the operation of one step. Needed to train.
-      eval_metric_ops: a dict from names to pairs of a value and its update operation, as `gf.metrics` makes them.
+      eval_metric_ops: a dict from names to pairs of a value and its update operation, as `gf.metrics` makes them, or
+        to metrics of Keras.
       export_outputs: a dict from the names of signatures to `ExportOutput`s; default: the predictions.
       training_chief_hooks: hooks for training in the chief's process.
       training_hooks: hooks for training in every process.
@@ -152,7 +156,11 @@ def _metrics(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(metrics, Mapping):
         raise TypeError(f"eval_metric_ops must be a dict, given: {metrics!r}")
+    found: dict[str, Any] = {}
     for name, pair in metrics.items():
+        if isinstance(pair, Metric):
+            found[name] = _pair_of(name, pair)
+            continue
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise TypeError(
                 f"Values of eval_metric_ops must be (metric_value, update_op) tuples, given: {pair!r} for key: {name}"
@@ -164,7 +172,24 @@ def _metrics(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
             )
         if not isinstance(value, (Tensor, Variable)):
             raise TypeError(f"the value of metric {name!r} must be a Tensor, given: {value!r}")
-    return dict(metrics)
+        found[name] = pair
+    return found
+
+
+def _pair_of(name: str, metric: Metric) -> tuple[Any, Any]:
+    """The value and the update of a metric of Keras, whose state becomes local variables.
+
+    Raises:
+      ValueError: if the metric has not been given a batch.
+    """
+    if not metric.updates:
+        raise ValueError(
+            f"metric {name!r} has seen no batch: call its update_state(...) in the model function"
+        )
+    graph = get_default_graph()
+    local = graph.get_collection_ref(GraphKeys.LOCAL_VARIABLES)
+    local.extend(v for v in metric.variables if not any(v is other for other in local))
+    return convert_to_tensor(metric.result()), group(*metric.updates)
 
 
 def _hooks(hooks: Sequence[SessionRunHook] | None, name: str) -> tuple[SessionRunHook, ...]:

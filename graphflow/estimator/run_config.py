@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from graphflow.distribute import Strategy
 from graphflow.train.device_setter import ClusterSpec
 
 __all__ = ["RunConfig"]
@@ -35,7 +36,8 @@ class RunConfig:
       keep_checkpoint_max: checkpoints to keep; 0 or None: all. Default 5.
       keep_checkpoint_every_n_hours: hours between two that are kept for good; default 10000.
       log_step_count_steps: steps between two lines on loss and steps per second; default 100; None: none.
-      train_distribute, eval_distribute, experimental_distribute: strategies of several machines; must be None.
+      train_distribute, eval_distribute, experimental_distribute: strategies of `gf.distribute`, of
+        one replica; or None.
       device_fn: a function from operations to devices.
       protocol: of a server; not used by one process.
       experimental_max_worker_delay_secs: not used by one process.
@@ -43,7 +45,7 @@ class RunConfig:
 
     Raises:
       ValueError: both steps and seconds are given, or a number is out of range.
-      NotImplementedError: a strategy of several machines is given.
+      NotImplementedError: a strategy of another kind is given.
     """
 
     def __init__(
@@ -78,9 +80,9 @@ class RunConfig:
             ("eval_distribute", eval_distribute),
             ("experimental_distribute", experimental_distribute),
         ):
-            if strategy is not None:
+            if strategy is not None and not isinstance(strategy, Strategy):
                 raise NotImplementedError(
-                    f"{name}: an estimator runs in one process on one machine; give None"
+                    f"{name}: an estimator runs in one process on one machine; give None or one of gf.distribute"
                 )
         for name, number in (
             ("save_checkpoints_steps", save_checkpoints_steps),

@@ -288,6 +288,16 @@ class Model(Layer):
         return self._steps
 
     @property
+    def output_names(self) -> list[str]:
+        """The names of the layers that the outputs come from."""
+        return [found[0].name for found in map(history_of, self.outputs) if found is not None]
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs."""
+        return [x.op.name for x in self.inputs]
+
+    @property
     def metrics(self) -> list[Any]:
         """The metrics with a state that training and evaluation keep."""
         return list(self._steps.kept.values()) if self._steps is not None else []
@@ -892,7 +902,7 @@ def _each(called: Sequence[Any], method: str, *args: Any) -> None:
         getattr(callback, method)(*args)
 
 
-def _by_output(asked: Any, names: Sequence[str], what: str) -> list[Any]:
+def by_output(asked: Any, names: Sequence[str], what: str) -> list[Any]:
     """One thing for each output, given as one, as a list, or by name."""
     if isinstance(asked, dict):
         unknown = set(asked) - set(names)
@@ -908,7 +918,7 @@ def _by_output(asked: Any, names: Sequence[str], what: str) -> list[Any]:
     return [asked] * len(names)
 
 
-def _metrics_by_output(asked: Any, names: Sequence[str]) -> list[list[Any]]:
+def metrics_by_output(asked: Any, names: Sequence[str]) -> list[list[Any]]:
     """The metrics of each output: all, or the list at its place, or those by its name."""
 
     def several(found: Any) -> list[Any]:
@@ -917,8 +927,38 @@ def _metrics_by_output(asked: Any, names: Sequence[str]) -> list[list[Any]]:
     if isinstance(asked, dict) or (
         isinstance(asked, list | tuple) and any(isinstance(each, list | tuple) for each in asked)
     ):
-        return [several(each) for each in _by_output(asked, names, "metrics")]
+        return [several(each) for each in by_output(asked, names, "metrics")]
     return [several(asked) for _ in names]
+
+
+def metric_of(metric: Any, loss: Any, output: Tensor, target: Tensor) -> tuple[str, Any]:
+    """The name of a metric, and what gives it: "accuracy" and "crossentropy" depend on loss and shapes."""
+    kinds: dict[str, tuple[Any, Any, Any]] = {
+        "acc": (
+            metric_functions.binary_accuracy, metric_functions.sparse_categorical_accuracy,
+            metric_functions.categorical_accuracy,
+        ),
+        "ce": (
+            metric_functions.binary_crossentropy, metric_functions.sparse_categorical_crossentropy,
+            metric_functions.categorical_crossentropy,
+        ),
+    }  # fmt: skip
+    short = {"accuracy": "acc", "acc": "acc", "crossentropy": "ce", "ce": "ce"}
+    if not isinstance(metric, str) or metric not in short:
+        found = metric_functions.get(metric)
+        return str(getattr(found, "name", None) or getattr(found, "__name__", "metric")), found
+    name = short[metric]
+    of_two, by_number, of_many = kinds[name]
+    function = getattr(loss, "fn", loss)
+    if output.shape.as_list()[-1] == 1 or function in (
+        "binary_crossentropy",
+        loss_functions.binary_crossentropy,
+    ):
+        return name, of_two
+    rank, own = output.shape.rank, target.shape
+    if own.rank is not None and rank is not None and (own.rank < rank or own.as_list()[-1] == 1):
+        return name, by_number
+    return name, of_many
 
 
 class _Steps:
@@ -944,8 +984,8 @@ class _Steps:
 
     def _build_losses(self, y: Any) -> None:
         model, losses = self.model, []
-        asked = _by_output(model.loss, self.output_names, "loss")
-        shares = _by_output(model.loss_weights, self.output_names, "loss_weights")
+        asked = by_output(model.loss, self.output_names, "loss")
+        shares = by_output(model.loss_weights, self.output_names, "loss_weights")
         truths = self._ordered(y, self.output_names, "y")
         several = len(self.outputs) > 1
         self.figures: list[Tensor] = []
@@ -969,7 +1009,7 @@ class _Steps:
             if not losses and not model.losses:
                 raise ValueError("the model has no loss: give one to `compile`")
             self.total = add_n([*losses, *(cast(each, float32) for each in model.losses)])
-            plain, weighted = (_metrics_by_output(each, self.output_names) for each in model._metrics_asked)
+            plain, weighted = (metrics_by_output(each, self.output_names) for each in model._metrics_asked)
             for i, output in enumerate(self.outputs):
                 for metric in plain[i]:
                     self._add_metric(names, metric, asked[i], i, output, False)
@@ -999,7 +1039,7 @@ class _Steps:
     ) -> None:
         """Adds the figure of a metric: of each batch, or over all batches where the metric keeps a state."""
         target = self.targets[place]
-        name, metric = self._metric(asked, loss, output, target)
+        name, metric = metric_of(asked, loss, output, target)
         name = f"weighted_{name}" if heeds_weights else name
         name = f"{self.output_names[place]}_{name}" if len(self.outputs) > 1 else name
         number, unique = 1, name
@@ -1040,35 +1080,6 @@ class _Steps:
         if values.shape.rank is not None and values.shape.rank > 1:
             values = reduce_mean(values, axis=list(range(1, values.shape.rank)))
         return values
-
-    @staticmethod
-    def _metric(metric: Any, loss: Any, output: Tensor, target: Tensor) -> tuple[str, Any]:
-        kinds: dict[str, tuple[Any, Any, Any]] = {
-            "acc": (
-                metric_functions.binary_accuracy, metric_functions.sparse_categorical_accuracy,
-                metric_functions.categorical_accuracy,
-            ),
-            "ce": (
-                metric_functions.binary_crossentropy, metric_functions.sparse_categorical_crossentropy,
-                metric_functions.categorical_crossentropy,
-            ),
-        }  # fmt: skip
-        short = {"accuracy": "acc", "acc": "acc", "crossentropy": "ce", "ce": "ce"}
-        if not isinstance(metric, str) or metric not in short:
-            found = metric_functions.get(metric)
-            return str(getattr(found, "name", None) or getattr(found, "__name__", "metric")), found
-        name = short[metric]
-        of_two, by_number, of_many = kinds[name]
-        function = getattr(loss, "fn", loss)
-        if output.shape.as_list()[-1] == 1 or function in (
-            "binary_crossentropy",
-            loss_functions.binary_crossentropy,
-        ):
-            return name, of_two
-        rank, own = output.shape.rank, target.shape
-        if own.rank is not None and rank is not None and (own.rank < rank or own.as_list()[-1] == 1):
-            return name, by_number
-        return name, of_many
 
     def _ordered(self, data: Any, names: Sequence[str], what: str) -> list[Array]:
         if isinstance(data, dict):

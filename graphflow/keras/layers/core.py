@@ -219,6 +219,20 @@ class SpatialDropout2D(Dropout):
         return layout.stack([actual[0], actual[1], 1, 1] if first else [actual[0], 1, 1, actual[3]])
 
 
+class SpatialDropout3D(Dropout):
+    """Drops whole channels of volumes, [batch, depth, height, width, channels]."""
+
+    def __init__(self, rate: Any, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+        self.data_format = data_format or "channels_last"
+        self.input_spec = InputSpec(ndim=5)
+
+    def _noise_shape(self, inputs: Tensor) -> Any:
+        actual = emit.Shape(inputs)
+        first = self.data_format == "channels_first"
+        return layout.stack([actual[0], *([actual[1], 1, 1, 1] if first else [1, 1, 1, actual[4]])])
+
+
 class Activation(Layer):
     """An activation as a layer, by function or name."""
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from graphflow.graph import Tensor
 from graphflow.keras.base_layer import Layer
-from graphflow.ops import layout
-from graphflow.ops.elementwise import maximum, minimum
+from graphflow.ops import elementwise, layout
 from graphflow.ops.linalg import einsum, l2_normalize
 
 
@@ -67,14 +66,14 @@ class Maximum(_Merge):
     """The larger of the inputs, element by element."""
 
     def _two(self, a: Tensor, b: Tensor) -> Any:
-        return maximum(a, b)
+        return elementwise.maximum(a, b)
 
 
 class Minimum(_Merge):
     """The smaller of the inputs, element by element."""
 
     def _two(self, a: Tensor, b: Tensor) -> Any:
-        return minimum(a, b)
+        return elementwise.minimum(a, b)
 
 
 class Concatenate(Layer):
@@ -155,6 +154,16 @@ def multiply(inputs: Any, **kwargs: Any) -> Any:
 def average(inputs: Any, **kwargs: Any) -> Any:
     """`Average()` of the inputs."""
     return Average(**kwargs)(inputs)
+
+
+def maximum(inputs: Any, **kwargs: Any) -> Any:
+    """Returns the largest of the inputs, element by element."""
+    return Maximum(**kwargs)(inputs)
+
+
+def minimum(inputs: Any, **kwargs: Any) -> Any:
+    """Returns the smallest of the inputs, element by element."""
+    return Minimum(**kwargs)(inputs)
 
 
 def concatenate(inputs: Any, axis: int = -1, **kwargs: Any) -> Any:

@@ -183,11 +183,26 @@ class GlobalAveragePooling2D(_Global):
     reduce = staticmethod(reduce_mean)
 
 
+class GlobalMaxPooling3D(_Global):
+    """The largest over all of a volume."""
+
+    rank = 3
+
+
+class GlobalAveragePooling3D(_Global):
+    """The mean over all of a volume."""
+
+    rank = 3
+    reduce = staticmethod(reduce_mean)
+
+
 AvgPool1D = AveragePooling1D
 AvgPool2D = AveragePooling2D
 AvgPool3D = AveragePooling3D
 GlobalAvgPool1D = GlobalAveragePooling1D
 GlobalAvgPool2D = GlobalAveragePooling2D
+GlobalAvgPool3D = GlobalAveragePooling3D
+GlobalMaxPool3D = GlobalMaxPooling3D
 GlobalMaxPool1D = GlobalMaxPooling1D
 GlobalMaxPool2D = GlobalMaxPooling2D
 MaxPool1D = MaxPooling1D
