@@ -35,6 +35,7 @@ _TRANSPOSE_A, _TRANSPOSE_B, _EPILOGUE, _BIAS = 3, 4, 7, 8
 _BATCH_COUNT, _BATCH_STEP = 5, 6
 # cublasLtMatmulPreferenceAttributes_t
 _MOST_WORKSPACE = 1
+_ALIGNED_A, _ALIGNED_B, _ALIGNED_C, _ALIGNED_D = 5, 6, 7, 8
 
 
 class Heuristic(ctypes.Structure):
@@ -110,7 +111,7 @@ class BlasLt:
         if kept is not None and len(kept) == ctypes.sizeof(Heuristic):
             self._choose(product, Heuristic.from_buffer_copy(kept))
             return int(product.algorithm.workspace)
-        proposed = self._proposed(product)
+        proposed = self._proposed(product, plan.alignments)
         times = []
         for one in proposed if seconds is not None and len(proposed) > 1 else ():
             self._choose(product, one)
@@ -209,9 +210,11 @@ class BlasLt:
                 )
         return layout
 
-    def _proposed(self, product: Product) -> list[Heuristic]:
-        """The algorithms that the library proposes, the best first."""
-        with self._preference() as preference:
+    def _proposed(self, product: Product, alignments: Sequence[int]) -> list[Heuristic]:
+        """The algorithms that the library proposes for operands that are aligned so, the best first."""
+        if len(alignments) > 3:  # of the bias, the pointer is what is looked at
+            self._set(product.operation, _BIAS, ctypes.c_void_p(alignments[3]))
+        with self._preference(alignments) as preference:
             found = (Heuristic * _CANDIDATES)()
             count = ctypes.c_int()
             status = self._library.cublasLtMatmulAlgoGetHeuristic(
@@ -225,20 +228,29 @@ class BlasLt:
         return good
 
     @contextlib.contextmanager
-    def _preference(self) -> Iterator[ctypes.c_void_p]:
+    def _preference(self, alignments: Sequence[int]) -> Iterator[ctypes.c_void_p]:
         preference = ctypes.c_void_p()
         self._check(
             self._library.cublasLtMatmulPreferenceCreate(ctypes.byref(preference)),
             "cublasLtMatmulPreferenceCreate",
         )
         try:
-            most = ctypes.c_uint64(WORKSPACE)
-            self._check(
-                self._library.cublasLtMatmulPreferenceSetAttribute(
-                    preference, _MOST_WORKSPACE, ctypes.byref(most), ctypes.c_size_t(8)
-                ),
-                "cublasLtMatmulPreferenceSetAttribute",
+            # The second factor comes first here too.
+            a, b, c = map(ctypes.c_uint32, alignments[:3])
+            wishes = (
+                (_MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE)),
+                (_ALIGNED_A, b),
+                (_ALIGNED_B, a),
+                (_ALIGNED_C, c),
+                (_ALIGNED_D, c),
             )
+            for attribute, value in wishes:
+                self._check(
+                    self._library.cublasLtMatmulPreferenceSetAttribute(
+                        preference, attribute, ctypes.byref(value), ctypes.c_size_t(ctypes.sizeof(value))
+                    ),
+                    "cublasLtMatmulPreferenceSetAttribute",
+                )
             yield preference
         finally:
             self._library.cublasLtMatmulPreferenceDestroy(preference)

@@ -13,7 +13,7 @@ import numpy as np
 from graphflow.backends.gpu.bound import Bound
 from graphflow.backends.gpu.calls import CallLaunch
 from graphflow.backends.gpu.device import aligned
-from graphflow.backends.gpu.products import gemm_plan
+from graphflow.backends.gpu.products import aligned_as, gemm_plan
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
     Cond,
@@ -346,8 +346,10 @@ class DevicePlan(Plan):
             count = len(args) - len(kernel.sizes)
             sizes = dict(zip(kernel.sizes, args[count:], strict=True))
             factor, other, *more, made = args[:count]
+            operands = (factor, other, made, *more)
+            plan = gemm_plan(kernel.call, sizes, kernel.tail)
             return Gemm(
-                gemm_plan(kernel.call, sizes, kernel.tail), (factor, other, made, *more), name, origin
+                aligned_as(plan, [use.place.alignment for use in operands]), operands, name, origin
             )
         return Kernel(self.template.numbers[id(_kernel_of(launch))], tuple(args), name, origin)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from graphflow.loops.ir import Const, Expr, Op, Var
-from graphflow.loops.library import ACCUMULATOR, Epilogue, Gemm
+from graphflow.loops.library import ACCUMULATOR, Epilogue, Gemm, element_bytes
 from graphflow.records import dataclass
 
-__all__ = ["GemmPlan", "Tail", "gemm_plan", "tail_of", "taken_by_library"]
+__all__ = ["GemmPlan", "Tail", "aligned_as", "gemm_plan", "tail_of", "taken_by_library"]
 
 Tail = Literal["", "bias", "relu", "relu_bias"]
 
@@ -28,6 +30,7 @@ class GemmPlan:
       step_a, step_b, step_c: elements from one matrix to the next; 0 for an operand that all share.
       outer: further products of the same kind: elements to skip in a, b and c for each.
       tail: what becomes of each sum; "bias" adds one number for each column.
+      alignments: bytes to which `a`, `b`, `c` and the bias lie aligned at least.
     """
 
     dtype: str
@@ -46,11 +49,21 @@ class GemmPlan:
     step_c: int
     outer: tuple[tuple[int, int, int], ...]
     tail: Tail
+    alignments: tuple[int, ...] = (256, 256, 256, 256)
 
     @property
     def flops(self) -> int:
         """Floating-point operations."""
         return 2 * self.m * self.n * self.k * self.batch * len(self.outer)
+
+
+def aligned_as(plan: GemmPlan, operands: Sequence[int]) -> GemmPlan:
+    """The plan with what is known of where `a`, `b`, `c` and perhaps the bias lie: each one's alignment in bytes."""
+    sizes = element_bytes(plan.factors), element_bytes(plan.factors), element_bytes(plan.dtype)
+    found = list(operands)
+    for which, size in enumerate(sizes):
+        found[which] = math.gcd(found[which], *(skip[which] * size for skip in plan.outer))
+    return replace(plan, alignments=tuple(found))
 
 
 def tail_of(epilogue: Epilogue | None) -> Tail | None:

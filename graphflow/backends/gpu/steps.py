@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from graphflow.backends.gpu.device import ALIGNMENT
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.plan import Count, HostStep, Slot
 from graphflow.records import dataclass, field
@@ -48,6 +50,12 @@ class Place:
     stride: tuple[int, ...]
     dtype: np.dtype[Any]
     terms: tuple[Term, ...] = ()
+
+    @property
+    def alignment(self) -> int:
+        """Bytes to which the place is aligned, wherever its slab lies and in every turn."""
+        moves = [number for term in self.terms for number in (term.step, term.swing, term.ends)]
+        return math.gcd(ALIGNMENT, self.offset, *moves)
 
     @property
     def nbytes(self) -> int:

@@ -29,13 +29,12 @@ def mlp() -> tuple[Any, list[Any]]:
 
 
 def lenet() -> tuple[Any, list[Any]]:
-    x, y = gf.placeholder(gf.float32, [None, 14, 14, 1]), gf.placeholder(gf.int32, [None])
-    h = gf.layers.conv2d(x, 4, 5, padding="same", activation=gf.nn.relu)
+    x, y = gf.placeholder(gf.float32, [None, 9, 9, 2]), gf.placeholder(gf.int32, [None])
+    h = gf.layers.conv2d(x, 4, 3, padding="same", activation=gf.nn.relu)
     h = gf.layers.max_pooling2d(h, 2, 2)
-    h = gf.layers.conv2d(h, 6, 3, padding="valid", activation=gf.nn.relu)
-    h = gf.layers.max_pooling2d(h, 2, 2)
-    h = gf.layers.dropout(gf.layers.dense(gf.layers.flatten(h), 16, gf.nn.relu), 0.3, training=True)
-    return _cross_entropy(y, gf.layers.dense(h, 10)), [x, y]
+    h = gf.layers.conv2d(h, 10, 2, 2, padding="valid")
+    h = gf.layers.dropout(gf.reduce_mean(h, [1, 2]), 0.3, training=True)
+    return _cross_entropy(y, h), [x, y]
 
 
 def lstm() -> tuple[Any, list[Any]]:
@@ -65,8 +64,7 @@ def transformer() -> tuple[Any, list[Any]]:
 
     q, k, v = by_head(h), by_head(h), by_head(h)
     mixed = gf.nn.softmax(gf.matmul(q, k, transpose_b=True) * 0.5) @ v
-    h = norm(h + gf.layers.dense(gf.reshape(gf.transpose(mixed, [0, 2, 1, 3]), [2, 6, 16]), 16), "first")
-    h = norm(h + gf.layers.dense(gf.layers.dense(h, 32, gf.nn.relu), 16), "second")
+    h = norm(h + gf.layers.dense(gf.reshape(gf.transpose(mixed, [0, 2, 1, 3]), [2, 6, 16]), 16), "scale")
     logits = gf.matmul(gf.reshape(h, [12, 16]), table, transpose_b=True)
     return _cross_entropy(gf.reshape(y, [12]), logits), [ids, y]
 
@@ -86,7 +84,7 @@ def feeds_of(name: str, steps: int) -> list[Array]:
     if name == "mlp":
         return [rng.randn(steps, 16, 20).astype(np.float32), labels(16)]
     if name == "lenet":
-        return [rng.randn(steps, 8, 14, 14, 1).astype(np.float32), labels(8)]
+        return [rng.randn(steps, 8, 9, 9, 2).astype(np.float32), labels(8)]
     if name == "lstm":
         lengths = rng.randint(1, 6, (steps, 4)).astype(np.int32)
         return [rng.randn(steps, 4, 5, 8).astype(np.float32), labels(4), lengths]

@@ -10,7 +10,7 @@ import pytest
 
 from graphflow.backends.cache import ObjectCache
 from graphflow.backends.gpu.blas import BlasLt, Heuristic
-from graphflow.backends.gpu.products import GemmPlan, Tail, gemm_plan
+from graphflow.backends.gpu.products import GemmPlan, Tail, aligned_as, gemm_plan
 from graphflow.loops.library import Gemm
 
 F32 = np.dtype(np.float32)
@@ -26,6 +26,7 @@ class Lt:
     def __init__(self) -> None:
         self.made: dict[int, dict[Any, Any]] = {}
         self.asked = 0
+        self.aligned: tuple[int, ...] = ()
         self.cublasLtGetVersion = _Version()
         for what in ("MatmulDesc", "MatrixLayout", "MatmulPreference"):
             setattr(self, f"cublasLt{what}Destroy", self.cublasLtDestroy)
@@ -64,7 +65,9 @@ class Lt:
     def cublasLtMatmulAlgoGetHeuristic(self, *args: Any) -> int:
         self.asked += 1
         preference, most, found, count = args[6:]
-        assert self.made[preference.value][1] == 32 << 20
+        wishes = self.made[preference.value]
+        assert wishes[1] == 32 << 20
+        self.aligned = tuple(wishes[number] for number in (5, 6, 7, 8))
         for number in range(3):
             found[number].algorithm[0] = 70 + number
             found[number].workspace = 1000 * number
@@ -151,6 +154,8 @@ def test_batches_that_lie_anyhow(random: np.random.Generator) -> None:
     c = np.full((2, 3, 5, 6), np.nan, F32)
     _run(plan, a, b, c)
     np.testing.assert_allclose(c, np.einsum("brhk,hkn->brhn", a, b), rtol=1e-4, atol=1e-6)
+    # Where the second half of the operands begins, counts too.
+    assert aligned_as(plan, [256, 256, 64]).alignments == (16, 256, 8)
     dense = gemm_plan(Gemm(dtype="f32", m=3, n=6, k=4, batch=(2, 5)), {}, "")
     assert (dense.batch, dense.step_a, dense.step_b, dense.step_c, dense.outer) == (
         10,
@@ -170,6 +175,10 @@ def test_the_fastest_algorithm_is_kept(tmp_path: Any) -> None:
     second = Lt()
     assert BlasLt(second, "a GPU", "tf32", cache).prepare(plan) == 2000
     assert (first.asked, second.asked) == (1, 0)
+    assert first.aligned == (256, 256, 256, 256)
+    odd = Lt()
+    BlasLt(odd, "a GPU", "tf32", cache).prepare(aligned_as(plan, [4, 16, 8]))
+    assert odd.aligned == (16, 4, 8, 8)
     third = Lt()
     assert BlasLt(third, "another GPU", "tf32", cache).prepare(plan) == 1000
     assert ctypes.sizeof(Heuristic) == 96
