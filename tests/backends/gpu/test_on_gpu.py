@@ -35,7 +35,7 @@ def test_training_goes_as_on_the_processor(name: str) -> None:
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "lenet"])  # dropout draws anew
 def test_replay_is_the_eager_run_bit_for_bit(name: str) -> None:
     feeds = feeds_of(name, 1)
     model = Trained(name, 1)
@@ -46,16 +46,15 @@ def test_replay_is_the_eager_run_bit_for_bit(name: str) -> None:
             model.session.load_variable(variable, value)
         loss, _ = model.session.run([model.loss, model.step], model.feed(feeds, 0))
         after = model.values()
-        if name != "lenet":  # dropout draws other numbers each time
-            found_.append([loss.tobytes(), *(value.tobytes() for value in after)])
+        found_.append([loss.tobytes(), *(value.tobytes() for value in after)])
     assert all(one == found_[0] for one in found_)
 
 
 def test_memory_does_not_grow() -> None:
     feeds = feeds_of("mlp", 1)
     model = Trained("mlp", 1)
-    (residents,) = model.session._state.holders
     model.session.run(model.step, model.feed(feeds, 0))
+    (residents,) = model.session._state.holders
     before = residents.taken
     for _ in range(10_000):
         model.session.run(model.step, model.feed(feeds, 0))
