@@ -348,9 +348,7 @@ class DevicePlan(Plan):
             factor, other, *more, made = args[:count]
             operands = (factor, other, made, *more)
             plan = gemm_plan(kernel.call, sizes, kernel.tail)
-            return Gemm(
-                aligned_as(plan, [use.place.alignment for use in operands]), operands, name, origin
-            )
+            return Gemm(aligned_as(plan, [use.place.alignment for use in operands]), operands, name, origin)
         return Kernel(self.template.numbers[id(_kernel_of(launch))], tuple(args), name, origin)
 
     def _wide(self) -> list[bool]:

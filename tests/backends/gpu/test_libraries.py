@@ -135,7 +135,10 @@ def test_names_are_cupys() -> None:
         cuda.memory: "OutOfMemoryError",
     }
     missing = [
-        f"{owner}.{name}" for owner, names in used.items() for name in names.split() if not hasattr(owner, name)
+        f"{owner}.{name}"
+        for owner, names in used.items()
+        for name in names.split()
+        if not hasattr(owner, name)
     ]
     assert not missing
     assert "size_t size, int kind, intptr_t stream" in runtime.memcpyAsync.__doc__
