@@ -120,6 +120,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "absl": ("app", "flags"),
     "ctypes": ("backends.cpu.", "backends.cuda.", "backends.gpu."),
     "cuda": ("backends.gpu.",),
+    "cudnn": ("backends.gpu.",),
     "cupy": ("backends.gpu.",),
     "google": ("serialization.", "serving."),
     "grpc": ("serving.",),

@@ -18,10 +18,12 @@ import numpy as np
 
 from graphflow import config, errors
 from graphflow.backends.gpu.device import Device, Event, Graph, Slab, exhausted
+from graphflow.backends.gpu.dnn import ALIGNMENT
 from graphflow.backends.gpu.feeds import is_device_array, pointer_of, stream_of
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
     Cond,
+    Convolution,
     Copy,
     Gemm,
     HostCall,
@@ -117,6 +119,12 @@ class Bound:
             if isinstance(step, Gemm):
                 self._workspaces[id(step)] = device.workspace(step.plan)
                 need = max(need, self._workspaces[id(step)])
+            elif isinstance(step, Convolution):
+                fits = all(use.place.alignment % ALIGNMENT == 0 for use in step.args)
+                scratch = device.convolution(step.plan) if fits else None
+                if scratch is not None:
+                    self._workspaces[id(step)] = scratch
+                    need = max(need, scratch)
 
         walk(plan.device_steps, see)
         if need:
@@ -315,6 +323,14 @@ class Bound:
             device.launch(self.functions[step.function], [self._argument(arg, turns) for arg in step.args])
         elif isinstance(step, Gemm):
             device.gemm(step.plan, self._pointers(step.args, turns), self._scratch())
+        elif isinstance(step, Convolution):
+            here = id(step) in self._workspaces
+            for kernel in step.before if here else step.instead:
+                self._step(kernel, values, store, turns, events)
+            if here:
+                device.conv(step.plan, self._pointers(step.args, turns), self._scratch())
+                for kernel in step.after:
+                    self._step(kernel, values, store, turns, events)
         elif isinstance(step, Copy):
             target, source = self._pointers(step.args, turns)
             if target != source and step.nbytes:

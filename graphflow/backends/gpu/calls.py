@@ -1,7 +1,9 @@
-"""Library calls as launches of a device's plan: products go to the library, all else to kernels of our own.
+"""Library calls as launches of a device's plan: products and convolutions go to libraries, all else to our kernels.
 
-A product whose epilogue the library does not know is made plain, and the epilogue is a kernel of its own, over the
-result or, where it reads operands element by element that may lie where the result does, over scratch.
+A convolution's filters are turned for the library, before or after it; what it does where there is no library for it
+is part of the same launch. A product whose epilogue the library does not know is made plain, and the epilogue is a
+kernel of its own, over the result or, where it reads operands element by element that may lie where the result does,
+over scratch.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from graphflow.backends.gpu import convolutions
 from graphflow.backends.gpu.products import Tail, tail_of, taken_by_library
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr, Kernel, Op, Var
-from graphflow.loops.library import ACCUMULATOR, Call, Epilogue, Gemm, Size, element_bytes
+from graphflow.loops.library import ACCUMULATOR, Call, Conv2D, Epilogue, Gemm, Size, element_bytes
 from graphflow.records import dataclass
 
 __all__ = ["BufferArgument", "CallLaunch", "LibraryCode", "SizeArgument", "Workspace", "code_of"]
@@ -43,28 +46,33 @@ class Workspace:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CallLaunch:
-    """One step of a library call: a kernel, or a product that the library makes.
+    """One step of a library call: a kernel, or a product or convolution that a library makes.
 
     Attributes:
-      arguments: what it takes, as lowering wants them; of a product first the buffers, then the sizes.
-      kernel: the kernel; None for a product.
-      call: the product.
+      arguments: what it takes, as lowering wants them; of what a library makes first the buffers, then the sizes, then
+        what the kernels before, after and instead take.
+      kernel: the kernel; None for what a library makes.
+      call: what the library makes.
+      tail: what the library does at the end of it.
       sizes: the names of its sizes.
+      before, after: kernels that run before and after the library's part.
+      instead: kernels that do the same as all of it, for devices without a library that does.
     """
 
     arguments: tuple[Any, ...]
     kernel: Kernel | None = None
-    call: Gemm | None = None
+    call: Gemm | Conv2D | None = None
+    tail: Tail = ""
     sizes: tuple[str, ...] = ()
+    before: tuple[Kernel, ...] = ()
+    after: tuple[Kernel, ...] = ()
+    instead: tuple[Kernel, ...] = ()
     parallel: bool = True
 
     @property
-    def tail(self) -> Tail:
-        """What the library does at the end of a product."""
-        assert self.call is not None
-        found = tail_of(self.call.epilogue)
-        assert found is not None
-        return found
+    def kernels(self) -> tuple[Kernel, ...]:
+        """All kernels of the launch, in the order of their arguments."""
+        return (() if self.kernel is None else (self.kernel,)) + self.before + self.after + self.instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,8 @@ def code_of(call: Call, own: Callable[[Call], Any]) -> LibraryCode:
       call: the call.
       own: the launches of a call by kernels of our own: `loops` and `arguments` of each.
     """
+    if isinstance(call, Conv2D) and convolutions.taken_by_library(call):
+        return _convolution(call, own)
     if not isinstance(call, Gemm) or not taken_by_library(call):
         launches = [CallLaunch(tuple(launch.arguments), launch.loops) for launch in own(call).launches]
         return LibraryCode(tuple(launches))
@@ -92,18 +102,85 @@ def code_of(call: Call, own: Callable[[Call], Any]) -> LibraryCode:
     made, dtype = epilogue.results[0][0], epilogue.results[0][1].dtype
     if tail_of(epilogue) is not None and dtype == call.dtype:
         return LibraryCode((_product(call, [*(operand.name for operand in epilogue.operands), made]),))
-    # Over the result itself, unless an operand may lie there that is read element by element.
-    over = dtype == call.dtype and not any(operand.over == "element" for operand in epilogue.operands)
+    over = _may_lie_there(call, epilogue)
     plain = dataclasses.replace(call, epilogue=None)
     if not over:  # what is scratch lies without gaps
         plain = dataclasses.replace(plain, stride_c="dense", steps_c=None)
     sums = made if over else "sums"
-    kernel, arguments = _epilogue_kernel(call, epilogue, sums)
+    rows, columns = _extents(call)
+    kernel, arguments = _epilogue_kernel(call.dtype, rows, columns, epilogue, sums, gaps=call)
     launches_ = (_product(plain, [sums]), CallLaunch(tuple(arguments), kernel))
     if over:
         return LibraryCode(launches_)
-    rows, columns = _extents(call)
     return LibraryCode(launches_, (Workspace("sums", Size.of(element_bytes(call.dtype), *rows, columns)),))
+
+
+def _may_lie_there(call: Gemm | Conv2D, epilogue: Epilogue) -> bool:
+    """Whether plain sums may lie where the first result will: no operand does that is read element by element."""
+    return epilogue.results[0][1].dtype == call.dtype and not any(
+        operand.over == "element" for operand in epilogue.operands
+    )
+
+
+def _convolution(call: Conv2D, own: Callable[[Call], Any]) -> LibraryCode:
+    """A convolution by the library, in one launch with what turns its filters and what does it otherwise."""
+    first, second, made = convolutions.names_of(call)
+    epilogue = call.epilogue or Epilogue.plain(made, call.dtype)
+    taps, outs = call.kernel[0] * call.kernel[1] * call.in_channels, call.out_channels
+    images: list[int | str] = ["batch" if call.batch is None else call.batch]
+    if call.direction == "forward":
+        rows, columns = [*images, call.out_height, call.out_width], outs
+    else:
+        rows, columns = [*images, *(axis.image for axis in call.axes)], call.in_channels
+    size = element_bytes(call.dtype)
+    scratch = [Workspace("turned", Size.of(size, taps, outs))]
+    tail: Tail = ""
+    more: list[str] = []
+    before: list[tuple[Kernel, list[BufferArgument | SizeArgument]]] = []
+    after: list[tuple[Kernel, list[BufferArgument | SizeArgument]]] = []
+    target = epilogue.results[0][0]
+    if call.direction == "filter":
+        after.append(_epilogue_kernel(call.dtype, [taps], outs, epilogue, "turned", across=True))
+        target = "turned"
+    else:
+        before.append(_turning_kernel(call.dtype, taps, outs))
+        second = "turned"
+        known = tail_of(epilogue) if call.direction == "forward" or call.epilogue is None else None
+        if known is not None and epilogue.results[0][1].dtype == call.dtype:
+            tail, more = known, [operand.name for operand in epilogue.operands]
+        else:
+            if not _may_lie_there(call, epilogue):
+                target = "sums"
+                scratch.append(Workspace("sums", Size.of(size, *rows, columns)))
+            after.append(_epilogue_kernel(call.dtype, rows, columns, epilogue, target))
+    sizes = convolutions.size_names(call)
+    arguments: list[Any] = [*map(BufferArgument, (first, second, *more, target))]
+    arguments += [SizeArgument(Size.of(1, name)) for name in sizes]
+    for _, its in (*before, *after):
+        arguments += its
+    instead = own(call).launches
+    for launch in instead:
+        arguments += launch.arguments
+    one = CallLaunch(
+        tuple(arguments),
+        call=call,
+        tail=tail,
+        sizes=tuple(sizes),
+        before=tuple(kernel for kernel, _ in before),
+        after=tuple(kernel for kernel, _ in after),
+        instead=tuple(launch.loops for launch in instead),
+    )
+    return LibraryCode((one,), tuple(scratch))
+
+
+def _turning_kernel(dtype: str, taps: int, outs: int) -> tuple[Kernel, list[BufferArgument | SizeArgument]]:
+    """The kernel that lays filters `[height, width, in, out]` out as `[out, height, width, in]`."""
+    b = Builder("turn")
+    filters, turned = b.buffer("w_", dtype), b.buffer("turned_", dtype)
+    with b.loop("out", 0, outs, "parallel") as out, b.loop("tap", 0, taps, "vector") as tap:
+        value = b.load(filters, b.add(b.mul(tap, b.const(outs, "i64")), out))
+        b.store(turned, b.add(b.mul(out, b.const(taps, "i64")), tap), value)
+    return b.kernel(), [BufferArgument("w"), BufferArgument("turned")]
 
 
 def _product(call: Gemm, more: list[str]) -> CallLaunch:
@@ -111,7 +188,9 @@ def _product(call: Gemm, more: list[str]) -> CallLaunch:
     sizes = size_names(call)
     arguments: list[BufferArgument | SizeArgument] = [*map(BufferArgument, ("a", "b", *more))]
     arguments += [SizeArgument(Size.of(1, name)) for name in sizes]
-    return CallLaunch(tuple(arguments), call=call, sizes=tuple(sizes))
+    tail = tail_of(call.epilogue)
+    assert tail is not None
+    return CallLaunch(tuple(arguments), call=call, tail=tail, sizes=tuple(sizes))
 
 
 def size_names(call: Gemm) -> list[str]:
@@ -136,17 +215,26 @@ _TURN = 4096  # elements of one turn
 
 
 def _epilogue_kernel(
-    call: Gemm, epilogue: Epilogue, sums: str
+    dtype: str,
+    rows: list[int | str],
+    columns: int | str,
+    epilogue: Epilogue,
+    sums: str,
+    *,
+    gaps: Gemm | None = None,
+    across: bool = False,
 ) -> tuple[Kernel, list[BufferArgument | SizeArgument]]:
-    """The kernel that makes an epilogue's results of plain sums, and its arguments."""
+    """The kernel that makes an epilogue's results of plain sums, and its arguments.
+
+    `gaps`: the product that says where rows lie. `across`: the sums lie column by column, everything else row by row.
+    """
     b = Builder("epilogue")
-    rows, columns = _extents(call)
     arguments: list[BufferArgument | SizeArgument] = []
     buffers = {}
     written = {name: expr.dtype for name, expr in epilogue.results}
     held = {operand.name: operand.dtype for operand in epilogue.operands}
-    for name, dtype in {sums: call.dtype, **held, **written}.items():
-        buffers[name] = b.buffer(f"{name}_", dtype)
+    for name, kind in {sums: dtype, **held, **written}.items():
+        buffers[name] = b.buffer(f"{name}_", kind)
         arguments.append(BufferArgument(name))
 
     def size(extent: int | str | None, name: str) -> Expr:
@@ -159,7 +247,9 @@ def _epilogue_kernel(
     known: dict[str, Expr] = {}
     lines = [size(extent, "") for extent in rows]
     wide = size(columns, "")
-    gaps = call.stride_c != "dense" or call.steps_c is not None
+    count: Expr = lines[0]
+    for line in lines[1:]:
+        count = b.mul(count, line)
 
     def element(dense: Expr, lies: Expr, row: Expr, column: Expr) -> None:
         for name, buffer in buffers.items():
@@ -167,37 +257,32 @@ def _epilogue_kernel(
                 over = next(operand.over for operand in epilogue.operands if operand.name == name)
                 index: Any = {"element": lies, "row": row, "column": column, "scalar": 0}[over]
                 known[name] = b.let(name, b.load(buffer, index))
-        at = lies if sums in written else dense
+        at = b.add(b.mul(column, count), row) if across else lies if sums in written else dense
         known[ACCUMULATOR] = b.let(ACCUMULATOR, b.load(buffers[sums], at))
         memo: dict[int, Expr] = {}
         values = [(name, _with(expr, known, memo)) for name, expr in epilogue.results]
         for name, value in values:
             b.store(buffers[name], lies, value)
 
-    if not gaps:
-        count: Expr = wide
-        for line in lines:
-            count = b.mul(count, line)
+    if gaps is None or (gaps.stride_c == "dense" and gaps.steps_c is None):
+        total = b.mul(count, wide)
         turn_size = b.const(_TURN, "i64")
-        with b.loop("turn", 0, b.floordiv(b.add(count, _TURN - 1), turn_size), "parallel") as turn:
+        with b.loop("turn", 0, b.floordiv(b.add(total, _TURN - 1), turn_size), "parallel") as turn:
             start = b.let("start", b.mul(turn, turn_size))
-            stop = b.let("stop", b.min(b.add(start, turn_size), count))
+            stop = b.let("stop", b.min(b.add(start, turn_size), total))
             with b.loop("i", start, stop, "vector") as i:
                 element(i, i, b.floordiv(i, wide), b.floormod(i, wide))
         return b.kernel(), arguments
-    between = size(call.stride_c, "stride_c") if call.stride_c != "dense" else wide
-    if call.steps_c is not None:
-        steps = [size(step, f"step_c{axis}") for axis, step in enumerate(call.steps_c)]
+    between = size(gaps.stride_c, "stride_c") if gaps.stride_c != "dense" else wide
+    if gaps.steps_c is not None:
+        steps = [size(step, f"step_c{axis}") for axis, step in enumerate(gaps.steps_c)]
     else:
         steps = []
         span = b.mul(between, lines[-1])
         for line in lines[-2::-1]:
             steps.insert(0, span)
             span = b.mul(span, line)
-    total = lines[0]
-    for line in lines[1:]:
-        total = b.mul(total, line)
-    with b.loop("row", 0, total, "parallel") as row:
+    with b.loop("row", 0, count, "parallel") as row:
         rest = row
         base: Expr = b.expr(0, "i64")
         for line, step in zip(reversed(lines), [between, *reversed(steps)], strict=True):

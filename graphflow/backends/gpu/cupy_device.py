@@ -19,7 +19,10 @@ from graphflow.backends.cuda.compiler import Compiler
 from graphflow.backends.cuda.kernel import CudaKernel
 from graphflow.backends.cuda.printer import print_kernel
 from graphflow.backends.gpu.blas import WORKSPACE, BlasLt, load_library
+from graphflow.backends.gpu.convolutions import ConvPlan
 from graphflow.backends.gpu.device import Properties, Slab, Uncapturable, exhausted
+from graphflow.backends.gpu.dnn import Convolutions
+from graphflow.backends.gpu.dnn import load_library as load_dnn
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.collector import while_loading
 from graphflow.loops.library import element_bytes
@@ -108,6 +111,7 @@ class CupyDevice:
             ),
         )
         self._compiler = Compiler(self.properties.architecture)
+        self._convolutions: Convolutions | None = None
         self._functions: dict[str, Function] = {}
         self._modules: dict[int, Any] = {}
 
@@ -226,6 +230,24 @@ class CupyDevice:
         with self._context:
             self._blas.run(plan, pointers, workspace, self._stream.ptr)
 
+    def convolution(self, plan: ConvPlan) -> int | None:
+        """See `Device`."""
+        self._refuse("a convolution is prepared")
+        with self._context:
+            if self._convolutions is None:
+                library = load_dnn()
+                if library is None:
+                    return None
+                self._convolutions = Convolutions(library, config.matmul_precision(), self._stream.ptr)
+            return self._convolutions.prepare(plan)
+
+    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`."""
+        assert self._convolutions is not None
+        self._count()
+        with self._context:
+            self._convolutions.run(plan, pointers, workspace)
+
     # order
 
     def event(self) -> _Event:
@@ -286,6 +308,9 @@ class CupyDevice:
         with self._context, self._stream:
             self._stream.synchronize()
             self._blas.close()
+            if self._convolutions is not None:
+                self._convolutions.close()
+                self._convolutions = None
             self._functions.clear()
             self._modules.clear()
             self._pool.free_all_blocks()

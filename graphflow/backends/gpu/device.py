@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from graphflow.backends.gpu.convolutions import ConvPlan
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.errors import ResourceExhaustedError
 from graphflow.records import dataclass
@@ -128,6 +129,12 @@ class Device(Protocol):
 
     def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
         """A matrix product: `a`, `b`, `c`, and the bias where the plan has one."""
+
+    def convolution(self, plan: ConvPlan) -> int | None:
+        """How much scratch a convolution is given, in bytes; None: the device has no library that does it."""
+
+    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
+        """A convolution: its two operands, its result, and the bias where the plan has one."""
 
     def event(self) -> Event:
         """The point on the stream that has been reached."""

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from graphflow.backends.base import Backend, load
+from graphflow.backends.gpu.convolutions import ConvPlan, names_of
 from graphflow.backends.gpu.device import Properties, Slab, Uncapturable
-from graphflow.backends.gpu.products import GemmPlan
+from graphflow.backends.gpu.products import GemmPlan, Tail
 from graphflow.loops.ir import Const, Expr, Op, Var
-from graphflow.loops.library import Epilogue, EpilogueOperand, Gemm, element_bytes
+from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Gemm, element_bytes
 from graphflow.memory import aligned_empty
 from graphflow.records import dataclass, field
 
@@ -158,6 +159,33 @@ class HostDevice:
                 buffers["bias"] = bias[0]
             self._library(call, {}, buffers)
 
+    def convolution(self, plan: ConvPlan) -> int | None:
+        """See `Device`."""
+        self._prepare(_conv_of(plan))
+        return 0
+
+    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`. The processor's filters lie as in TensorFlow."""
+        first, second, made, *bias = pointers
+        taps, outs = plan.kernel[0] * plan.kernel[1] * plan.in_channels, plan.out_channels
+        filters = np.empty((taps, outs), np.float32)
+        theirs = made if plan.direction == "filter" else second
+        turned = np.ctypeslib.as_array((ctypes.c_float * (taps * outs)).from_address(theirs))
+        turned = turned.reshape(outs, taps).T
+        here = filters.__array_interface__["data"][0]
+        call = _conv_of(plan)
+        names = names_of(call)
+        if plan.direction == "filter":
+            self._library(call, {}, dict(zip(names, (first, second, here), strict=True)))
+            self._do(lambda: np.copyto(turned, filters))
+            return
+        self._do(lambda: np.copyto(filters, turned))
+        self._library(
+            call,
+            {},
+            {**dict(zip(names, (first, here, made), strict=True)), **({"bias": bias[0]} if bias else {})},
+        )
+
     def _prepare(self, call: Any) -> Any:
         """The processor's code of a library call."""
         found = self._calls.get(call)
@@ -261,16 +289,6 @@ def _gemm_of(plan: GemmPlan) -> Gemm:
     found = _gemms.get(plan)
     if found is not None:
         return found
-    epilogue = None
-    if plan.tail:
-        value: Expr = Var("acc", plan.dtype)
-        operands: tuple[EpilogueOperand, ...] = ()
-        if "bias" in plan.tail:
-            value = Op("add", (value, Var("bias", plan.dtype)), plan.dtype)
-            operands = (EpilogueOperand("bias", plan.dtype, "column"),)
-        if "relu" in plan.tail:
-            value = Op("max", (value, Const(0.0, plan.dtype)), plan.dtype)
-        epilogue = Epilogue((("c", value),), operands)
     batched = plan.batch > 1
     found = _gemms[plan] = Gemm(
         dtype=plan.dtype,
@@ -287,6 +305,45 @@ def _gemm_of(plan: GemmPlan) -> Gemm:
         steps_b=(plan.step_b,) if batched else None,
         steps_c=(plan.step_c,) if batched else None,
         operand_dtype=plan.factors if plan.factors != plan.dtype else None,
-        epilogue=epilogue,
+        epilogue=_epilogue_of(plan.tail, "c", plan.dtype),
     )
     return found
+
+
+_convs: dict[ConvPlan, Conv2D] = {}
+
+
+def _conv_of(plan: ConvPlan) -> Conv2D:
+    """The library call that does what a convolution's plan says, with filters as in TensorFlow."""
+    found = _convs.get(plan)
+    if found is None:
+        found = _convs[plan] = Conv2D(
+            direction=plan.direction,
+            dtype="f32",
+            batch=plan.batch,
+            height=plan.height,
+            width=plan.width,
+            in_channels=plan.in_channels,
+            out_channels=plan.out_channels,
+            kernel=plan.kernel,
+            strides=plan.strides,
+            dilations=plan.dilations,
+            padding=plan.padding,
+            winograd=0,
+            epilogue=_epilogue_of(plan.tail, "y", "f32"),
+        )
+    return found
+
+
+def _epilogue_of(tail: Tail, made: str, dtype: str) -> Epilogue | None:
+    """The epilogue that does what a tail says."""
+    if not tail:
+        return None
+    value: Expr = Var("acc", dtype)
+    operands: tuple[EpilogueOperand, ...] = ()
+    if "bias" in tail:
+        value = Op("add", (value, Var("bias", dtype)), dtype)
+        operands = (EpilogueOperand("bias", dtype, "column"),)
+    if "relu" in tail:
+        value = Op("max", (value, Const(0.0, dtype)), dtype)
+    return Epilogue(((made, value),), operands)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -12,11 +13,13 @@ import numpy as np
 
 from graphflow.backends.gpu.bound import Bound
 from graphflow.backends.gpu.calls import CallLaunch
+from graphflow.backends.gpu.convolutions import conv_plan
 from graphflow.backends.gpu.device import aligned
 from graphflow.backends.gpu.products import aligned_as, gemm_plan
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
     Cond,
+    Convolution,
     Copy,
     Gemm,
     HostCall,
@@ -33,6 +36,7 @@ from graphflow.backends.gpu.steps import (
     walk,
 )
 from graphflow.loops import ir
+from graphflow.loops.library import Conv2D
 from graphflow.memory import Request, plan_arena
 from graphflow.plan import (
     COPY,
@@ -88,10 +92,10 @@ class DeviceTemplate(PlanTemplate):
         numbers: dict[int, int] = {}
         self.kernels: list[Any] = []
         for launch in self.launches:
-            kernel = _kernel_of(launch)
-            if kernel is not None and id(kernel) not in numbers:
-                numbers[id(kernel)] = len(self.kernels)
-                self.kernels.append(kernel)
+            for kernel in _kernels_of(launch):
+                if id(kernel) not in numbers:
+                    numbers[id(kernel)] = len(self.kernels)
+                    self.kernels.append(kernel)
         self.numbers = numbers
 
     def plan(self, at: Evaluation | None = None) -> DevicePlan:
@@ -99,12 +103,12 @@ class DeviceTemplate(PlanTemplate):
         return DevicePlan(self, _FIXED if at is None else at)
 
 
-def _kernel_of(launch: Launch) -> Any:
-    """The kernel of loops that a launch runs, if it is one."""
+def _kernels_of(launch: Launch) -> tuple[ir.Kernel, ...]:
+    """The kernels of loops that a launch may run."""
     kernel = launch.kernel
     if isinstance(kernel, CallLaunch):
-        return kernel.kernel
-    return kernel if isinstance(kernel, ir.Kernel) else None
+        return kernel.kernels
+    return (kernel,) if isinstance(kernel, ir.Kernel) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,13 +347,29 @@ class DevicePlan(Plan):
             else:
                 args.append(arg if isinstance(arg, Count) else int(arg))
         if isinstance(kernel, CallLaunch) and kernel.call is not None:
-            count = len(args) - len(kernel.sizes)
-            sizes = dict(zip(kernel.sizes, args[count:], strict=True))
+            stop = len(args) - sum(len(one.params) for one in kernel.kernels)
+            count = stop - len(kernel.sizes)
+            sizes = dict(zip(kernel.sizes, args[count:stop], strict=True))
+            if isinstance(kernel.call, Conv2D):
+                rest = iter(args[stop:])
+                before, after, instead = (
+                    tuple([self._kernel(one, itertools.islice(rest, len(one.params)), launch) for one in row])
+                    for row in (kernel.before, kernel.after, kernel.instead)
+                )
+                first, second, *more, made = args[:count]
+                return Convolution(
+                    conv_plan(kernel.call, sizes, kernel.tail), (first, second, made, *more),
+                    before, after, instead, name, origin,
+                )  # fmt: skip
             factor, other, *more, made = args[:count]
             operands = (factor, other, made, *more)
             plan = gemm_plan(kernel.call, sizes, kernel.tail)
             return Gemm(aligned_as(plan, [use.place.alignment for use in operands]), operands, name, origin)
-        return Kernel(self.template.numbers[id(_kernel_of(launch))], tuple(args), name, origin)
+        (only,) = _kernels_of(launch)
+        return self._kernel(only, args, launch)
+
+    def _kernel(self, kernel: ir.Kernel, args: Iterable[Any], launch: Launch) -> Kernel:
+        return Kernel(self.template.numbers[id(kernel)], tuple(args), launch.name, launch.origin)
 
     def _wide(self) -> list[bool]:
         """Which kernels need indices of 64 bits: those that meet a value, or a size, of 2**30 or more."""

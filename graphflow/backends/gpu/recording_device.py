@@ -13,6 +13,7 @@ import numpy as np
 
 from graphflow.backends.cuda.kernel import CudaKernel
 from graphflow.backends.cuda.printer import print_kernel
+from graphflow.backends.gpu.convolutions import ConvPlan
 from graphflow.backends.gpu.device import Properties, Slab, Uncapturable, aligned
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.loops.ir import Kernel
@@ -128,6 +129,14 @@ class RecordingDevice:
     def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
         """See `Device`."""
         self._write("gemm", plan, tuple(pointers), workspace)
+
+    def convolution(self, plan: ConvPlan) -> int | None:
+        """See `Device`."""
+        return 64 << 20
+
+    def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`."""
+        self._write("conv", plan, tuple(pointers), workspace)
 
     def event(self) -> _Passed:
         """See `Device`."""

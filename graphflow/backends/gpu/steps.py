@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from graphflow.backends.gpu.convolutions import ConvPlan
 from graphflow.backends.gpu.device import ALIGNMENT
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.plan import Count, HostStep, Slot
@@ -16,6 +17,7 @@ from graphflow.regions import Region, Term
 
 __all__ = [
     "Cond",
+    "Convolution",
     "Copy",
     "Gemm",
     "HostCall",
@@ -96,6 +98,22 @@ class Gemm:
 
     plan: GemmPlan
     args: tuple[Use, ...]
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Convolution:
+    """A convolution by the library: its two operands, its result, perhaps the bias.
+
+    `before` and `after` belong to it; `instead` is what is done where the device has no library for it.
+    """
+
+    plan: ConvPlan
+    args: tuple[Use, ...]
+    before: tuple[Kernel, ...]
+    after: tuple[Kernel, ...]
+    instead: tuple[Kernel, ...]
     name: str
     origin: Any = None
 
@@ -195,9 +213,9 @@ class Cond:
         return tuple(word for word, _, _ in self.cases)
 
 
-Step: TypeAlias = Kernel | Gemm | Copy | Memset | HostCall | Judge | Loop | Cond
+Step: TypeAlias = Kernel | Gemm | Convolution | Copy | Memset | HostCall | Judge | Loop | Cond
 
-SIMPLE = (Kernel, Gemm, Copy, Memset)
+SIMPLE = (Kernel, Gemm, Convolution, Copy, Memset)
 
 
 def capturable(step: Step) -> bool:
@@ -207,8 +225,10 @@ def capturable(step: Step) -> bool:
     return isinstance(step, SIMPLE)
 
 
-def inner_steps(step: Loop | Cond) -> list[Step]:
-    """The steps of a loop or a choice."""
+def inner_steps(step: Loop | Cond | Convolution) -> list[Step]:
+    """The steps of a loop or a choice, the kernels of a convolution."""
+    if isinstance(step, Convolution):
+        return [*step.before, *step.after, *step.instead]
     if isinstance(step, Loop):
         return [one for one in step.body if not isinstance(one, Leave)] + step.tail
     return [one for _, _, steps in step.cases for one in steps] + step.otherwise
@@ -223,7 +243,7 @@ def walk(steps: Sequence[Step], see: Callable[[Step], None]) -> None:
     """Shows every step, those inside others after these."""
     for step in steps:
         see(step)
-        if isinstance(step, Loop | Cond):
+        if isinstance(step, Loop | Cond | Convolution):
             walk(inner_steps(step), see)
 
 

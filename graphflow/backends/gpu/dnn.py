@@ -1,0 +1,162 @@
+"""Convolutions by cuDNN, through its frontend: each is a graph of its own, over plain addresses."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from graphflow.backends.gpu.convolutions import ConvPlan
+from graphflow.collector import while_loading
+from graphflow.records import dataclass
+
+__all__ = ["ALIGNMENT", "WORKSPACE", "Convolutions", "load_library"]
+
+ALIGNMENT = 16
+"""Bytes to which tensors lie aligned, as the frontend says of them unless it is told."""
+
+WORKSPACE = 256 << 20
+"""Bytes of scratch that a convolution may take at most."""
+
+_FIRST, _SECOND, _MADE, _BIAS = 1, 2, 3, 4  # what tensors are known by
+_INEXACT = (
+    "TENSOR_CORE",
+    "DOWN_CONVERT_INPUTS",
+    "REDUCED_PRECISION_REDUCTION",
+    "FFT",
+    "WINOGRAD",
+    "WINOGRAD_TILE_4x4",
+    "WINOGRAD_TILE_6x6",
+    "WINOGRAD_TILE_13x13",
+)
+
+
+def load_library() -> Any:
+    """The frontend, a Python module; None where it or cuDNN itself is not there."""
+    try:
+        with while_loading():
+            library: Any = importlib.import_module("cudnn")
+            library.backend_version()
+    except (ImportError, OSError, RuntimeError):
+        return None
+    return library
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Built:
+    graph: Any
+    workspace: int
+
+
+class Convolutions:
+    """cuDNN for one device and stream.
+
+    Args:
+      library: the frontend.
+      precision: "tf32" rounds factors to 10 bits of fraction, "highest" does not.
+      stream: the stream that convolutions go on, by its handle.
+      device: a device that is not here, as the frontend's JSON, its compute capability times ten and its
+        multiprocessors: plans are made for it, and cannot be run.
+    """
+
+    def __init__(
+        self, library: Any, precision: str, stream: int = 0, device: tuple[str, int, int] | None = None
+    ) -> None:
+        self._library = library
+        notes = ["NONDETERMINISTIC", *(_INEXACT if precision == "highest" else ())]
+        self._refused = [getattr(library.numerical_note, note) for note in notes]
+        self._handle: int | None = None
+        if device is None:
+            self._handle = library.create_handle()
+            library.set_stream(handle=self._handle, stream=stream)
+            self._target: dict[str, Any] = {"handle": self._handle}
+        else:
+            text, version, multiprocessors = device
+            self._target = {
+                "device_property": library.create_device_properties(text),
+                "sm_version": version,
+                "sm_count": multiprocessors,
+            }
+        self._built: dict[ConvPlan, _Built | None] = {}
+
+    def prepare(self, plan: ConvPlan) -> int | None:
+        """Finds out how a convolution is done; the bytes of scratch that it takes, None if cuDNN does not do it."""
+        if plan not in self._built:
+            try:
+                self._built[plan] = self._make(plan)
+            except (self._library.cudnnGraphNotSupportedError, RuntimeError, ValueError):
+                self._built[plan] = None
+        built = self._built[plan]
+        return None if built is None else built.workspace
+
+    def run(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
+        """Puts a convolution on the stream."""
+        built = self._built[plan]
+        assert built is not None
+        built.graph.execute(
+            dict(zip((_FIRST, _SECOND, _MADE, _BIAS), pointers, strict=False)), workspace, handle=self._handle
+        )
+
+    def close(self) -> None:
+        """Lets go of the library's memory."""
+        self._built.clear()
+        if self._handle is not None:
+            self._library.destroy_handle(self._handle)
+            self._handle = None
+
+    def _make(self, plan: ConvPlan) -> _Built:
+        library = self._library
+        kind = library.data_type.FLOAT
+        graph = library.pygraph(
+            name=f"convolution_{plan.direction}",
+            io_data_type=kind,
+            intermediate_data_type=kind,
+            compute_data_type=kind,
+            **self._target,
+        )
+        images = _lies(plan.batch, plan.in_channels, plan.height, plan.width)
+        outputs = _lies(plan.batch, plan.out_channels, plan.out_height, plan.out_width)
+        filters = _lies(plan.out_channels, plan.in_channels, *plan.kernel)
+        (top, bottom), (left, right) = plan.padding
+        windows = {
+            "pre_padding": [top, left],
+            "post_padding": [bottom, right],
+            "stride": list(plan.strides),
+            "dilation": list(plan.dilations),
+        }
+
+        def tensor(uid: int, name: str, lies: dict[str, list[int]]) -> Any:
+            return graph.tensor(name=name, uid=uid, data_type=kind, **lies)
+
+        if plan.direction == "forward":
+            first, second = tensor(_FIRST, "x", images), tensor(_SECOND, "w", filters)
+            made, lies = graph.conv_fprop(image=first, weight=second, **windows), outputs
+            if "bias" in plan.tail:
+                bias = tensor(_BIAS, "bias", _lies(1, plan.out_channels, 1, 1))
+                made = graph.bias(input=made, bias=bias)
+            if "relu" in plan.tail:
+                made = graph.relu(input=made)
+        elif plan.direction == "input":
+            first, second = tensor(_FIRST, "dy", outputs), tensor(_SECOND, "w", filters)
+            made, lies = graph.conv_dgrad(loss=first, filter=second, **windows), images
+        else:
+            first, second = tensor(_FIRST, "x", images), tensor(_SECOND, "dy", outputs)
+            made, lies = graph.conv_wgrad(image=first, loss=second, **windows), filters
+        made.set_output(True).set_uid(_MADE).set_data_type(kind)
+        made.set_dim(lies["dim"]).set_stride(lies["stride"])
+        graph.validate()
+        graph.build_operation_graph()
+        graph.create_execution_plans([library.heur_mode.A, library.heur_mode.FALLBACK])
+        graph.deselect_numeric_notes(self._refused)
+        graph.deselect_workspace_greater_than(WORKSPACE)
+        graph.check_support()
+        graph.build_plans()
+        return _Built(graph, int(graph.get_workspace_size()))
+
+
+def _lies(number: int, channels: int, height: int, width: int) -> dict[str, list[int]]:
+    """Extents in cuDNN's order, and strides of memory in which channels lie side by side."""
+    return {
+        "dim": [number, channels, height, width],
+        "stride": [height * width * channels, 1, width * channels, channels],
+    }
