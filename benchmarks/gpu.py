@@ -187,8 +187,15 @@ def jax_steps(name: str) -> dict[str, Step]:
     return {} if build is None else {"jax": build()}
 
 
-def measure(seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    seconds: float, say: Callable[[str], None], keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     """Runs everything that can be begun in so many seconds; what fails is noted beside what does not.
+
+    Args:
+      seconds: after so many nothing more is begun.
+      say: told of each row.
+      keep: given the results whenever there is one more, for whoever ends this before it is done.
 
     Raises:
       RuntimeError: on a machine without what is needed.
@@ -196,8 +203,13 @@ def measure(seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
     if found.missing():
         raise RuntimeError(f"nothing can be measured here:\n{found.report()}")
     until = time.monotonic() + seconds
-    results: dict[str, Any] = {"found": found.report().splitlines(), "limits": limits(), "workloads": {}}
-    say(f"limits: {results['limits']}")
+    results: dict[str, Any] = {"found": found.report().splitlines(), "limits": {}, "workloads": {}}
+    try:
+        results["limits"] = limits()
+    except Exception as error:
+        results["limits_failed"] = f"{type(error).__name__}: {error}"
+    say(f"limits: {results['limits'] or results['limits_failed']}")
+    keep(results)
     peers = [("graphflow", graphflow_steps)]
     peers += [
         (peer, make)
@@ -218,31 +230,32 @@ def measure(seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
                     )
             except Exception as error:
                 row[f"{peer}_failed"] = f"{type(error).__name__}: {error}"
+            keep(results)
         say(f"{name}: {row}")
     return results
 
 
 def table(results: dict[str, Any]) -> str:
     """The results as text: what was found, the limits, a row for each workload with its ratio to the best peer."""
-    lines = ["```text", *results["found"], "```", "", "| limit | |", "|---|---:|"]
-    lines += [f"| {name} | {value:.4g} |" for name, value in results["limits"].items()]
-    columns = sorted(
-        {key for row in results["workloads"].values() for key in row if not key.endswith("_failed")}
-    )
+    workloads: dict[str, dict[str, Any]] = results.get("workloads", {})
+    lines = ["```text", *results.get("found", ()), "```", "", "| limit | |", "|---|---:|"]
+    lines += [f"| {name} | {value:.4g} |" for name, value in results.get("limits", {}).items()]
+    columns = sorted({key for row in workloads.values() for key in row if not key.endswith("_failed")})
     lines += [
         "",
         f"| ms | {' | '.join(columns)} | ratio to best peer |",
         f"|---|{'---:|' * (len(columns) + 1)}",
     ]
-    for name, row in results["workloads"].items():
+    for name, row in workloads.items():
         cells = [f"{row[column]:.4g}" if column in row else "–" for column in columns]
         ours = [value for key, value in row.items() if key in ("graphflow_feed", "graphflow_device")]
         theirs = [row[key] for key in columns if key in row and not key.startswith("graphflow")]
         ratio = f"{min(ours) / min(theirs):.2f}" if ours and theirs else "–"
         lines.append(f"| {name} | {' | '.join(cells)} | {ratio} |")
-    failed = [
-        f"{name}: {text}"
-        for name, row in results["workloads"].items()
+    failed = [f"{key[:-7]}: {text}" for key, text in results.items() if key.endswith("_failed")]
+    failed += [
+        f"{name}, {key[:-7]}: {text}"
+        for name, row in workloads.items()
         for key, text in row.items()
         if key.endswith("_failed")
     ]

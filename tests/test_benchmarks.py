@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from benchmarks import peak, race, report, roofline, scaling, serving, sizes
+from benchmarks import __main__ as commands
+from benchmarks import gpu, peak, race, report, roofline, scaling, serving, sizes
 from benchmarks.peers import PEERS
 from benchmarks.workloads import BY_NAME
 from graphflow.serving.manager import ModelManager
@@ -251,3 +253,50 @@ def test_servers_answer_under_load(tmp_path: Path) -> None:
 
 def found_rate(throughput: dict[str, Any], wire: str) -> float:
     return float(throughput[wire]["2"]["graphflow"]["per_second"])
+
+
+def test_what_fails_on_a_gpu_is_told_beside_what_does_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(name: str) -> dict[str, Any]:
+        if name == "mlp":
+            raise OSError("an illegal address")
+        return {"feed": lambda: None}
+
+    def no_limits() -> dict[str, float]:
+        raise OSError("no stream")
+
+    monkeypatch.setattr(gpu.found, "missing", tuple)
+    monkeypatch.setattr(gpu, "WORKLOADS", ("softmax", "mlp"))
+    monkeypatch.setattr(gpu, "SECONDS", 0.0)
+    monkeypatch.setattr(gpu, "graphflow_steps", broken)
+    monkeypatch.setattr(gpu, "limits", no_limits)
+    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
+    kept: list[dict[str, Any]] = []
+    found = gpu.measure(60.0, quiet, lambda results: kept.append({**results["workloads"]}))
+    assert [list(workloads) for workloads in kept] == [[], ["softmax"], ["softmax", "mlp"]]
+    text = gpu.table(found)
+    assert "| softmax | " in text
+    assert "limits: OSError: no stream\nmlp, graphflow: OSError: an illegal address\n" in text
+    late = gpu.measure(-1.0, quiet, lambda results: None)
+    assert late["workloads"]["softmax"] == {"graphflow_failed": "the time was up"}
+    # All in all: two processes, the second of which is ended before it has found anything.
+    ran: list[tuple[str, float]] = []
+
+    def within(command: list[str], seconds: float) -> int | None:
+        ran.append((command[2], seconds))
+        return 0 if command[2] == "pytest" else None
+
+    monkeypatch.setattr(commands, "_within", within)
+    monkeypatch.setattr(commands, "RESULTS", tmp_path)
+    with pytest.raises(SystemExit) as end:
+        commands.write_gpu("gpu")
+    assert end.value.code == 1
+    assert [name for name, _ in ran] == ["pytest", "benchmarks"]
+    assert "measuring: the process was ended when its time was up" in (tmp_path / "gpu.md").read_text()
+
+
+def test_a_command_is_ended_when_its_time_is_up() -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    assert commands._within(command, 0.2) is None
+    assert commands._within([sys.executable, "-c", "raise SystemExit(3)"], 60.0) == 3

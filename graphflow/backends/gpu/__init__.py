@@ -5,7 +5,9 @@
     calls         library calls as steps                              recording_device  the same steps, written down
     plan          from the steps of a `plan.Plan` to those of a device, and the run
     residents     a session's variables on a device                   backend           what compiler and session see
-    blas          matrix products by cuBLASLt                        found             what this machine has
+    blas          matrix products by cuBLASLt                        dnn               convolutions by cuDNN
+    products      products as a library takes them                   convolutions      and convolutions
+    found         what this machine has
 
 Nothing here is loaded before a plan for a GPU is made, and CuPy not before one runs.
 """

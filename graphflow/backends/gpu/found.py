@@ -13,7 +13,17 @@ from typing import Any
 from graphflow import config
 from graphflow.records import dataclass
 
-__all__ = ["Driver", "FoundDevice", "Library", "devices", "driver", "libraries", "missing", "report"]
+__all__ = [
+    "Driver",
+    "FoundDevice",
+    "Library",
+    "devices",
+    "driver",
+    "helpers",
+    "libraries",
+    "missing",
+    "report",
+]
 
 _PIP = "pip install 'graphflow[gpu]'"
 _SIMULATED_BYTES = 16 << 30
@@ -107,6 +117,14 @@ def libraries() -> tuple[Library, ...]:
     )
 
 
+def helpers() -> tuple[Library, ...]:
+    """Libraries that are used where they are there; without them kernels of our own do the same."""
+    return (
+        _library("nvidia-cudnn-frontend", "convolutions"),
+        _library("nvidia-cudnn-cu13", "convolutions", "libcudnn.so*"),
+    )
+
+
 def _library(name: str, use: str, file: str = "") -> Library:
     try:
         return Library(name, use, importlib.metadata.version(name), "")
@@ -185,6 +203,10 @@ def report() -> str:
         else:
             gaps = True
             lines.append(f"{library.name}: missing ({library.use})")
+    for library in helpers():
+        where = library.version or (f"from {library.path}" if library.path else "missing")
+        less = "" if library.version or library.path else "; kernels of our own do it"
+        lines.append(f"{library.name} {where}: {library.use}{less}")
     if config.gpu() != "auto":
         lines.append(f"{config.GPU.name}={config.gpu()}")
     if missing():
