@@ -84,6 +84,17 @@ def conv_plan(call: Conv2D, sizes: Mapping[str, int], tail: Tail) -> ConvPlan:
         counts.append(count)
         padding.append((before, max(0, end - before - extent)))
     return ConvPlan(
-        call.direction, number("batch" if call.batch is None else call.batch), *extents, call.in_channels,
-        *counts, call.out_channels, call.kernel, call.strides, call.dilations, (padding[0], padding[1]), tail,
-    )  # fmt: skip
+        direction=call.direction,
+        batch=number("batch" if call.batch is None else call.batch),
+        height=extents[0],
+        width=extents[1],
+        in_channels=call.in_channels,
+        out_height=counts[0],
+        out_width=counts[1],
+        out_channels=call.out_channels,
+        kernel=call.kernel,
+        strides=call.strides,
+        dilations=call.dilations,
+        padding=(padding[0], padding[1]),
+        tail=tail,
+    )
