@@ -329,6 +329,37 @@ def test_each_row_is_set_where_it_lies_whatever_the_threads() -> None:
     assert outs[0] == outs[1] == outs[2]
 
 
+def test_rows_by_number_and_their_gradients_are_alike_on_any_number_of_threads() -> None:
+    """Also an array whose places are data, of which the run sees to it that none is written twice."""
+    x = gf.placeholder(gf.float32, [None, 32, 80])
+    words, order = gf.placeholder(gf.int32, [32, None]), gf.placeholder(gf.int32, [None])
+    table = gf.placeholder(gf.float32, [50, 80])
+    steps = gf.shape(x)[0]
+    made = gf.TensorArray(gf.float32, size=steps, element_shape=[32, 80])
+
+    def turn(t: Any, h: Any, made: Any) -> Any:
+        h = gf.tanh(h * 0.5 + x[t] * gf.nn.embedding_lookup(table, words[:, t]))
+        return t + 1, h, made.write(gf.gather(order, t), h)
+
+    start = [0, gf.zeros([32, 80]), made]
+    made = gf.while_loop(lambda t, *_: t < steps, turn, start)[2]
+    loss = gf.reduce_sum(gf.square(made.stack()))
+    fetches = [loss, *map(gf.convert_to_tensor, gf.gradients(loss, [x, table]))]
+    feeds = [x, words, table, order]
+    arrays = (
+        numbers(6, 32, 80), np.random.default_rng(1).integers(0, 50, (32, 6)).astype(np.int32), numbers(50, 80, seed=2),
+        np.array([3, 0, 5, 1, 2, 4], np.int32),
+    )  # fmt: skip
+    native(fetches, feeds, arrays, 1e-4)
+    outs = []
+    for threads in (1, 2, 3):
+        bound = compile_graph(fetches, feeds, CompileOptions(threads=threads)).bind(
+            tuple(array.shape for array in arrays), TestState()
+        )
+        outs.append(b"".join(array.tobytes() for array in bound.run(arrays, TestState())))
+    assert outs[0] == outs[1] == outs[2]
+
+
 # -- sums over turns ------------------------------------------------------------------------------------------
 
 
