@@ -451,15 +451,48 @@ def _link_rows(
     A first kernel links each row to the next one of the same id; then the first one of each id goes along its chain,
     column by column, so that every sum is taken in the same order as there, without waiting for other ids.
     """
-    count, height = _product(value_sizes(ids)), value_sizes(node.outputs[0])[0]
-    if not count.dynamic and count.value < _LINKED_FROM:
+    count, sizes = _product(value_sizes(ids)), value_sizes(node.outputs[0])
+    if not _links_pay(node, count):
         return _add_rows(node, ids, rows, op, start_from, copied, body)
+    return _linked(
+        node,
+        ids,
+        rows,
+        op,
+        start_from,
+        copied,
+        body,
+        count,
+        sizes[0],
+        _product(sizes[1:]),
+        len(ids.sizes or ()),
+    )
+
+
+def _links_pay(node: Node, count: Size) -> bool:
+    """Whether rows are many enough for links. Half floats would be rounded on the way, and stay with their bodies."""
+    many = count.dynamic or count.value >= _LINKED_FROM
+    return many and node.outputs[0].dtype.name not in ("float16", "bfloat16", "bool")
+
+
+def _linked(
+    node: Node,
+    ids: Value | Scratch,
+    rows: Value,
+    op: str,
+    start_from: Any,
+    copied: Value | None,
+    body: Body | None,
+    count: Size,
+    height: Size,
+    width: Size,
+    lead: int,
+    first: tuple[Nest, ...] = (),
+) -> Nest:
+    """The kernels of `_link_rows`: `count` rows of `width` elements go to `height` ones, after what runs `first`."""
     made = node.outputs[0]
-    if made.dtype.name in ("float16", "bfloat16"):
-        return None
-    width = _product(value_sizes(made)[1:])
     many, following = Scratch(count.value), Scratch(count.value)
-    before = [_links(ids, count, height, many, following)]
+    before = [*first, _links(ids, count, height, many, following)]
     if start_from is not None:
         w = _Writer("start")
         target = w.buffer("y", made.dtype.name, made)
@@ -468,9 +501,9 @@ def _link_rows(
         before.append(w.nest(True, 0.0))
     w = _Writer("add_rows")
     b = w.b
-    index, target = w.operand("ids", ids), w.buffer("y", made.dtype.name, made)
+    index, target = _ids(w, ids), w.buffer("y", made.dtype.name, made)
     lengths, links = w.buffer("many", "int64", many), w.buffer("next", "int64", following)
-    elements = None if body is None else _Elements(w, body, len(ids.sizes or ()))
+    elements = None if body is None else _Elements(w, body, lead)
     source = None if body is not None else w.operand("rows", rows)
     columns = w.size(width)
     with b.loop("i", 0, w.size(count), "parallel") as i:
@@ -479,8 +512,8 @@ def _link_rows(
             base = b.let("base", b.mul(b.cast(b.load(index, i), "i64"), columns))
             with b.loop("j", 0, columns, "vector") as j:
                 at = b.let("at", b.add(base, j))
-                first = b.load(target, at) if start_from is None else b.const(start_from, target.dtype)
-                total, place = b.carry("total", first, "set"), b.carry("place", i, "set")
+                begin = b.load(target, at) if start_from is None else b.const(start_from, target.dtype)
+                total, place = b.carry("total", begin, "set"), b.carry("place", i, "set")
                 with b.loop("t", 0, length, "serial", [total, place]):
                     row = b.var(place.name, "i64")
                     if elements is not None:
@@ -497,11 +530,15 @@ def _link_rows(
     return replace(nest, before=tuple(before))
 
 
-def _links(ids: Value, count: Size, height: Size, many: Scratch, following: Scratch) -> Nest:
+def _ids(w: _Writer, ids: Value | Scratch) -> ir.Buffer:
+    return w.buffer("ids", "int64", ids) if isinstance(ids, Scratch) else w.operand("ids", ids)
+
+
+def _links(ids: Value | Scratch, count: Size, height: Size, many: Scratch, following: Scratch) -> Nest:
     """How many rows have the id of each, 0 unless it is the first of them; and which row is the next of them."""
     w = _Writer("links")
     b = w.b
-    index = w.operand("ids", ids)
+    index = _ids(w, ids)
     lengths, links = w.buffer("many", "int64", many), w.buffer("next", "int64", following)
     last, limit = w.size(count), w.size(height)
     with b.loop("i", 0, last, "parallel") as i:
@@ -581,13 +618,7 @@ def _add_slices(
                 with b.loop("j", 0, size, "vector") as j:
                     b.store(target, b.add(base, j), b.const(start_from, target.dtype))
         with b.loop("i", 0, last) as i:
-            row: ir.Expr = b.const(0, "i64")
-            inside: ir.Expr = b.const(True, "i1")
-            for place, limit in enumerate(limits):
-                at = b.add(b.mul(i, b.const(depth, "i64")), place)
-                part = b.let("part", b.cast(b.load(index, at), "i64"))
-                inside = b.and_(inside, b.and_(b.ge(part, 0), b.lt(part, limit)))
-                row = part if place == 0 else b.add(b.mul(row, limit), part)
+            row, inside = _slice_of(b, index, i, limits)
             with b.where(inside):
                 base = b.let("base", b.add(b.mul(row, columns), first))
                 begin = b.let("from", b.add(b.mul(i, columns), first))
@@ -608,18 +639,55 @@ def _add_slices(
     return w.nest(True, flops, copied)
 
 
-def scatter_nd(node: Node, body: Body | None) -> Nest | None:
+def _link_slices(
+    node: Node, indices: Value, slices: Value, op: str, start_from: Any, copied: Value | None
+) -> Nest | None:
+    """As `_add_slices`, for what has thousands of threads: index vectors become numbers of slices, then see there."""
+    sizes, depth = value_sizes(node.outputs[0]), (indices.sizes or (0,))[-1]
+    count = _product(value_sizes(indices)[:-1])
+    if not _links_pay(node, count) or not 0 < depth <= len(sizes):
+        return _add_slices(node, indices, slices, op, start_from, copied)
+    numbers = Scratch(count.value)
+    w = _Writer("numbers")
+    b = w.b
+    index, target = w.operand("indices", indices), w.buffer("ids", "int64", numbers)
+    limits = [w.size(size) for size in sizes[:depth]]
+    with b.loop("i", 0, w.size(count), "parallel") as i:
+        row, inside = _slice_of(b, index, i, limits)
+        b.store(target, i, b.select(inside, row, b.const(-1, "i64")))
+    height, width = _product(sizes[:depth]), _product(sizes[depth:])
+    first = (w.nest(True, 1.0 * count.value * depth),)
+    return _linked(node, numbers, slices, op, start_from, copied, None, count, height, width, 1, first)
+
+
+def _slice_of(b: Builder, index: ir.Buffer, i: ir.Expr, limits: list[ir.Expr]) -> tuple[ir.Expr, ir.Expr]:
+    """The number of the slice that an index vector names, and whether there is one."""
+    row: ir.Expr = b.const(0, "i64")
+    inside: ir.Expr = b.const(True, "i1")
+    for place, limit in enumerate(limits):
+        at = b.add(b.mul(i, b.const(len(limits), "i64")), place)
+        part = b.let("part", b.cast(b.load(index, at), "i64"))
+        inside = b.and_(inside, b.and_(b.ge(part, 0), b.lt(part, limit)))
+        row = part if place == 0 else b.add(b.mul(row, limit), part)
+    return row, inside
+
+
+def _scatter_nd(by_id: Callable[..., Nest | None]) -> Rule:
     """`ScatterNd(indices, updates, shape)`."""
-    indices, updates, _ = node.inputs
-    return _add_slices(node, indices, updates, "add", 0, None)
+
+    def rule(node: Node, body: Body | None) -> Nest | None:
+        indices, updates, _ = node.inputs
+        return by_id(node, indices, updates, "add", 0, None)
+
+    return rule
 
 
-def _scattered_slices(op: str) -> Rule:
+def _scattered_slices(op: str, by_id: Callable[..., Nest | None] = _add_slices) -> Rule:
     """`TensorScatter...(tensor, indices, updates)`, and the same of a variable."""
 
     def rule(node: Node, body: Body | None) -> Nest | None:
         state, indices, updates = node.inputs
-        return _add_slices(node, indices, updates, op, None, state)
+        return by_id(node, indices, updates, op, None, state)
 
     return rule
 
@@ -923,7 +991,7 @@ NESTS: dict[str, Rule] = {
     "scatter_max": _scattered("max"),
     "scatter_min": _scattered("min"),
     "scatter_update": _scattered("set"),
-    "nd_scatter": scatter_nd,
+    "nd_scatter": _scatter_nd(_add_slices),
     "nd_add": _scattered_slices("add"),
     "nd_sub": _scattered_slices("sub"),
     "nd_max": _scattered_slices("max"),
@@ -947,6 +1015,12 @@ _OF_MANY_THREADS: dict[str, Rule] = {
     "scatter_max": _scattered("max", _link_rows),
     "scatter_min": _scattered("min", _link_rows),
     "scatter_update": _scattered("set", _link_rows),
+    "nd_scatter": _scatter_nd(_link_slices),
+    "nd_add": _scattered_slices("add", _link_slices),
+    "nd_sub": _scattered_slices("sub", _link_slices),
+    "nd_max": _scattered_slices("max", _link_slices),
+    "nd_min": _scattered_slices("min", _link_slices),
+    "nd_update": _scattered_slices("set", _link_slices),
 }
 # The operand whose elements a nest may compute as it goes along, instead of reading them from memory.
 _STREAMED = {

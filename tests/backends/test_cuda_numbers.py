@@ -217,7 +217,7 @@ def test_library_calls_as_on_the_processor(emulator: Emulator, random: np.random
 
 
 # Ops whose kernels are of all kinds; `GRAPHFLOW_CUDA_OPS=all` takes every op that there are samples of.
-OPS = ("ConcatV2", "Cumsum", "Softmax", "TopKV2", "Transpose", "UnsortedSegmentSum")
+OPS = ("ConcatV2", "Cumsum", "ScatterNd", "Softmax", "TopKV2", "Transpose", "UnsortedSegmentSum")
 
 
 def cases() -> list[tuple[str, matrix.Sample]]:

@@ -155,8 +155,8 @@ def test_compilers_may_share_a_cache(tmp_path: Path) -> None:
 # Ops whose kernels are of all kinds.
 OPS = (
     "AddV2", "AvgPool", "BiasAddGrad", "Conv2DBackpropFilter", "Cumsum", "DepthwiseConv2dNative", "Elu", "GatherV2",
-    "MatMul", "OneHot", "Pack", "RandomUniform", "ResizeBilinear", "SoftmaxCrossEntropyWithLogits", "TopKV2",
-    "Transpose", "UnsortedSegmentSum",
+    "MatMul", "OneHot", "Pack", "RandomUniform", "ResizeBilinear", "ScatterNd", "SoftmaxCrossEntropyWithLogits",
+    "TopKV2", "Transpose", "UnsortedSegmentSum",
 )  # fmt: skip
 
 

@@ -73,6 +73,16 @@ def test_a_tables_gradients_go_to_its_rows(width: int) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_slices_by_index_vectors(depth: int) -> None:
+    indices = np.random.RandomState(10).randint(0, 5, (ROWS, depth)).astype(np.int64)
+    slices = np.random.RandomState(11).uniform(-1, 1, (ROWS, 7, 3)[: 4 - depth]).astype(np.float32)
+    shape = [5, 5, 7, 3][:3] if depth == 2 else [5, 7, 3]
+    cpu, gpu, names = both(lambda i, x: gf.scatter_nd(i, x, shape), [indices, slices])
+    assert {"numbers", "links"} <= set(names)
+    np.testing.assert_array_equal(cpu[0], gpu[0])
+
+
 def test_sums_are_cut_into_more_shares() -> None:
     x = np.random.RandomState(8).uniform(-1, 1, (1 << 19,)).astype(np.float32)
     cpu, gpu, names = both(lambda x: gf.reduce_sum(x * x), [x])
