@@ -21,6 +21,13 @@ from graphflow.contrib.slim import model_analyzer as model_analyzer
 from graphflow.namespace import lazy
 
 python = _deep(f"{__name__}.python", "slim")
+# Parts of `data` stand here too.
+_OF_DATA = (
+    "data_decoder", "data_provider", "dataset", "dataset_data_provider", "parallel_reader", "prefetch_queue",
+    "tfexample_decoder",
+)  # fmt: skip
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__, ("nets",))
+    __getattr__, __dir__ = lazy(
+        __name__, ("data", "nets", "queues"), {name: "graphflow.contrib.slim.data" for name in _OF_DATA}
+    )
