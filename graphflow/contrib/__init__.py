@@ -26,6 +26,7 @@ _FILES = frozenset(
     attention_wrapper basic_decoder beam_search_decoder beam_search_ops decoder helper loss seq2seq hparam
     evaluation preprocessing slim learning model_analyzer nets add_arg_scope metrics metric_ops losses loss_ops crf
     lookup lookup_ops fused_rnn_cell core_rnn bijectors distribution bucket_ops data_flow_ops external_optimizer set_ops
+    core_rnn_cell_impl monitored_session
     """.split()
 )
 

@@ -164,3 +164,37 @@ def test_long_paths_can_be_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["set_union", "HashTable"], done.stderr
+
+
+def test_parts_of_cells_under_the_names_of_tensorflows_files() -> None:
+    gf.install_as_tensorflow()
+    given: dict[str, Any] = {}
+    exec(
+        "from tensorflow.python.ops.rnn_cell_impl import _Linear, _concat, _like_rnncell, _linear\n"
+        "from tensorflow.python.ops.rnn_cell_impl import _BIAS_VARIABLE_NAME, _WEIGHTS_VARIABLE_NAME\n"
+        "from tensorflow.contrib.rnn.python.ops.core_rnn_cell import _linear as other, _Linear\n"
+        "from tensorflow.contrib.learn.python.learn.monitored_session import MonitoredSession",
+        given,
+    )
+    assert given["_linear"] is given["other"] and given["MonitoredSession"] is gf.train.MonitoredSession
+    assert (given["_WEIGHTS_VARIABLE_NAME"], given["_BIAS_VARIABLE_NAME"]) == ("kernel", "bias")
+    assert given["_like_rnncell"](gf.nn.rnn_cell.GRUCell(3)) and not given["_like_rnncell"](len)
+    a, b = np.ones([2, 3], np.float32), np.full([2, 1], 2, np.float32)
+    with gf.variable_scope("both"):
+        both = given["_Linear"](
+            [gf.constant(a), gf.constant(b)], 2, True, kernel_initializer=gf.ones_initializer()
+        )
+    again = both([gf.constant(a), gf.constant(b)])
+    assert [v.op.name for v in gf.global_variables()] == ["both/kernel", "both/bias"]
+    joined = given["_concat"]
+    assert (
+        joined(4, [5, None], static=True) == [4, 5, None]
+        and joined(gf.placeholder(gf.int32), 5, True) is None
+    )
+    with pytest.raises(ValueError, match="must be known"):
+        joined(4, [None])
+    size = gf.placeholder(gf.int32, [])
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        got, sizes = session.run([again, joined(size, gf.TensorShape([5, 6]))], {size: 7})
+    assert got.tolist() == [[5, 5], [5, 5]] and sizes.tolist() == [7, 5, 6]

@@ -18,7 +18,13 @@ class ModeKeys:
     INFER = "infer"
 
 
+_OF_TRAINING = (
+    "ChiefSessionCreator", "MonitoredSession", "MonitoredTrainingSession", "Scaffold", "SessionCreator",
+    "SingularMonitoredSession", "WorkerSessionCreator",
+)  # fmt: skip
+
 python = _deep(f"{__name__}.python", "learn")
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__)
+    # `learn.python.learn.monitored_session` had these before `train` did.
+    __getattr__, __dir__ = lazy(__name__, (), dict.fromkeys(_OF_TRAINING, "graphflow.train"))

@@ -31,4 +31,7 @@ from graphflow.nn.rnn_cell import RNNCell as RNNCell
 python = _deep(f"{__name__}.python", "rnn")
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__)
+    # `linear` and its kin under the names that TensorFlow's files have.
+    __getattr__, __dir__ = lazy(
+        __name__, (), {"_linear": f"{__name__}.cells:linear", "_Linear": f"{__name__}.older_names:Linear"}
+    )
