@@ -109,7 +109,8 @@ class Tensor(ItemHandler):
 
     def tensors_to_item(self, keys_to_tensors: Mapping[str, Any]) -> Any:
         """Returns the feature, dense and in its shape."""
-        tensor, shape = keys_to_tensors[self._tensor_key], self._shape
+        tensor = keys_to_tensors[self._tensor_key]
+        shape: Any = self._shape
         if self._shape_keys:
             found = [keys_to_tensors[key] for key in self._shape_keys]
             sizes = [each.values if isinstance(each, Sparse) else reshape(each, [-1]) for each in found]
