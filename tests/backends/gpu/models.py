@@ -30,10 +30,10 @@ def mlp() -> tuple[Any, list[Any]]:
 
 def lenet() -> tuple[Any, list[Any]]:
     x, y = gf.placeholder(gf.float32, [None, 9, 9, 2]), gf.placeholder(gf.int32, [None])
-    h = gf.layers.conv2d(x, 10, 3, padding="same", activation=gf.nn.relu)
+    h = gf.layers.conv2d(x, 8, 3, padding="same", activation=gf.nn.relu)
     h = gf.layers.max_pooling2d(h, 2, 2)
     h = gf.layers.dropout(gf.reduce_mean(h, [1, 2]), 0.3, training=True)
-    return _cross_entropy(y, h), [x, y]
+    return _cross_entropy(y, gf.layers.dense(h, 10)), [x, y]
 
 
 def lstm() -> tuple[Any, list[Any]]:
