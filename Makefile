@@ -5,13 +5,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 VENV ?= .venv
 VENV_BENCH ?= .venv-bench
 VENV_TF ?= .venv-tf
+SERVERS := .venv-serve .venv-serve-mlserver .venv-serve-triton
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 INSTALL := $(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt
 
-.PHONY: demo test lint format bench gpu referee zoo soak protos clean help
+.PHONY: demo test lint format bench bench-serving gpu referee zoo soak protos clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +20,7 @@ help:
 	@echo "make test    lint, types, layers and every test"
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   race graphflow against its peers (results in benchmarks/results/)"
+	@echo "make bench-serving  graphflow serve beside other servers, in environments of their own (needs Python 3.11)"
 	@echo "make gpu     on a machine with a GPU, with what is installed: its tests, its limits, a race (under ten minutes)"
 	@echo "make referee every op, its gradient and random graphs against TensorFlow (results in benchmarks/results/)"
 	@echo "make zoo     models of real size train for a few steps: ResNet-50, BERT-base and others (minutes)"
@@ -56,6 +58,14 @@ $(VENV_BENCH)/.ready: benchmarks/constraints.txt
 	  -r benchmarks/requirements.txt
 	@touch $@
 
+# Each server asks for other versions of the same packages. One that cannot be installed is left out of the race.
+.venv-serve/.ready: benchmarks/servers/requirements.txt
+.venv-serve-mlserver/.ready: benchmarks/servers/requirements-mlserver.txt
+.venv-serve-triton/.ready: benchmarks/servers/requirements-triton.txt
+$(SERVERS:%=%/.ready):
+	@$(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install $(PIP_FLAGS) -r $< && touch $@ || \
+	  { rm -rf $(@D); echo "what $< lists could not be installed: its servers are left out"; }
+
 demo: $(VENV)/.demo
 	$(BIN)/python -m graphflow demo
 
@@ -88,6 +98,9 @@ bench: $(VENV)/.test $(VENV_BENCH)/.ready
 	$(BIN)/python -m benchmarks roofline
 	$(BIN)/python -m benchmarks scaling
 
+bench-serving: $(VENV)/.test $(SERVERS:%=%/.ready)
+	$(BIN)/python -m benchmarks serving
+
 referee: $(VENV)/.test $(VENV_TF)/.ready
 	GRAPHFLOW_TF_PYTHON="$${GRAPHFLOW_TF_PYTHON:-$(CURDIR)/$(VENV_TF)/bin/python}" $(BIN)/python -m tests.referee_report
 
@@ -102,5 +115,5 @@ protos: $(BIN)/python
 	$(BIN)/python proto/generate.py
 
 clean:
-	rm -rf $(VENV) $(VENV_BENCH) $(VENV_TF) demo-output build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_BENCH) $(VENV_TF) $(SERVERS) demo-output build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

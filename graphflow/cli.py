@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -113,168 +112,12 @@ def devices() -> None:
     Console().print(found.report(), markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
-def serve(
-    model_base_path: Annotated[
-        Path | None,
-        typer.Option(
-            "--model_base_path", help="The folder whose numbered subfolders are versions of a model."
-        ),
-    ] = None,
-    model_name: Annotated[
-        str, typer.Option("--model_name", help="The name in the paths of requests.")
-    ] = "default",
-    model_config_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--model_config_file", help="A file that lists models, TensorFlow Serving's text format or YAML."
-        ),
-    ] = None,
-    rest_api_port: Annotated[
-        int, typer.Option("--rest_api_port", help="0 takes a free one, -1 has no REST interface.")
-    ] = 8501,
-    port: Annotated[
-        int, typer.Option("--port", help="The port of gRPC; 0 takes a free one, -1 has no gRPC interface.")
-    ] = 8500,
-    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
-    file_system_poll_wait_seconds: Annotated[
-        float,
-        typer.Option(
-            "--file_system_poll_wait_seconds",
-            help="Seconds between looks for new versions; 0 never looks again.",
-        ),
-    ] = 1.0,
-    model_config_file_poll_wait_seconds: Annotated[
-        float,
-        typer.Option(
-            "--model_config_file_poll_wait_seconds",
-            help="Seconds between readings of that file; 0 reads it once.",
-        ),
-    ] = 0.0,
-    allow_version_labels_for_unavailable_models: Annotated[
-        bool,
-        typer.Option(
-            "--allow_version_labels_for_unavailable_models",
-            help="Labels may name versions that are not loaded.",
-        ),
-    ] = False,
-    swap_in_series: Annotated[
-        bool,
-        typer.Option(
-            "--swap_in_series",
-            help="Where memory does not hold both, let the old version go before the new one comes.",
-        ),
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Load the newest version, run it, tell what was found, and leave.")
-    ] = False,
-    replay: Annotated[
-        Path | None,
-        typer.Option(
-            "--replay", help="With --check: recorded requests, whose answers are held against the model's."
-        ),
-    ] = None,
-    record_requests: Annotated[
-        Path | None,
-        typer.Option(
-            "--record_requests", help="Write the first 1000 requests and their answers to this file."
-        ),
-    ] = None,
-    allow_op: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow_op",
-            help="A type of op that opens files or calls Python which models may have; may come again.",
-        ),
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option("--token_file", help="Requests must bring the token that it holds.")
-    ] = None,
-    tls_certificate: Annotated[
-        Path | None, typer.Option("--tls_certificate", help="The server's certificate (PEM).")
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls_key", help="Its private key (PEM).")] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes that serve, at the same ports.")
-    ] = 1,
-    access_log: Annotated[bool, typer.Option("--access_log", help="Write a line for each request.")] = False,
-    log_json: Annotated[bool, typer.Option("--log_json", help="Write the log as JSON lines.")] = False,
-    max_requests: Annotated[
-        int,
-        typer.Option(
-            "--max_requests", min=1, help="With so many under way, what comes on top is turned away."
-        ),
-    ] = 512,
-    enable_batching: Annotated[
-        bool,
-        typer.Option(
-            "--enable_batching/--no-enable_batching",
-            help="Run requests that meet together, where it is proved that this changes no answer.",
-        ),
-    ] = True,
-    batching_parameters_file: Annotated[
-        Path | None,
-        typer.Option("--batching_parameters_file", help="How, in TensorFlow Serving's text format."),
-    ] = None,
-) -> None:
+@app.command(context_settings=_PASS_ON)
+def serve(context: typer.Context) -> None:
     """Serve SavedModels over REST and gRPC, as TensorFlow Serving does; SIGTERM lets requests under way finish."""
-    if (model_base_path is None) == (model_config_file is None):
-        _fail("serve", "give either --model_base_path or --model_config_file")
-    try:
-        from graphflow.serving import logs
-        from graphflow.serving.access import Access, read_token
-        from graphflow.serving.batching import BatchingOptions, read_batching_options
-        from graphflow.serving.check import check as look
-        from graphflow.serving.server import ServerOptions
-        from graphflow.serving.server import serve as run
-        from graphflow.serving.server_config import ModelConfig
-        from graphflow.serving.supervisor import supervise
-    except ModuleNotFoundError as error:
-        _fail("serve", f'{error.name} is not installed; pip install "graphflow[serving]"')
-    try:
-        batching = None
-        if enable_batching and batching_parameters_file is None:
-            batching = BatchingOptions()
-        elif enable_batching and batching_parameters_file is not None:
-            batching = read_batching_options(batching_parameters_file)
-        if check:
-            if model_base_path is None:
-                _fail("serve", "--check looks at one --model_base_path")
-            for line in look(
-                str(model_base_path), batching, None if replay is None else str(replay), allow_op or ()
-            ):
-                typer.echo(line)
-            return
-        options = ServerOptions(
-            models=() if model_base_path is None else (ModelConfig(model_name, str(model_base_path)),),
-            model_config_file=None if model_config_file is None else str(model_config_file),
-            host=host,
-            rest_port=None if rest_api_port < 0 else rest_api_port,
-            grpc_port=None if port < 0 else port,
-            poll_seconds=file_system_poll_wait_seconds,
-            model_config_file_poll_seconds=model_config_file_poll_wait_seconds,
-            allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
-            most_requests=max_requests,
-            swap_in_series=swap_in_series,
-            batching=batching,
-            allowed_ops=tuple(allow_op or ()),
-            record_requests=None if record_requests is None else str(record_requests),
-            access=Access(
-                "" if token_file is None else read_token(str(token_file)),
-                "" if tls_certificate is None else str(tls_certificate),
-                "" if tls_key is None else str(tls_key),
-            ),
-        )
-        configure = functools.partial(logs.configure, log_json, access_log)
-        configure()
-        if workers > 1 and record_requests is not None:
-            _fail("serve", "--record_requests writes one file, and several --workers cannot share it")
-        if workers == 1:
-            run(options)
-        else:
-            supervise(options, workers, configure)
-    except (OpError, OSError, RuntimeError, ValueError) as error:
-        _fail("serve", error)
+    from graphflow.serving import command
+
+    raise typer.Exit(command.main(context.args))
 
 
 @app.command()

@@ -30,8 +30,9 @@ from graphflow.opdef import (
     convert_to_tensor,
     describe,
     emit,
+    find_op,
+    get_op,
     make_operation,
-    registered_ops,
 )
 from graphflow.serialization.attr_value import attr_from_proto
 from graphflow.serialization.function_def import FunctionLibrary
@@ -152,7 +153,6 @@ class _Importer:
         self.input_map = input_map
         self.producer_ops = producer_ops
         self.library = library
-        self.ops = registered_ops()
         self.first = graph._last_id
         self.known_functions = set(library_of(graph))
         self.new_names: list[str] = []
@@ -264,7 +264,7 @@ class _Importer:
 
     def build(self, node: node_def_pb2.NodeDef, parsed: list[tuple[str, int]]) -> Operation:
         symbolic = node.op == "SymbolicGradient"
-        definition = self.ops.get("PartitionedCall" if symbolic else node.op)
+        definition = find_op("PartitionedCall" if symbolic else node.op)
         if definition is None:
             raise ValueError("there is no such op")
         inputs: list[Tensor] = []
@@ -342,7 +342,7 @@ class _Importer:
                 values.append(emit.ZerosLike(x) if grad is None or not pairs else grad)
         outer = {"T": tuple(wanted)}
         return make_operation(
-            self.graph, self.ops["IdentityN"], values, outer, full_name, list(dict.fromkeys(controls)),
+            self.graph, get_op("IdentityN"), values, outer, full_name, list(dict.fromkeys(controls)),
             canonical_device(node.device) or None,
         )  # fmt: skip
 

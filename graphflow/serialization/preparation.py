@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from graphflow.opdef import registered_ops
+from graphflow.opdef import find_op
 from graphflow.serialization import control_flow, ref_variables
 from graphflow.serialization.proto import (
     attr_value_pb2,
@@ -328,10 +328,9 @@ def _unknown(
     nodes: Iterable[node_def_pb2.NodeDef], functions: Mapping[str, function_pb2.FunctionDef]
 ) -> dict[str, list[str]]:
     """The op types that are not known, each with the names of its nodes."""
-    known = registered_ops()
     found: dict[str, list[str]] = {}
     for node in nodes:
-        if node.op not in known and node.op not in TRANSLATED and node.op not in functions:
+        if node.op not in TRANSLATED and node.op not in functions and find_op(node.op) is None:
             found.setdefault(node.op, []).append(node.name)
     return found
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from graphflow.dtypes import resource
-from graphflow.opdef import OpDef, registered_ops
+from graphflow.opdef import find_op, get_op
 from graphflow.serialization.proto import node_def_pb2, types_pb2
 from graphflow.serialization.regions import integers
 from graphflow.serialization.signatures import TRANSLATED
@@ -74,13 +74,12 @@ def is_translated(op_type: str) -> bool:
     """Whether nodes of this type, which reads or writes references, have a resource form here."""
     if op_type in _VARIABLES or op_type in _CARRIERS:
         return True
-    known = registered_ops()
     if op_type in _RENAMED:
-        return _RENAMED[op_type] in known or _RENAMED[op_type] in TRANSLATED
+        return _RENAMED[op_type] in TRANSLATED or find_op(_RENAMED[op_type]) is not None
     if op_type in _READERS:
-        return _READERS[op_type] in known
+        return find_op(_READERS[op_type]) is not None
     target = _resource_form(op_type)
-    return target is not None and target in known
+    return target is not None and find_op(target) is not None
 
 
 def _base_type(variable: node_def_pb2.NodeDef) -> types_pb2.DataType:
@@ -111,7 +110,6 @@ class _Translator:
     def __init__(self, nodes: Sequence[node_def_pb2.NodeDef]) -> None:
         self.nodes = nodes
         self.names = {node.name for node in nodes}
-        self.ops = registered_ops()
         self.by_name = {node.name: node for node in nodes}
         self.variables = {node.name: node for node in nodes if node.op in _VARIABLES}
         self.strings = {node.name for node in nodes if node.op in _MAKERS}
@@ -274,7 +272,7 @@ class _Translator:
 
     def write(self, node: node_def_pb2.NodeDef, data: list[str], controls: list[str]) -> None:
         op_type = _resource_form(node.op) or ""
-        definition: OpDef = self.ops[op_type]
+        definition = get_op(op_type)
         inputs: list[str] = []
         order: list[str] = []
         plain: list[str | None] = []

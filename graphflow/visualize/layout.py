@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import networkx
-
 from graphflow.visualize.diagram import Box, Diagram, Frame, Link
 
 _BOX_HEIGHT = 38.0
@@ -221,6 +219,8 @@ def _join(
 
 def _levels(items: list[Item], spans: list[_Span]) -> dict[Item, int]:
     """Sorts items into layers so that links point down, but for those that close a circle of frames."""
+    import networkx  # it takes longer to load than most pictures to draw
+
     order = {item: _first(item) for item in items}
     links: networkx.DiGraph[Item] = networkx.DiGraph()
     links.add_nodes_from(items)

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import graphflow as gf
+from benchmarks.servers.models import MODELS, SIZE, save
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
 from graphflow.row_wise import RowWise
 from graphflow.serving.batching import Batcher, BatchingOptions, read_batching_options
 from graphflow.serving.model import Model
+from graphflow.serving.warm_up import warm_up
 from tests.serving.models import save_model
 
 Array = np.ndarray[Any, Any]
@@ -273,6 +275,28 @@ def test_parameters_of_tensorflow_serving(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(InvalidArgumentError, match=reason):
             read_batching_options(file)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_benchmarks_models_keep_every_bit_in_batches(model: str, tmp_path: Path) -> None:
+    save(model, tmp_path)
+    served = Model(tmp_path / "1")
+    warm_up(served)
+    signature = served.signature()
+    assert signature.batcher is not None, signature.alone
+    x = np.random.default_rng(4).random((9, SIZE), np.float32)
+    rows = [served.run("", {"x": x[i : i + 1]})["y"] for i in range(len(x))]
+    with gf.Graph().as_default(), gf.Session() as session:
+        gf.saved_model.load(session, [gf.saved_model.SERVING], str(tmp_path / "1"))
+        for i, row in enumerate(rows):
+            assert row.tobytes() == session.run("y:0", {"x:0": x[i : i + 1]}).tobytes()
+        assert np.concatenate(rows).tobytes() == session.run("y:0", {"x:0": x}).tobytes()
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*(served.answer("", {"x": x[i : i + 1]}) for i in range(len(x))))
+
+    assert all(a["y"].tobytes() == b.tobytes() for a, b in zip(asyncio.run(together()), rows, strict=True))
+    served.close()
 
 
 def test_a_models_answers_are_the_sessions_bit_for_bit(tmp_path: Path) -> None:
