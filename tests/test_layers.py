@@ -134,7 +134,6 @@ DOORS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("serving.",),
     "rich": ("cli", "demo.", "train.training_loop"),
     "sklearn": ("demo.",),
-    "starlette": ("serving.",),
     "typer": ("cli",),
     "uvicorn": ("serving.",),
     "yaml": ("serving.",),

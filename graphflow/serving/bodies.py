@@ -1,23 +1,27 @@
-"""Bodies of HTTP requests and answers: read within limits, unpacked, written."""
+"""HTTP requests and answers, and their bodies: read within limits, unpacked, written."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import orjson
-from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-from starlette.types import Receive, Scope
 
 from graphflow import errors
 from graphflow.serving.memory_check import RESERVE, free_bytes
 
 T = TypeVar("T")
+
+# What ASGI calls them.
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
 
 LARGEST_BODY = 1 << 30
 # Bodies from this size on are read only where there is memory for them.
@@ -31,10 +35,47 @@ _FORMS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
 TIMEOUT_HEADER = "X-Request-Timeout"
+_TIMEOUT_READ = TIMEOUT_HEADER.lower()
+
+
+class ClientDisconnect(Exception):
+    """The client has gone before all of its request had come."""
+
+
+class Answer:
+    """An answer over HTTP.
+
+    Attributes:
+      body: all of it.
+      status: the code.
+      kind: the type of what the body holds.
+      headers: all headers, `content-length` and `content-type` first.
+    """
+
+    __slots__ = ("body", "headers", "kind", "status")
+
+    def __init__(
+        self,
+        body: bytes,
+        status: int = 200,
+        kind: bytes = b"application/json",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.kind = kind
+        self.headers: Headers = [
+            (b"content-length", b"%d" % len(body)), (b"content-type", kind), *headers,
+        ]  # fmt: skip
+
+    async def send(self, send: Send) -> None:
+        """Sends it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 class Asked:
-    """A request over HTTP, as little of it as is needed: making starlette's takes as long as a small model's run.
+    """A request over HTTP, as little of it as is needed.
 
     Attributes:
       method: what is to be done.
@@ -61,7 +102,7 @@ def deadline_of(request: Asked) -> float | None:
     Raises:
       InvalidArgumentError: if the header holds no number of seconds.
     """
-    text = request.headers.get(TIMEOUT_HEADER.lower())
+    text = request.headers.get(_TIMEOUT_READ)
     if text is None:
         return None
     try:
@@ -83,12 +124,12 @@ def elements(outputs: Mapping[str, np.ndarray[Any, Any]]) -> int:
     return sum(array.size for array in outputs.values())
 
 
-def json_response(value: Any, status: int = 200) -> Response:
+def json_response(value: Any, status: int = 200) -> Answer:
     """Returns a JSON answer."""
-    return Response(orjson.dumps(value), status, media_type="application/json")
+    return Answer(orjson.dumps(value), status)
 
 
-def error_response(text: str, status: int) -> Response:
+def error_response(text: str, status: int) -> Answer:
     """Returns the answer that says what went wrong."""
     return json_response({"error": text}, status)
 
@@ -154,15 +195,15 @@ def _unpacked(body: bytes, packing: str) -> bytes:
     return found
 
 
-def packed(response: Response, request: Asked) -> Response:
+def packed(response: Answer, request: Asked) -> Answer:
     """Packs a large answer for a client that takes it so."""
+    if len(response.body) < PACKED_FROM:
+        return response
     accepted = request.headers.get("accept-encoding", "").lower()
     form = next((name for name in _FORMS if name in accepted), None)
-    if form is None or len(response.body) < PACKED_FROM:
+    if form is None:
         return response
     packer = zlib.compressobj(1, zlib.DEFLATED, _FORMS[form])
     body = packer.compress(response.body) + packer.flush()
-    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
-    return Response(
-        body, response.status_code, {**headers, "content-encoding": form, "vary": "accept-encoding"}
-    )
+    added = [(b"content-encoding", form.encode()), (b"vary", b"accept-encoding")]
+    return Answer(body, response.status, response.kind, [*response.headers[2:], *added])

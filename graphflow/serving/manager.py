@@ -7,12 +7,12 @@ leaves what is served as it is, and keeps its reason.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,8 +124,9 @@ class ModelManager:
         with self._lock:
             return list(self._configs)
 
-    @contextlib.contextmanager
-    def hold(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Model]:
+    def hold(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> AbstractContextManager[Model]:
         """Gives a model that stays in memory for the time of the context.
 
         Args:
@@ -137,14 +138,10 @@ class ModelManager:
           NotFoundError: if it is not there.
           InvalidArgumentError: for an unknown label, or a version and a label.
         """
-        servable = self._take(name, version, label)
-        try:
-            assert servable.model is not None
-            yield servable.model
-        finally:
-            self._give_back(servable)
+        return _Held(self, name, version, label)
 
-    def _take(self, name: str, version: int | None, label: str | None) -> Servable:
+    def take(self, name: str, version: int | None, label: str | None) -> Servable:
+        """Keeps a model in memory until `give_back`; takes and raises what `hold` does."""
         with self._lock:
             found = self._servables.get(name, {})
             if label is not None:
@@ -170,7 +167,8 @@ class ModelManager:
             raise errors.InvalidArgumentError(None, None, f"Unrecognized servable version label: {label}")
         return config.labels[label]
 
-    def _give_back(self, servable: Servable) -> None:
+    def give_back(self, servable: Servable) -> None:
+        """Lets go what `take` has given."""
         with self._lock:
             servable.holds -= 1
             last = servable.holds == 0 and servable.state is State.UNLOADING
@@ -501,6 +499,24 @@ class ModelManager:
             self._thread.join()
         for name in list(self._servables):
             self._let_go(name, list(self._servables[name]))
+
+
+class _Held(AbstractContextManager[Model]):
+    """`ModelManager.hold`; a generator would take several times as long, for each request."""
+
+    __slots__ = ("_models", "_servable", "_which")
+
+    def __init__(self, models: ModelManager, *which: Any) -> None:
+        self._models = models
+        self._which = which
+
+    def __enter__(self) -> Model:
+        self._servable = self._models.take(*self._which)
+        assert self._servable.model is not None
+        return self._servable.model
+
+    def __exit__(self, *error: object) -> None:
+        self._models.give_back(self._servable)
 
 
 def _is_available(servable: Servable | None) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -86,8 +86,7 @@ class Metrics:
         )
         self._loads = counter("graphflow_serving_loads", "Versions loaded, or not.", "model_name", "outcome")
 
-    @contextlib.contextmanager
-    def request(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
+    def request(self, model: str, api: str, entrypoint: str) -> AbstractContextManager[None]:
         """Counts what happens in the context as one request.
 
         Args:
@@ -95,24 +94,16 @@ class Metrics:
           api: a key of `API_NAMES`.
           entrypoint: "REST" or "GRPC".
         """
-        begin = time.perf_counter()
-        code = errors.OK
-        try:
-            yield
-        except OpError as error:
-            code = error.error_code
-            raise
-        except Exception:
-            code = errors.INTERNAL
-            raise
-        finally:
-            # Whoever asks for models that are not there must not fill the memory with their names.
-            shown = "" if code == errors.NOT_FOUND else model
-            self._child(self._requests, shown, NAMES[code]).inc()
-            if code in (errors.RESOURCE_EXHAUSTED, errors.UNAVAILABLE):
-                self._turned_away.labels(shown).inc()
-            micros = 1e6 * (time.perf_counter() - begin)
-            self._child(self._latency, shown, API_NAMES[api], entrypoint).observe(micros)
+        return _Counted(self, model, api, entrypoint)
+
+    def ended(self, seconds: float, code: int, model: str, api: str, entrypoint: str) -> None:
+        """Counts a request that took so long and ended so; the rest is what `request` takes."""
+        # Whoever asks for models that are not there must not fill the memory with their names.
+        shown = "" if code == errors.NOT_FOUND else model
+        self._child(self._requests, shown, NAMES[code]).inc()
+        if code in (errors.RESOURCE_EXHAUSTED, errors.UNAVAILABLE):
+            self._turned_away.labels(shown).inc()
+        self._child(self._latency, shown, API_NAMES[api], entrypoint).observe(1e6 * seconds)
 
     def _child(self, metric: Any, *labels: str) -> Any:
         """What counts under these labels, which are few: names of models that are there, of signatures and outcomes."""
@@ -154,6 +145,27 @@ class Metrics:
         name = f"{_TF}request_count".encode()
         counted = generate_latest(registry).replace(name + b"_total", name)
         return counted + generate_latest(state)
+
+
+class _Counted(AbstractContextManager[None]):
+    """`Metrics.request`; a generator would take several times as long, for each request."""
+
+    __slots__ = ("_begin", "_metrics", "_what")
+
+    def __init__(self, metrics: Metrics, *what: str) -> None:
+        self._metrics = metrics
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._begin = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        code = errors.OK
+        if error is not None and not isinstance(error, Exception):
+            code = errors.CANCELLED  # the task that answers it ends
+        elif error is not None:
+            code = error.error_code if isinstance(error, OpError) else errors.INTERNAL
+        self._metrics.ended(time.perf_counter() - self._begin, code, *self._what)
 
 
 class _State:

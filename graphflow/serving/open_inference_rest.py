@@ -6,19 +6,27 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.responses import Response
-
 from graphflow import errors
 from graphflow.serving import open_inference
-from graphflow.serving.bodies import Asked, deadline_of, done, elements, json_response, packed, read_body
+from graphflow.serving.bodies import (
+    Answer,
+    Asked,
+    deadline_of,
+    done,
+    elements,
+    json_response,
+    packed,
+    read_body,
+)
 from graphflow.serving.manager import State
 from graphflow.serving.service import Service, Target, version_number
 
 _JSON_SIZE = "Inference-Header-Content-Length"
+_JSON_SIZE_READ, _JSON_SIZE_WRITTEN = _JSON_SIZE.lower(), _JSON_SIZE.lower().encode()
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 
 
-async def answer(service: Service, request: Asked, path: str) -> Response:
+async def answer(service: Service, request: Asked, path: str) -> Answer:
     """Returns the answer to a request below /v2.
 
     Raises:
@@ -49,8 +57,8 @@ async def answer(service: Service, request: Asked, path: str) -> Response:
     raise errors.NotFoundError(None, None, f"Not Found: {method} {path}")
 
 
-async def _infer(service: Service, request: Asked, target: Target) -> Response:
-    announced = request.headers.get(_JSON_SIZE.lower())
+async def _infer(service: Service, request: Asked, target: Target) -> Answer:
+    announced = request.headers.get(_JSON_SIZE_READ)
     if announced is not None and not (announced.isascii() and announced.isdecimal()):
         raise errors.InvalidArgumentError(None, None, f"{_JSON_SIZE} {announced!r} is no number of bytes")
     deadline = deadline_of(request)
@@ -61,9 +69,9 @@ async def _infer(service: Service, request: Asked, target: Target) -> Response:
         results = await model.answer(read.signature_name, read.inputs, deadline)
         content, size = await done(elements(results), open_inference.to_json, read, model, results)
     if size == len(content):
-        return packed(Response(content, media_type="application/json"), request)
-    kind = "application/octet-stream"
-    return packed(Response(content, headers={_JSON_SIZE: str(size)}, media_type=kind), request)
+        return packed(Answer(content), request)
+    told = [(_JSON_SIZE_WRITTEN, b"%d" % size)]
+    return packed(Answer(content, kind=b"application/octet-stream", headers=told), request)
 
 
 def _index(service: Service) -> list[dict[str, Any]]:

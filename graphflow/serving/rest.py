@@ -9,13 +9,18 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
-from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
 from graphflow import errors
 from graphflow.serving import logs, metrics, open_inference_rest, openapi, status_page, tensorflow_rest
-from graphflow.serving.bodies import Asked, error_response, json_response
+from graphflow.serving.bodies import (
+    Answer,
+    Asked,
+    ClientDisconnect,
+    Receive,
+    Scope,
+    Send,
+    error_response,
+    json_response,
+)
 from graphflow.serving.model import refused
 from graphflow.serving.service import Service, Target, version_number
 from graphflow.serving.status import HTTP_STATUS
@@ -26,7 +31,7 @@ _REQUEST_ID_READ, _REQUEST_ID_WRITTEN = "x-request-id", b"x-request-id"
 _HEALTH = ("/healthz", "/v1/health/live", "/v1/health/ready")
 
 
-async def _answer(service: Service, request: Asked) -> Response:
+async def _answer(service: Service, request: Asked) -> Answer:
     path = request.scope.get("raw_path", b"").decode("latin-1").split("?")[0] or request.scope["path"]
     lower = path.lower()
     if request.method == "POST":
@@ -37,20 +42,21 @@ async def _answer(service: Service, request: Asked) -> Response:
         return json_response({"status": text}, 200 if ready else 503)
     if request.method == "GET" and lower == metrics.PATH:
         counted = await asyncio.to_thread(service.metrics.text)
-        return Response(counted, headers={"content-type": metrics.CONTENT_TYPE})
+        return Answer(counted, kind=metrics.CONTENT_TYPE.encode())
     if request.method == "GET" and lower == openapi.PATH:
         return json_response(openapi.document())
     if request.method == "GET" and path == status_page.PAGE:
-        return Response(status_page.page(service), media_type="text/html")
+        return Answer(status_page.page(service), kind=b"text/html; charset=utf-8")
     if request.method == "GET" and lower == status_page.DATA:
         return json_response(status_page.data(service))
     if request.method == "GET" and (match := status_page.PICTURE.fullmatch(path)):
         with service.hold(Target(unquote(match.group(1)), version_number(match.group(2)))) as model:
-            return Response(await asyncio.to_thread(model.picture), media_type="image/svg+xml")
+            picture = await asyncio.to_thread(model.picture)
+            return Answer(picture.encode(), kind=b"image/svg+xml")
     return await _by_protocol(service, request, path, lower)
 
 
-async def _by_protocol(service: Service, request: Asked, path: str, lower: str) -> Response:
+async def _by_protocol(service: Service, request: Asked, path: str, lower: str) -> Answer:
     """What the interface that a path belongs to answers."""
     if lower.startswith("/v1/"):
         return await tensorflow_rest.answer(service, request, path)
@@ -59,7 +65,7 @@ async def _by_protocol(service: Service, request: Asked, path: str, lower: str) 
     return error_response(f"Not Found: {request.method} {path}", 404)
 
 
-async def _admitted(service: Service, request: Asked) -> Response:
+async def _admitted(service: Service, request: Asked) -> Answer:
     if request.scope["path"].lower() not in _HEALTH:
         service.access.check(request.headers.get("authorization"))
     # Whoever watches the process must get an answer when it is full, then above all.
@@ -72,7 +78,7 @@ async def _admitted(service: Service, request: Asked) -> Response:
         verb = re.split("[:/]", path)[-1].lower()
         with service.tracing.request(f"POST {verb}", request.headers, **{"url.path": path}) as span:
             response = await _answer(service, request)
-            span.set_attribute("http.response.status_code", response.status_code)
+            span.set_attribute("http.response.status_code", response.status)
             return response
 
 
@@ -99,9 +105,9 @@ def make_app(service: Service) -> Callable[[Scope, Receive, Send], Awaitable[Non
             _log.exception("%s %s", request.method, scope["path"], extra={"request_id": name})
             text = f"{type(error).__name__}: {error}"
             response = error_response(text, 500)
-        response.raw_headers.append((_REQUEST_ID_WRITTEN, name.encode("latin-1")))
+        response.headers.append((_REQUEST_ID_WRITTEN, name.encode("latin-1")))
         seconds = time.perf_counter() - begin
-        logs.access(name, request.method, scope["path"], response.status_code, seconds, text)
-        await response(scope, receive, send)
+        logs.access(name, request.method, scope["path"], response.status, seconds, text)
+        await response.send(send)
 
     return handle

@@ -46,7 +46,7 @@ _SWITCH = 0.0005
 
 
 # What the interfaces are made of; it is read while the models load.
-_REST_PARTS = ("starlette.requests", "starlette.responses", "uvicorn.protocols.http.httptools_impl")
+_REST_PARTS = ("uvicorn.protocols.http.httptools_impl",)
 _GRPC_PARTS = ("grpc", "grpc_health.v1.health", "grpc_reflection.v1alpha.reflection")
 
 

@@ -8,11 +8,9 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.responses import Response
-
 from graphflow import errors
 from graphflow.serving import examples, json_tensor
-from graphflow.serving.bodies import Asked, deadline_of, done, elements, json_response, read_body
+from graphflow.serving.bodies import Answer, Asked, deadline_of, done, elements, json_response, read_body
 from graphflow.serving.manager import Servable
 from graphflow.serving.model import Model, TensorSpec
 from graphflow.serving.service import Service, Target, version_number
@@ -109,7 +107,7 @@ async def _run(service: Service, target: Target, verb: str, body: bytes, deadlin
         return await asyncio.to_thread(classify_or_regress, model, verb, body, deadline)
 
 
-async def answer(service: Service, request: Asked, path: str) -> Response:
+async def answer(service: Service, request: Asked, path: str) -> Answer:
     """Returns the answer to a request below /v1/models.
 
     Raises:
@@ -121,7 +119,7 @@ async def answer(service: Service, request: Asked, path: str) -> Response:
         deadline = deadline_of(request)
         body = await read_body(request)
         answered = await _run(service, target, verb, body, deadline)
-        return Response(answered, media_type="application/json")
+        return Answer(answered)
     if method == "GET" and (match := _METADATA.fullmatch(path)):
         with service.hold(_target(*match.groups())) as model:
             return json_response(metadata_of(model))
