@@ -20,11 +20,12 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("graphflow serve", description=_ABOUT, allow_abbrev=False)
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the command line behind `serve`."""
+    made = argparse.ArgumentParser("graphflow serve", description=_ABOUT, allow_abbrev=False)
 
     def option(name: str, text: str, **what: Any) -> None:
-        parser.add_argument(name, help=text, **what)
+        made.add_argument(name, help=text, **what)
 
     option("--model_base_path", "The folder whose numbered subfolders are versions of a model.")
     option("--model_name", "The name in the paths of requests.", default="default")
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         default=True,
     )
     option("--batching_parameters_file", "How, in TensorFlow Serving's text format.")
-    return parser
+    return made
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     Args:
       arguments: the command line behind `serve`.
     """
-    given = _parser().parse_args(list(arguments))
+    given = parser().parse_args(list(arguments))
     try:
         _serve(given)
     except ModuleNotFoundError as error:

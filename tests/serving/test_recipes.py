@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 import yaml
 
-from graphflow.cli import app
+from graphflow.serving.command import parser
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.model import Model
 from graphflow.serving.server_config import ModelConfig
@@ -38,10 +37,7 @@ def blocks(heading: str) -> list[str]:
 
 def parsed(arguments: list[str]) -> dict[str, Any]:
     """What `graphflow serve` makes of these arguments."""
-    command = typer.main.get_command(app)
-    serve = command.commands["serve"]  # type: ignore[attr-defined]
-    found: dict[str, Any] = serve.make_context("serve", list(arguments)).params
-    return found
+    return vars(parser().parse_args(arguments))
 
 
 def test_commands() -> None:
