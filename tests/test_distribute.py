@@ -67,3 +67,14 @@ def test_what_is_refused() -> None:
         gf.estimator.RunConfig(train_distribute=D.MirroredStrategy()).train_distribute.num_replicas_in_sync
         == 1
     )
+
+
+def test_older_names() -> None:
+    old = gf.contrib.distribute
+    assert isinstance(old.MirroredStrategy(num_gpus=1), D.MirroredStrategy)
+    with pytest.raises(NotImplementedError, match="not on 4 GPUs"):
+        old.MirroredStrategy(num_gpus=4)
+    assert gf.contrib.estimator.multi_class_head(3).logits_dimension == 3
+    assert gf.contrib.estimator.regression_head(label_dimension=2).logits_dimension == 2
+    head = gf.contrib.estimator.binary_classification_head(thresholds=[0.5])
+    assert isinstance(head, gf.estimator.BinaryClassHead) and head.thresholds == (0.5,)

@@ -252,3 +252,48 @@ def test_others_learn() -> None:
         e.LinearClassifier(wide, optimizer="Nadam").train(fed(BINARY), steps=1)
     with pytest.raises(ValueError, match="must be defined"):
         e.DNNLinearCombinedClassifier()
+
+
+def test_sequences() -> None:
+    """The figures are those of TensorFlow's SequenceFeatures."""
+    F = gf.feature_column
+
+    def ragged(rows: list[list[Any]], kind: Any) -> Any:
+        places = [[i, j] for i, row in enumerate(rows) for j in range(len(row))]
+        values = gf.constant([value for row in rows for value in row], kind)
+        return gf.SparseTensor(np.array(places, np.int64), values, [len(rows), max(map(len, rows))])
+
+    features = {
+        "ids": ragged([[2, 0], [], [1, 1, 3], []], gf.int64),
+        "words": ragged([["a", "b"], [], ["z", "a", "b"], []], gf.string),
+        "numbers": ragged([[1, 2, 3, 4], [], [5, 6, 7, 8, 9, 10], []], gf.float32),
+        "short": ragged([[1], [], [2, 3, 4], []], gf.float32),
+    }
+    ids = F.sequence_categorical_column_with_identity("ids", 4)
+    table = gf.constant_initializer(np.arange(8).reshape(4, 2))
+    words = F.sequence_categorical_column_with_vocabulary_list("words", ["a", "b"], num_oov_buckets=1)
+    doubled = F.sequence_numeric_column(
+        "numbers", (2,), -1.0, normalizer_fn=lambda s: gf.SparseTensor(s.indices, s.values * 2, s.dense_shape)
+    )
+    columns = [F.embedding_column(ids, 2, initializer=table), F.indicator_column(words), doubled]
+    layer = gf.contrib.feature_column.sequence_input_layer
+    made = layer(features, columns)
+    unlike = layer(features, [doubled, F.sequence_numeric_column("short")])
+    with gf.Session() as session:
+        session.run([gf.global_variables_initializer(), gf.tables_initializer()])
+        values, lengths = session.run(made)
+        with pytest.raises(gf.errors.InvalidArgumentError, match="unlike length"):
+            session.run(unlike[1])
+    nothing = [0, 0, -1, -1, 0, 0, 0]
+    wanted = [
+        [[4, 5, 2, 4, 1, 0, 0], [0, 1, 6, 8, 0, 1, 0], nothing], [nothing] * 3,
+        [[2, 3, 10, 12, 0, 0, 1], [2, 3, 14, 16, 1, 0, 0], [6, 7, 18, 20, 0, 1, 0]], [nothing] * 3,
+    ]  # fmt: skip
+    np.testing.assert_array_equal(values, wanted)
+    assert lengths.tolist() == [2, 0, 3, 0]
+    with pytest.raises(ValueError, match="is of sequences"):
+        F.input_layer(features, columns[:1])
+    with pytest.raises(ValueError, match="must be of sequences"):
+        layer(features, [F.numeric_column("numbers")])
+    with pytest.raises(ValueError, match="greater than 0"):
+        F.sequence_numeric_column("numbers", (0,))

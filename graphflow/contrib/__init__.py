@@ -13,7 +13,8 @@ from typing import Any
 from graphflow.namespace import MissingNameError, lazy
 
 NAMESPACES = (
-    "crf", "data", "distributions", "framework", "graph_editor", "layers", "learn", "legacy_seq2seq", "lookup",
+    "crf", "data", "distribute", "distributions", "estimator", "feature_column", "framework",
+    "graph_editor", "layers", "learn", "legacy_seq2seq", "lookup",
     "losses", "metrics", "opt", "rnn", "seq2seq", "signal", "slim", "staging", "summary", "tensorboard", "training",
 )  # fmt: skip
 # Namespaces that stand elsewhere under the same name.

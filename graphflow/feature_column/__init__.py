@@ -15,3 +15,10 @@ from graphflow.feature_column.columns import (
     weighted_categorical_column as weighted_categorical_column,
 )
 from graphflow.feature_column.layers import input_layer as input_layer, linear_model as linear_model
+from graphflow.feature_column.sequences import (
+    sequence_categorical_column_with_hash_bucket as sequence_categorical_column_with_hash_bucket,
+    sequence_categorical_column_with_identity as sequence_categorical_column_with_identity,
+    sequence_categorical_column_with_vocabulary_file as sequence_categorical_column_with_vocabulary_file,
+    sequence_categorical_column_with_vocabulary_list as sequence_categorical_column_with_vocabulary_list,
+    sequence_numeric_column as sequence_numeric_column,
+)

@@ -67,7 +67,13 @@ class Features:
 
 
 class Column:
-    """What a model takes from features."""
+    """What a model takes from features.
+
+    Attributes:
+      is_sequence: whether it gives something for each step of an example.
+    """
+
+    is_sequence = False
 
     @property
     def name(self) -> str:

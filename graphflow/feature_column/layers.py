@@ -22,7 +22,7 @@ from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.variable_scope import get_variable, variable_scope
 
 
-def _columns(feature_columns: Any, kind: type[Column] | tuple[type[Column], ...], what: str) -> list[Any]:
+def sorted_columns(feature_columns: Any, kind: type[Column] | tuple[type[Column], ...], what: str) -> list[Any]:
     """The columns in the order of their names.
 
     Raises:
@@ -41,6 +41,17 @@ def _columns(feature_columns: Any, kind: type[Column] | tuple[type[Column], ...]
     if twice:
         raise ValueError(f"Duplicate feature column name found for columns: {', '.join(twice)}")
     return sorted(found, key=lambda column: str(column.name))
+
+
+def _of_examples(feature_columns: Any, kind: Any, what: str) -> list[Any]:
+    """The columns in the order of their names, none of them of sequences."""
+    found = sorted_columns(feature_columns, kind, what)
+    for column in found:
+        if getattr(column, "categorical_column", column).is_sequence:
+            raise ValueError(
+                f"{column!r} is of sequences, which sequence_input_layer takes; here an example is one row"
+            )
+    return found
 
 
 def _tell(into: Any, column: Column, scope: Any) -> None:
@@ -72,7 +83,7 @@ def input_layer(
     Raises:
       ValueError: if a column is not dense, or a feature is missing.
     """
-    columns = _columns(
+    columns = _of_examples(
         feature_columns, DenseColumn,
         "Items of feature_columns must be dense columns. You can wrap a categorical column with an embedding_column "
         "or indicator_column",
@@ -117,7 +128,7 @@ def linear_model(
     Raises:
       ValueError: if a column is of another kind, or a feature is missing.
     """
-    columns = _columns(
+    columns = _of_examples(
         feature_columns,
         (DenseColumn, CategoricalColumn),
         "Items of feature_columns must be dense or categorical",
@@ -173,4 +184,4 @@ def _weighted(
     return matmul(flat_tensor, table, name="weighted_sum")
 
 
-__all__ = ["input_layer", "linear_model"]
+__all__ = ["input_layer", "linear_model", "sorted_columns"]
