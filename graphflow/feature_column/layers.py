@@ -22,7 +22,9 @@ from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.variable_scope import get_variable, variable_scope
 
 
-def sorted_columns(feature_columns: Any, kind: type[Column] | tuple[type[Column], ...], what: str) -> list[Any]:
+def sorted_columns(
+    feature_columns: Any, kind: type[Column] | tuple[type[Column], ...], what: str
+) -> list[Any]:
     """The columns in the order of their names.
 
     Raises:
