@@ -198,3 +198,23 @@ def test_parts_of_cells_under_the_names_of_tensorflows_files() -> None:
         session.run(gf.global_variables_initializer())
         got, sizes = session.run([again, joined(size, gf.TensorShape([5, 6]))], {size: 7})
     assert got.tolist() == [[5, 5], [5, 5]] and sizes.tolist() == [7, 5, 6]
+
+
+def test_losses_of_contrib_take_a_weight_per_example_and_a_collection_from_a_scope() -> None:
+    losses = gf.contrib.losses
+    p, y = (np.array(rows, np.float32) for rows in ([[4, 8, 12], [8, 1, 3]], [[1, 9, 2], [-5, -2, 6]]))
+    off, w = np.abs(p - y), np.array([1.2, 3.4], np.float32)
+    with gf.contrib.framework.arg_scope([losses.add_loss], loss_collection="own"):
+        losses.add_loss(gf.constant(1.0))
+    assert gf.get_collection("own") and not losses.get_losses()
+    made = [
+        losses.absolute_difference(p, y, w),
+        losses.mean_squared_error(p, y, w[:, None]),
+        losses.compute_weighted_loss(p, [1, 0]),
+        losses.mean_pairwise_squared_error(p, y, w),
+    ]
+    d = p - y
+    pairs = w @ np.square(d[:, :, None] - d[:, None, :]).mean((1, 2))
+    with gf.Session() as session:
+        got = session.run(made)
+    np.testing.assert_allclose(got, [w @ off.sum(1) / 6, w @ (off**2).sum(1) / 6, 8, pairs], rtol=1e-5)
