@@ -453,6 +453,82 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
     return -(hit + (1 - target) * elementwise.log(1 - output + epsilon()))
 
 
+def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
+    """The sums of products along an axis of each, example by example.
+
+    Args:
+      x: [batch, ...], of known rank, at least 2.
+      y: likewise.
+      axes: the axis of both, or one of each; default the last of `x` and the last but one of `y`, which is its
+        only one if its rank is 2.
+
+    Returns:
+      [batch, other axes of x, other axes of y]; [batch, 1] if there are none.
+
+    Raises:
+      ValueError: if a rank is unknown or below 2, or the axis is that of the batch.
+    """
+    x, y = convert_to_tensor(x), convert_to_tensor(y)
+    one, two = x.shape.rank, y.shape.rank
+    if one is None or two is None or one < 2 or two < 2:
+        raise ValueError(
+            f"Cannot do batch_dot on inputs of shapes {x.shape} and {y.shape}: ranks must be 2 or more"
+        )
+    if axes is None:
+        axes = (one - 1, two - 1 if two == 2 else two - 2)
+    pair = (axes, axes) if isinstance(axes, int) else tuple(axes)
+    first, second = pair[0] % one, pair[1] % two
+    if 0 in (first, second):
+        raise ValueError("Cannot perform batch_dot over axis 0: it is that of the batch")
+    letters = "abcdefghijklmnopqrstuvwxy"
+    left = "z" + letters[: one - 1]
+    right = "z" + letters[one - 1 : one + two - 2]
+    shared = left[first]
+    right = right[:second] + shared + right[second + 1 :]
+    rest = left[1:].replace(shared, "") + right[1:].replace(shared, "")
+    made = linalg.einsum(f"{left},{right}->z{rest}", x, y)
+    return made if rest else layout.expand_dims(made, -1)
+
+
+def repeat_elements(x: Any, rep: int, axis: int) -> Tensor:
+    """A tensor in which each element along an axis stands several times in a row."""
+    x = convert_to_tensor(x)
+    static = x.shape.as_list()
+    axis %= len(static)
+    actual = emit.Shape(x)
+    sizes = [actual[i] if size is None else size for i, size in enumerate(static)]
+    spread = layout.tile(
+        layout.expand_dims(x, axis + 1), [1 if i != axis + 1 else rep for i in range(len(sizes) + 1)]
+    )
+    sizes[axis] = sizes[axis] * rep
+    result = layout.reshape(spread, layout.stack(sizes))
+    result.set_shape([None if isinstance(size, Tensor) else size for size in sizes])
+    return result
+
+
+def in_top_k(predictions: Any, targets: Any, k: int) -> Tensor:
+    """Whether each target is among the k likeliest classes."""
+    return nn.in_top_k(predictions, targets, k)
+
+
+def temporal_padding(x: Any, padding: tuple[int, int] = (1, 1)) -> Tensor:
+    """Sequences [batch, steps, channels] with zeros at both ends."""
+    return layout.pad(x, [[0, 0], list(padding), [0, 0]])
+
+
+def spatial_2d_padding(x: Any, padding: Any = ((1, 1), (1, 1)), data_format: str | None = None) -> Tensor:
+    """Images with zeros around."""
+    sides = [list(side) for side in padding]
+    if (data_format or image_data_format()) == "channels_first":
+        return layout.pad(x, [[0, 0], [0, 0], *sides])
+    return layout.pad(x, [[0, 0], *sides, [0, 0]])
+
+
+def moving_average_update(x: Variable, value: Any, momentum: float) -> Any:
+    """Moves a variable towards a value: `x * momentum + value * (1 - momentum)`."""
+    return x.assign_sub((x - value) * (1.0 - momentum))
+
+
 def one_hot(indices: Any, num_classes: int) -> Tensor:
     """Rows with a one at each index."""
     return layout.one_hot(indices, depth=num_classes, axis=-1)
@@ -623,17 +699,18 @@ transpose = layout.transpose
 bias_add = nn.bias_add
 
 __all__ = [
-    "abs", "all", "any", "arange", "argmax", "argmin", "backend", "batch_flatten", "batch_get_value",
+    "abs", "all", "any", "arange", "argmax", "argmin", "backend", "batch_dot", "batch_flatten", "batch_get_value",
     "batch_set_value", "bias_add", "binary_crossentropy", "cast", "cast_to_floatx", "categorical_crossentropy",
     "clear_session", "clip", "concatenate", "constant", "cos", "count_params", "cumsum", "dot", "dropout", "dtype",
     "elu", "epsilon", "equal", "eval", "exp", "expand_dims", "flatten", "floatx", "function", "gather", "get_graph",
     "get_session", "get_uid", "get_value", "gradients", "greater", "greater_equal", "hard_sigmoid",
-    "image_data_format", "in_test_phase", "in_train_phase", "int_shape", "is_keras_tensor", "l2_normalize",
-    "learning_phase", "less", "less_equal", "log", "logsumexp", "max", "maximum", "mean", "min", "minimum",
-    "name_scope", "ndim", "not_equal", "one_hot", "ones", "ones_like", "permute_dimensions", "placeholder", "pow",
-    "prod", "random_normal", "random_uniform", "relu", "repeat", "reshape", "reverse", "round", "set_epsilon",
-    "set_floatx", "set_image_data_format", "set_learning_phase", "set_session", "set_value", "shape", "sigmoid",
-    "sign", "sin", "softmax", "softplus", "softsign", "sparse_categorical_crossentropy", "sqrt", "square", "squeeze",
-    "stack", "std", "stop_gradient", "sum", "switch", "tanh", "tile", "transpose", "update", "update_add",
-    "update_sub", "var", "variable", "zeros", "zeros_like",
+    "image_data_format", "in_test_phase", "in_top_k", "in_train_phase", "int_shape", "is_keras_tensor",
+    "l2_normalize", "learning_phase", "less", "less_equal", "log", "logsumexp", "max", "maximum", "mean", "min",
+    "minimum", "moving_average_update", "name_scope", "ndim", "not_equal", "one_hot", "ones", "ones_like",
+    "permute_dimensions", "placeholder", "pow", "prod", "random_normal", "random_uniform", "relu", "repeat",
+    "repeat_elements", "reshape", "reverse", "round", "set_epsilon", "set_floatx", "set_image_data_format",
+    "set_learning_phase", "set_session", "set_value", "shape", "sigmoid", "sign", "sin", "softmax", "softplus",
+    "softsign", "spatial_2d_padding", "sparse_categorical_crossentropy", "sqrt", "square", "squeeze", "stack",
+    "std", "stop_gradient", "sum", "switch", "tanh", "temporal_padding", "tile", "transpose", "update",
+    "update_add", "update_sub", "var", "variable", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphflow.graph import Tensor
+from graphflow.keras.backend import repeat_elements
 from graphflow.keras.base_layer import InputSpec, Layer
 from graphflow.keras.layers.convolutional import data_format_of
 from graphflow.keras.layers.core import numbers
-from graphflow.opdef import convert_to_tensor, emit
 from graphflow.ops import layout
-
-
-def repeated(x: Any, times: int, axis: int) -> Tensor:
-    """Returns a tensor in which each element along an axis stands several times in a row."""
-    x = convert_to_tensor(x)
-    static = x.shape.as_list()
-    actual = emit.Shape(x)
-    sizes = [actual[i] if size is None else size for i, size in enumerate(static)]
-    spread = layout.tile(
-        layout.expand_dims(x, axis + 1), [1 if i != axis + 1 else times for i in range(len(sizes) + 1)]
-    )
-    sizes[axis] = sizes[axis] * times
-    result = layout.reshape(spread, layout.stack(sizes))
-    result.set_shape([None if isinstance(size, Tensor) else size for size in sizes])
-    return result
 
 
 def _pairs(sides: Any, name: str) -> list[list[int]]:
@@ -110,7 +94,7 @@ class UpSampling1D(Layer):
 
     def call(self, inputs: Any) -> Any:
         """Returns the longer sequences."""
-        return repeated(inputs, self.size, 1)
+        return repeat_elements(inputs, self.size, 1)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -127,7 +111,7 @@ class UpSampling3D(_OfVolumes):
     def call(self, inputs: Any) -> Any:
         """Returns the larger volumes."""
         for i, times in enumerate(self.size):
-            inputs = repeated(inputs, times, self._first + i)
+            inputs = repeat_elements(inputs, times, self._first + i)
         return inputs
 
     def get_config(self) -> dict[str, Any]:
@@ -135,4 +119,4 @@ class UpSampling3D(_OfVolumes):
         return {**super().get_config(), "size": self.size, "data_format": self.data_format}
 
 
-__all__ = ["Cropping1D", "Cropping3D", "UpSampling1D", "UpSampling3D", "ZeroPadding3D", "repeated"]
+__all__ = ["Cropping1D", "Cropping3D", "UpSampling1D", "UpSampling3D", "ZeroPadding3D"]
