@@ -398,6 +398,26 @@ def test_serial_scan_sets_its_carry(target: Target) -> None:
 
 
 @TARGETS
+def test_constants_of_whole_and_of_short_vectors_are_told_apart(target: Target) -> None:
+    b = Builder("largest")
+    x, out = b.buffer("x", "f32"), b.buffer("out", "f32")
+    with b.loop("j", 0, 10, "vector") as j:
+        best, where = b.carry("best", -np.inf, "set", "f32"), b.carry("where", -1, "set", "i64")
+        with b.loop("c", 0, 3, carries=[best, where]) as c:
+            here = b.let("here", b.add(b.mul(c, 10), j))
+            new = b.let("new", b.load(x, here))
+            with b.where(b.lt(c, 2)), b.where(b.or_(b.gt(new, best), b.lt(where, 0))):
+                b.update(best, new)
+                b.update(where, here)
+        b.store(out, j, b.add(best, b.cast(where, "f32")))
+    data = np.random.default_rng(4).standard_normal((3, 10)).astype(np.float32)
+    got, expected = np.zeros((2, 10), np.float32)
+    run_kernel(b.kernel(), [data.ravel(), got], target)
+    interpret(b.kernel(), [data.ravel(), expected])
+    np.testing.assert_array_equal(got, expected)
+
+
+@TARGETS
 def test_carries_pass_through_inner_loops_and_conditions(target: Target) -> None:
     b = Builder("nested")
     x, out = b.buffer("x", "f64"), b.buffer("out", "f64")

@@ -174,6 +174,7 @@ class Emitter:
     ) -> Value:
         """The value of something made of many instructions, made once per region."""
         region = self.regions[max((v.level for v in operands), default=0)]
+        key = (*key, *[v.lanes for v in operands])  # constants are written alike whatever their lanes are
         found = region.values.get(key)
         if found is None:
             found = region.values[key] = make()
