@@ -44,6 +44,7 @@ class Placement:
         self._soft = bool(getattr(config, "allow_soft_placement", False))
         self._logs = bool(getattr(config, "log_device_placement", False))
         self._logged: set[Operation] = set()
+        self._told = False
 
     def device_of(self, operations: Iterable[Operation]) -> str:
         """Returns the device that a run goes to: "cpu", or "gpu:N" by the machine's numbers.
@@ -52,7 +53,8 @@ class Placement:
 
         Raises:
           InvalidArgumentError: for an operation on a device that is not there, unless placement is soft; its line
-            stands in the error.
+            stands in the error. Where there is no GPU at all, what is assigned to one runs on the processor, with a
+            warning: programs and graphs that were written beside a GPU run unchanged.
         """
         operations = sorted(operations, key=lambda operation: operation._id)  # the first one is blamed
         wanted: dict[int, Operation] = {}
@@ -87,15 +89,25 @@ class Placement:
             return kind, number
         if self._soft:
             return ("gpu", 0) if kind == "gpu" and self.gpus else ("cpu", 0)
+        if kind == "gpu" and not self.gpus:
+            self._tell_once(operation)
+            return "cpu", 0
         there = ", ".join([f"{LOCAL}CPU:0", *(f"{LOCAL}GPU:{n}" for n in range(len(self.gpus)))])
-        made = f" (made at {operation.user_line})" if operation.user_line else ""
-        why = f" No GPU can be used: {'; '.join(found.missing())}." if not self.gpus and kind == "gpu" else ""
         raise errors.InvalidArgumentError(
             None, operation,
-            f"Cannot assign a device for operation {operation.name}: it was explicitly assigned to {device}{made}, but"
-            f" available devices are [ {there} ].{why} With allow_soft_placement=True in the ConfigProto it"
-            " would run on another.",
+            f"Cannot assign a device for operation {operation.name}: it was explicitly assigned to {device}"
+            f"{_made(operation)}, but available devices are [ {there} ]. With allow_soft_placement=True in the"
+            " ConfigProto it would run on another.",
         )  # fmt: skip
+
+    def _tell_once(self, operation: Operation) -> None:
+        """Says that what was written for a GPU runs without one, which changes no result."""
+        if not self._told:
+            self._told = True
+            _log.warning(
+                "%s is assigned to %s%s and runs on the processor, as all that is: no GPU can be used: %s",
+                operation.name, operation.device, _made(operation), "; ".join(found.missing()),
+            )  # fmt: skip
 
     def _log(self, operations: Iterable[Operation], chosen: str) -> None:
         for operation in operations:
@@ -113,3 +125,7 @@ class Placement:
 _ANYWHERE = frozenset(
     ("Const", "NoOp", "Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "VarHandleOp")
 )
+
+
+def _made(operation: Operation) -> str:
+    return f" (made at {operation.user_line})" if operation.user_line else ""

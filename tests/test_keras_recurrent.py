@@ -208,7 +208,12 @@ def test_a_model_is_saved_with_its_training_and_goes_on(tmp_path: Path) -> None:
     xs = [rng.integers(0, 9, (5, 7)), X]
     with gf.Graph().as_default():
         model = build()
-        model.compile(K.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.compile(
+            K.optimizers.Adam(0.01),
+            K.losses.SparseCategoricalCrossentropy(name="told"),
+            metrics=["accuracy", K.metrics.SparseTopKCategoricalAccuracy(k=1, name="top")],
+            weighted_metrics=["mae"],
+        )
         model.fit(xs, y, epochs=2, verbose=0, shuffle=False)
         model.save(path)
         predicted = model.predict(xs)
@@ -218,7 +223,9 @@ def test_a_model_is_saved_with_its_training_and_goes_on(tmp_path: Path) -> None:
         again = K.models.load_model(path)
         np.testing.assert_allclose(again.predict(xs), predicted, rtol=1e-6)
         history = again.fit(xs, y, epochs=2, verbose=0, shuffle=False).history
-        np.testing.assert_allclose(history["loss"], further["loss"], rtol=1e-5)
+        assert list(history) == list(further) == ["loss", "acc", "top", "weighted_mean_absolute_error"]
+        for name, values in further.items():
+            np.testing.assert_allclose(history[name], values, rtol=1e-5)
         again.load_weights(path)
         np.testing.assert_allclose(again.predict(xs), predicted, rtol=1e-6)
         twin = K.models.clone_model(again)

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from graphflow.keras import losses, metrics
 from graphflow.keras.base_layer import Layer
+from graphflow.keras.identifiers import serialized
 from graphflow.keras.session import get_session
 
 Array = np.ndarray[Any, Any]
@@ -137,7 +139,7 @@ def read_weights(group: Any, layers: Sequence[Layer], by_name: bool = False) -> 
 
 
 def plain(value: Any) -> Any:
-    """What json can't write by itself: numbers of NumPy, dtypes, functions by name.
+    """What json can't write by itself: numbers of NumPy, dtypes, functions by name, losses and metrics by arguments.
 
     Raises:
       TypeError: for something else.
@@ -146,6 +148,8 @@ def plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return value.tolist()
+    if isinstance(value, losses.Loss | metrics.Metric):
+        return serialized(value)
     name = getattr(value, "__name__", None) or getattr(value, "name", None)
     if isinstance(name, str) and name != "<lambda>":
         return name
@@ -164,10 +168,11 @@ def write_model(model: Any, path: str | os.PathLike[str], include_optimizer: boo
         optimizer = model.optimizer
         if not hasattr(optimizer, "get_config"):
             return  # one of `train`: it has no configuration, and the model is to be compiled again
+        asked, asked_weighted = model._metrics_asked
         told = {
             "optimizer_config": {"class_name": type(optimizer).__name__, "config": optimizer.get_config()},
-            "loss": model.loss, "metrics": model._metrics_asked, "loss_weights": model.loss_weights,
-            "sample_weight_mode": None,
+            "loss": model.loss, "metrics": asked, "weighted_metrics": asked_weighted,
+            "loss_weights": model.loss_weights, "sample_weight_mode": None,
         }  # fmt: skip
         file.attrs["training_config"] = json.dumps(told, default=plain).encode()
         weights = optimizer.weights
@@ -177,6 +182,15 @@ def write_model(model: Any, path: str | os.PathLike[str], include_optimizer: boo
             _write_names(own, "weight_names", names)
             for name, value in zip(names, get_session().run(list(weights)), strict=True):
                 own.create_dataset(name, data=np.asarray(value))
+
+
+def _made_again(told: Any, make: Callable[[Any], Any]) -> Any:
+    """Losses or metrics of a file: those that were written as arguments, wherever they stand."""
+    if isinstance(told, dict) and set(told) == {"class_name", "config"}:
+        return make(told)
+    if isinstance(told, dict):
+        return {name: _made_again(each, make) for name, each in told.items()}
+    return [_made_again(each, make) for each in told] if isinstance(told, list) else told
 
 
 def read_model(
@@ -202,8 +216,10 @@ def read_model(
         if compiled and "training_config" in file.attrs:
             told = _json(file.attrs["training_config"])
             model.compile(
-                optimizer=told["optimizer_config"], loss=told["loss"], metrics=told.get("metrics"),
+                optimizer=told["optimizer_config"], loss=_made_again(told["loss"], losses.deserialize),
+                metrics=_made_again(told.get("metrics"), metrics.deserialize),
                 loss_weights=told.get("loss_weights"),
+                weighted_metrics=_made_again(told.get("weighted_metrics"), metrics.deserialize),
             )  # fmt: skip
             if "optimizer_weights" in file:
                 own = file["optimizer_weights"]

@@ -124,7 +124,9 @@ def test_a_bad_index_is_refused_before_variables_change() -> None:
 
 
 def test_placement_that_cannot_be(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     three = gf.constant(3.0)
     with gf.device("/gpu:3"):
@@ -139,10 +141,17 @@ def test_placement_that_cannot_be(
         assert session.run(x) == 9.0
     assert "far: (Square): /job:localhost/replica:0/task:0/device:GPU:0" in capsys.readouterr().err
     monkeypatch.setenv("GRAPHFLOW_GPU", "off")
-    with gf.Session() as session, pytest.raises(gf.errors.InvalidArgumentError, match="CPU:0 ]"):
-        session.run(x)
+    caplog.clear()
+    with gf.Session() as session:
+        assert session.run([x, three]) == [9.0, 3.0]
+        assert session.run(x) == 9.0
+    assert [record.message.partition(" and runs")[0] for record in caplog.records] == [
+        f"far is assigned to /device:GPU:3 (made at {x.op.user_line})"
+    ]
+    caplog.clear()
     with gf.Session(config=config) as session:
         assert session.run(x) == 9.0
+    assert not caplog.records
 
 
 def test_memory_is_refused_with_what_is_large() -> None:
