@@ -666,7 +666,7 @@ class Session:
           options: `RunOptions`: `trace_level`, `timeout_in_ms`.
           run_metadata: a `RunMetadata` that is filled when `options.trace_level` asks for it.
           device_outputs: whether results of a run on a GPU stay there, as arrays that other libraries take (CuPy's, by
-            `__cuda_array_interface__` or DLPack); they can be fed again without a copy to the host. Feeds may be such
+            `__cuda_array_interface__`); they can be fed again without a copy to the host. Feeds may be such
             arrays in any case. What runs on the processor gives NumPy arrays.
 
         Returns:

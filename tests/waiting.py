@@ -5,14 +5,22 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 
-__all__ = ["until_it_waits"]
+__all__ = ["until", "until_it_waits"]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Returns when something holds; fails where it has not come to hold on any machine."""
+    end = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < end, "waited for two minutes"
+        time.sleep(0.005)
 
 
 def until_it_waits(thread: threading.Thread) -> None:
     """Returns when a thread waits for others within a run of a session, or has ended."""
-    while thread.is_alive() and not _waits(thread):
-        time.sleep(0.005)
+    until(lambda: not thread.is_alive() or _waits(thread))
 
 
 def _waits(thread: threading.Thread) -> bool:

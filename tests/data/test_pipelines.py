@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 import graphflow as gf
 from graphflow import errors
-from tests.waiting import until_it_waits
+from tests.waiting import until, until_it_waits
 
 Dataset = gf.data.Dataset
 
@@ -221,18 +220,14 @@ def test_closing_the_session_ends_the_threads_and_wakes_who_waits() -> None:
     session.run(iterator.initializer)
     waiting = threading.Thread(target=wait)
     waiting.start()
-    while len(taken) < 3:
-        time.sleep(0.005)
+    until(lambda: len(taken) == 3)
     until_it_waits(waiting)
     session.close()
     waiting.join(120)
     assert not waiting.is_alive()
     assert isinstance(raised[0], errors.CancelledError)
     gate.set()
-    deadline = time.monotonic() + 120
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert threading.active_count() <= before
+    until(lambda: threading.active_count() <= before)
 
 
 def test_several_threads_share_an_iterator() -> None:

@@ -57,8 +57,9 @@ def proof() -> RowWise:
 
 async def idle(batcher: Batcher) -> None:
     """Returns when its threads have nothing in hand: they tell their answers before they look for more."""
-    while batcher._running:
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(120):
+        while batcher._running:
+            await asyncio.sleep(0.001)
 
 
 def rows(*values: float) -> list[Array]:

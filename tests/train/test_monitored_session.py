@@ -14,6 +14,7 @@ import pytest
 
 import graphflow as gf
 from graphflow import errors
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -244,8 +245,7 @@ def test_supervisors(tmp_path: Path) -> None:
             session.run(train)
             time.sleep(0.05)
         supervisor.saver.save(session, supervisor.save_path, global_step=supervisor.global_step)
-        while len(beats) < 3:
-            time.sleep(0.01)
+        until(lambda: len(beats) >= 3)
     assert gf.train.latest_checkpoint(str(tmp_path)) is not None
     with gf.Graph().as_default():
         weight, train = counting_model()
