@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphflow import dtypes
+from graphflow.backends.device_arrays import device_array, host_array
 from graphflow.graph import Graph, IndexedSlices, Operation, Tensor
 from graphflow.ops.sparse_tensor import SparseTensor, SparseTensorValue
 
@@ -355,8 +356,14 @@ def feed_array(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
             f" lists, numpy ndarrays. For reference, the tensor object was {value!r} which was passed to the feed with"
             f" key {tensor.name!r}."
         )
-    if hasattr(value, "__cuda_array_interface__") and value.dtype == _numpy_dtype(tensor):
-        return value  # type: ignore[no-any-return]  # it stays on its device; what needs it on the host asks for it
+    if type(value) is not np.ndarray:
+        there = device_array(value)
+        if there is None:
+            value = host_array(value)
+        elif there.dtype == _numpy_dtype(tensor):
+            return there  # type: ignore[return-value]  # it stays on its device
+        else:
+            value = there.get()
     if value is None:
         raise TypeError(f"Cannot feed None for Tensor {tensor.name!r}")
     dtype = tensor.handle_dtype if tensor.is_variable else tensor.dtype

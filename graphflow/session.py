@@ -666,8 +666,8 @@ class Session:
           options: `RunOptions`: `trace_level`, `timeout_in_ms`.
           run_metadata: a `RunMetadata` that is filled when `options.trace_level` asks for it.
           device_outputs: whether results of a run on a GPU stay there, as arrays that other libraries take (CuPy's, by
-            `__cuda_array_interface__`); they can be fed again without a copy to the host. Feeds may be such
-            arrays in any case. What runs on the processor gives NumPy arrays.
+            DLPack or `__cuda_array_interface__`); they can be fed again without a copy to the host. Feeds may be
+            such arrays, of any library, in any case. What runs on the processor gives NumPy arrays.
 
         Returns:
           The structure of `fetches` with arrays (NumPy scalars for scalars) for tensors and None for operations.

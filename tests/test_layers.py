@@ -118,7 +118,7 @@ MACHINE_SEEN_BY_GRAPH = ("loops.build", "loops.ir")
 DOORS: dict[str, tuple[str, ...]] = {
     "PIL": ("ops.image_files",),
     "absl": ("app", "flags"),
-    "ctypes": ("backends.cpu.", "backends.cuda.", "backends.gpu."),
+    "ctypes": ("backends.cpu.", "backends.cuda.", "backends.device_arrays", "backends.gpu."),
     "cuda": ("backends.gpu.",),
     "cudnn": ("backends.gpu.",),
     "cupy": ("backends.gpu.",),

@@ -756,8 +756,7 @@ class Plan:
             raise ValueError(f"plan {self.name!r} takes {len(self.feeds)} feeds, not {len(feeds)}")
         conformed = []
         for slot, value in zip(self.feeds, feeds, strict=True):
-            get = getattr(value, "get", None) if hasattr(value, "__cuda_array_interface__") else None
-            array = np.asarray(value if get is None else get())
+            array = np.asarray(value)
             if array.dtype != slot.dtype:
                 raise TypeError(f'feed "{slot.name}" is {array.dtype}, expected {slot.dtype}')
             if array.shape != slot.shape:

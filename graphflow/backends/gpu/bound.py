@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphflow import config, errors
+from graphflow.backends.device_arrays import DeviceArray, device_array
 from graphflow.backends.gpu.device import Device, Event, Graph, Slab, exhausted
 from graphflow.backends.gpu.dnn import ALIGNMENT
-from graphflow.backends.gpu.feeds import is_device_array, pointer_of, stream_of
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
     Cond,
@@ -190,14 +190,19 @@ class Bound:
             raise ValueError(f"plan {plan.name!r} takes {len(plan.feeds)} feeds, not {len(feeds)}")
         values: dict[int, Any] = dict(plan.constants)
         for slot, value in zip(plan.feeds, feeds, strict=True):
-            given = value if is_device_array(value) else np.asarray(value)
+            there = device_array(value)
+            given: Any = np.asarray(value) if there is None else there
             if given.dtype != slot.dtype:
                 raise TypeError(f'feed "{slot.name}" is {given.dtype}, expected {slot.dtype}')
             if tuple(given.shape) != slot.shape:
                 raise ValueError(
                     f'feed "{slot.name}" has shape {list(given.shape)}, expected {list(slot.shape or ())}'
                 )
-            values[slot.index] = given if is_device_array(value) else row_major(given, slot)
+            if there is not None and not there.is_dense:
+                raise ValueError(
+                    f'feed "{slot.name}" is an array of a device whose rows do not follow each other; copy it first'
+                )
+            values[slot.index] = given if there is not None else row_major(given, slot)
         if plan.early:
             with self.residents.aside():
                 for step in plan.early:
@@ -247,8 +252,8 @@ class Bound:
                 value = values[slot.index]
                 if start < 0:
                     continue
-                if is_device_array(value):
-                    on_device.append((start, pointer_of(value), slot.nbytes, stream_of(value)))
+                if isinstance(value, DeviceArray):
+                    on_device.append((start, value.address, slot.nbytes, value.stream))
                 else:
                     _lay(slab, start, value)
             for step in plan.early:
@@ -482,10 +487,10 @@ class Bound:
         """A value as the host has it."""
         if slot.index in values:
             found = values[slot.index]
-            return np.asarray(found.get()) if is_device_array(found) else found
+            return found.get() if isinstance(found, DeviceArray) else found
         root = values[slot.root.index]
-        if is_device_array(root):
-            root = np.asarray(root.get())
+        if isinstance(root, DeviceArray):
+            root = root.get()
         return view_of(np.ascontiguousarray(root).reshape(root.shape), self.plan._slot(slot))
 
     def _judge(self, judge: Judge, values: dict[int, Any]) -> None:
