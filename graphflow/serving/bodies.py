@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,13 +15,6 @@ from graphflow import errors
 from graphflow.serving.memory_check import RESERVE, free_bytes
 
 T = TypeVar("T")
-
-# What ASGI calls them.
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 LARGEST_BODY = 1 << 30
 # Bodies from this size on are read only where there is memory for them.
@@ -35,7 +28,7 @@ _FORMS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
 TIMEOUT_HEADER = "X-Request-Timeout"
-_TIMEOUT_READ = TIMEOUT_HEADER.lower()
+_TIMEOUT_READ = TIMEOUT_HEADER.lower().encode()
 
 
 class ClientDisconnect(Exception):
@@ -49,7 +42,7 @@ class Answer:
       body: all of it.
       status: the code.
       kind: the type of what the body holds.
-      headers: all headers, `content-length` and `content-type` first.
+      headers: other headers than those of the body's size and type.
     """
 
     __slots__ = ("body", "headers", "kind", "status")
@@ -64,36 +57,39 @@ class Answer:
         self.body = body
         self.status = status
         self.kind = kind
-        self.headers: Headers = [
-            (b"content-length", b"%d" % len(body)), (b"content-type", kind), *headers,
-        ]  # fmt: skip
-
-    async def send(self, send: Send) -> None:
-        """Sends it."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body})
+        self.headers: list[tuple[bytes, bytes]] = list(headers)
 
 
 class Asked:
-    """A request over HTTP, as little of it as is needed.
+    """A request over HTTP.
 
     Attributes:
       method: what is to be done.
-      scope: all that ASGI says of it.
+      raw_path: to what, as it was sent.
+      path: the same, as it is meant.
       headers: its headers, by their names in small letters.
-      receive: gives the messages that its body comes in.
     """
 
-    __slots__ = ("headers", "method", "receive", "scope")
+    __slots__ = ("headers", "method", "path", "raw_path")
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.method: str = scope["method"]
-        # Of those that come twice, the first.
-        self.headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
-        }
+    def __init__(self, method: str, raw_path: str, path: str, headers: dict[bytes, bytes]) -> None:
+        self.method = method
+        self.raw_path = raw_path
+        self.path = path
+        self.headers = headers
+
+    def header(self, name: bytes) -> str | None:
+        """Returns a header, None if it has not come."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def receive(self) -> tuple[bytes, bool]:
+        """Waits for more of the body; returns it, and whether yet more is to come.
+
+        Raises:
+          ClientDisconnect: if it will not.
+        """
+        raise NotImplementedError
 
 
 def deadline_of(request: Asked) -> float | None:
@@ -102,7 +98,7 @@ def deadline_of(request: Asked) -> float | None:
     Raises:
       InvalidArgumentError: if the header holds no number of seconds.
     """
-    text = request.headers.get(_TIMEOUT_READ)
+    text = request.header(_TIMEOUT_READ)
     if text is None:
         return None
     try:
@@ -143,17 +139,14 @@ async def read_body(request: Asked) -> bytes:
     """
     parts: list[bytes] = []
     size, weighed = 0, _WEIGHED_FROM
-    announced = request.headers.get("content-length", "")
+    announced = request.headers.get(b"content-length", b"")
     if announced.isdigit():
         if int(announced) > LARGEST_BODY:
             raise _too_large()  # before any of it is read
         _weigh(int(announced), 0)
     more = True
     while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        part, more = message.get("body", b""), message.get("more_body", False)
+        part, more = await request.receive()
         size += len(part)
         if size > LARGEST_BODY:
             raise _too_large()
@@ -162,8 +155,8 @@ async def read_body(request: Asked) -> bytes:
             _weigh(size, size)
         parts.append(part)
     body = parts[0] if len(parts) == 1 else b"".join(parts)
-    packing = request.headers.get("content-encoding", "identity").strip().lower()
-    return body if packing in ("", "identity") else _unpacked(body, packing)
+    packing = request.header(b"content-encoding")
+    return body if packing is None else _unpacked(body, packing.strip().lower())
 
 
 def _weigh(size: int, held: int) -> None:
@@ -179,6 +172,8 @@ def _too_large() -> errors.InvalidArgumentError:
 
 
 def _unpacked(body: bytes, packing: str) -> bytes:
+    if packing in ("", "identity"):
+        return body
     if packing not in _FORMS:
         raise errors.InvalidArgumentError(
             None, None, f"Content-Encoding {packing!r} is not understood; use gzip, deflate or none"
@@ -199,11 +194,11 @@ def packed(response: Answer, request: Asked) -> Answer:
     """Packs a large answer for a client that takes it so."""
     if len(response.body) < PACKED_FROM:
         return response
-    accepted = request.headers.get("accept-encoding", "").lower()
+    accepted = (request.header(b"accept-encoding") or "").lower()
     form = next((name for name in _FORMS if name in accepted), None)
     if form is None:
         return response
     packer = zlib.compressobj(1, zlib.DEFLATED, _FORMS[form])
     body = packer.compress(response.body) + packer.flush()
     added = [(b"content-encoding", form.encode()), (b"vary", b"accept-encoding")]
-    return Answer(body, response.status, response.kind, [*response.headers[2:], *added])
+    return Answer(body, response.status, response.kind, [*response.headers, *added])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import random
 import re
 import sys
 import time
@@ -12,6 +12,7 @@ from typing import Any
 
 ACCESS = logging.getLogger("graphflow.serving.access")
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_numbers = random.Random()
 _FIELDS = ("request_id", "method", "path", "status", "seconds", "error")
 
 
@@ -19,7 +20,7 @@ def request_id(given: str | None) -> str:
     """Returns what a request is called in logs and in its answer: what the client calls it, or a new name."""
     if given is not None and _ID.fullmatch(given):
         return given
-    return os.urandom(16).hex()
+    return f"{_numbers.getrandbits(128):032x}"
 
 
 class JsonLines(logging.Formatter):

@@ -22,7 +22,7 @@ from graphflow.serving.manager import State
 from graphflow.serving.service import Service, Target, version_number
 
 _JSON_SIZE = "Inference-Header-Content-Length"
-_JSON_SIZE_READ, _JSON_SIZE_WRITTEN = _JSON_SIZE.lower(), _JSON_SIZE.lower().encode()
+_JSON_SIZE_HEADER = _JSON_SIZE.lower().encode()
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 
 
@@ -58,7 +58,7 @@ async def answer(service: Service, request: Asked, path: str) -> Answer:
 
 
 async def _infer(service: Service, request: Asked, target: Target) -> Answer:
-    announced = request.headers.get(_JSON_SIZE_READ)
+    announced = request.header(_JSON_SIZE_HEADER)
     if announced is not None and not (announced.isascii() and announced.isdecimal()):
         raise errors.InvalidArgumentError(None, None, f"{_JSON_SIZE} {announced!r} is no number of bytes")
     deadline = deadline_of(request)
@@ -70,7 +70,7 @@ async def _infer(service: Service, request: Asked, target: Target) -> Answer:
         content, size = await done(elements(results), open_inference.to_json, read, model, results)
     if size == len(content):
         return packed(Answer(content), request)
-    told = [(_JSON_SIZE_WRITTEN, b"%d" % size)]
+    told = [(_JSON_SIZE_HEADER, b"%d" % size)]
     return packed(Answer(content, kind=b"application/octet-stream", headers=told), request)
 
 

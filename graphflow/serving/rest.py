@@ -6,7 +6,8 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from urllib.parse import unquote
 
 from graphflow import errors
@@ -15,9 +16,6 @@ from graphflow.serving.bodies import (
     Answer,
     Asked,
     ClientDisconnect,
-    Receive,
-    Scope,
-    Send,
     error_response,
     json_response,
 )
@@ -27,12 +25,12 @@ from graphflow.serving.status import HTTP_STATUS
 
 _log = logging.getLogger("graphflow.serving")
 
-_REQUEST_ID_READ, _REQUEST_ID_WRITTEN = "x-request-id", b"x-request-id"
+_REQUEST_ID = b"x-request-id"
 _HEALTH = ("/healthz", "/v1/health/live", "/v1/health/ready")
 
 
 async def _answer(service: Service, request: Asked) -> Answer:
-    path = request.scope.get("raw_path", b"").decode("latin-1").split("?")[0] or request.scope["path"]
+    path = request.raw_path
     lower = path.lower()
     if request.method == "POST":
         return await _by_protocol(service, request, path, lower)
@@ -66,30 +64,27 @@ async def _by_protocol(service: Service, request: Asked, path: str, lower: str) 
 
 
 async def _admitted(service: Service, request: Asked) -> Answer:
-    if request.scope["path"].lower() not in _HEALTH:
-        service.access.check(request.headers.get("authorization"))
+    if service.access.token and request.path.lower() not in _HEALTH:
+        service.access.check(request.header(b"authorization"))
     # Whoever watches the process must get an answer when it is full, then above all.
     if request.method != "POST":
         return await _answer(service, request)
     with service.admitted():
         if service.tracing is None:
             return await _answer(service, request)
-        path = request.scope["path"]
-        verb = re.split("[:/]", path)[-1].lower()
-        with service.tracing.request(f"POST {verb}", request.headers, **{"url.path": path}) as span:
+        verb = re.split("[:/]", request.path)[-1].lower()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
+        with service.tracing.request(f"POST {verb}", headers, **{"url.path": request.path}) as span:
             response = await _answer(service, request)
             span.set_attribute("http.response.status_code", response.status)
             return response
 
 
-def make_app(service: Service) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """Returns the ASGI application."""
+def make_app(service: Service) -> Callable[[Asked], Coroutine[Any, Any, Answer]]:
+    """Returns what answers requests."""
 
-    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return  # nobody asks for more than HTTP
-        request = Asked(scope, receive)
-        begin, name, text = time.perf_counter(), logs.request_id(request.headers.get(_REQUEST_ID_READ)), ""
+    async def handle(request: Asked) -> Answer:
+        begin, name, text = time.perf_counter(), logs.request_id(request.header(_REQUEST_ID)), ""
         try:
             response = await _admitted(service, request)
         except errors.OpError as error:
@@ -102,12 +97,11 @@ def make_app(service: Service) -> Callable[[Scope, Receive, Send], Awaitable[Non
             text = "the client went away"
             response = error_response(text, HTTP_STATUS[errors.CANCELLED])
         except Exception as error:
-            _log.exception("%s %s", request.method, scope["path"], extra={"request_id": name})
+            _log.exception("%s %s", request.method, request.path, extra={"request_id": name})
             text = f"{type(error).__name__}: {error}"
             response = error_response(text, 500)
-        response.headers.append((_REQUEST_ID_WRITTEN, name.encode("latin-1")))
-        seconds = time.perf_counter() - begin
-        logs.access(name, request.method, scope["path"], response.status, seconds, text)
-        await response.send(send)
+        response.headers.append((_REQUEST_ID, name.encode("latin-1")))
+        logs.access(name, request.method, request.path, response.status, time.perf_counter() - begin, text)
+        return response
 
     return handle
