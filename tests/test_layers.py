@@ -127,6 +127,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "grpc_health": ("serving.",),
     "grpc_reflection": ("serving.",),
     "h5py": ("keras.hdf5",),
+    "httptools": ("serving.connections",),
     "llvmlite": ("backends.cpu.",),
     "matplotlib": ("demo.",),
     "opentelemetry": ("serving.tracing",),
