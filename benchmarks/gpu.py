@@ -62,6 +62,7 @@ def limits() -> dict[str, float]:
     with b.loop("i", 0, n, "parallel") as i:
         b.store(y, i, b.add(b.load(x, i), 1.0))
     (function,) = device.functions([b.kernel()], [False])
+    device.load([function])
     slab = device.alloc(3 << 28)
     place = slab.address
 

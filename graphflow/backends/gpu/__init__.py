@@ -7,7 +7,7 @@
     residents     a session's variables on a device                   backend           what compiler and session see
     blas          matrix products by cuBLASLt                        dnn               convolutions by cuDNN
     products      products as a library takes them                   convolutions      and convolutions
-    found         what this machine has
+    joining       updates of variables in one launch                  found             what this machine has
 
 Nothing here is loaded before a plan for a GPU is made, and CuPy not before one runs.
 """

@@ -18,7 +18,7 @@ import numpy as np
 
 from graphflow import config, errors
 from graphflow.backends.device_arrays import DeviceArray, device_array
-from graphflow.backends.gpu.device import Device, Event, Graph, Slab, exhausted
+from graphflow.backends.gpu.device import Device, Event, Graph, JoinedFunction, Slab, Table, exhausted
 from graphflow.backends.gpu.dnn import ALIGNMENT
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
@@ -27,6 +27,7 @@ from graphflow.backends.gpu.steps import (
     Copy,
     Gemm,
     HostCall,
+    Joined,
     Judge,
     Kernel,
     Leave,
@@ -93,11 +94,14 @@ class Bound:
         self.constants = residents.alloc(plan.constant_bytes, "constants", largest)
         self.arena = residents.arena(number, places.arena_bytes, largest)
         self.workspace: Slab | None = None
+        self.tables: Slab | None = None
         self._workspaces: dict[int, int] = {}
         self.bases: dict[Any, int] = {}
         self.moves = -1
         self.version = -1
         self.functions: list[Any] = []
+        self._joined: dict[int, tuple[Joined, JoinedFunction]] = {}
+        self._tables: dict[int, tuple[Table, int]] = {}  # of what is joined: what stands in it, and where
         self.pieces = _pieces(plan.device_steps)
         self.ready = False
         self._outbound = [self.device.pinned(max(1, places.sent)) for _ in range(_RING)]
@@ -113,10 +117,20 @@ class Bound:
         plan, device = self.plan, self.device
         self.functions = device.functions(plan.template.kernels, plan.wide)
         need = 0
+        alone: set[int] = set()
+        together: set[int] = set()
 
         def see(step: Step) -> None:
             nonlocal need
-            if isinstance(step, Gemm):
+            if isinstance(step, Joined):
+                with contextlib.suppress(ValueError):
+                    made = device.join([self.functions[part.function] for part in step.parts])
+                    self._joined[id(step)] = step, made
+                    together.update(map(id, step.parts))
+            elif isinstance(step, Kernel):
+                if id(step) not in together:
+                    alone.add(step.function)
+            elif isinstance(step, Gemm):
                 self._workspaces[id(step)] = device.workspace(step.plan)
                 need = max(need, self._workspaces[id(step)])
             elif isinstance(step, Convolution):
@@ -127,6 +141,15 @@ class Bound:
                     need = max(need, scratch)
 
         walk(plan.device_steps, see)
+        device.load(
+            [
+                *(self.functions[number] for number in sorted(alone)),
+                *(made for _, made in self._joined.values()),
+            ]
+        )
+        if self._joined:
+            words = sum(made.words for _, made in self._joined.values())
+            self.tables = self.residents.alloc(8 * words, "tables of joined launches")
         if need:
             self.workspace = self.residents.workspace(need)
         image = np.zeros(max(1, plan.constant_bytes), np.uint8)
@@ -165,9 +188,21 @@ class Bound:
             **{("variable", key): address for key, address in variables.items()},
         }
         self.moves = residents.moves
+        self._lay_tables()
         for piece in self.pieces:
             piece.graph = None
             piece.runs = min(piece.runs, 1)
+
+    def _lay_tables(self) -> None:
+        """Tells the joined launches where everything lies."""
+        start = self.tables.address if self.tables is not None else 0
+        for number, (step, made) in self._joined.items():
+            table = made.table([[self._argument(arg, {}) for arg in part.args] for part in step.parts])
+            self._tables[number] = table, start
+            self.device.h2d(start, table, table.nbytes)
+            start += table.nbytes
+        if self._joined:
+            self.device.synchronize()
 
     # running
 
@@ -326,6 +361,13 @@ class Bound:
         device = self.device
         if isinstance(step, Kernel):
             device.launch(self.functions[step.function], [self._argument(arg, turns) for arg in step.args])
+        elif isinstance(step, Joined):
+            if id(step) in self._tables:
+                made, (table, address) = self._joined[id(step)][1], self._tables[id(step)]
+                device.launch_joined(made, table, address)
+            else:
+                for part in step.parts:
+                    self._step(part, values, store, turns, events)
         elif isinstance(step, Gemm):
             device.gemm(step.plan, self._pointers(step.args, turns), self._scratch())
         elif isinstance(step, Convolution):

@@ -16,11 +16,12 @@ import numpy as np
 
 from graphflow import config, errors
 from graphflow.backends.cuda.compiler import Compiler
+from graphflow.backends.cuda.joined import JoinedKernel, join
 from graphflow.backends.cuda.kernel import CudaKernel
 from graphflow.backends.cuda.printer import print_kernel
 from graphflow.backends.gpu.blas import WORKSPACE, BlasLt, load_library
 from graphflow.backends.gpu.convolutions import ConvPlan
-from graphflow.backends.gpu.device import Properties, Slab, Uncapturable, exhausted
+from graphflow.backends.gpu.device import Properties, Slab, Table, Uncapturable, exhausted
 from graphflow.backends.gpu.dnn import Convolutions
 from graphflow.backends.gpu.dnn import load_library as load_dnn
 from graphflow.backends.gpu.products import GemmPlan
@@ -41,10 +42,32 @@ _lock = threading.Lock()
 
 @dataclass(eq=False, slots=True)
 class Function:
-    """A loaded kernel. `kernel`: what it was printed as, which knows the grid."""
+    """A kernel. `kernel`: what it was printed as, which knows the grid; `function`: None before it is loaded."""
 
     kernel: CudaKernel
-    function: Any
+    function: Any = None
+
+
+@dataclass(eq=False, slots=True)
+class Together:
+    """Several kernels as one; see `JoinedFunction`."""
+
+    joined: JoinedKernel
+    function: Any = None
+
+    @property
+    def kernel(self) -> CudaKernel:
+        """The one."""
+        return self.joined.kernel
+
+    @property
+    def words(self) -> int:
+        """See `JoinedFunction`."""
+        return self.joined.words
+
+    def table(self, arguments: Sequence[Sequence[int]]) -> Table:
+        """See `JoinedFunction`."""
+        return self.joined.table(arguments)
 
 
 @dataclass(eq=False, slots=True)
@@ -112,7 +135,7 @@ class CupyDevice:
         )
         self._compiler = Compiler(self.properties.architecture)
         self._convolutions: Convolutions | None = None
-        self._functions: dict[str, Function] = {}
+        self._functions: dict[str, Any] = {}
         self._modules: dict[int, Any] = {}
 
     # memory
@@ -171,30 +194,45 @@ class CupyDevice:
 
     def functions(self, kernels: Sequence[Any], wide: Sequence[bool]) -> list[Any]:
         """See `Device`."""
-        return self._loaded([print_kernel(one, wide=w) for one, w in zip(kernels, wide, strict=True)])
+        return [Function(print_kernel(one, wide=w)) for one, w in zip(kernels, wide, strict=True)]
 
-    def _loaded(self, kernels: Sequence[CudaKernel]) -> list[Function]:
-        """Compiles what is not there yet, loads it."""
+    def join(self, functions: Sequence[Function]) -> Together:
+        """See `Device`."""
+        return Together(join([function.kernel for function in functions]))
+
+    def load(self, functions: Sequence[Function | Together]) -> None:
+        """See `Device`."""
         self._refuse("code is loaded")
-        missing = {kernel.symbol: kernel for kernel in kernels if kernel.symbol not in self._functions}
+        missing = {
+            one.kernel.symbol: one.kernel for one in functions if one.kernel.symbol not in self._functions
+        }
         if missing:
             cubins = self._compiler.compile(list(missing.values()))
             with self._context:
-                for symbol, kernel in missing.items():
+                for symbol in missing:
                     cubin = cubins[symbol]
                     module = self._modules.get(id(cubin))
                     if module is None:
                         module = self._modules[id(cubin)] = self._cuda.function.Module()
                         module.load(cubin.data)
                         self._kept.append(cubin)  # its id is its module's name
-                    self._functions[symbol] = Function(kernel, module.get_function(symbol))
-        return [self._functions[kernel.symbol] for kernel in kernels]
+                    self._functions[symbol] = module.get_function(symbol)
+        for one in functions:
+            one.function = self._functions[one.kernel.symbol]
 
     def launch(self, function: Function, args: Sequence[int]) -> None:
         """See `Device`."""
         self._count()
         grid, block = function.kernel.geometry(args)
         words = tuple([np.int64(arg) for arg in args])
+        with self._context:
+            function.function((grid, 1, 1), (block, 1, 1), words, 0, self._stream)
+
+    def launch_joined(self, function: Together, table: Table, address: int) -> None:
+        """See `Device`."""
+        self._count()
+        grid, block = function.joined.blocks(table), function.kernel.block
+        words = np.int64(address), np.int64(len(function.joined.parts))
         with self._context:
             function.function((grid, 1, 1), (block, 1, 1), words, 0, self._stream)
 

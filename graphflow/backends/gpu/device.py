@@ -7,7 +7,7 @@ there; nothing is known to be done before an event that was recorded behind it h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -21,11 +21,15 @@ __all__ = [
     "Device",
     "Event",
     "Graph",
+    "JoinedFunction",
     "Properties",
     "Slab",
+    "Table",
     "Uncapturable",
     "aligned",
 ]
+
+Table: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 ALIGNMENT = 256  # of every slot, so that the widest loads and the libraries' fastest kernels may be used
 
@@ -75,6 +79,17 @@ class Graph(Protocol):
         """How many things it does."""
 
 
+class JoinedFunction(Protocol):
+    """Several kernels as one, which finds their arguments in a table."""
+
+    @property
+    def words(self) -> int:
+        """Words of 8 bytes of the table."""
+
+    def table(self, arguments: Sequence[Sequence[int]]) -> Table:
+        """The table for the arguments of each kernel."""
+
+
 class Event(Protocol):
     """A point on a stream."""
 
@@ -119,10 +134,19 @@ class Device(Protocol):
         """Sets every byte."""
 
     def functions(self, kernels: Sequence[Any], wide: Sequence[bool]) -> list[Any]:
-        """Compiles kernels of loops and loads them; equal ones once. wide: which need indices of 64 bits."""
+        """Kernels of loops as the device's, not loaded yet. wide: which need indices of 64 bits."""
+
+    def join(self, functions: Sequence[Any]) -> JoinedFunction:
+        """Kernels that do not depend on each other as one. Raises ValueError for more than one can be."""
+
+    def load(self, functions: Sequence[Any]) -> None:
+        """Compiles kernels and what is joined, and loads them; equal ones once."""
 
     def launch(self, function: Any, args: Sequence[int]) -> None:
         """Runs a kernel: addresses and whole numbers in the order of its parameters."""
+
+    def launch_joined(self, function: Any, table: Table, address: int) -> None:
+        """Runs what is joined; its table lies at an address of the device."""
 
     def workspace(self, plan: GemmPlan) -> int:
         """How much scratch a library call is given, in bytes; the choice of its algorithm is made here."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphflow.backends.base import Backend, load
 from graphflow.backends.gpu.convolutions import ConvPlan, names_of
-from graphflow.backends.gpu.device import Properties, Slab, Uncapturable
+from graphflow.backends.gpu.device import Properties, Slab, Table, Uncapturable
 from graphflow.backends.gpu.products import GemmPlan, Tail
 from graphflow.loops.ir import Const, Expr, Op, Var
 from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Gemm, element_bytes
@@ -48,6 +48,34 @@ class _Done:
 
 
 _DONE = _Done()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class HostFunction:
+    """The processor's code of a kernel, and how many parameters it has."""
+
+    call: Callable[[Any, int, int], None]
+    count: int
+
+
+class HostJoined:
+    """Functions that are called one after the other, with the arguments that a table holds."""
+
+    def __init__(self, functions: Sequence[HostFunction]) -> None:
+        self.functions = functions
+        # For each how many words follow, then these: addresses and numbers.
+        self.words = sum(1 + function.count for function in functions)
+
+    def table(self, arguments: Sequence[Sequence[int]]) -> Table:
+        """See `JoinedFunction`."""
+        return np.array([word for one in arguments for word in (len(one), *one)], np.int64)
+
+    def run(self, address: int) -> None:
+        """Does them all."""
+        for function in self.functions:
+            count = ctypes.c_int64.from_address(address).value
+            function.call(address + 8, 0, 1)
+            address += 8 * (1 + count)
 
 
 class HostArray:
@@ -136,12 +164,25 @@ class HostDevice:
     def functions(self, kernels: Sequence[Any], wide: Sequence[bool]) -> list[Any]:
         """See `Device`."""
         self._refuse("code is loaded")
-        return [_FUNCTION(address) for address in self._cpu.addresses(kernels)]
+        made = zip(kernels, self._cpu.addresses(kernels), strict=True)
+        return [HostFunction(_FUNCTION(address), len(kernel.params)) for kernel, address in made]
 
-    def launch(self, function: Any, args: Sequence[int]) -> None:
+    def join(self, functions: Sequence[HostFunction]) -> HostJoined:
+        """See `Device`."""
+        return HostJoined(functions)
+
+    def load(self, functions: Sequence[Any]) -> None:
+        """See `Device`."""
+        self._refuse("code is loaded")
+
+    def launch_joined(self, function: HostJoined, table: Table, address: int) -> None:
+        """See `Device`."""
+        self._do(lambda: function.run(address))
+
+    def launch(self, function: HostFunction, args: Sequence[int]) -> None:
         """See `Device`."""
         table = (ctypes.c_int64 * max(1, len(args)))(*args)
-        self._do(lambda: function(table, 0, 1))
+        self._do(lambda: function.call(table, 0, 1))
 
     def workspace(self, plan: GemmPlan) -> int:
         """See `Device`."""

@@ -15,6 +15,7 @@ from graphflow.backends.gpu.bound import Bound
 from graphflow.backends.gpu.calls import CallLaunch
 from graphflow.backends.gpu.convolutions import conv_plan
 from graphflow.backends.gpu.device import aligned
+from graphflow.backends.gpu.joining import joined, updates_last
 from graphflow.backends.gpu.products import aligned_as, gemm_plan
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
@@ -75,7 +76,7 @@ class DevicePlanBuilder(PlanBuilder):
 
     def template(self) -> DeviceTemplate:
         """Decides what does not depend on the values of symbolic numbers."""
-        placing = Placing(self, self.steps, self.constants, set(), {})
+        placing = Placing(self, updates_last(self.steps, self.assigns), self.constants, set(), {})
         return DeviceTemplate(placing, self.backend)
 
 
@@ -167,7 +168,7 @@ class DevicePlan(Plan):
         self.early, late = self._parted(steps)
         self.places = self._laid_out(steps)
         self._scalar_end = self.places.constant_bytes
-        self.device_steps = self._judged(self._steps(late))
+        self.device_steps = self._judged(joined(self._steps(late)))
         self.constant_bytes = self._scalar_end
         self.wide = self._wide()
         self.refusals = [refusal for refusal, _ in self._refusals]

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphflow.backends.cuda.joined import JoinedKernel, join
 from graphflow.backends.cuda.kernel import CudaKernel
 from graphflow.backends.cuda.printer import print_kernel
 from graphflow.backends.gpu.convolutions import ConvPlan
-from graphflow.backends.gpu.device import Properties, Slab, Uncapturable, aligned
+from graphflow.backends.gpu.device import Properties, Slab, Table, Uncapturable, aligned
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.loops.ir import Kernel
 from graphflow.memory import aligned_empty
@@ -76,7 +77,7 @@ class RecordingDevice:
         record = Record(call, args)
         self.records.append(record)
         if self._capture is not None:
-            if call in ("alloc", "free", "h2d", "d2h", "functions", "event", "synchronize"):
+            if call in ("alloc", "free", "h2d", "d2h", "functions", "load", "event", "synchronize"):
                 raise Uncapturable(f"{call} while a graph is captured")
             self._capture.append(record)
 
@@ -117,6 +118,19 @@ class RecordingDevice:
         """See `Device`: the kernels are printed, and no more."""
         self._write("functions", len(kernels))
         return [print_kernel(one, wide=w) for one, w in zip(kernels, wide, strict=True)]
+
+    def join(self, functions: Sequence[CudaKernel]) -> JoinedKernel:
+        """See `Device`."""
+        return join(functions)
+
+    def load(self, functions: Sequence[Any]) -> None:
+        """See `Device`."""
+        self._write("load", len(functions))
+
+    def launch_joined(self, function: JoinedKernel, table: Table, address: int) -> None:
+        """See `Device`."""
+        geometry = function.blocks(table), function.kernel.block
+        self._write("joined", function.kernel.symbol, geometry, tuple(table.tolist()), address)
 
     def launch(self, function: CudaKernel, args: Sequence[int]) -> None:
         """See `Device`."""

@@ -21,6 +21,7 @@ __all__ = [
     "Copy",
     "Gemm",
     "HostCall",
+    "Joined",
     "Judge",
     "Kernel",
     "Loop",
@@ -90,6 +91,20 @@ class Kernel:
     args: tuple[Argument, ...]
     name: str
     origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Joined:
+    """Kernels that write variables and do not depend on each other, as one launch."""
+
+    parts: tuple[Kernel, ...]
+    name: str
+    origin: Any = None
+
+    @property
+    def args(self) -> tuple[Argument, ...]:
+        """What all of them take."""
+        return tuple([arg for part in self.parts for arg in part.args])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -213,9 +228,9 @@ class Cond:
         return tuple(word for word, _, _ in self.cases)
 
 
-Step: TypeAlias = Kernel | Gemm | Convolution | Copy | Memset | HostCall | Judge | Loop | Cond
+Step: TypeAlias = Kernel | Joined | Gemm | Convolution | Copy | Memset | HostCall | Judge | Loop | Cond
 
-SIMPLE = (Kernel, Gemm, Convolution, Copy, Memset)
+SIMPLE = (Kernel, Joined, Gemm, Convolution, Copy, Memset)
 
 
 def capturable(step: Step) -> bool:
@@ -225,8 +240,10 @@ def capturable(step: Step) -> bool:
     return isinstance(step, SIMPLE)
 
 
-def inner_steps(step: Loop | Cond | Convolution) -> list[Step]:
-    """The steps of a loop or a choice, the kernels of a convolution."""
+def inner_steps(step: Loop | Cond | Convolution | Joined) -> list[Step]:
+    """The steps of a loop or a choice, the kernels of a convolution, those that are joined."""
+    if isinstance(step, Joined):
+        return list(step.parts)
     if isinstance(step, Convolution):
         return [*step.before, *step.after, *step.instead]
     if isinstance(step, Loop):
@@ -243,7 +260,7 @@ def walk(steps: Sequence[Step], see: Callable[[Step], None]) -> None:
     """Shows every step, those inside others after these."""
     for step in steps:
         see(step)
-        if isinstance(step, Loop | Cond | Convolution):
+        if isinstance(step, Loop | Cond | Convolution | Joined):
             walk(inner_steps(step), see)
 
 
@@ -252,6 +269,9 @@ def step_lines(steps: Sequence[Step], indent: str = "  ") -> list[str]:
     lines: list[str] = []
     for step in steps:
         what = type(step).__name__.lower()
+        if isinstance(step, Joined):
+            lines += [f"{indent}joined {step.name}", *step_lines(step.parts, indent + "  ")]
+            continue
         uses = ", ".join(f"{use.access} {_show(use.place)}" for use in places_of(step))
         lines.append(f"{indent}{what} {step.name}({uses})")
         if isinstance(step, Loop):
