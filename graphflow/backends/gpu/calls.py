@@ -1,9 +1,10 @@
 """Library calls as launches of a device's plan: products and convolutions go to libraries, all else to our kernels.
 
 A convolution's filters are turned for the library, before or after it; what it does where there is no library for it
-is part of the same launch. A product whose epilogue the library does not know is made plain, and the epilogue is a
-kernel of its own, over the result or, where it reads operands element by element that may lie where the result does,
-over scratch.
+is part of the same launch. Of bfloat16 factors the library's convolutions make bfloat16 results, as TensorFlow's do;
+where float32 is wanted, what is rounded so is widened. A product whose epilogue the library does not know is made
+plain, and the epilogue is a kernel of its own, over the result or, where it reads operands element by element that may
+lie where the result does, over scratch.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def code_of(call: Call, own: Callable[[Call], Any]) -> LibraryCode:
     made, dtype = epilogue.results[0][0], epilogue.results[0][1].dtype
     if tail_of(epilogue) is not None and dtype == call.dtype:
         return LibraryCode((_product(call, [*(operand.name for operand in epilogue.operands), made]),))
-    over = _may_lie_there(call, epilogue)
+    over = _may_lie_there(call.dtype, epilogue)
     plain = dataclasses.replace(call, epilogue=None)
     if not over:  # what is scratch lies without gaps
         plain = dataclasses.replace(plain, stride_c="dense", steps_c=None)
@@ -115,10 +116,23 @@ def code_of(call: Call, own: Callable[[Call], Any]) -> LibraryCode:
     return LibraryCode(launches_, (Workspace("sums", Size.of(element_bytes(call.dtype), *rows, columns)),))
 
 
-def _may_lie_there(call: Gemm | Conv2D, epilogue: Epilogue) -> bool:
+def _may_lie_there(dtype: str, epilogue: Epilogue) -> bool:
     """Whether plain sums may lie where the first result will: no operand does that is read element by element."""
-    return epilogue.results[0][1].dtype == call.dtype and not any(
+    return epilogue.results[0][1].dtype == dtype and not any(
         operand.over == "element" for operand in epilogue.operands
+    )
+
+
+def _only_rounds(epilogue: Epilogue, dtype: str) -> bool:
+    """Whether sums become nothing but numbers of a dtype."""
+    expr = epilogue.results[0][1]
+    return (
+        len(epilogue.results) == 1
+        and isinstance(expr, Op)
+        and expr.name == "cast"
+        and expr.dtype == dtype
+        and isinstance(expr.args[0], Var)
+        and expr.args[0].name == ACCUMULATOR
     )
 
 
@@ -132,7 +146,8 @@ def _convolution(call: Conv2D, own: Callable[[Call], Any]) -> LibraryCode:
         rows, columns = [*images, call.out_height, call.out_width], outs
     else:
         rows, columns = [*images, *(axis.image for axis in call.axes)], call.in_channels
-    size = element_bytes(call.dtype)
+    held = call.operand_dtype or call.dtype  # by filters and images, and by what the library makes of them
+    size = element_bytes(held)
     scratch = [Workspace("turned", Size.of(size, taps, outs))]
     tail: Tail = ""
     more: list[str] = []
@@ -140,19 +155,19 @@ def _convolution(call: Conv2D, own: Callable[[Call], Any]) -> LibraryCode:
     after: list[tuple[Kernel, list[BufferArgument | SizeArgument]]] = []
     target = epilogue.results[0][0]
     if call.direction == "filter":
-        after.append(_epilogue_kernel(call.dtype, [taps], outs, epilogue, "turned", across=True))
+        after.append(_epilogue_kernel(held, [taps], outs, epilogue, "turned", across=True, dtype=call.dtype))
         target = "turned"
     else:
-        before.append(_turning_kernel(call.dtype, taps, outs))
+        before.append(_turning_kernel(held, taps, outs))
         second = "turned"
         known = tail_of(epilogue) if call.direction == "forward" or call.epilogue is None else None
-        if known is not None and epilogue.results[0][1].dtype == call.dtype:
+        if known is not None and epilogue.results[0][1].dtype == held:
             tail, more = known, [operand.name for operand in epilogue.operands]
-        else:
-            if not _may_lie_there(call, epilogue):
+        elif not _only_rounds(epilogue, held):
+            if not _may_lie_there(held, epilogue):
                 target = "sums"
                 scratch.append(Workspace("sums", Size.of(size, *rows, columns)))
-            after.append(_epilogue_kernel(call.dtype, rows, columns, epilogue, target))
+            after.append(_epilogue_kernel(held, rows, columns, epilogue, target, dtype=call.dtype))
     sizes = convolutions.size_names(call)
     arguments: list[Any] = [*map(BufferArgument, (first, second, *more, target))]
     arguments += [SizeArgument(Size.of(1, name)) for name in sizes]
@@ -215,7 +230,7 @@ _TURN = 4096  # elements of one turn
 
 
 def _epilogue_kernel(
-    dtype: str,
+    held: str,
     rows: list[int | str],
     columns: int | str,
     epilogue: Epilogue,
@@ -223,17 +238,19 @@ def _epilogue_kernel(
     *,
     gaps: Gemm | None = None,
     across: bool = False,
+    dtype: str = "",
 ) -> tuple[Kernel, list[BufferArgument | SizeArgument]]:
     """The kernel that makes an epilogue's results of plain sums, and its arguments.
 
-    `gaps`: the product that says where rows lie. `across`: the sums lie column by column, everything else row by row.
+    `held`: how sums lie in memory. `gaps`: the product that says where rows lie. `across`: the sums lie column by
+    column, everything else row by row. `dtype`: what the epilogue takes sums for, if not for what they lie as.
     """
     b = Builder("epilogue")
     arguments: list[BufferArgument | SizeArgument] = []
     buffers = {}
     written = {name: expr.dtype for name, expr in epilogue.results}
-    held = {operand.name: operand.dtype for operand in epilogue.operands}
-    for name, kind in {sums: dtype, **held, **written}.items():
+    read = {operand.name: operand.dtype for operand in epilogue.operands}
+    for name, kind in {sums: held, **read, **written}.items():
         buffers[name] = b.buffer(f"{name}_", kind)
         arguments.append(BufferArgument(name))
 
@@ -253,12 +270,13 @@ def _epilogue_kernel(
 
     def element(dense: Expr, lies: Expr, row: Expr, column: Expr) -> None:
         for name, buffer in buffers.items():
-            if name in held:
+            if name in read:
                 over = next(operand.over for operand in epilogue.operands if operand.name == name)
                 index: Any = {"element": lies, "row": row, "column": column, "scalar": 0}[over]
                 known[name] = b.let(name, b.load(buffer, index))
         at = b.add(b.mul(column, count), row) if across else lies if sums in written else dense
-        known[ACCUMULATOR] = b.let(ACCUMULATOR, b.load(buffers[sums], at))
+        total = b.load(buffers[sums], at)
+        known[ACCUMULATOR] = b.let(ACCUMULATOR, b.cast(total, dtype) if dtype not in ("", held) else total)
         memo: dict[int, Expr] = {}
         values = [(name, _with(expr, known, memo)) for name, expr in epilogue.results]
         for name, value in values:

@@ -14,7 +14,7 @@ __all__ = ["ConvPlan", "conv_plan", "names_of", "size_names", "taken_by_library"
 
 @dataclass(frozen=True, slots=True)
 class ConvPlan:
-    """A convolution of float32 images, or a gradient of one, for certain sizes.
+    """A convolution, or a gradient of one, for certain sizes; sums have 32 bits whatever is multiplied.
 
     Images lie as `[batch, height, width, channels]`, filters as `[out, height, width, in]`.
 
@@ -26,6 +26,7 @@ class ConvPlan:
       kernel, strides, dilations: of the windows.
       padding: rows before and behind the image, columns left and right of it.
       tail: what becomes of each output of "forward".
+      dtype: what both operands and the result hold, "f32" or "bf16".
     """
 
     direction: Literal["forward", "input", "filter"]
@@ -41,6 +42,7 @@ class ConvPlan:
     dilations: Pair
     padding: tuple[Pair, Pair]
     tail: Tail = ""
+    dtype: str = "f32"
 
 
 def names_of(call: Conv2D) -> tuple[str, str, str]:
@@ -54,7 +56,7 @@ def taken_by_library(call: Conv2D) -> bool:
     """Whether a library takes convolutions of this kind, their epilogue aside."""
     return (
         call.dtype == "f32"
-        and call.operand_dtype is None
+        and call.operand_dtype in (None, "bf16")
         and not call.depthwise
         and call.prologue is None
         and call.panels_w is None
@@ -97,4 +99,5 @@ def conv_plan(call: Conv2D, sizes: Mapping[str, int], tail: Tail) -> ConvPlan:
         dilations=call.dilations,
         padding=(padding[0], padding[1]),
         tail=tail,
+        dtype=call.operand_dtype or call.dtype,
     )

@@ -63,8 +63,16 @@ class Convolutions:
         self, library: Any, precision: str, stream: int = 0, device: tuple[str, int, int] | None = None
     ) -> None:
         self._library = library
-        notes = ["NONDETERMINISTIC", *(_INEXACT if precision == "highest" else ())]
-        self._refused = [getattr(library.numerical_note, note) for note in notes]
+        exact = _INEXACT if precision == "highest" else ()
+        self._refused = {
+            # What tensor cores make of bfloat16 factors is exact.
+            dtype: [
+                getattr(library.numerical_note, note)
+                for note in ("NONDETERMINISTIC", *exact)
+                if dtype == "f32" or note not in ("TENSOR_CORE", "DOWN_CONVERT_INPUTS")
+            ]
+            for dtype in ("f32", "bf16")
+        }
         self._handle: int | None = None
         if device is None:
             self._handle = library.create_handle()
@@ -106,12 +114,13 @@ class Convolutions:
 
     def _make(self, plan: ConvPlan) -> _Built:
         library = self._library
-        kind = library.data_type.FLOAT
+        wide = library.data_type.FLOAT
+        kind = library.data_type.BFLOAT16 if plan.dtype == "bf16" else wide
         graph = library.pygraph(
             name=f"convolution_{plan.direction}",
             io_data_type=kind,
-            intermediate_data_type=kind,
-            compute_data_type=kind,
+            intermediate_data_type=wide,
+            compute_data_type=wide,
             **self._target,
         )
         images = _lies(plan.batch, plan.in_channels, plan.height, plan.width)
@@ -147,7 +156,7 @@ class Convolutions:
         graph.validate()
         graph.build_operation_graph()
         graph.create_execution_plans([library.heur_mode.A, library.heur_mode.FALLBACK])
-        graph.deselect_numeric_notes(self._refused)
+        graph.deselect_numeric_notes(self._refused[plan.dtype])
         graph.deselect_workspace_greater_than(WORKSPACE)
         graph.check_support()
         graph.build_plans()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -209,9 +210,11 @@ class HostDevice:
         """See `Device`. The processor's filters lie as in TensorFlow."""
         first, second, made, *bias = pointers
         taps, outs = plan.kernel[0] * plan.kernel[1] * plan.in_channels, plan.out_channels
-        filters = np.empty((taps, outs), np.float32)
+        dtype: Any = np.float32 if plan.dtype == "f32" else np.uint16
+        filters = np.empty((taps, outs), dtype)
         theirs = made if plan.direction == "filter" else second
-        turned = np.ctypeslib.as_array((ctypes.c_float * (taps * outs)).from_address(theirs))
+        held = ctypes.c_float if plan.dtype == "f32" else ctypes.c_uint16
+        turned = np.ctypeslib.as_array((held * (taps * outs)).from_address(theirs))
         turned = turned.reshape(outs, taps).T
         here = filters.__array_interface__["data"][0]
         call = _conv_of(plan)
@@ -373,6 +376,12 @@ def _conv_of(plan: ConvPlan) -> Conv2D:
             winograd=0,
             epilogue=_epilogue_of(plan.tail, "y", "f32"),
         )
+        if plan.dtype != "f32":
+            rounded = Op("cast", (Var("acc", "f32"),), plan.dtype)
+            found = replace(
+                found, operand_dtype=plan.dtype, epilogue=Epilogue(((names_of(found)[2], rounded),))
+            )
+            _convs[plan] = found
     return found
 
 

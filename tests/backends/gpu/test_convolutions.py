@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,45 @@ def test_with_a_library_and_without(
     assert (alone.batch, alone.out_height, alone.padding) == (2, 3, ((0, 1), (0, 1)))
 
 
+@pytest.mark.parametrize("library", [True, False])
+def test_in_bfloat16(library: bool, monkeypatch: pytest.MonkeyPatch, random: np.random.Generator) -> None:
+    if not library:
+        monkeypatch.setattr(HostDevice, "convolution", lambda self, plan: None)
+    asked: list[tuple[str, str]] = []
+    conv = HostDevice.conv
+
+    def seen(self: HostDevice, plan: ConvPlan, pointers: Any, workspace: int) -> None:
+        asked.append((plan.direction, plan.dtype))
+        conv(self, plan, pointers, workspace)
+
+    monkeypatch.setattr(HostDevice, "conv", seen)
+    x, w = random.standard_normal((2, 5, 6, 3)), random.standard_normal((2, 2, 3, 4))
+    images = gf.placeholder(gf.float32, [None, 5, 6, 3])
+    filters, bias = gf.Variable(w.astype(np.float32)), gf.Variable(np.arange(4, dtype=np.float32))
+    h = gf.nn.relu(gf.nn.conv2d(images, filters, [1, 2, 1, 1], "SAME") + bias)
+    h = gf.nn.conv2d(h, gf.constant(random.standard_normal((2, 3, 4, 2)), gf.float32), [1, 1, 1, 1], "VALID")
+    dx, dw = gf.gradients(gf.reduce_sum(h * h), [images, filters])
+    step = gf.train.MomentumOptimizer(0.01, 0.9).apply_gradients([(dw, filters)])
+    config = gf.ConfigProto()
+    config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1
+    values = []
+    for kind in ("off", "host"):
+        monkeypatch.setenv("GRAPHFLOW_GPU", kind)
+        with gf.Session(config=config) as session:
+            session.run(gf.global_variables_initializer())
+            found = session.run([h, dx, dw, step], {images: x})
+            values.append([*found[:3], session.variable_value(filters)])
+            if kind == "host":
+                steps = _steps(session.plan([h, dx, dw, step], {images: x}))
+    for one, other in zip(*values, strict=True):
+        # Results are rounded to bfloat16 once more than on the processor.
+        np.testing.assert_allclose(other, one, atol=2**-7 * np.abs(one).max())
+        assert one.dtype == other.dtype == np.float32
+    assert {step.plan.dtype for step in steps if isinstance(step, Convolution)} == {"bf16"}
+    assert {kind for _, kind in asked} == ({"bf16"} if library else set())
+    assert {direction for direction, _ in asked} == ({"forward", "input", "filter"} if library else set())
+
+
 # An H200 by its public figures: what the frontend knows of a device.
 _DEVICE = json.dumps(
     {
@@ -110,6 +150,8 @@ def test_plans_are_made_without_a_device(precision: str) -> None:
         "forward", 8, 14, 14, 16, 14, 14, 32, (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1)), "relu_bias"
     )
     assert cudnn.prepare(ending) is not None
+    for plan in (first, inner, ending):
+        assert cudnn.prepare(replace(plan, dtype="bf16", tail="")) is not None
     # Nobody does a convolution of images that are not there: kernels of our own run instead.
     nothing = ConvPlan("forward", 0, 14, 14, 16, 14, 14, 32, (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1)))
     assert cudnn.prepare(nothing) is None
