@@ -18,12 +18,16 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
-import uvicorn
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from graphflow.serving.bodies import Answer, Asked, ClientDisconnect
 from graphflow.serving.listening import DOOR_SECONDS, close_door
+from graphflow.serving.uvicorn_parts import (
+    HIGH_WATER_LIMIT,
+    STATUS_LINE,
+    Config,
+    HttpToolsProtocol,
+    Server,
+)
 
 _log = logging.getLogger("graphflow.serving")
 
@@ -393,13 +397,19 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is not loo
         self._going = self.loop.call_later(READ_SECONDS, self._look_at_going)
 
 
-class Listener(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked into
+class Listener(Server):  # type: ignore[misc]  # uvicorn is not looked into
     """uvicorn without its own signal handlers: the process is more than its HTTP side.
 
     Args:
       answer: a coroutine function of `Asked` that returns an `Answer`.
       certificate, key: files (PEM); "" talks without TLS.
       grace: seconds that requests under way have when it ends.
+
+    Attributes:
+      begun: set when connections are taken, or cannot be.
+
+    Raises:
+      OSError: if the files are not what they should be.
     """
 
     def __init__(
@@ -409,10 +419,16 @@ class Listener(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked i
         key: str = "",
         grace: int | None = None,
     ) -> None:
+        self.begun = asyncio.Event()
         super().__init__(
-            uvicorn.Config(
+<<<<<<< HEAD
+            Config(
                 answer,
                 interface="asgi3",  # it is not: uvicorn has nothing to add to it
+=======
+            Config(
+                application,
+>>>>>>> 4d1cba0 (serve: REST answers before gRPC's library is loaded; uvicorn comes without its command line; what draws and what asks for GPU packages loads when used)
                 http=Connection,
                 ws="none",
                 lifespan="off",
@@ -429,6 +445,14 @@ class Listener(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not looked i
                 ssl_keyfile=key or None,
             )
         )
+        self.config.load()
+
+    async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Begins to take connections."""
+        try:
+            await super().startup(sockets)
+        finally:
+            self.begun.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

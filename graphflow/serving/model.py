@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,7 +24,6 @@ from graphflow.serving.tracing import journey
 from graphflow.serving.versions import stored_bytes
 from graphflow.session import Session
 from graphflow.shapes import TensorShape
-from graphflow.visualize import to_svg
 
 Array = np.ndarray[Any, Any]
 
@@ -271,7 +271,9 @@ class Model:
     def picture(self) -> str:
         """Returns a picture of the graph as SVG, made once."""
         if self._picture is None:
-            self._picture = to_svg(self._graph, title=f"{self.name}, version {self.version}")
+            # What draws is large, and most models are never looked at.
+            to_svg = importlib.import_module("graphflow.visualize").to_svg
+            self._picture = str(to_svg(self._graph, title=f"{self.name}, version {self.version}"))
         return self._picture
 
     def close(self) -> None:

@@ -45,9 +45,8 @@ THREADS = 64
 _SWITCH = 0.0005
 
 
-# What the interfaces are made of; it is read while the models load.
-_REST_PARTS = ("uvicorn.protocols.http.httptools_impl",)
-_GRPC_PARTS = ("grpc", "grpc_health.v1.health", "grpc_reflection.v1alpha.reflection")
+# What the REST interface is made of; it is read while the models load.
+_REST_PARTS = ("graphflow.serving.connections", "graphflow.serving.rest", "uvloop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +131,9 @@ def serve(
             listener = stack.enter_context(
                 contextlib.closing(listening_socket(options.host, options.rest_port, options.shared_ports))
             )
+        if options.grpc_port:
+            # gRPC's listener comes last of all; that its port is taken is said now.
+            listening_socket(options.host, options.grpc_port, options.shared_ports, listen=False).close()
         tracing = configured()
         if tracing is not None:
             stack.callback(tracing.close)
@@ -155,26 +157,33 @@ def serve(
             warm_up=warm_up,
             loaded=metrics.loaded,
         )
-        parts = (*_REST_PARTS, *_GRPC_PARTS) if options.grpc_port is not None else _REST_PARTS
-        reader = threading.Thread(target=_read, args=(parts,), name="graphflow-imports", daemon=True)
-        reader.start()
+        reader = None
+        if listener is not None:
+            reader = threading.Thread(target=_read, args=(_REST_PARTS,), name="graphflow-imports", daemon=True)
+            reader.start()
         models.start()
         stack.callback(models.close)
-        reader.join()
+        if reader is not None:
+            reader.join()
         service = Service(models, metrics, options.most_requests, reload, options.access, tracing)
         if file is not None and options.model_config_file_poll_seconds > 0:
             stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
-        grpc_server = None
-        if options.grpc_port is not None:
-            grpc_server = _grpc_server(options, service)
-            grpc_server.start()
-        _announce(options, models, listener, grpc_server, announce or sys.stdout)
-        if ready is not None:
-            ready(models)
+
+        def finish() -> GrpcServer | None:
+            """What comes when REST's requests are answered already: gRPC, whose library takes long to load."""
+            grpc_server = None
+            if options.grpc_port is not None:
+                grpc_server = _grpc_server(options, service)
+                grpc_server.start()
+            _announce(options, models, listener, grpc_server, announce or sys.stdout)
+            if ready is not None:
+                ready(models)
+            return grpc_server
+
         sys.setswitchinterval(_SWITCH)
         signals = (signal.SIGTERM,) if options.shared_ports else (signal.SIGTERM, signal.SIGINT)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(service, listener, grpc_server, signals))
+            runner.run(_run(service, listener, finish, signals))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -261,10 +270,17 @@ def _following(path: str, seconds: float, models: ModelManager) -> Iterator[None
 async def _run(
     service: Service,
     listener: socket.socket | None,
-    grpc_server: GrpcServer | None,
+    finish: Callable[[], GrpcServer | None],
     signals: Sequence[signal.Signals],
 ) -> None:
-    """Serves until a signal; REST and gRPC end at the same time."""
+    """Serves until a signal; REST and gRPC end at the same time.
+
+    Args:
+      service: what answers requests.
+      listener: where REST's come in; None where there is none.
+      finish: called in a thread when they are answered; starts the rest.
+      signals: what ends it.
+    """
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "graphflow-requests"))
@@ -290,11 +306,17 @@ async def _run(
     for number in signals:
         loop.add_signal_handler(number, end)
     try:
-        parts = [ended.wait()]
+        waiting: list[asyncio.Future[Any]] = []
         if server is not None:
-            parts.append(server.serve(sockets=[listener]))
-        waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(part) for part in parts]
-        await ended.wait()
+            waiting.append(asyncio.ensure_future(server.serve(sockets=[listener])))
+            await server.begun.wait()
+        try:
+            grpc_server = await asyncio.to_thread(finish)
+            await ended.wait()
+        except BaseException:
+            end()
+            await asyncio.gather(*waiting)
+            raise
         if grpc_server is not None:
             waiting.append(asyncio.ensure_future(asyncio.to_thread(grpc_server.stop, GRACE)))
         await asyncio.gather(*waiting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.metadata
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -126,9 +126,11 @@ def helpers() -> tuple[Library, ...]:
 
 
 def _library(name: str, use: str, file: str = "") -> Library:
+    # Takes longer to load than a small model; where there is no driver, nobody asks.
+    metadata = importlib.import_module("importlib.metadata")
     try:
-        return Library(name, use, importlib.metadata.version(name), "")
-    except importlib.metadata.PackageNotFoundError:
+        return Library(name, use, metadata.version(name), "")
+    except metadata.PackageNotFoundError:
         return Library(name, use, "", _in_toolkit(file) if file else "")
 
 
@@ -164,7 +166,7 @@ def devices(simulated: int | None = None, visible: str = "") -> tuple[FoundDevic
     if kind == "off":
         return ()
     if kind == "auto":
-        found = () if missing() else driver().devices
+        found = () if driver().problem or missing() else driver().devices
     else:
         count = 1 if simulated is None else simulated
         found = tuple([FoundDevice(i, f"{kind} GPU", _SIMULATED_BYTES, (0, 0)) for i in range(count)])
