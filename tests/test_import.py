@@ -117,3 +117,29 @@ print(json.dumps(sorted(sys.modules)))
 """
     loaded = {name.partition(".")[0] for name in json.loads(fresh_python(program))}
     assert not loaded & set(HEAVY), f"building a graph loads {sorted(loaded & set(HEAVY))}"
+
+
+# What takes long to load, and is of no use before the first request has been answered.
+LATE = (
+    "click",
+    "multiprocessing",
+    "grpc",
+    "xml",
+    "importlib.metadata",
+    "graphflow.visualize",
+    "llvmlite.binding",
+)
+
+
+def test_a_server_starts_without_what_it_needs_later(fresh_python: Callable[..., str]) -> None:
+    program = """
+import json, sys
+from graphflow.serving import connections, rest, server
+from graphflow.session import Session
+Session().close()
+print(json.dumps(sorted(sys.modules)))
+import uvicorn
+assert uvicorn.Server is connections.Server and uvicorn.run and "click" in sys.modules
+"""
+    loaded = set(json.loads(fresh_python(program).splitlines()[0]))
+    assert not loaded & set(LATE), f"serving loads {sorted(loaded & set(LATE))}"

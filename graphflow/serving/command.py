@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from graphflow.collector import while_loading
 from graphflow.errors import OpError
 
 _ABOUT = "Serve SavedModels over REST and gRPC, as TensorFlow Serving does; SIGTERM lets requests under way finish."
@@ -101,11 +102,12 @@ def _failed(what: object) -> int:
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from graphflow.serving import logs
-    from graphflow.serving.access import Access, read_token
-    from graphflow.serving.batching import BatchingOptions, read_batching_options
-    from graphflow.serving.server import ServerOptions, serve
-    from graphflow.serving.server_config import ModelConfig
+    with while_loading():
+        from graphflow.serving import logs
+        from graphflow.serving.access import Access, read_token
+        from graphflow.serving.batching import BatchingOptions, read_batching_options
+        from graphflow.serving.server import ServerOptions, serve
+        from graphflow.serving.server_config import ModelConfig
 
     if (given.model_base_path is None) == (given.model_config_file is None):
         raise ValueError("give either --model_base_path or --model_config_file")

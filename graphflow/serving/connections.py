@@ -421,14 +421,9 @@ class Listener(Server):  # type: ignore[misc]  # uvicorn is not looked into
     ) -> None:
         self.begun = asyncio.Event()
         super().__init__(
-<<<<<<< HEAD
             Config(
                 answer,
                 interface="asgi3",  # it is not: uvicorn has nothing to add to it
-=======
-            Config(
-                application,
->>>>>>> 4d1cba0 (serve: REST answers before gRPC's library is loaded; uvicorn comes without its command line; what draws and what asks for GPU packages loads when used)
                 http=Connection,
                 ws="none",
                 lifespan="off",
