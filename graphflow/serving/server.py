@@ -159,7 +159,9 @@ def serve(
         )
         reader = None
         if listener is not None:
-            reader = threading.Thread(target=_read, args=(_REST_PARTS,), name="graphflow-imports", daemon=True)
+            reader = threading.Thread(
+                target=_read, args=(_REST_PARTS,), name="graphflow-imports", daemon=True
+            )
             reader.start()
         models.start()
         stack.callback(models.close)
