@@ -31,6 +31,9 @@ class State(Protocol):
     def reserve(self, node: Node, count: int) -> tuple[tuple[int, int], int]:
         """Returns key and counter for a random op that makes `count` outputs, and moves its counter on."""
 
+    def give_back(self, name: str, count: int) -> None:
+        """Moves the counter of a random op back by samples that were reserved and not drawn."""
+
     def fork(self) -> Self:
         """Returns a copy, for a run that is to leave no trace."""
 

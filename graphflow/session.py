@@ -40,7 +40,7 @@ from graphflow.graph import (
 )
 from graphflow.later import CutPlan
 from graphflow.memory import machine_bytes
-from graphflow.ops.random import samples_reserved
+from graphflow.ops.random import SAMPLES_AT_ONCE, samples_reserved
 from graphflow.placement import LOCAL, Placement
 from graphflow.plan import Plan, TraceEvent
 from graphflow.program import Node, Program, freeze, variable_name
@@ -229,9 +229,29 @@ class SessionState(VariableStore):
         with self._random_lock:
             if seeds == (0, 0):
                 seeds = self._keys.setdefault(name, _drawn_key())
+            pending = self._pending()
             counter = self._counters.get(name, 0)
-            self._counters[name] = counter + _blocks(node, count)
+            if (first := pending.pop(name, None)) is not None and counter == first + SAMPLES_AT_ONCE:
+                counter = first  # the run before this one has failed
+            blocks = _blocks(node, count)
+            self._counters[name] = counter + blocks
+            if blocks == SAMPLES_AT_ONCE:
+                pending[name] = counter
         return seeds, counter
+
+    def give_back(self, name: str, count: int) -> None:
+        """Lets a random operation go on so many samples further down, if no other run has drawn from it since."""
+        with self._random_lock:
+            first = self._pending().pop(name, None)
+            if first is not None and self._counters[name] == first + SAMPLES_AT_ONCE:
+                self._counters[name] -= count
+
+    def _pending(self) -> dict[str, int]:
+        """What the present thread has taken and not yet given back: the first sample of each."""
+        found: dict[str, int] | None = getattr(self._local, "pending", None)
+        if found is None:
+            found = self._local.pending = {}
+        return found
 
     def fork(self) -> SessionState:
         """Returns a copy; its random operations draw what this one's will."""
@@ -300,7 +320,7 @@ def _blocks(node: Any, count: int) -> int:
         dims = (count // max(math.prod(inner), 1), *inner) if node.type == "RandomShuffle" else (count,)
         if node.type == "Multinomial":
             dims = (1, count)
-    return samples_reserved(node.type, (), [np.broadcast_to(np.uint8(0), dims)])
+    return samples_reserved(node.type, dims)
 
 
 class _Runner:

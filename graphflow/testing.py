@@ -39,8 +39,13 @@ class TestState(VariableStore):
     def reserve(self, node: Node, count: int) -> tuple[tuple[int, int], int]:
         """Returns the seeds of a random op and its counter."""
         counter = self._counters.get(node.name, 0)
-        self._counters[node.name] = counter + 256 * count
+        rule = node.op_def.reserve_rule
+        self._counters[node.name] = counter + (256 * count if rule is None else rule(node.attrs))
         return (int(node.attrs.get("seed", 0)), int(node.attrs.get("seed2", 0))), counter
+
+    def give_back(self, name: str, count: int) -> None:
+        """Lets a random op go on so many samples further down."""
+        self._counters[name] -= count
 
     def fork(self) -> TestState:
         """Returns a copy with the same counters."""

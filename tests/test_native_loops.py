@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import graphflow as gf
 from graphflow import reference
 from graphflow.backends.cpu.jit import Jit
 from graphflow.compiler import CompileOptions, compile_graph
-from graphflow.opdef import emit
+from graphflow.opdef import emit, get_op
+from graphflow.ops.random import SAMPLES_AT_ONCE
 from graphflow.optimizer_passes.loop_invariants import loop_invariants
 from graphflow.optimizer_passes.loop_twins import loop_twins
 from graphflow.optimizer_passes.simplify import simplify
@@ -408,6 +410,78 @@ def test_sums_that_turns_look_at_stay() -> None:
     native([h, total], [x], [X])
 
 
+# -- random numbers -------------------------------------------------------------------------------------------
+
+
+def _drawn(x: Any) -> dict[str, Any]:
+    """What loops and branches draw, by what they are."""
+    loop = gf.while_loop
+
+    def several(i: Any, a: Any, b: Any, c: Any) -> Any:
+        a = a * 0.5 + gf.random_uniform(gf.shape(x), seed=1)
+        noise = gf.random_normal([3], seed=2)
+        return i + 1, a, b + noise, c + gf.random_uniform([2], maxval=9, dtype=gf.int32)
+
+    def inner(i: Any, a: Any) -> Any:
+        return i + 1, loop(lambda j, b: j < i, lambda j, b: (j + 1, b + gf.truncated_normal([5])), [0, a])[1]
+
+    def now_and_then(i: Any, a: Any) -> Any:
+        draw = lambda: a * 0.5 + gf.random_uniform([4], seed=3)  # noqa: E731
+        return i + 1, gf.cond(gf.equal(i % 3, 1), draw, lambda: a + 1.0)
+
+    def sampled(i: Any, word: Any) -> Any:
+        return i + 1, gf.reshape(gf.multinomial(gf.one_hot(word, 7), 1, output_dtype=gf.int32), [3])
+
+    return {
+        "several": loop(lambda i, *_: i < 4, several, [0, x, gf.zeros([3]), gf.zeros([2], gf.int32)]),
+        "inner": loop(lambda i, a: i < 3, inner, [0, gf.zeros([5])]),
+        "branch": loop(lambda i, a: i < 7, now_and_then, [0, gf.zeros([4])]),
+        "sampled": loop(lambda i, a: i < 4, sampled, [0, gf.constant([0, 1, 2])]),
+        "until": loop(
+            lambda i, a: a < 3.0,
+            lambda i, a: (i + 1, a + gf.reshape(gf.random_uniform([1], seed=4), [])),
+            [0, 0.0],
+        ),
+        "choice": gf.cond(gf.reduce_sum(x) > 0, lambda: gf.random_normal([3], seed=5), lambda: gf.zeros([3])),
+    }
+
+
+def test_loops_that_draw_are_native_and_draw_what_they_drew(monkeypatch: pytest.MonkeyPatch) -> None:
+    gf.set_random_seed(3)
+    x = _x()
+    drawn = _drawn(x)
+    sessions = [
+        gf.Session(compile_options=CompileOptions(disabled_passes=left_out))
+        for left_out in ((), {"counted_draws"})
+    ]
+    for fed in (X, -X, numbers(6, 3), X):
+        mine, theirs = (session.run(drawn, {x: fed}) for session in sessions)
+        for a, b in zip(gf.nest.flatten(mine), gf.nest.flatten(theirs), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+    assert "because" not in sessions[0].plan(drawn, {x: X}).summary()
+    monkeypatch.setenv("GRAPHFLOW_VERIFY", "1")
+    with gf.Session() as verified, gf.Session() as plain:
+        for _ in range(2):
+            a, b = (session.run(drawn["branch"], {x: X})[1] for session in (verified, plain))
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_what_is_set_aside_for_a_loop_and_not_drawn_is_drawn_later() -> None:
+    state = SessionState()
+    node = SimpleNamespace(name="draw", attrs={"seed": 3}, op_def=get_op("GraphflowTakeCounter"))
+    assert state.reserve(node, 1) == ((3, 0), 0)
+    state.give_back("draw", SAMPLES_AT_ONCE - 5)
+    assert state.reserve(node, 1) == ((3, 0), 5)
+    assert state.reserve(node, 1) == ((3, 0), 5)  # the run in between has failed
+    found: list[Any] = []
+    other = threading.Thread(target=lambda: found.append(state.reserve(node, 1)))
+    other.start()
+    other.join()
+    assert found == [((3, 0), 5 + SAMPLES_AT_ONCE)]  # a run at the same time draws others
+    state.give_back("draw", SAMPLES_AT_ONCE - 5)
+    assert state.reserve(node, 1) == ((3, 0), 5 + 2 * SAMPLES_AT_ONCE)
+
+
 # -- gradients ------------------------------------------------------------------------------------------------
 
 
@@ -472,7 +546,7 @@ def test_recurrent_networks_train_natively_whatever_the_batch(cell: str) -> None
 
 
 def _draws(i: Any, y: Any) -> Any:
-    return i + 1, y + gf.random_uniform([3])
+    return i + 1, gf.random_shuffle(y)
 
 
 def _grows(i: Any, y: Any) -> Any:
@@ -489,7 +563,7 @@ def _asserts(i: Any, y: Any) -> Any:
     [
         (
             _draws,
-            r"'while/body/.*RandomUniform' \(RandomUniform\) draws random numbers in every turn",
+            r"'while/body/.*RandomShuffle' \(RandomShuffle\) draws random numbers in every turn",
         ),
         (_grows, r"its variable .* has the shape \(\?,\), which only the run knows"),
         (_asserts, r"'while/body/.*Assert.*' \(.*\) acts on the world in every turn"),

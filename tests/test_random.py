@@ -91,7 +91,7 @@ def drawn(kind: str, seed: int, size: int, counter: int) -> tuple[np.ndarray[Any
         result = body(np.array(LOGITS, np.float32), np.array(size), output_dtype=dtypes.int64, **seeded)
     else:
         result = body(shape, dtype=dtypes.as_dtype(what), **seeded)
-    return result, counter + samples_reserved(op_type, (), [result])
+    return result, counter + samples_reserved(op_type, result.shape)
 
 
 def all_drawn(kind: str, seed: int) -> list[np.ndarray[Any, Any]]:

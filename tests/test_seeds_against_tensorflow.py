@@ -58,6 +58,13 @@ DRAWS = (
     "list(tf.raw_ops.ThreadUnsafeUnigramCandidateSampler(true_classes=classes, num_true=2, num_sampled=5,"
     " unique=True, range_max=8, seed=48, seed2=49))",
     "list(tf.nn.all_candidate_sampler(classes, 2, 4, True, seed=50))",
+    "tf.while_loop(lambda i, x: i < 4, lambda i, x: [i + 1, tf.minimum(x + tf.random_uniform([3], seed=51),"
+    " tf.random_normal([3], seed=52))], [0, tf.zeros([3])], parallel_iterations=1)[1]",
+    "tf.while_loop(lambda i, x: i < 6, lambda i, x: [i + 1, tf.cond(tf.equal(i % 3, 1), lambda: x * 2.0"
+    " + tf.truncated_normal([4], seed=53), lambda: x - 1.0)], [0, tf.ones([4])], parallel_iterations=1)[1]",
+    "tf.while_loop(lambda i, x: i < 5, lambda i, x: [i + 1, tf.reshape(tf.multinomial(tf.one_hot(x, 7),"
+    " 1, seed=54, output_dtype=tf.int32), [3]) + tf.random_uniform([], maxval=2, dtype=tf.int32, seed=55)],"
+    " [0, tf.constant([0, 1, 2])], parallel_iterations=1)[1]",
 )
 # Initializers of variables of these shapes.
 INITIALIZERS = (

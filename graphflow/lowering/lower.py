@@ -197,8 +197,10 @@ class _Lowering(NativeRegions):
         taken = set(absorbed.values())
         streaming = {id(group) for group in self.streams.values()}
         late = [entry for entry in self.fusion.order if self.can_wait(entry)]
-        waiting = {id(entry) for entry in late}
-        for entry in [entry for entry in self.fusion.order if id(entry) not in waiting] + late:
+        # What the session says of itself is asked for at once: in between it would keep native steps apart.
+        early = [entry for entry in self.fusion.order if _asks_the_session(entry)]
+        moved = {id(entry) for entry in (*early, *late)}
+        for entry in early + [entry for entry in self.fusion.order if id(entry) not in moved] + late:
             if id(entry) in streaming:
                 continue
             if isinstance(entry, Group):
@@ -1322,6 +1324,10 @@ def _blame(node: Node, value: Value) -> Callable[..., Any]:
         return blame
 
     return at
+
+
+def _asks_the_session(entry: Group | Node) -> bool:
+    return isinstance(entry, Node) and entry.op_def.effects == "random" and not entry.inputs
 
 
 def _factor(found: CallNode) -> Hashable:

@@ -8,6 +8,7 @@ for bit, but for normal numbers in double precision, which may differ in the las
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,12 +17,12 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
-from graphflow.errors import InvalidArgumentError, ShapeError
+from graphflow.errors import InvalidArgumentError, ShapeError, UnimplementedError
 from graphflow.graph import Tensor, get_seed, name_scope
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr
 from graphflow.opdef import OpDef, constant_value, convert_to_tensor, emit, op
-from graphflow.ops.rules import FLOATS, REALS, Array, rank_exactly, same_as_first, shape_input
+from graphflow.ops.rules import FLOATS, REALS, Array, rank_exactly, refuse, same_as_first, shape_input
 from graphflow.shapes import TensorShape
 
 _SEEDS = "seed:int=0; seed2:int=0"
@@ -37,6 +38,10 @@ _ROUNDS = 10
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MASK64 = (1 << 64) - 1
+PHILOX = (1, 3)  # the numbers of this generator: its own, and that of the one that is chosen for us
+SAMPLES_AT_ONCE = (
+    1 << 48
+)  # so many are set aside for a branch or a loop, which gives back what it has not drawn
 SAMPLES_PER_OUTPUT = 256  # TensorFlow's generous reserve: the most rejections a truncated normal may need
 
 
@@ -74,21 +79,34 @@ def philox_at(key: tuple[int, int], offsets: Array, first: int) -> Array:
     return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 
-def samples_reserved(op_type: str, inputs: Sequence[Array], outputs: Sequence[Array]) -> int:
+def samples_reserved(op_type: str, sizes: Sequence[int]) -> int:
     """Returns by how many 128-bit samples a run of a random op moves its counter on.
 
     Args:
       op_type: the type of the op.
-      inputs: the arrays (or anything with a shape) it took.
-      outputs: the arrays it gave.
+      sizes: the shape of what it gives.
     """
+    count = math.prod(sizes)
     if op_type == "RandomShuffle":
-        rows = outputs[0].shape[0] if outputs[0].ndim else 1
-        return (rows - 1 + 3) // 4 if rows > 1 and outputs[0].size > 1 else 0
+        rows = sizes[0] if sizes else 1
+        return (rows - 1 + 3) // 4 if rows > 1 and count > 1 else 0
     if op_type == "Multinomial":
-        batch, count = outputs[0].shape
-        return int(batch * ((count + 3) // 4 * 4) * 2 * SAMPLES_PER_OUTPUT)
-    return int(outputs[0].size) * SAMPLES_PER_OUTPUT
+        batch, per_row = sizes
+        return batch * ((per_row + 3) // 4 * 4) * 2 * SAMPLES_PER_OUTPUT
+    return count * SAMPLES_PER_OUTPUT
+
+
+def keyed(key: Array, counter: Array, alg: Array) -> dict[str, Any]:
+    """What a random body asks for, of the operands of the ops that take key and counter."""
+    if int(alg) not in PHILOX:
+        raise UnimplementedError(
+            None, None, f"only the Philox algorithm (1) is supported, got alg {int(alg)}"
+        )
+    if key.shape != (1,) or counter.size < 2:
+        raise refuse(
+            f"key must have shape [1] and counter 2 elements, have {list(key.shape)}, {list(counter.shape)}"
+        )
+    return {"key": (int(key[0]), int(counter[1])), "counter": int(counter[0])}
 
 
 # ---------------------------------------------------------------------------- words to numbers
@@ -484,6 +502,20 @@ def multinomial_op(
 def _multinomial_draw(b: Builder, words: Sequence[Expr], table: Any, count: int) -> list[Expr]:
     """Where among a row's sums a class is looked for, as a share of the whole."""
     return _uniform_lower(b, words, "float64")
+
+
+@op("GraphflowKeyedMultinomial", "logits:T; num_samples:int32; key:uint64; counter:uint64; alg:int32",
+    "output:output_dtype", f"T:type{{{REALS}}}; output_dtype:type{{int32|int64}}=int64", infer=_multinomial_shape,
+    differentiable=False, lowering="multinomial")  # fmt: skip
+def keyed_multinomial_op(
+    logits: Array, num_samples: Array, key: Array, counter: Array, alg: Array, *, output_dtype: DType
+) -> Array:
+    """Classes drawn with the probabilities softmax(logits), row by row, a function of key and counter."""
+    found = multinomial_op.body(logits, num_samples, output_dtype=output_dtype, **keyed(key, counter, alg))
+    return np.asarray(found)
+
+
+keyed_multinomial_op.draw(_multinomial_draw)
 
 
 # ---------------------------------------------------------------------------- public functions

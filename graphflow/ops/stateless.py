@@ -13,12 +13,13 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
-from graphflow.errors import ShapeError, UnimplementedError
+from graphflow.errors import ShapeError
 from graphflow.graph import Tensor, name_scope
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr
 from graphflow.opdef import OpDef, convert_to_tensor, emit, op
 from graphflow.ops.random import (
+    keyed,
     multinomial_op,
     philox,
     random_standard_normal_op,
@@ -34,7 +35,7 @@ from graphflow.shapes import SCALAR, TensorShape
 _SEEDED = "T:type{int32|int64}=int32; Tseed:type{int32|int64}=int64"
 _SCRAMBLE = 0x3EC8F720 | 0x02461E29 << 32
 _MASK64 = (1 << 64) - 1
-_PHILOX, _THREEFRY, _AUTO = 1, 2, 3
+_PHILOX = 1
 
 
 def _scrambled(seed: Array) -> tuple[int, int]:
@@ -79,19 +80,6 @@ def _drawn_alike(source: OpDef, made: OpDef) -> OpDef:
 _KEYED = "key:uint64; counter:uint64; alg:int32"
 
 
-def _keyed(key: Array, counter: Array, alg: Array) -> dict[str, Any]:
-    """What a random body asks for."""
-    if int(alg) not in (_PHILOX, _AUTO):
-        raise UnimplementedError(
-            None, None, f"only the Philox algorithm (1) is supported, got alg {int(alg)}"
-        )
-    if key.shape != (1,) or counter.size < 2:
-        raise refuse(
-            f"key must have shape [1] and counter 2 elements, have {list(key.shape)}, {list(counter.shape)}"
-        )
-    return {"key": (int(key[0]), int(counter[1])), "counter": int(counter[0])}
-
-
 def _check_keyed(node: Any, first: int) -> None:
     for position, rank, name in ((first, 1, "key"), (first + 1, 1, "counter"), (first + 2, 0, "alg")):
         rank_exactly(node, position, rank, name)
@@ -104,7 +92,7 @@ def _shape_and_key(node: Any) -> TensorShape:
 
 def _from_key(op_type: str, source: OpDef, kinds: str, kind_default: str = "float32") -> OpDef:
     def body(shape: Array, key: Array, counter: Array, alg: Array, *, dtype: DType) -> Array:
-        return np.asarray(source.body(shape, dtype=dtype, **_keyed(key, counter, alg)))
+        return np.asarray(source.body(shape, dtype=dtype, **keyed(key, counter, alg)))
 
     body.__doc__ = f"{source.__doc__} A function of key and counter."
     return _drawn_alike(source, op(
@@ -157,7 +145,7 @@ def _full_int_draw(b: Builder, words: Sequence[Expr], table: Any, *, dtype: DTyp
     differentiable=False, lowering="random")  # fmt: skip
 def stateless_full_int_v2_op(shape: Array, key: Array, counter: Array, alg: Array, *, dtype: DType) -> Array:
     """Integers of which every bit is random, a function of key and counter."""
-    return _whole_words(shape, dtype=dtype, **_keyed(key, counter, alg))
+    return _whole_words(shape, dtype=dtype, **keyed(key, counter, alg))
 
 
 stateless_full_int_v2_op.draw(_full_int_draw)
@@ -208,7 +196,7 @@ def stateless_uniform_int_v2_op(
     """Uniform integers in [minval, maxval), a function of key and counter."""
     signed = minval.dtype.str.replace("u", "i")
     found = random_uniform_int_op.body(
-        shape, minval.view(signed), maxval.view(signed), **_keyed(key, counter, alg)
+        shape, minval.view(signed), maxval.view(signed), **keyed(key, counter, alg)
     )
     return np.asarray(found).view(minval.dtype)
 

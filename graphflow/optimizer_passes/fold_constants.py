@@ -190,5 +190,8 @@ class _NoState:
     def reserve(self, node: Node, count: int) -> tuple[tuple[int, int], int]:
         raise RuntimeError("a constant cannot draw random numbers")
 
+    def give_back(self, name: str, count: int) -> None:
+        raise RuntimeError("a constant cannot draw random numbers")
+
     def fork(self) -> Self:
         return self

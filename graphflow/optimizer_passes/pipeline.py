@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from graphflow.optimizer_passes.branches import place_branches
+from graphflow.optimizer_passes.counted_draws import counted_draws
 from graphflow.optimizer_passes.dense_lists import dense_lists
 from graphflow.optimizer_passes.expand import expand_composites
 from graphflow.optimizer_passes.explicit_sizes import explicit_sizes
@@ -72,6 +73,7 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass("known_checks", known_checks, "conditions on sizes are folded; an assertion is a step of the host"),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
     Pass("loop_shapes", loop_shapes, "sizes are fixed now; before what asks for those of loop variables"),
+    Pass("counted_draws", counted_draws, "sizes are fixed now; before what leaves alone what has effects"),
     Pass("loop_invariants", loop_invariants, "sizes are known; before what asks what limits the turns"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
     Pass("part_lists", part_lists, "after what merges equal nodes; before what asks how long lists get"),

@@ -36,6 +36,18 @@ def at_least_samples() -> Iterator[Sample]:
     yield Sample([np.array([0, 4], np.int64), np.float32(0.5)], constant=(0, 1), exact=False, name="empty")
 
 
+@samples("GraphflowKeyedMultinomial")
+def keyed_multinomial_samples() -> Iterator[Sample]:
+    keyed = [np.array([3], np.uint64), np.array([2**64 - 1, 5], np.uint64), np.array(1, np.int32)]
+    for dtype in (dtypes.int32, dtypes.int64):
+        yield Sample(
+            [uniform(2, 5), np.array(6, np.int32), *keyed],
+            {"output_dtype": dtype},
+            constant=(1, 4),
+            exact=False,
+        )
+
+
 @samples("RandomUniformInt")
 def integer_samples() -> Iterator[Sample]:
     for dtype in (np.int32, np.int64):
