@@ -43,6 +43,11 @@ GPU = EnvironmentVariable(
     "`auto` runs on NVIDIA GPUs where there are any, `off` never; `host` runs the steps of GPU plans on the processor,"
     " `recording` writes them down and computes nothing: both for tests",
 )
+GPU_LOOPS = EnvironmentVariable(
+    "GRAPHFLOW_GPU_LOOPS",
+    "graph",
+    "`graph` leaves loops, choices and checks on a GPU to the GPU, where its driver can, `host` steers them from here",
+)
 GPU_SYNC = EnvironmentVariable(
     "GRAPHFLOW_GPU_SYNC",
     "0",
@@ -118,6 +123,17 @@ def matmul_precision() -> str:
     if value not in ("tf32", "highest"):
         raise ValueError(f"{MATMUL_PRECISION.name} must be tf32 or highest, got {value!r}")
     return value
+
+
+def gpu_loops() -> bool:
+    """Tells whether loops, choices and checks on a GPU are left to it.
+
+    Raises ValueError for a setting that says neither.
+    """
+    value = GPU_LOOPS.get() or "graph"
+    if value not in ("graph", "host"):
+        raise ValueError(f"{GPU_LOOPS.name} must be graph or host, got {value!r}")
+    return value == "graph"
 
 
 def gpu_sync() -> bool:

@@ -61,7 +61,7 @@ from graphflow.loops.ir import (
     walk_statements,
 )
 
-__all__ = ["print_kernel"]
+__all__ = ["print_all", "print_kernel"]
 
 _WARP = 32
 _MOST_LANES = 8
@@ -96,6 +96,16 @@ def print_kernel(kernel: Kernel, *, wide: bool = False, indirect: Collection[str
         eight bytes on the device that hold what it is now. Such a size does not decide the grid.
     """
     return _Printer(kernel, wide, frozenset(indirect)).kernel()
+
+
+def print_all(
+    kernels: Sequence[Kernel], wide: Sequence[bool], indirect: Sequence[Collection[str]] = ()
+) -> list[CudaKernel]:
+    """Prints kernels, each as `print_kernel` does."""
+    return [
+        print_kernel(kernel, wide=wide_, indirect=names)
+        for kernel, wide_, names in zip(kernels, wide, indirect or [()] * len(kernels), strict=True)
+    ]
 
 
 class _Printer:

@@ -1,7 +1,8 @@
 """A device's plan in the memory of a session: how it runs.
 
 The first run of a piece goes step by step, the second is captured, later ones replay. Where a step needs the host (a
-Python function, a loop whose end only the device knows, a check before a variable is written), a piece ends.
+Python function; a loop whose end only the device knows or a check before a variable is written, where graphs can
+hold no conditional nodes), a piece ends.
 """
 
 from __future__ import annotations
@@ -18,10 +19,21 @@ import numpy as np
 
 from graphflow import config, errors
 from graphflow.backends.device_arrays import DeviceArray, device_array
-from graphflow.backends.gpu.device import Device, Event, Graph, JoinedFunction, Slab, Table, exhausted
+from graphflow.backends.gpu.device import (
+    Device,
+    Event,
+    Graph,
+    JoinedFunction,
+    Slab,
+    Table,
+    aligned,
+    exhausted,
+)
 from graphflow.backends.gpu.dnn import ALIGNMENT
+from graphflow.backends.gpu.putting import Putter, Steering, Turns, fits
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
+    Access,
     Cond,
     Convolution,
     Copy,
@@ -32,40 +44,76 @@ from graphflow.backends.gpu.steps import (
     Kernel,
     Leave,
     Loop,
-    Memset,
     Place,
     Step,
     Use,
-    capturable,
     walk,
 )
 from graphflow.loops.cost import Cost
 from graphflow.memory import aligned_empty
-from graphflow.plan import Count, HostStep, Slot, TraceEvent
+from graphflow.plan import HostStep, Slot, TraceEvent
 from graphflow.plan.plan import row_major, view_of
-from graphflow.records import dataclass
-from graphflow.regions import Region
+from graphflow.records import dataclass, field
+from graphflow.regions import Region, Term
 from graphflow.variable_store import VariableStore
 
 __all__ = ["Bound"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-Turns: TypeAlias = "dict[Region, tuple[int, int]]"
 
 _MOST_AHEAD = 3  # runs that nobody has waited for
 _RING = 2  # slabs that feeds are sent from, in turn
+_STAGED = 64 << 20  # bytes of feeds and results up to which runs go to the device together
+_HEAD = aligned(8)  # what lies before feeds of several runs: how many these are
+_NOTHING = aligned_empty(0)
+_WORD = np.dtype(np.int64)
 # While a graph is captured nothing else may happen on any device: other threads' captures, modules that go.
 _capturing = threading.Lock()
 
 
 @dataclass(eq=False, slots=True)
 class Piece:
-    """Steps in a row that a graph can hold, or one that needs the host. `runs`: how often it has been done."""
+    """Steps in a row that a graph can hold, or one that needs the host.
+
+    Attributes:
+      steps: the steps.
+      steering: what their loops and choices need in a graph; None for what no graph can hold.
+      judges: whether a graph of them may end before its last step, as checks decide.
+      runs: how often it has been done.
+      graph: what was captured.
+      table: memory for `steering`.
+      variants: kernels loaded for it.
+    """
 
     steps: tuple[Step, ...]
-    fits: bool
+    steering: Steering | None = None
+    judges: bool = False
     runs: int = 0
     graph: Graph | None = None
+    table: int = 0
+    variants: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False, slots=True)
+class Together:
+    """Several runs as one graph: a loop around the plan's steps.
+
+    Attributes:
+      loop: the loop; it takes feeds from `slab`, and puts results there.
+      room: the most runs.
+      slab: their number, their feeds, their results.
+      piece: what is captured.
+      outbound, inbound: memory of the host that these are sent from and come to, in turn.
+      events: behind what was done last with each.
+    """
+
+    loop: Loop
+    room: int
+    slab: Slab
+    piece: Piece
+    outbound: list[Array]
+    inbound: list[Array]
+    events: list[Event | None]
 
 
 class Bound:
@@ -88,11 +136,19 @@ class Bound:
         places = plan.places
         largest = plan.largest()
         # All of it is refused before any of it is taken, and before anything runs.
-        need = places.io + plan.constant_bytes + places.arena_bytes
+        self.conditional = self.device.conditional and config.gpu_loops()
+        self.pieces = _pieces(plan.device_steps, plan.template.kernels, self.conditional)
+        tables = [0 if piece.steering is None else piece.steering.nbytes for piece in self.pieces]
+        need = places.io + plan.constant_bytes + places.arena_bytes + sum(map(aligned, tables))
         residents.refuse(need, f"plan {plan.name!r}", largest)
         self.io = residents.alloc(places.io, "feeds and fetches", largest)
         self.constants = residents.alloc(plan.constant_bytes, "constants", largest)
         self.arena = residents.arena(number, places.arena_bytes, largest)
+        table = residents.alloc(sum(map(aligned, tables)), "the words of loops").address if any(tables) else 0
+        for piece, size in zip(self.pieces, tables, strict=True):
+            piece.table, table = table, table + aligned(size)
+        self._image = self.device.pinned(max(tables)) if any(tables) else _NOTHING
+        self._together: Together | None = None
         self.workspace: Slab | None = None
         self.tables: Slab | None = None
         self._workspaces: dict[int, int] = {}
@@ -101,8 +157,9 @@ class Bound:
         self.version = -1
         self.functions: list[Any] = []
         self._joined: dict[int, tuple[Joined, JoinedFunction]] = {}
-        self._tables: dict[int, tuple[Table, int]] = {}  # of what is joined: what stands in it, and where
-        self.pieces = _pieces(plan.device_steps)
+        self._tables: dict[
+            int, tuple[Any, Table, int]
+        ] = {}  # of what is joined: what stands in it, and where
         self.ready = False
         self._outbound = [self.device.pinned(max(1, places.sent)) for _ in range(_RING)]
         self._sent: list[Event | None] = [None] * _RING
@@ -150,6 +207,8 @@ class Bound:
         if self._joined:
             words = sum(made.words for _, made in self._joined.values())
             self.tables = self.residents.alloc(8 * words, "tables of joined launches")
+        for piece in self.pieces:
+            self._load_variants(piece)
         if need:
             self.workspace = self.residents.workspace(need)
         image = np.zeros(max(1, plan.constant_bytes), np.uint8)
@@ -163,6 +222,16 @@ class Bound:
             device.h2d(self.constants.address, image, plan.constant_bytes)
             device.synchronize()
         self.ready = True
+
+    def _load_variants(self, piece: Piece) -> None:
+        """The kernels that take arguments from words, where a piece has such."""
+        if piece.steering is not None and piece.steering.variants:
+            template, keys = self.plan.template, list(piece.steering.variants)
+            kernels = [template.kernels[number] for number, _ in keys]
+            wide = [self.plan.wide[number] for number, _ in keys]
+            loaded = self.device.functions(kernels, wide, [names for _, names in keys])
+            self.device.load(loaded)
+            piece.variants = dict(zip(keys, loaded, strict=True))
 
     def _settle(self, store: VariableStore | None) -> None:
         """Finds out where everything lies; what was captured is forgotten if any of it has moved."""
@@ -188,17 +257,22 @@ class Bound:
             **{("variable", key): address for key, address in variables.items()},
         }
         self.moves = residents.moves
+        self._putter = Putter(
+            self.device, self.bases, self.functions, self._scratch(), self._workspaces, self._tables
+        )
         self._lay_tables()
         for piece in self.pieces:
             piece.graph = None
             piece.runs = min(piece.runs, 1)
+        if self._together is not None:
+            self._together.piece.graph = None
 
     def _lay_tables(self) -> None:
         """Tells the joined launches where everything lies."""
         start = self.tables.address if self.tables is not None else 0
         for number, (step, made) in self._joined.items():
-            table = made.table([[self._argument(arg, {}) for arg in part.args] for part in step.parts])
-            self._tables[number] = table, start
+            table = made.table([[self._putter.argument(arg, {}) for arg in part.args] for part in step.parts])
+            self._tables[number] = made, table, start
             self.device.h2d(start, table, table.nbytes)
             start += table.nbytes
         if self._joined:
@@ -255,12 +329,14 @@ class Bound:
         careful = config.gpu_sync() or events is not None
         try:
             for piece in self.pieces:
-                if not piece.fits:
+                if piece.steering is None:
                     self._step(piece.steps[0], values, store, {}, events)
                 elif careful:
                     self._carefully(piece.steps, values, store, events)
                 else:
                     self._piece(piece, values, store)
+                    if piece.judges and piece is not self.pieces[-1]:
+                        self._look(values)
         except BaseException:
             self._wrote(store)  # whatever has been done is done
             raise
@@ -304,24 +380,35 @@ class Bound:
 
     def _piece(self, piece: Piece, values: dict[int, Any], store: VariableStore | None) -> None:
         """Steps that a graph can hold: one by one, then captured, then as the graph."""
-        device = self.device
         piece.runs += 1
-        if piece.graph is None and piece.runs > 1 and len(piece.steps):
-            with _capture(device):
-                device.begin_capture()
-                try:
-                    for step in piece.steps:
-                        self._step(step, values, store, {}, None)
-                except BaseException:
-                    with contextlib.suppress(Exception):
-                        device.end_capture()
-                    raise
-                piece.graph = device.end_capture()
+        assert piece.steering is not None
+        # What computes nothing cannot be steered from here: there is no first run step by step.
+        early = piece.steering.steered and not self.device.computes
+        if piece.graph is None and (piece.runs > 1 or early) and piece.steps:
+            self._capture(piece)
         if piece.graph is not None:
-            device.replay(piece.graph)
+            self.device.replay(piece.graph)
             return
         for step in piece.steps:
             self._step(step, values, store, {}, None)
+
+    def _capture(self, piece: Piece) -> None:
+        device = self.device
+        putter = Putter(
+            device, self.bases, self.functions, self._scratch(), self._workspaces, self._tables,
+            piece.steering, piece.variants, piece.table,
+        )  # fmt: skip
+        with _alone():
+            device.begin_capture()
+            try:
+                putter.capture(piece.steps, {})
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    device.end_capture()
+                raise
+            piece.graph = device.end_capture()
+        putter.settle(self._image)
+        device.synchronize()
 
     def _carefully(
         self,
@@ -358,57 +445,16 @@ class Bound:
         events: list[TraceEvent] | None,
     ) -> None:
         """Puts one step on the stream; `turns`: of each loop around, which turn it is and its limit."""
-        device = self.device
-        if isinstance(step, Kernel):
-            device.launch(self.functions[step.function], [self._argument(arg, turns) for arg in step.args])
-        elif isinstance(step, Joined):
-            if id(step) in self._tables:
-                made, (table, address) = self._joined[id(step)][1], self._tables[id(step)]
-                device.launch_joined(made, table, address)
-            else:
-                for part in step.parts:
-                    self._step(part, values, store, turns, events)
-        elif isinstance(step, Gemm):
-            device.gemm(step.plan, self._pointers(step.args, turns), self._scratch())
-        elif isinstance(step, Convolution):
-            here = id(step) in self._workspaces
-            for kernel in step.before if here else step.instead:
-                self._step(kernel, values, store, turns, events)
-            if here:
-                device.conv(step.plan, self._pointers(step.args, turns), self._scratch())
-                for kernel in step.after:
-                    self._step(kernel, values, store, turns, events)
-        elif isinstance(step, Copy):
-            target, source = self._pointers(step.args, turns)
-            if target != source and step.nbytes:
-                device.d2d(target, source, step.nbytes)
-        elif isinstance(step, Memset):
-            device.memset(self._address(step.args[0].place, turns), step.value, step.nbytes)
-        elif isinstance(step, HostCall):
+        if isinstance(step, HostCall):
             self._host_call(step, values, store)
         elif isinstance(step, Judge):
-            self._judge(step, values)
+            self._look(values)
         elif isinstance(step, Loop):
             self._loop(step, values, store, turns)
-        else:
+        elif isinstance(step, Cond):
             self._cond(step, values, store, turns)
-
-    def _address(self, place: Place, turns: Turns) -> int:
-        address = self.bases[place.slab] + place.offset
-        for term in place.terms:
-            turn, limit = turns[term.loop]
-            address += turn * term.step + turn % 2 * term.swing + limit * term.ends
-        return address
-
-    def _pointers(self, args: Sequence[Use], turns: Turns) -> list[int]:
-        return [self._address(use.place, turns) for use in args]
-
-    def _argument(self, arg: Use | int | Count, turns: Turns) -> int:
-        if isinstance(arg, Use):
-            return self._address(arg.place, turns)
-        if isinstance(arg, Count):
-            return arg.start + turns[arg.loop][0] * arg.step
-        return arg
+        else:
+            self._putter.put(step, turns)
 
     def _scratch(self) -> int:
         return 0 if self.workspace is None else self.workspace.address
@@ -460,7 +506,7 @@ class Bound:
             self._step(step, values, store, turns, None)
 
     def _word(self, place: Place, turns: Turns) -> int:
-        return self.residents.word(self._address(place, turns), place.dtype)
+        return self.residents.word(self._putter.address(place, turns), place.dtype)
 
     def _host_call(self, call: HostCall, values: dict[int, Any], store: VariableStore | None) -> None:
         device = self.device
@@ -488,7 +534,7 @@ class Bound:
             raise exhausted(f"{self.device.properties.name} computes nothing: there is no value for the host")
         array = aligned_empty(place.shape, place.dtype)
         if array.nbytes:
-            self.device.d2h(array, self._address(place, {}), array.nbytes)
+            self.device.d2h(array, self._putter.address(place, {}), array.nbytes)
             self.device.synchronize()
         return array
 
@@ -535,10 +581,12 @@ class Bound:
             root = root.get()
         return view_of(np.ascontiguousarray(root).reshape(root.shape), self.plan._slot(slot))
 
-    def _judge(self, judge: Judge, values: dict[int, Any]) -> None:
-        words = self._fetched(judge.args[0].place) if self.device.computes else None
-        if words is not None and any(words[number] for number in judge.refusals):
-            self._refuse(words, values)
+    def _look(self, values: dict[int, Any]) -> None:
+        """Looks at the words of the checks: the run ends here if one is set."""
+        if self.device.computes:
+            words = self._fetched(self.plan.words)
+            if words.any():
+                self._refuse(words, values)
 
     def _refuse(self, words: Array, values: dict[int, Any]) -> None:
         """Raises what the checks that found something raise."""
@@ -562,7 +610,8 @@ class Bound:
     def _finish(self, values: dict[int, Any], store: VariableStore | None, stay: bool) -> list[Any]:
         plan, device, places = self.plan, self.device, self.plan.places
         results: list[Any] = []
-        words = 8 * len(plan.refusals) if plan.unjudged else 0
+        ended = bool(self.pieces) and self.pieces[-1].judges and self.pieces[-1].graph is not None
+        words = 8 * len(plan.refusals) if plan.unjudged or ended else 0
         made = places.io - places.status if places.outputs and not stay else words
         if made:
             device.d2h(self._inbound, self.io.address + places.status, made)
@@ -601,81 +650,188 @@ class Bound:
 
     def run_steps(self, feeds: Sequence[Any], count: int, store: VariableStore | None) -> list[Array]:
         """See `DevicePlan.run_steps`."""
-        plan, device, places = self.plan, self.device, self.plan.places
-        simple = (
-            all(piece.fits for piece in self.pieces)
-            and not plan.early
-            and not plan.refusals
-            and not plan._commits
-        )
-        simple = simple and all(output.kind == "array" for output in plan.outputs)
-        if not simple or count < 3 or config.gpu_sync():
+        plan = self.plan
+        simple = all(piece.steering is not None for piece in self.pieces) and not plan.early
+        simple = simple and not plan._commits and all(output.kind == "array" for output in plan.outputs)
+        # Checks are looked at by the graph itself, or by the host after each run.
+        alone = self.conditional and all(fits(step, True, 1) for step in plan.device_steps)
+        if not simple or (plan.refusals and not alone) or config.gpu_sync():
             rows = [self.run([feed[i] for feed in feeds], store, False) for i in range(count)]
             return [np.stack(column) for column in zip(*rows, strict=True)]
-        # Twice as always: after that there is a graph. All other feeds are sent at once, all results brought home so.
-        first = [self.run([feed[i] for feed in feeds], store, False) for i in range(2)]
+        columns = [
+            np.empty((count, *shape), dtype)
+            for shape, dtype in (plan._output_specs[output.number] for output in plan.outputs)
+        ]
+        done = 0
+        while done < count and not (self.ready and all(piece.runs for piece in self.pieces)):
+            # Code is loaded, and choices are made, in a run of its own.
+            for column, value in zip(
+                columns, self.run([feed[done] for feed in feeds], store, False), strict=True
+            ):
+                column[done] = value
+            done += 1
         self._settle(store)
-        left = count - 2
-        home = places.io - places.status
-        staged = self.residents.alloc(
-            max(1, left * (places.sent + home)), "the feeds and results of several runs"
-        )
-        outbound = device.pinned(max(1, left * places.sent))
-        for i in range(left):
-            for feed, start in zip(feeds, places.feeds, strict=True):
-                if start >= 0:
-                    _lay(outbound, i * places.sent + start, feed[2 + i])
-        results = staged.address + left * places.sent
-        if places.sent:
-            device.h2d(staged.address, outbound, left * places.sent)
-        for i in range(left):
-            if places.sent:
-                device.d2d(self.io.address, staged.address + i * places.sent, places.sent)
-            for piece in self.pieces:
-                self._piece(piece, {}, store)
-            if home:
-                device.d2d(results + i * home, self.io.address + places.status, home)
-        self._wrote(store)
-        inbound = device.pinned(max(1, left * home))
-        if home:
-            device.d2h(inbound, results, left * home)
-        device.event().wait()
-        self.residents.free(staged)
-        columns: list[Array] = []
-        for output in plan.outputs:
-            shape, dtype = plan._output_specs[output.number]
-            column = np.empty((count, *shape), dtype)
-            for i in range(count):
-                if i < 2:
-                    column[i] = first[i][len(columns)]
-                elif column[i : i + 1].size:
-                    _take(
-                        inbound,
-                        (i - 2) * home + places.outputs[output.number] - places.status,
-                        column[i : i + 1],
-                    )
-            columns.append(column)
+        if done < count:
+            try:
+                self._in_turn(feeds, done, count, columns, store)
+            finally:
+                self._wrote(store)
         return columns
 
+    def _in_turn(
+        self,
+        feeds: Sequence[Any],
+        done: int,
+        count: int,
+        columns: Sequence[Array],
+        store: VariableStore | None,
+    ) -> None:
+        """Runs `done` to `count - 1`, as many together as there is room for: while some run, the next are laid out."""
+        device, places = self.device, self.plan.places
+        together = self._ready_together(count - done)
+        waiting: tuple[int, int, int] | None = None
+        turn = 0
+        while done < count:
+            now = min(together.room, count - done)
+            event = together.events[turn]
+            if event is not None:
+                event.wait()
+            outbound = together.outbound[turn]
+            outbound[:8] = np.frombuffer(np.int64(now).tobytes(), np.uint8)
+            for i in range(now):
+                for feed, start in zip(feeds, places.feeds, strict=True):
+                    if start >= 0:
+                        _lay(outbound, _HEAD + i * places.sent + start, feed[done + i])
+            device.h2d(together.slab.address, outbound, _HEAD + now * places.sent)
+            if together.piece.graph is not None:
+                device.replay(together.piece.graph)
+            else:
+                for i in range(now):
+                    self._one_of_many(together, i, store)
+            home = places.io - places.status
+            if home:
+                results = together.slab.address + _HEAD + together.room * places.sent
+                device.d2h(together.inbound[turn], results, now * home)
+            together.events[turn] = device.event()
+            if waiting is not None:
+                self._take_home(together, *waiting, feeds, columns)
+            waiting = turn, done, now
+            done, turn = done + now, (turn + 1) % _RING
+            if self.plan.refusals:
+                # What comes next must not begin if a check has found something.
+                self._take_home(together, *waiting, feeds, columns)
+                waiting = None
+        if waiting is not None:
+            self._take_home(together, *waiting, feeds, columns)
 
-def _pieces(steps: Sequence[Step]) -> list[Piece]:
+    def _one_of_many(self, together: Together, number: int, store: VariableStore | None) -> None:
+        """Where graphs hold no loop: one run, in its turn."""
+        turns: Turns = {together.loop.region: (number, 0)}
+        first, *_, last = together.loop.body
+        for piece in (first, *self.pieces, last):
+            if isinstance(piece, Piece):
+                self._piece(piece, {}, store)
+            else:
+                assert isinstance(piece, Copy)
+                self._putter.put(piece, turns)
+
+    def _take_home(
+        self,
+        together: Together,
+        turn: int,
+        first: int,
+        count: int,
+        feeds: Sequence[Any],
+        columns: Sequence[Array],
+    ) -> None:
+        """Waits for runs, and takes what they have made."""
+        plan, places = self.plan, self.plan.places
+        event = together.events[turn]
+        assert event is not None
+        event.wait()
+        if plan.refusals and self.device.computes:
+            words = self._fetched(plan.words)
+            if words.any():
+                failed = first + self.residents.word(together.piece.table, _WORD)
+                values: dict[int, Any] = dict(plan.constants)
+                for slot, feed in zip(plan.feeds, feeds, strict=True):
+                    values[slot.index] = row_major(np.asarray(feed[failed]), slot)
+                self._refuse(words, values)
+        home, inbound = places.io - places.status, together.inbound[turn]
+        for output, column in zip(plan.outputs, columns, strict=True):
+            start = places.outputs[output.number] - places.status
+            for i in range(count):
+                _take(inbound, i * home + start, column[first + i : first + i + 1])
+
+    def _ready_together(self, count: int) -> Together:
+        """Memory and, where graphs can hold it, the graph for so many runs; or as many as there is room for."""
+        plan, places, device = self.plan, self.plan.places, self.device
+        home = places.io - places.status
+        room = max(1, min(count, _STAGED // max(1, places.sent + home)))
+        found = self._together
+        if found is None or found.room < room:
+            if found is not None:
+                self._together = None
+                device.synchronize()
+                self.residents.free(found.slab)
+            size = _HEAD + room * (places.sent + home)
+            region = Region("loop", "the runs of run_steps")
+            loop = Loop(region, Use(Place("runs", 0, (1,), (8,), _WORD), "r"), region.name)
+
+            def row(start: int, nbytes: int, access: Access) -> Use:
+                moves = (Term(region, nbytes),)
+                return Use(Place("runs", start, (nbytes,), (1,), np.dtype(np.uint8), moves), access)
+
+            def io(start: int, nbytes: int, access: Access) -> Use:
+                return Use(Place("io", start, (nbytes,), (1,), np.dtype(np.uint8)), access)
+
+            sent = io(0, places.sent, "w"), row(_HEAD, places.sent, "r")
+            brought = row(_HEAD + room * places.sent, home, "w"), io(places.status, home, "r")
+            loop.body += [Copy(sent, places.sent, "feeds"), *plan.device_steps]
+            loop.body.append(Copy(brought, home, "results"))
+            if plan.unjudged:
+                loop.body.append(Judge((), (Use(plan.words, "r"),)))
+            piece = Piece((loop,), Steering((loop,), plan.template.kernels, self.conditional))
+            tables = 0 if piece.steering is None else piece.steering.nbytes
+            slab = self.residents.alloc(aligned(size) + tables, "the feeds and results of several runs")
+            piece.table = slab.address + aligned(size)
+            sizes = [_HEAD + room * places.sent] * _RING, [max(1, room * home)] * _RING
+            outbound, inbound = ([device.pinned(size) for size in row_] for row_ in sizes)
+            found = Together(loop, room, slab, piece, outbound, inbound, [None] * _RING)
+            self._load_variants(piece)
+            if self._image.nbytes < tables:
+                self._image = device.pinned(tables)
+            self._together = found
+        self.bases["runs"] = found.slab.address
+        if found.piece.graph is None and self.conditional and fits(found.loop, True):
+            self._capture(found.piece)
+        return found
+
+
+def _pieces(steps: Sequence[Step], kernels: Sequence[Any], conditional: bool) -> list[Piece]:
     pieces: list[Piece] = []
     row: list[Step] = []
-    for step in steps:
-        if capturable(step):
+
+    def close() -> None:
+        if row:
+            judges = any(isinstance(one, Judge) for one in row)
+            pieces.append(Piece(tuple(row), Steering(row, kernels, conditional), judges))
+            row.clear()
+
+    for number, step in enumerate(steps):
+        # A check before what needs the host is looked at by the host.
+        later = steps[number + 1] if isinstance(step, Judge) and number + 1 < len(steps) else step
+        if fits(step, conditional) and fits(later, conditional):
             row.append(step)
             continue
-        if row:
-            pieces.append(Piece(tuple(row), True))
-            row = []
-        pieces.append(Piece((step,), False))
-    if row:
-        pieces.append(Piece(tuple(row), True))
+        close()
+        pieces.append(Piece((step,)))
+    close()
     return pieces
 
 
 @contextlib.contextmanager
-def _capture(device: Device) -> Iterator[None]:
+def _alone() -> Iterator[None]:
     """Inside, nobody else captures, and no garbage is collected that might free something of the device."""
     with _capturing:
         collects = gc.isenabled()

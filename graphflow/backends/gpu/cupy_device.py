@@ -6,10 +6,11 @@ as CuPy's arrays refuse to copy then as well. The user's memory pool and current
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from graphflow import config, errors
 from graphflow.backends.cuda.compiler import Compiler
 from graphflow.backends.cuda.joined import JoinedKernel, join
 from graphflow.backends.cuda.kernel import CudaKernel
-from graphflow.backends.cuda.printer import print_kernel
+from graphflow.backends.cuda.printer import print_all
+from graphflow.backends.cuda.steering import STEERING
 from graphflow.backends.gpu.blas import WORKSPACE, BlasLt, load_library
+from graphflow.backends.gpu.conditional_nodes import ConditionalNodes
 from graphflow.backends.gpu.convolutions import ConvPlan
-from graphflow.backends.gpu.device import Properties, Slab, Table, Uncapturable, exhausted
+from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Uncapturable, exhausted
 from graphflow.backends.gpu.dnn import Convolutions
 from graphflow.backends.gpu.dnn import load_library as load_dnn
 from graphflow.backends.gpu.products import GemmPlan
@@ -114,6 +117,8 @@ class CupyDevice:
         self._runtime = self._cuda.runtime
         self._context = self._cuda.Device(index)
         self._captured: int | None = None
+        self._around: list[Any] = []  # streams of the graphs around the body that is captured
+        self._body_streams: list[Any] = []
         self._kept: list[Any] = []
         with self._context:
             self._stream = self._cuda.Stream(non_blocking=True)
@@ -121,6 +126,7 @@ class CupyDevice:
             facts = self._runtime.getDeviceProperties(index)
             capability = f"{facts['major']}{facts['minor']}"
             name = facts["name"]
+            self._nodes = ConditionalNodes.load()
             self._blas = BlasLt(load_library(), str(name), config.matmul_precision())
         self.properties = Properties(
             name.decode() if isinstance(name, bytes) else str(name),
@@ -192,9 +198,17 @@ class CupyDevice:
 
     # work
 
-    def functions(self, kernels: Sequence[Any], wide: Sequence[bool]) -> list[Any]:
+    def functions(
+        self, kernels: Sequence[Any], wide: Sequence[bool], indirect: Sequence[Collection[str]] = ()
+    ) -> list[Any]:
         """See `Device`."""
-        return [Function(print_kernel(one, wide=w)) for one, w in zip(kernels, wide, strict=True)]
+        return [Function(one) for one in print_all(kernels, wide, indirect)]
+
+    def steering(self) -> Mapping[str, Any]:
+        """See `Device`."""
+        made = {name: Function(kernel) for name, kernel in STEERING.items()}
+        self.load(list(made.values()))
+        return made
 
     def join(self, functions: Sequence[Function]) -> Together:
         """See `Device`."""
@@ -313,8 +327,54 @@ class CupyDevice:
             self._stream.begin_capture()
         self._captured = 0
 
+    @property
+    def conditional(self) -> bool:
+        """See `Device`."""
+        return self._nodes is not None
+
+    def condition(self) -> int:
+        """See `Device`."""
+        assert self._nodes is not None
+        with self._context:
+            return self._nodes.condition(self._stream.ptr)
+
+    def branch(self, kind: NodeKind, condition: int, count: int = 1) -> list[Any]:
+        """See `Device`."""
+        assert self._nodes is not None
+        self._count()
+        with self._context:
+            return self._nodes.branch(self._stream.ptr, kind, condition, count)
+
+    def begin_body(self, body: Any) -> None:
+        """See `Device`."""
+        assert self._nodes is not None
+        depth = len(self._around)
+        with self._context:
+            if depth == len(self._body_streams):
+                self._body_streams.append(self._cuda.Stream(non_blocking=True))
+            self._around.append(self._stream)
+            self._go_on(self._body_streams[depth])
+            self._nodes.begin(self._stream.ptr, body)
+
+    def end_body(self) -> None:
+        """See `Device`."""
+        assert self._nodes is not None
+        body = self._stream
+        with self._context:
+            self._go_on(self._around.pop())
+            self._nodes.end(body.ptr)
+
+    def _go_on(self, stream: Any) -> None:
+        """From now on all is put on another stream."""
+        self._stream = stream
+        if self._convolutions is not None:
+            self._convolutions.go_on(stream.ptr)
+
     def end_capture(self) -> CudaGraph:
         """See `Device`."""
+        while self._around:  # something went wrong within a body
+            with contextlib.suppress(errors.InternalError):
+                self.end_body()
         nodes, self._captured = self._captured, None
         with self._context:
             graph = self._stream.end_capture()

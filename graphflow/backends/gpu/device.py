@@ -6,8 +6,8 @@ there; nothing is known to be done before an event that was recorded behind it h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -27,9 +27,12 @@ __all__ = [
     "Table",
     "Uncapturable",
     "aligned",
+    "exhausted",
 ]
 
 Table: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+# A conditional node of a graph does its body while, or if, its condition is not zero; or the body of that number.
+NodeKind: TypeAlias = Literal["while", "if", "switch"]
 
 ALIGNMENT = 256  # of every slot, so that the widest loads and the libraries' fastest kernels may be used
 
@@ -133,14 +136,23 @@ class Device(Protocol):
     def memset(self, target: int, value: int, nbytes: int) -> None:
         """Sets every byte."""
 
-    def functions(self, kernels: Sequence[Any], wide: Sequence[bool]) -> list[Any]:
-        """Kernels of loops as the device's, not loaded yet. wide: which need indices of 64 bits."""
+    def functions(
+        self, kernels: Sequence[Any], wide: Sequence[bool], indirect: Sequence[Collection[str]] = ()
+    ) -> list[Any]:
+        """Kernels of loops as the device's, not loaded yet. wide: which need indices of 64 bits.
+
+        indirect: for each kernel, the parameters that come as the address of a word on the device that holds the
+        address or number.
+        """
 
     def join(self, functions: Sequence[Any]) -> JoinedFunction:
         """Kernels that do not depend on each other as one. Raises ValueError for more than one can be."""
 
     def load(self, functions: Sequence[Any]) -> None:
         """Compiles kernels and what is joined, and loads them; equal ones once."""
+
+    def steering(self) -> Mapping[str, Any]:
+        """The kernels that steer graphs (`backends.cuda.steering`), loaded."""
 
     def launch(self, function: Any, args: Sequence[int]) -> None:
         """Runs a kernel: addresses and whole numbers in the order of its parameters."""
@@ -168,6 +180,22 @@ class Device(Protocol):
 
     def begin_capture(self) -> None:
         """What is put on the stream from now on is not done but written down."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether graphs may hold conditional nodes."""
+
+    def condition(self) -> int:
+        """A new condition, for one conditional node of the graph that is captured; kernels set it by this number."""
+
+    def branch(self, kind: NodeKind, condition: int, count: int = 1) -> list[Any]:
+        """Puts a conditional node on the stream that is captured; returns its bodies, which are empty."""
+
+    def begin_body(self, body: Any) -> None:
+        """What is put on the stream from now on goes into a body, until `end_body`."""
+
+    def end_body(self) -> None:
+        """What is put on the stream goes where it went before the body began."""
 
     def end_capture(self) -> Graph:
         """What was written down, ready to be done."""

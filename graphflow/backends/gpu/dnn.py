@@ -105,6 +105,10 @@ class Convolutions:
             dict(zip((_FIRST, _SECOND, _MADE, _BIAS), pointers, strict=False)), workspace, handle=self._handle
         )
 
+    def go_on(self, stream: int) -> None:
+        """Convolutions go on another stream from now on."""
+        self._library.set_stream(handle=self._handle, stream=stream)
+
     def close(self) -> None:
         """Lets go of the library's memory."""
         self._built.clear()

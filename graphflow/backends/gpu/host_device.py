@@ -7,15 +7,16 @@ while a graph is captured is refused here too, and a graph does again what was w
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from graphflow.backends.base import Backend, load
+from graphflow.backends.cuda.steering import ROW
 from graphflow.backends.gpu.convolutions import ConvPlan, names_of
-from graphflow.backends.gpu.device import Properties, Slab, Table, Uncapturable
+from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Uncapturable
 from graphflow.backends.gpu.products import GemmPlan, Tail
 from graphflow.loops.ir import Const, Expr, Op, Var
 from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Gemm, element_bytes
@@ -39,6 +40,11 @@ class HostGraph:
     def nodes(self) -> int:
         """How many things it does."""
         return len(self.calls)
+
+    def run(self) -> None:
+        """Does them."""
+        for call in self.calls:
+            call()
 
 
 class _Done:
@@ -119,6 +125,8 @@ class HostDevice:
         self._cpu: Backend = load("cpu", 1)
         self._slabs: dict[int, Array] = {}
         self._graph: HostGraph | None = None
+        self._around: list[HostGraph | None] = []
+        self._conditions: list[int] = []
         self._calls: dict[Any, Any] = {}
 
     # memory
@@ -162,11 +170,18 @@ class HostDevice:
 
     # work
 
-    def functions(self, kernels: Sequence[Any], wide: Sequence[bool]) -> list[Any]:
+    def functions(
+        self, kernels: Sequence[Any], wide: Sequence[bool], indirect: Sequence[Collection[str]] = ()
+    ) -> list[Any]:
         """See `Device`."""
         self._refuse("code is loaded")
-        made = zip(kernels, self._cpu.addresses(kernels), strict=True)
-        return [HostFunction(_FUNCTION(address), len(kernel.params)) for kernel, address in made]
+        made = list(zip(kernels, self._cpu.addresses(kernels), strict=True))
+        found = [HostFunction(_FUNCTION(address), len(kernel.params)) for kernel, address in made]
+        for number, names in enumerate(indirect):
+            if names:
+                places = [at for at, param in enumerate(kernels[number].params) if param.name in names]
+                found[number] = HostFunction(_looking_up(found[number].call, places), found[number].count)
+        return found
 
     def join(self, functions: Sequence[HostFunction]) -> HostJoined:
         """See `Device`."""
@@ -184,6 +199,60 @@ class HostDevice:
         """See `Device`."""
         table = (ctypes.c_int64 * max(1, len(args)))(*args)
         self._do(lambda: function.call(table, 0, 1))
+
+    def steering(self) -> Mapping[str, Any]:
+        """See `Device`: the same as the kernels do, step by step."""
+
+        def as_function(steer: Callable[..., None]) -> HostFunction:
+            return HostFunction(lambda table, part, parts: steer(*table), 0)
+
+        return {
+            "begin": as_function(self._begin),
+            "next": as_function(self._next),
+            "last": as_function(_site),
+            "leave": as_function(self._leave),
+            "select": as_function(self._select),
+            "judge": as_function(self._judge),
+            "copy": as_function(_copy),
+            "fill": as_function(lambda target, value, nbytes: _set(_word(target), value, nbytes)),
+        }
+
+    def _begin(
+        self, table: int, rows: int, site: int, loop: int, limit_at: int, limit: int, handle: int
+    ) -> None:
+        most = _word(limit_at) if limit_at else limit
+        _put(table + 16 * loop, 0)
+        _put(table + 16 * loop + 8, max(0, most))
+        self._conditions[handle] = most > 0 or (not limit_at and limit < 0)
+        _site(table, rows, site)
+
+    def _next(self, table: int, rows: int, site: int, loop: int, bounded: int, handle: int) -> None:
+        turn = _word(table + 16 * loop) + 1
+        _put(table + 16 * loop, turn)
+        self._conditions[handle] = not bounded or turn < _word(table + 16 * loop + 8)
+        _site(table, rows, site)
+
+    def _leave(self, word: int, outer: int, inner: int) -> None:
+        holds = ctypes.c_uint8.from_address(word).value != 0
+        self._conditions[inner] = holds
+        if not holds:
+            self._conditions[outer] = 0
+
+    def _select(self, cases: int, count: int, handle: int) -> None:
+        self._conditions[handle] = count
+        for number in range(count):
+            at, exact, wanted = (_word(cases + 24 * number + 8 * k) for k in range(3))
+            kind = ctypes.c_int32 if exact else ctypes.c_uint8
+            value = kind.from_address(at).value
+            if value == wanted if exact else value != 0:
+                self._conditions[handle] = number
+                return
+
+    def _judge(self, words: int, count: int, inner: int, inside: int, outer: int) -> None:
+        fine = not any(_word(words + 8 * number) for number in range(count))
+        self._conditions[inner] = fine
+        if not fine and inside:
+            self._conditions[outer] = 0
 
     def workspace(self, plan: GemmPlan) -> int:
         """See `Device`."""
@@ -278,16 +347,51 @@ class HostDevice:
         """See `Device`."""
         self._graph = HostGraph()
 
+    conditional = True
+
+    def condition(self) -> int:
+        """See `Device`."""
+        self._conditions.append(0)
+        return len(self._conditions) - 1
+
+    def branch(self, kind: NodeKind, condition: int, count: int = 1) -> list[HostGraph]:
+        """See `Device`."""
+        bodies = [HostGraph() for _ in range(count)]
+        conditions = self._conditions
+
+        def run() -> None:
+            if kind == "switch":
+                if 0 <= conditions[condition] < count:
+                    bodies[conditions[condition]].run()
+                return
+            while conditions[condition]:
+                bodies[0].run()
+                if kind == "if":
+                    return
+
+        self._do(run)
+        return bodies
+
+    def begin_body(self, body: HostGraph) -> None:
+        """See `Device`."""
+        assert self._graph is not None
+        self._around.append(self._graph)
+        self._graph = body
+
+    def end_body(self) -> None:
+        """See `Device`."""
+        self._graph = self._around.pop()
+
     def end_capture(self) -> HostGraph:
         """See `Device`."""
-        graph, self._graph = self._graph, None
+        graph, self._graph = (self._around or [self._graph])[0], None
+        self._around.clear()
         assert graph is not None
         return graph
 
     def replay(self, graph: Any) -> None:
         """See `Device`."""
-        for call in graph.calls:
-            call()
+        graph.run()
 
     def synchronize(self) -> None:
         """See `Device`."""
@@ -323,6 +427,43 @@ def _moved(target: int, source: int, nbytes: int) -> None:
 
 def _set(target: int, value: int, nbytes: int) -> None:
     ctypes.memset(target, value, nbytes)
+
+
+def _word(address: int) -> int:
+    return ctypes.c_int64.from_address(address).value
+
+
+def _put(address: int, value: int) -> None:
+    ctypes.c_int64.from_address(address).value = value
+
+
+def _copy(target: int, source: int, nbytes: int, words: int) -> None:
+    _moved(_word(target) if words & 1 else target, _word(source) if words & 2 else source, nbytes)
+
+
+def _site(table: int, rows: int, site: int) -> None:
+    for number in range(_word(rows)):
+        row = [_word(rows + 8 + 8 * (number * ROW + k)) for k in range(ROW)]
+        if row[0] != site:
+            continue
+        value = row[2]
+        for term in range(row[3]):
+            loop, step, swing, ends = row[4 + 4 * term : 8 + 4 * term]
+            turn, most = _word(table + 16 * loop), _word(table + 16 * loop + 8)
+            value += turn * step + turn % 2 * swing + most * ends
+        _put(table + 8 * row[1], value)
+
+
+def _looking_up(function: Any, places: Sequence[int]) -> Callable[..., None]:
+    """A function some of whose arguments are addresses of words that hold the arguments."""
+
+    def call(table: Any, part: int, parts: int) -> None:
+        found = type(table)(*table)
+        for place in places:
+            found[place] = _word(table[place])
+        function(found, part, parts)
+
+    return call
 
 
 _gemms: dict[GemmPlan, Gemm] = {}

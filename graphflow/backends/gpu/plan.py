@@ -276,10 +276,8 @@ class DevicePlan(Plan):
         return Use(Place("constants", start, (), (), value.dtype), "r")
 
     def _use(self, ref: Ref) -> Use:
-        place = self.place(ref.slot)
-        if ref.offset:
-            place = replace(place, offset=place.offset + int(self._at(ref.offset)))
-        return Use(place, ref.access)
+        place, skip = self.place(ref.slot), int(self._at(ref.offset)) if ref.offset else 0
+        return Use(replace(place, offset=place.offset + skip) if skip else place, ref.access, skip)
 
     # steps
 
@@ -405,6 +403,11 @@ class DevicePlan(Plan):
             step, tuple(map(self._slot, step.inputs)), outputs, tuple(args), step.name, step.origin
         )
 
+    @property
+    def words(self) -> Place:
+        """Where the words of the checks lie."""
+        return Place("io", self.places.status, (len(self._refusals),), (8,), _WORD)
+
     def _judged(self, steps: list[Step]) -> list[Step]:
         """The steps, and looks at the checks before what cannot be undone: writes to variables, calls of the host.
 
@@ -413,7 +416,7 @@ class DevicePlan(Plan):
         self.unjudged = 0
         if not self._refusals:
             return steps
-        words = Place("io", self.places.status, (len(self._refusals),), (8,), _WORD)
+        words = self.words
         self.unjudged = len(self._refusals)
         found: list[Step] = [Memset((Use(words, "w"),), 0, words.nbytes, "checks")]
         waiting: list[int] = []

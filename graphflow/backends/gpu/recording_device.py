@@ -6,16 +6,17 @@ nothing that cannot be in one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphflow.backends.cuda.joined import JoinedKernel, join
 from graphflow.backends.cuda.kernel import CudaKernel
-from graphflow.backends.cuda.printer import print_kernel
+from graphflow.backends.cuda.printer import print_all
+from graphflow.backends.cuda.steering import STEERING
 from graphflow.backends.gpu.convolutions import ConvPlan
-from graphflow.backends.gpu.device import Properties, Slab, Table, Uncapturable, aligned
+from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Uncapturable, aligned
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.loops.ir import Kernel
 from graphflow.memory import aligned_empty
@@ -72,6 +73,8 @@ class RecordingDevice:
         self.taken = 0
         self._next = _FIRST
         self._capture: list[Record] | None = None
+        self._around: list[list[Record] | None] = []
+        self._handles = 0
 
     def _write(self, call: str, *args: Any) -> None:
         record = Record(call, args)
@@ -114,10 +117,16 @@ class RecordingDevice:
         """See `Device`."""
         self._write("memset", target, value, nbytes)
 
-    def functions(self, kernels: Sequence[Kernel], wide: Sequence[bool]) -> list[Any]:
+    def functions(
+        self, kernels: Sequence[Kernel], wide: Sequence[bool], indirect: Sequence[Collection[str]] = ()
+    ) -> list[Any]:
         """See `Device`: the kernels are printed, and no more."""
         self._write("functions", len(kernels))
-        return [print_kernel(one, wide=w) for one, w in zip(kernels, wide, strict=True)]
+        return print_all(kernels, wide, indirect)
+
+    def steering(self) -> Mapping[str, Any]:
+        """See `Device`."""
+        return STEERING
 
     def join(self, functions: Sequence[CudaKernel]) -> JoinedKernel:
         """See `Device`."""
@@ -168,10 +177,40 @@ class RecordingDevice:
         self._write("begin_capture")
         self._capture = []
 
-    def end_capture(self) -> RecordedGraph:
+    conditional = True
+
+    def condition(self) -> int:
+        """See `Device`."""
+        self._handles += 1
+        self._write("condition", self._handles)
+        return self._handles
+
+    def branch(self, kind: NodeKind, condition: int, count: int = 1) -> list[list[Record]]:
+        """See `Device`. The record holds the bodies, which are lists of records."""
+        if self._capture is None:
+            raise Uncapturable("a conditional node outside of a graph")
+        bodies: list[list[Record]] = [[] for _ in range(count)]
+        self._write("branch", kind, condition, tuple(bodies))
+        return bodies
+
+    def begin_body(self, body: list[Record]) -> None:
         """See `Device`."""
         assert self._capture is not None
-        graph, self._capture = RecordedGraph(self._capture), None
+        self._write("begin_body")
+        self._around.append(self._capture)
+        self._capture = body
+
+    def end_body(self) -> None:
+        """See `Device`."""
+        self._capture = self._around.pop()
+        self._write("end_body")
+
+    def end_capture(self) -> RecordedGraph:
+        """See `Device`."""
+        captured, self._capture = (self._around or [self._capture])[0], None
+        self._around.clear()
+        assert captured is not None
+        graph = RecordedGraph(captured)
         self._write("end_capture")
         return graph
 

@@ -74,10 +74,16 @@ Access = Literal["r", "w", "rw"]
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A place as a step uses it."""
+    """A place as a step uses it. `skip`: how many bytes behind the value's beginning the place begins."""
 
     place: Place
     access: Access
+    skip: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes from where the place begins to the end of the value."""
+        return self.place.nbytes - self.skip
 
 
 Argument: TypeAlias = "Use | int | Count"
@@ -229,15 +235,6 @@ class Cond:
 
 
 Step: TypeAlias = Kernel | Joined | Gemm | Convolution | Copy | Memset | HostCall | Judge | Loop | Cond
-
-SIMPLE = (Kernel, Joined, Gemm, Convolution, Copy, Memset)
-
-
-def capturable(step: Step) -> bool:
-    """Whether a graph can hold a step: nothing of it needs the host."""
-    if isinstance(step, Loop):
-        return step.fixed and all(capturable(one) for one in inner_steps(step))
-    return isinstance(step, SIMPLE)
 
 
 def inner_steps(step: Loop | Cond | Convolution | Joined) -> list[Step]:
