@@ -129,13 +129,17 @@ TOGETHER = 48  # kernels of one translation unit
 
 
 class Emulator:
-    """Kernels as functions of the processor: `(i64* args, i64 part, i64 parts)`, of which part 0 does everything."""
+    """Kernels as functions of the processor: `(i64* args, i64 part, i64 parts)`, of which part 0 does everything.
 
-    def __init__(self, folder: Path) -> None:
+    before: C++ that the kernels call.
+    """
+
+    def __init__(self, folder: Path, before: str = "") -> None:
         assert COMPILER is not None
         self.folder = folder
         self.addresses: dict[str, int] = {}
-        self._libraries: list[ctypes.CDLL] = []
+        self.libraries: list[ctypes.CDLL] = []
+        self._before = before
 
     def compile(self, kernels: Sequence[CudaKernel]) -> dict[str, int]:
         """Addresses by symbol."""
@@ -143,8 +147,8 @@ class Emulator:
         units = [missing[i : i + TOGETHER] for i in range(0, len(missing), TOGETHER)]
         running = []
         for unit in units:
-            stem = self.folder / f"unit{len(self._libraries) + len(running)}"
-            stem.with_suffix(".cpp").write_text("\n".join([_EMULATOR, PRELUDE, *map(_with_entry, unit)]))
+            stem = self.folder / f"unit{len(self.libraries) + len(running)}"
+            stem.with_suffix(".cpp").write_text("\n".join([_EMULATOR, self._before, PRELUDE, *map(_with_entry, unit)]))
             command = [COMPILER, "-O0", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC",
                        "-std=c++17", "-o", str(stem.with_suffix(".so")), str(stem.with_suffix(".cpp"))]  # fmt: skip
             running.append((stem, subprocess.Popen(command, stderr=subprocess.PIPE, text=True)))
@@ -152,7 +156,7 @@ class Emulator:
                 self._finish(running)
         self._finish(running)
         for kernel in missing:
-            for library in self._libraries:
+            for library in self.libraries:
                 function = getattr(library, f"run_{kernel.symbol}", None)
                 if function is not None:
                     address = ctypes.cast(function, ctypes.c_void_p).value
@@ -164,12 +168,12 @@ class Emulator:
         for stem, process in running:
             _, errors = process.communicate()
             assert process.returncode == 0, errors[:4000]
-            self._libraries.append(ctypes.CDLL(str(stem.with_suffix(".so"))))
+            self.libraries.append(ctypes.CDLL(str(stem.with_suffix(".so"))))
         running.clear()
 
     def set(self, *, descending: bool, grid: int = 3) -> None:
         """In which order threads run, and how many blocks there are: neither may change a bit."""
-        for library in self._libraries:
+        for library in self.libraries:
             ctypes.c_int.in_dll(library, "emu_descending").value = int(descending)
             ctypes.c_int.in_dll(library, "emu_grid").value = grid
 

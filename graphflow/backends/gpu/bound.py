@@ -688,7 +688,7 @@ class Bound:
     ) -> None:
         """Runs `done` to `count - 1`, as many together as there is room for: while some run, the next are laid out."""
         device, places = self.device, self.plan.places
-        together = self._ready_together(count - done)
+        together = self._ready_together(count)
         waiting: tuple[int, int, int] | None = None
         turn = 0
         while done < count:

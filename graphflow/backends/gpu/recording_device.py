@@ -82,7 +82,8 @@ class RecordingDevice:
         if self._capture is not None:
             if call in ("alloc", "free", "h2d", "d2h", "functions", "load", "event", "synchronize"):
                 raise Uncapturable(f"{call} while a graph is captured")
-            self._capture.append(record)
+            if call not in ("condition", "begin_body", "end_body"):  # these are no nodes
+                self._capture.append(record)
 
     def alloc(self, nbytes: int) -> Slab:
         """See `Device`."""
