@@ -223,7 +223,7 @@ def test_steering_kernels_do_what_the_host_does(tmp_path: Path) -> None:
         pointers = np.array([copied.ctypes.data + 3, source.ctypes.data + 1], np.int64)
 
         def steer(name: str, *args: int, steers: Any = steers, looks: Any = looks, log: Any = log) -> None:
-            steers[name]((ctypes.c_int64 * len(args))(*args), 0, 1)
+            getattr(steers[name], "call", steers[name])((ctypes.c_int64 * len(args))(*args), 0, 1)
             log.append((name, [int(looks[one]) for one in conditions]))
 
         where = table.ctypes.data
@@ -260,7 +260,9 @@ def test_steering_kernels_do_what_the_host_does(tmp_path: Path) -> None:
 
 _CONDITIONS = """
 extern "C" { unsigned int emu_conditions[8]; }
-extern "C" void cudaGraphSetConditional(unsigned long long handle, unsigned int value) { emu_conditions[handle] = value; }
+extern "C" void cudaGraphSetConditional(unsigned long long handle, unsigned int value) {
+  emu_conditions[handle] = value;
+}
 """
 
 
@@ -317,7 +319,7 @@ class _Driver:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.fails = False
 
-    def CUgraphNodeParams(self) -> Any:  # noqa: N802
+    def CUgraphNodeParams(self) -> Any:
         return _Named(conditional=_Named())
 
     def __getattr__(self, name: str) -> Callable[..., tuple[Any, ...]]:
