@@ -148,7 +148,9 @@ class Emulator:
         running = []
         for unit in units:
             stem = self.folder / f"unit{len(self.libraries) + len(running)}"
-            stem.with_suffix(".cpp").write_text("\n".join([_EMULATOR, self._before, PRELUDE, *map(_with_entry, unit)]))
+            stem.with_suffix(".cpp").write_text(
+                "\n".join([_EMULATOR, self._before, PRELUDE, *map(_with_entry, unit)])
+            )
             command = [COMPILER, "-O0", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC",
                        "-std=c++17", "-o", str(stem.with_suffix(".so")), str(stem.with_suffix(".cpp"))]  # fmt: skip
             running.append((stem, subprocess.Popen(command, stderr=subprocess.PIPE, text=True)))
