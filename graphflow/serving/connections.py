@@ -20,7 +20,7 @@ from urllib.parse import unquote
 import httptools
 
 from graphflow.serving.bodies import Answer, Asked, ClientDisconnect
-from graphflow.serving.listening import DOOR_SECONDS, close_door
+from graphflow.serving.listening import BACKLOG, DOOR_SECONDS, close_door, knocking
 from graphflow.serving.uvicorn_parts import (
     HIGH_WATER_LIMIT,
     STATUS_LINE,
@@ -44,6 +44,8 @@ LARGEST_HEADERS = 64 << 10
 IDLE_SECONDS = 75
 # Seconds that one stays open for it after the process has been told to end: the client may be about to send it.
 LAST_SECONDS = 1.0
+# Connections taken in one turn of the loop: with more, a flood of new ones keeps those waiting who have come before.
+_TAKEN_AT_ONCE = 8
 
 _REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
@@ -404,6 +406,7 @@ class Listener(Server):  # type: ignore[misc]  # uvicorn is not looked into
       answer: a coroutine function of `Asked` that returns an `Answer`.
       certificate, key: files (PEM); "" talks without TLS.
       grace: seconds that requests under way have when it ends.
+      shared: whether other processes take connections of the same socket: then its door is not ours to close.
 
     Attributes:
       begun: set when connections are taken, or cannot be.
@@ -418,7 +421,9 @@ class Listener(Server):  # type: ignore[misc]  # uvicorn is not looked into
         certificate: str = "",
         key: str = "",
         grace: int | None = None,
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         self.begun = asyncio.Event()
         super().__init__(
             Config(
@@ -426,6 +431,7 @@ class Listener(Server):  # type: ignore[misc]  # uvicorn is not looked into
                 interface="asgi3",  # it is not: uvicorn has nothing to add to it
                 http=Connection,
                 ws="none",
+                backlog=_TAKEN_AT_ONCE,  # what asyncio makes of it; uvloop takes one
                 lifespan="off",
                 # What garbage clients send is no event of ours; logs are set up in one place.
                 log_config=None,
@@ -446,6 +452,8 @@ class Listener(Server):  # type: ignore[misc]  # uvicorn is not looked into
         """Begins to take connections."""
         try:
             await super().startup(sockets)
+            for listener in sockets or ():
+                listener.listen(BACKLOG)  # the loop has told the kernel how many it takes at once
         finally:
             self.begun.set()
 
@@ -459,7 +467,11 @@ class Listener(Server):  # type: ignore[misc]  # uvicorn is not looked into
         self.server_state.ending = True
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        for listener in sockets or ():
-            close_door(listener)
+        if not self._shared:
+            for listener in sockets or ():
+                close_door(listener)
+        latest = time.monotonic() + (self.config.timeout_graceful_shutdown or LAST_SECONDS)
         await asyncio.sleep(DOOR_SECONDS)
+        while time.monotonic() < latest and any(knocking(listener) for listener in sockets or ()):
+            await asyncio.sleep(DOOR_SECONDS / 10)
         await super().shutdown(sockets)

@@ -32,7 +32,7 @@ LARGEST_MESSAGE = 1 << 30
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 # Seconds after which a connection gets its last answers, and the client makes another. It is the only way to end one
 # in which no request is lost: a listener that stops breaks off what comes in before the client hears of it.
-CONNECTION_SECONDS = 5.0
+CONNECTION_SECONDS = 2.0
 # The library spreads that time by a tenth.
 _LATEST = 1.1
 # The library ends the process where it finds no memory for a message: none takes more than this part of what is free.

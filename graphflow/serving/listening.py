@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import contextlib
 import os
+import select
 import socket
 import stat
 import struct
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 
 # Seconds in which whoever is on the way in when the door closes comes in.
 DOOR_SECONDS = 0.05
+# Connections that wait in the kernel until somebody takes them, at most.
+BACKLOG = 2048
 # Of Linux: a filter of a socket's packets; byte 13 of one holds TCP's flags, and the 2 among them begins a connection.
 _SO_ATTACH_FILTER = 26
 _WITHOUT_BEGINNINGS = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
@@ -39,7 +42,7 @@ def listening_socket(host: str, port: int, shared: bool = False, listen: bool = 
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         if listen:
-            listener.listen(2048)
+            listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise OSError(error.errno, f"cannot listen at {host}:{port}: {error.strerror}") from None
@@ -58,6 +61,13 @@ def close_door(listener: socket.socket) -> None:
     program = struct.pack("HP", len(_WITHOUT_BEGINNINGS), steps.buffer_info()[0])
     with contextlib.suppress(OSError):  # not where another kernel passes for Linux
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def knocking(listener: socket.socket) -> bool:
+    """Whether a connection waits for somebody to take it."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def sockets_at(port: int) -> Iterator[socket.socket]:

@@ -8,6 +8,7 @@ leaves what is served as it is, and keeps its reason.
 from __future__ import annotations
 
 import enum
+import gc
 import logging
 import threading
 import time
@@ -116,6 +117,7 @@ class ModelManager:
         self._looking = threading.Lock()  # only one looks at the disk and loads
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._litter = False  # whether there are models that nobody can reach, and that refer to themselves
 
     # -- what requests see ---------------------------------------------------------------------------------------
 
@@ -340,6 +342,11 @@ class ModelManager:
                         _log.warning("%s: %s", config.name, error)
             for name in gone:
                 self._let_go(name, list(self._servables[name]))
+            if self._litter:
+                # Left to itself, the collector lets many of them come together: it looks at old objects when new ones
+                # are a quarter of them.
+                self._litter = False
+                gc.collect()
             if first and failed:
                 raise failed[0]
 
@@ -478,6 +485,7 @@ class ModelManager:
             model.close()
         with self._lock:
             servable.state = State.END
+            self._litter = True
             self._lock.notify_all()
         _log.info("%s version %d is gone", servable.name, servable.version)
 

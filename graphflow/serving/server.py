@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import importlib
 import logging
 import os
@@ -65,7 +66,7 @@ class ServerOptions:
       batching: how requests that meet are put together, where it is proved to change no answer; None never does.
       most_requests: requests in the process at once, of each protocol; what comes on top is turned away at once.
       shared_ports: whether other processes serve the same at the same ports; one that is interrupted from a terminal
-        then leaves it to whoever started it to say so.
+        then leaves it to whoever started it to say so. `serve` is given the socket of REST's then.
       access: who may ask, and over what.
       record_requests: the file that the first requests are written to, with their answers; None writes none.
       allowed_ops: types of ops that open files or call Python which models may have all the same.
@@ -106,6 +107,7 @@ def serve(
     announce: Any = None,
     ready: Callable[[ModelManager], None] | None = None,
     reload: Callable[[Sequence[ModelConfig]], None] | None = None,
+    listener: socket.socket | None = None,
 ) -> None:
     """Serves models until SIGTERM or SIGINT.
 
@@ -117,6 +119,7 @@ def serve(
       announce: where the lines that say the addresses are written; default the standard output.
       ready: called with the models when requests are welcome.
       reload: changes the models of all processes that serve the same; None where there is this one only.
+      listener: where connections of REST come in; None makes a socket at the port.
 
     Raises:
       InvalidArgumentError: if the configuration is not understood.
@@ -126,11 +129,10 @@ def serve(
     file = options.model_config_file
     configs = list(options.models) if file is None else read_models(file)
     with contextlib.ExitStack() as stack:
-        listener = None
-        if options.rest_port is not None:
-            listener = stack.enter_context(
-                contextlib.closing(listening_socket(options.host, options.rest_port, options.shared_ports))
-            )
+        if listener is None and options.rest_port is not None:
+            listener = listening_socket(options.host, options.rest_port)
+        if listener is not None:
+            stack.enter_context(contextlib.closing(listener))
         if options.grpc_port:
             # gRPC's listener comes last of all; that its port is taken is said now.
             listening_socket(options.host, options.grpc_port, options.shared_ports, listen=False).close()
@@ -163,6 +165,7 @@ def serve(
                 target=_read, args=(_REST_PARTS,), name="graphflow-imports", daemon=True
             )
             reader.start()
+        gc.freeze()  # what is here stays: looking for models that have gone must not take long
         models.start()
         stack.callback(models.close)
         if reader is not None:
@@ -185,7 +188,7 @@ def serve(
         sys.setswitchinterval(_SWITCH)
         signals = (signal.SIGTERM,) if options.shared_ports else (signal.SIGTERM, signal.SIGINT)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(service, listener, finish, signals))
+            runner.run(_run(service, listener, finish, signals, options.shared_ports))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -274,6 +277,7 @@ async def _run(
     listener: socket.socket | None,
     finish: Callable[[], GrpcServer | None],
     signals: Sequence[signal.Signals],
+    shared: bool,
 ) -> None:
     """Serves until a signal; REST and gRPC end at the same time.
 
@@ -282,6 +286,7 @@ async def _run(
       listener: where REST's come in; None where there is none.
       finish: called in a thread when they are answered; starts the rest.
       signals: what ends it.
+      shared: whether other processes take connections of the same socket.
     """
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -292,7 +297,7 @@ async def _run(
         from graphflow.serving.rest import make_app
 
         access = service.access
-        server = Listener(make_app(service), access.certificate, access.key, GRACE)
+        server = Listener(make_app(service), access.certificate, access.key, GRACE, shared)
 
     def end() -> None:
         # Whoever asks twice does not want to wait, not even for a run that nobody can interrupt.

@@ -22,7 +22,7 @@ from typing import Any
 from graphflow import errors
 from graphflow.config import NUM_THREADS
 from graphflow.errors import OpError, UnavailableError, exception_type_from_error_code
-from graphflow.serving.listening import listening_socket
+from graphflow.serving.listening import close_door, listening_socket
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.server import GRACE, ServerOptions, serve
 from graphflow.serving.server_config import ModelConfig
@@ -69,7 +69,8 @@ def supervise(
 ) -> None:
     """Serves models by several processes until SIGTERM or SIGINT; see `server.serve`.
 
-    All of them listen at the same ports, among which the kernel deals new connections out.
+    All take connections of REST from one socket, which is the supervisor's: of one that dies, the others take those that
+    it has not taken yet. gRPC's library wants a socket of its own in each process; the kernel deals connections out.
 
     Args:
       options: what to serve, and where.
@@ -81,14 +82,17 @@ def supervise(
       UnavailableError: if the first processes end before they are ready; they have said why.
       OSError: if a port is taken.
     """
-    reserved = []
-    try:
-        ports: dict[str, int | None] = {"rest_port": options.rest_port, "grpc_port": options.grpc_port}
-        for name, port in ports.items():
-            if port is not None:
-                # Bound, and never listened at: the number stays ours while processes come and go.
-                reserved.append(listening_socket(options.host, port, shared=True, listen=False))
-                ports[name] = reserved[-1].getsockname()[1]
+    with contextlib.ExitStack() as stack:
+        listener, ports = None, {"rest_port": options.rest_port, "grpc_port": options.grpc_port}
+        if options.rest_port is not None:
+            listener = stack.enter_context(listening_socket(options.host, options.rest_port))
+            ports["rest_port"] = listener.getsockname()[1]
+        if options.grpc_port is not None:
+            # Bound, and never listened at: the number stays ours while processes come and go.
+            held = stack.enter_context(
+                listening_socket(options.host, options.grpc_port, shared=True, listen=False)
+            )
+            ports["grpc_port"] = held.getsockname()[1]
         where = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
         with tempfile.TemporaryDirectory(prefix="graphflow-serve-", dir=where) as folder:
             os.environ[_SHARED_FOLDER] = folder
@@ -97,20 +101,21 @@ def supervise(
                     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
                 )
                 os.environ[NUM_THREADS.name] = str(max(1, cores // workers))
-            shared = replace(
-                options, rest_port=ports["rest_port"], grpc_port=ports["grpc_port"], shared_ports=True
-            )
-            _Supervisor(shared, workers, configure, announce or sys.stdout).run()
-    finally:
-        for held in reserved:
-            held.close()
+            shared = replace(options, **ports, shared_ports=True)
+            _Supervisor(shared, workers, configure, announce or sys.stdout, listener).run()
 
 
 class _Supervisor:
     def __init__(
-        self, options: ServerOptions, count: int, configure: Callable[[], None], announce: Any
+        self,
+        options: ServerOptions,
+        count: int,
+        configure: Callable[[], None],
+        announce: Any,
+        listener: socket.socket | None,
     ) -> None:
         self._options = options
+        self._listener = listener
         self._configure = configure
         self._announce = announce
         self._context = multiprocessing.get_context("spawn")
@@ -158,7 +163,10 @@ class _Supervisor:
     def _start(self, failures: int = 0) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(self._options, self._configure, theirs), name="graphflow-worker", daemon=True
+            target=_work,
+            args=(self._options, self._configure, theirs, self._listener),
+            name="graphflow-worker",
+            daemon=True,
         )
         process.start()
         theirs.close()
@@ -262,7 +270,11 @@ class _Supervisor:
 
     def _end(self) -> None:
         """Lets all finish what they have begun."""
+        if self._listener is not None:
+            close_door(self._listener)
         self._tell(signal.SIGTERM)
+        if self._listener is not None:
+            self._listener.close()  # the last worker that has one ends what waits there
         deadline = time.monotonic() + GRACE + 5
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
@@ -281,7 +293,9 @@ class _Lines:
         pass
 
 
-def _work(options: ServerOptions, configure: Callable[[], None], link: Connection) -> None:
+def _work(
+    options: ServerOptions, configure: Callable[[], None], link: Connection, listener: socket.socket | None
+) -> None:
     """Serves in a process of its own."""
     configure()
     # The terminal's interrupt goes to all; the supervisor hands it on once.
@@ -329,7 +343,7 @@ def _work(options: ServerOptions, configure: Callable[[], None], link: Connectio
             raise exception_type_from_error_code(code)(None, None, text)
 
     try:
-        serve(options, lines, ready, reload)
+        serve(options, lines, ready, reload, listener)
     except (OpError, OSError, RuntimeError, ValueError) as error:
         _log.error("%s", error)
         sys.exit(1)
