@@ -69,8 +69,8 @@ def supervise(
 ) -> None:
     """Serves models by several processes until SIGTERM or SIGINT; see `server.serve`.
 
-    All take connections of REST from one socket, which is the supervisor's: of one that dies, the others take those that
-    it has not taken yet. gRPC's library wants a socket of its own in each process; the kernel deals connections out.
+    All take connections of REST from one socket, which is the supervisor's: where one dies, the others take those that
+    have been waiting for it. gRPC's library wants a socket of its own in each process; the kernel deals connections out.
 
     Args:
       options: what to serve, and where.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from uvicorn.server import ServerState
 
 from graphflow.errors import InvalidArgumentError
 from graphflow.serving import connections, json_limits
+from graphflow.serving.listening import knocking
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.server_config import ModelConfig
 from graphflow.serving.service import Service
@@ -101,6 +103,44 @@ def test_slow_and_endless_requests_are_let_go(
         assert connection.recv(1000) == b""
     monkeypatch.undo()
     assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_flood_of_connections_does_not_go_before_those_that_have_come(loop: str) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    wait: list[bool] = []
+    blocked, goes_on = threading.Event(), threading.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        wait.append(knocking(listener))
+        if len(wait) == 1:
+            asyncio.get_running_loop().call_soon(lambda: (blocked.set(), goes_on.wait()))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = connections.Listener(application)
+    server.config.loop = loop
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        address = listener.getsockname()
+        with socket.create_connection(address) as early:
+            early.sendall(b"GET / HTTP/1.1\r\nHost: m\r\n\r\n")
+            blocked.wait()
+            flood = [socket.create_connection(address) for _ in range(300)]
+            early.sendall(b"GET / HTTP/1.1\r\nHost: m\r\n\r\n")
+            goes_on.set()
+            text = b""
+            while text.count(b"200 OK") < 2:
+                text += early.recv(1000)
+        for connection in flood:
+            connection.close()
+        server.should_exit = True
+        thread.join()
+    assert wait == [False, True]
 
 
 def test_who_does_not_take_answers_is_let_go() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,10 @@ def test_a_new_version_takes_over_while_the_old_one_is_held(base: Path, saved: P
         # Whoever holds it goes on with it.
         assert old.run("", {"x": np.ones((1, 3), np.float32)})["y"].shape == (1, 2)
     assert states(models) == {2: "AVAILABLE", 1: "END"}
+    graph = weakref.ref(old._graph)
+    del old
+    models.look()
+    assert graph() is None  # its memory is not left for later
     shutil.rmtree(base / "2")
     models.look()  # what was taken back gives way to what is there
     assert served(models) == 1
