@@ -70,7 +70,7 @@ def supervise(
     """Serves models by several processes until SIGTERM or SIGINT; see `server.serve`.
 
     All take connections of REST from one socket, which is the supervisor's: where one dies, the others take those that
-    have been waiting for it. gRPC's library wants a socket of its own in each process; the kernel deals connections out.
+    have been waiting for it. gRPC's library wants a socket of its own in each process; the kernel deals out among them.
 
     Args:
       options: what to serve, and where.

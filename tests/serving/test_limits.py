@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from graphflow.errors import InvalidArgumentError
 from graphflow.serving import connections, json_limits
+from graphflow.serving.bodies import Answer, Asked
 from graphflow.serving.listening import knocking
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.server_config import ModelConfig
@@ -112,12 +113,11 @@ def test_a_flood_of_connections_does_not_go_before_those_that_have_come(loop: st
     wait: list[bool] = []
     blocked, goes_on = threading.Event(), threading.Event()
 
-    async def application(scope: Any, receive: Any, send: Any) -> None:
+    async def application(request: Asked) -> Answer:
         wait.append(knocking(listener))
         if len(wait) == 1:
             asyncio.get_running_loop().call_soon(lambda: (blocked.set(), goes_on.wait()))
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+        return Answer(b"")
 
     server = connections.Listener(application)
     server.config.loop = loop
