@@ -101,7 +101,9 @@ def supervise(
                     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
                 )
                 os.environ[NUM_THREADS.name] = str(max(1, cores // workers))
-            shared = replace(options, **ports, shared_ports=True)
+            shared = replace(
+                options, rest_port=ports["rest_port"], grpc_port=ports["grpc_port"], shared_ports=True
+            )
             _Supervisor(shared, workers, configure, announce or sys.stdout, listener).run()
 
 
