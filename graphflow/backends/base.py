@@ -78,6 +78,10 @@ class Backend(Machine, Protocol):
     many_threads: bool
 
     @property
+    def processor(self) -> Backend:
+        """What does the part of a program that was placed on the processor; itself, if it is that."""
+
+    @property
     def target(self) -> Any:
         """What code is generated for; library calls are shaped by it."""
 

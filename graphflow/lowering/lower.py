@@ -43,6 +43,7 @@ from graphflow.lowering.movement import Block, block_kernel, blocks_of
 from graphflow.lowering.native_regions import Finish, NativeRegions, Nested
 from graphflow.lowering.nested import host_runner
 from graphflow.lowering.nests import SEED_WORDS, Nest, Scratch, nest_of, seed_words, streamed, streams
+from graphflow.lowering.placed import Part, parts_of
 from graphflow.lowering.prologues import first_factor, with_prologue
 from graphflow.lowering.recompute import recomputed
 from graphflow.lowering.sizes import Size, reshaped, row_major, value_sizes
@@ -125,6 +126,7 @@ class _Lowering(NativeRegions):
         self.turned: dict[Value, tuple[Value, Strides]] = {}  # results that are stored in another's order
         self.checked: set[tuple[Value, bool, int, int | tuple[int, ...]]] = set()
         self.nested: dict[Node, Nested] = {}
+        self.placed: dict[Node, Part] = {}  # parts that are the processor's, by their first nodes
         self.hosted: dict[Node, str] = {}  # branches and loops that run from the host, and why
         self.loop: Region | None = None
         self.depth = 0  # in how many regions this lies
@@ -164,6 +166,7 @@ class _Lowering(NativeRegions):
         self.roots = set(program.roots)
         self.fetched = set(program.fetches)
         self.leave_out()
+        self.set_apart()
         self.read_in_place()
         self.factors = collections.Counter(
             _factor(found) for found in self.call_nodes.values() if isinstance(found.call, Gemm)
@@ -279,6 +282,20 @@ class _Lowering(NativeRegions):
         """Whether a node was placed on the processor, while the plan is for another device."""
         device = "" if self.backend.name == "cpu" or node.origin is None else node.origin.device
         return bool(device) and device_kind(device)[0] == "cpu" and "CPU" in device
+
+    def set_apart(self) -> None:
+        """Finds the parts of the program that the processor does, while the plan is for another device."""
+        if self.backend.processor is self.backend:
+            return
+        position = {entry: number for number, entry in enumerate(self.fusion.order)}
+        self.placed = parts_of(
+            self.program,
+            self.fusion.order,
+            self.on_host,
+            lambda value, turn: self.made_before(value, turn, position),
+        )
+        for first, part in self.placed.items():
+            self.skipped.update(node for node in part.nodes if node is not first)
 
     def read_in_place(self) -> None:
         """Lets matrix products read transposes, slices and reshapes where the elements lie."""
@@ -1018,6 +1035,8 @@ class _Lowering(NativeRegions):
             for value in node.outputs:
                 if self.needs_memory(value):
                     self.place(value)
+        elif node in self.placed:
+            self.on_processor(self.placed[node])
         elif form is Form.HOST:
             self.host(node)
         else:
@@ -1262,6 +1281,33 @@ class _Lowering(NativeRegions):
         )
         for value, slot in zip(node.outputs, made, strict=True):
             self.slots[value] = slot
+
+    def on_processor(self, part: Part) -> None:
+        """Adds the processor's plan of a part as a host step."""
+        name = part.nodes[0].name
+        plans = lower_open(part.program, self.backend.processor, name, self.finish)
+        effects = any(node.op_def in NESTED for node in part.nodes)
+
+        def at(sizes: Evaluation) -> Callable[..., Any]:
+            plan = plans.plan(sizes)
+
+            def call(*arrays: Any) -> Any:
+                store = arrays[0] if effects else None
+                made = plan.run(arrays[1:] if effects else arrays, store)
+                return made[0] if len(made) == 1 else made
+
+            return call
+
+        made = self.builder.host(
+            at,
+            [self.slot(value) for value in part.given],
+            [(value.sizes, value.dtype.numpy) for value in part.made],
+            name=name,
+            origin=part.nodes[0],
+            with_store=effects,
+            with_sizes=True,
+        )
+        self.slots.update(zip(part.made, made, strict=True))
 
     def runner(self, node: Node) -> Runner:
         """What runs a node on arrays and the session's state: its body, or plans of its nested programs."""

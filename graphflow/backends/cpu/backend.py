@@ -64,6 +64,11 @@ class CpuBackend:
         return self._threads
 
     @property
+    def processor(self) -> CpuBackend:
+        """Itself."""
+        return self
+
+    @property
     def target(self) -> Target:
         """The machine code is generated for."""
         return self.jit.target

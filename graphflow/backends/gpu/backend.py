@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphflow import config
-from graphflow.backends.base import load
+from graphflow.backends.base import Backend, load
 from graphflow.backends.cuda.contraction import library as kernels_of
 from graphflow.backends.gpu.calls import LibraryCode, code_of
 from graphflow.backends.gpu.device import Device
@@ -40,6 +40,7 @@ class GpuBackend:
 
     def __init__(self, index: int = 0, threads: int = 0, share_from: float = 0.0) -> None:
         self.share_from = share_from  # its blocks are shared in any case
+        self._processor_threads = threads
         self.index = index
         self.kind = config.gpu()
         self._library: dict[str, LibraryCode] = {}
@@ -51,6 +52,11 @@ class GpuBackend:
     def device_name(self) -> str:
         """What the device is called in plans."""
         return f"GPU:{self.index}" + ("" if self.kind == "auto" else f" ({self.kind})")
+
+    @property
+    def processor(self) -> Backend:
+        """The back end of what was placed on the processor."""
+        return load("cpu", self._processor_threads, self.share_from)
 
     @property
     def target(self) -> Any:

@@ -47,6 +47,7 @@ from graphflow.backends.gpu.steps import (
     Place,
     Step,
     Use,
+    on_device,
     walk,
 )
 from graphflow.loops.cost import Cost
@@ -510,33 +511,38 @@ class Bound:
 
     def _host_call(self, call: HostCall, values: dict[int, Any], store: VariableStore | None) -> None:
         device = self.device
-        for slot, given in zip(call.step.inputs, call.inputs, strict=True):
-            if (
-                slot.root.kind in ("buffer", "variable")
-                and given.shape is not None
-                and not given.dtype.hasobject
-            ):
-                values[slot.index] = self._fetched(self.plan.place(slot))
+        there = [
+            (slot, self.plan.place(slot))
+            for slot, given in zip(call.step.inputs, call.inputs, strict=True)
+            if on_device(slot, given)
+        ]
+        if there:
+            arrays = self._fetched(*(place for _, place in there))
+            values.update(zip((slot.index for slot, _ in there), arrays, strict=True))
         with self.residents.aside():
             self._host(call.step, values, store)
         if store is not None and self.version != store.version:
             self._settle(store)  # another run has come in between
+        sent = []
         for slot in call.outputs:
             start = self.plan.places.hosted.get(slot.index)
             if start is not None:
                 value = row_major(values[slot.index], slot)
                 device.h2d(self.io.address + start, value, slot.nbytes)
-                device.synchronize()  # the array may go before it is sent
+                sent.append(value)
+        if sent:
+            device.synchronize()  # the arrays may go before they are sent
 
-    def _fetched(self, place: Place) -> Array:
-        """A value of the device, on the host, when all before it is done."""
+    def _fetched(self, *places: Place) -> list[Array]:
+        """Values of the device, on the host, when all before them is done."""
         if not self.device.computes:
             raise exhausted(f"{self.device.properties.name} computes nothing: there is no value for the host")
-        array = aligned_empty(place.shape, place.dtype)
-        if array.nbytes:
-            self.device.d2h(array, self._putter.address(place, {}), array.nbytes)
-            self.device.synchronize()
-        return array
+        arrays = [aligned_empty(place.shape, place.dtype) for place in places]
+        for place, array in zip(places, arrays, strict=True):
+            if array.nbytes:
+                self.device.d2h(array, self._putter.address(place, {}), array.nbytes)
+        self.device.synchronize()
+        return arrays
 
     def _host(self, step: HostStep, values: dict[int, Any], store: VariableStore | None) -> None:
         if store is not None:
@@ -584,7 +590,7 @@ class Bound:
     def _look(self, values: dict[int, Any]) -> None:
         """Looks at the words of the checks: the run ends here if one is set."""
         if self.device.computes:
-            words = self._fetched(self.plan.words)
+            (words,) = self._fetched(self.plan.words)
             if words.any():
                 self._refuse(words, values)
 
@@ -596,7 +602,7 @@ class Bound:
             inputs = []
             for slot in refusal.inputs:
                 if slot.root.kind in ("buffer", "variable"):
-                    values[slot.index] = self._fetched(self.plan.place(slot))
+                    (values[slot.index],) = self._fetched(self.plan.place(slot))
                 inputs.append(self._value(slot, values))
             try:
                 refusal.blame(*inputs)
@@ -750,7 +756,7 @@ class Bound:
         assert event is not None
         event.wait()
         if plan.refusals and self.device.computes:
-            words = self._fetched(plan.words)
+            (words,) = self._fetched(plan.words)
             if words.any():
                 failed = first + self.residents.word(together.piece.table, _WORD)
                 values: dict[int, Any] = dict(plan.constants)
@@ -855,7 +861,8 @@ def _take(slab: Array, start: int, array: Array) -> None:
 
 
 def _mark(error: Any, step: Any) -> Any:
-    """Leaves a note on an error which step it came from, as plans of the processor do."""
+    """Leaves a note on an error which step it came from, as plans of the processor do; one of theirs stays."""
     with contextlib.suppress(AttributeError):
-        error.plan_step = step
+        if getattr(error, "plan_step", None) is None:
+            error.plan_step = step
     return error

@@ -32,6 +32,7 @@ from graphflow.backends.gpu.steps import (
     Place,
     Step,
     Use,
+    on_device,
     places_of,
     step_lines,
     walk,
@@ -387,14 +388,7 @@ class DevicePlan(Plan):
         return wide
 
     def _host_call(self, step: HostStep) -> HostCall:
-        args = []
-        for slot in step.inputs:
-            if (
-                slot.root.kind in ("buffer", "variable")
-                and slot.shape is not None
-                and not slot.dtype.hasobject
-            ):
-                args.append(Use(self.place(slot), "r"))
+        args = [Use(self.place(slot), "r") for slot in step.inputs if on_device(slot, self._slot(slot))]
         for slot in step.outputs:
             if slot.index in self.places.hosted:
                 args.append(Use(self.place(slot), "w"))
@@ -501,6 +495,12 @@ class DevicePlan(Plan):
         return self.places.arena_bytes + self.places.io + self.constant_bytes
 
     @property
+    def crossings(self) -> tuple[int, int]:
+        """How many values go from the device to host steps or back within a run, and how many bytes."""
+        uses = [use for step in self.device_steps if isinstance(step, HostCall) for use in places_of(step)]
+        return len(uses), sum(use.nbytes for use in uses)
+
+    @property
     def needed_bytes(self) -> int:
         """Bytes of the host's memory; what the device needs is looked at there, see `Residents.refuse`."""
         return self.places.io + self.constant_bytes
@@ -526,6 +526,8 @@ class DevicePlan(Plan):
             f" {places.io - places.status} B brought home, arena {places.arena_bytes} B, constants"
             f" {self.constant_bytes} B"
         )
+        if self.crossings[0]:
+            head += "; {} values of {} B go to and from host steps".format(*self.crossings)
         return "\n".join([super().summary(), head, *step_lines(self.device_steps)])
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "Step",
     "Use",
     "inner_steps",
+    "on_device",
     "places_of",
 ]
 
@@ -246,6 +247,12 @@ def inner_steps(step: Loop | Cond | Convolution | Joined) -> list[Step]:
     if isinstance(step, Loop):
         return [one for one in step.body if not isinstance(one, Leave)] + step.tail
     return [one for _, _, steps in step.cases for one in steps] + step.otherwise
+
+
+def on_device(slot: Slot, present: Slot) -> bool:
+    """Whether a host step finds a value on the device. `present`: the slot as it is for the plan's sizes."""
+    fits = present.shape is not None and not present.dtype.hasobject
+    return fits and slot.root.kind in ("buffer", "variable")
 
 
 def places_of(step: Step) -> list[Use]:

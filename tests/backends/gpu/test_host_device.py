@@ -108,6 +108,41 @@ def test_what_is_placed_on_the_processor_runs_there() -> None:
         assert [name.rpartition("device:")[2] for name in names] == ["CPU:0", "GPU:0"]
 
 
+def test_what_the_processor_does_of_a_mixed_graph_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, w = gf.placeholder(gf.float32, [None, 8]), gf.Variable(np.full((8, 8), 0.1, np.float32))
+    with gf.device("/gpu:0"):
+        a = gf.exp(gf.matmul(x, w))
+    with gf.device("/cpu:0"):
+        b = gf.tanh(a) + 1.0
+        _, turned = gf.while_loop(lambda i, v: i < 3, lambda i, v: (i + 1, v * 0.5 + b), [0, b])
+        d = gf.reduce_sum(turned @ gf.ones([8, 4]), 1, keepdims=True)
+    with gf.device("/gpu:0"):
+        e = a * 2.0
+    with gf.device("/cpu:0"):
+        f = gf.exp(-b) + gf.reduce_max(x)
+    with gf.device("/gpu:0"):
+        g = d * e + f
+    rows = np.random.RandomState(0).rand(5, 8)
+    with gf.Session(config=gf.ConfigProto(device_count={"GPU": 0})) as session:
+        session.run(gf.global_variables_initializer())
+        wanted = [session.run(g, {x: rows[:count]}) for count in (5, 3)]
+
+    def interpreted(node: object, *_: object) -> None:
+        raise AssertionError(f"{node} ran as its NumPy body")
+
+    with gf.Session() as session:
+        session.run(gf.global_variables_initializer())
+        monkeypatch.setattr("graphflow.lowering.lower.run_node", interpreted)
+        for count, row in zip((5, 3), wanted, strict=True):
+            np.testing.assert_allclose(session.run(g, {x: rows[:count]}), row, rtol=1e-5)
+        plan = session.plan(g, {x: rows})
+        assert isinstance(plan, DevicePlan)
+        # One part for all of it: one value comes home, two go back; the feed is there already.
+        assert [type(step).__name__ for step in plan.device_steps].count("HostCall") == 1
+        assert plan.crossings == (3, 4 * (5 * 8 + 5 + 5 * 8))
+        assert "3 values of 340 B go to and from host steps" in plan.summary()
+
+
 def test_a_bad_index_is_refused_before_variables_change() -> None:
     table = gf.Variable(np.arange(6.0, dtype=np.float32).reshape(3, 2))
     ids = gf.placeholder(gf.int32, [2])
