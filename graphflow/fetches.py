@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from graphflow import dtypes
 from graphflow.backends.device_arrays import device_array, host_array
 from graphflow.graph import Graph, IndexedSlices, Operation, Tensor
 from graphflow.ops.sparse_tensor import SparseTensor, SparseTensorValue
+from graphflow.records import dataclass
 
 Element = Tensor | Operation
 Pack = Callable[[Sequence[Any]], Any]  # from the values of all distinct elements to the user's structure

@@ -6,7 +6,8 @@ Steps are looked at as what they read and write, by the number of the memory; no
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+
+from graphflow.records import dataclass
 
 __all__ = ["Group", "Use", "lasting_groups"]
 

@@ -1,8 +1,8 @@
 """Dataclasses that are quick to make.
 
 The standard decorator compiles some eight functions for each class, half a millisecond; over a hundred classes that is
-longer than compiling a small model from the object cache. This one compiles `__init__` and shares all the rest. Its
-classes are dataclasses like any other to `dataclasses.fields` and `replace`, and to type checkers.
+longer than compiling a small model from the object cache. This one compiles `__init__` alone, when it is first called.
+Its classes are dataclasses like any other to `dataclasses.fields` and `replace`, and to type checkers.
 """
 
 from __future__ import annotations
@@ -96,6 +96,22 @@ def _field(cls: Any, name: str, kind: Any, kw_only: bool) -> Any:
 
 
 def _init(cls: Any, fields: dict[str, Any], frozen: bool) -> Any:
+    """What compiles `__init__` and takes its place: of many classes a process makes no object at all."""
+
+    def first(self: Any, *given: Any, **named: Any) -> None:
+        compiled = _compiled_init(cls, fields, frozen)
+        for owner in self.__class__.__mro__:
+            if owner.__dict__.get("__init__") is first:
+                owner.__init__ = compiled
+        compiled(self, *given, **named)
+
+    first.__name__ = "__init__"
+    first.__qualname__ = f"{cls.__qualname__}.__init__"
+    first.__module__ = cls.__module__
+    return first
+
+
+def _compiled_init(cls: Any, fields: dict[str, Any], frozen: bool) -> Any:
     known: dict[str, Any] = {"_missing": _MISSING, "_set": object.__setattr__}
     plain: list[str] = []
     by_name: list[str] = []

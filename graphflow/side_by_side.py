@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -28,6 +27,7 @@ from graphflow.lowering.measure import materialized
 from graphflow.optimizer_passes.manager import PassReport
 from graphflow.plan import Plan
 from graphflow.program import FEED, VARIABLE, Node, Program, Value
+from graphflow.records import dataclass
 from graphflow.variable_store import VariableStore
 
 __all__ = ["Difference", "SideBySide", "difference"]

@@ -10,7 +10,6 @@ import glob
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from google.protobuf.message import DecodeError
 from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import DataLossError, InvalidArgumentError, NotFoundError
+from graphflow.records import dataclass
 from graphflow.serialization import table
 from graphflow.serialization.proto import saved_tensor_slice_pb2, tensor_bundle_pb2
 from graphflow.serialization.tensor_proto import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from dataclasses import dataclass
 from pathlib import Path
 
 from graphflow.errors import InvalidArgumentError, UnauthenticatedError
+from graphflow.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

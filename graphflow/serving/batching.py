@@ -21,13 +21,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
+from graphflow.records import dataclass, field
 from graphflow.row_wise import RowWise
 from graphflow.serialization.proto import batching_parameters_pb2
 from graphflow.serving.tracing import Journey, journey

@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any
 
 from graphflow import errors
 from graphflow.errors import OpError
+from graphflow.records import dataclass, field
 from graphflow.serving import versions
 from graphflow.serving.model import Model, Signature
 from graphflow.serving.server_config import ModelConfig

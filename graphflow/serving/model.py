@@ -8,7 +8,6 @@ import importlib
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from graphflow.compiler import CompileOptions
 from graphflow.dtypes import DType
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError, OpError, ResourceExhaustedError
 from graphflow.graph import Graph, Tensor
+from graphflow.records import dataclass
 from graphflow.saved_model.loader import load_allowing
 from graphflow.serving.batching import Batcher, BatchingOptions, Pace
 from graphflow.serving.tracing import journey

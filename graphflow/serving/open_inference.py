@@ -6,7 +6,6 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import orjson
 from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError
+from graphflow.records import dataclass, field
 from graphflow.saved_model.signature_constants import DEFAULT_SERVING_SIGNATURE_DEF_KEY
 from graphflow.serving import json_tensor
 from graphflow.serving.json_limits import DEEPEST, check_json

@@ -15,10 +15,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from graphflow.errors import OpError
+from graphflow.records import dataclass
 from graphflow.saved_model.loader import OUTSIDE_OPS
 from graphflow.serving.access import Access
 from graphflow.serving.batching import BatchingOptions

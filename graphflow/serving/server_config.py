@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from graphflow.errors import InvalidArgumentError
+from graphflow.records import dataclass, field
 from graphflow.serialization.proto import model_service_pb2
 
 PLATFORMS = ("", "tensorflow", "graphflow")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphflow import errors
+from graphflow.records import dataclass
 from graphflow.serving.access import Access
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.metrics import Metrics

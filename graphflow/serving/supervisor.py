@@ -15,13 +15,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from graphflow import errors
 from graphflow.config import NUM_THREADS
 from graphflow.errors import OpError, UnavailableError, exception_type_from_error_code
+from graphflow.records import dataclass
 from graphflow.serving.listening import close_door, listening_socket
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.server import GRACE, ServerOptions, serve

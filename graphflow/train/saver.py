@@ -6,7 +6,6 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from graphflow.graph import (
     name_scope,
 )
 from graphflow.opdef import constant, constant_value, emit
+from graphflow.records import dataclass
 from graphflow.serialization import meta_graph
 from graphflow.serialization.graph_def import write_graph
 from graphflow.serialization.slice_file import parse_slice
