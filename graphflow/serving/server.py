@@ -31,7 +31,7 @@ from graphflow.serving.recording import Recorder
 from graphflow.serving.server_config import ModelConfig, read_models
 from graphflow.serving.service import MOST_REQUESTS, Service
 from graphflow.serving.tracing import configured
-from graphflow.serving.warm_up import warm_up
+from graphflow.serving.warm_up import WarmUp
 
 if TYPE_CHECKING:
     from graphflow.serving.grpc_server import GrpcServer
@@ -144,6 +144,7 @@ def serve(
             recorder = stack.enter_context(contextlib.closing(Recorder(options.record_requests)))
         rows = 1 if options.batching is None else options.batching.max_batch_size
         metrics = Metrics(lambda: models.state())
+        warming = WarmUp()
         models = ModelManager(
             configs,
             options.poll_seconds,
@@ -156,7 +157,7 @@ def serve(
             ),
             options.allow_labels_for_unavailable,
             fits=MemoryCheck(options.swap_in_series, rows),
-            warm_up=warm_up,
+            warm_up=warming,
             loaded=metrics.loaded,
         )
         reader = None
@@ -176,6 +177,7 @@ def serve(
 
         def finish() -> GrpcServer | None:
             """What comes when REST's requests are answered already: gRPC, whose library takes long to load."""
+            warming.finish()
             grpc_server = None
             if options.grpc_port is not None:
                 grpc_server = _grpc_server(options, service)

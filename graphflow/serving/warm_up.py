@@ -7,11 +7,13 @@ together, it is seen here once more that this changes no bit.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from graphflow.saved_model import signature_constants as constants
 from graphflow.serialization.proto import prediction_log_pb2
 from graphflow.serialization.tensor_proto import make_ndarray
 from graphflow.serving import examples
+from graphflow.serving.batching import Batcher
 from graphflow.serving.model import Model, Signature
 from graphflow.tfrecord import tf_record_iterator
 
@@ -112,12 +115,18 @@ def made_up(signature: Signature, rows: int) -> list[Array] | None:
     return arrays
 
 
-def warm_up(model: Model, before: Mapping[str, Sequence[Array]] | None = None) -> None:
+def warm_up(
+    model: Model,
+    before: Mapping[str, Sequence[Array]] | None = None,
+    later: list[Callable[[], None]] | None = None,
+) -> None:
     """Runs a model for the first times.
 
     Args:
       model: the model.
       before: the last inputs of each signature that another version has answered.
+      later: where runs of several requests go that can come when single ones are answered already; until they are
+        done, each request runs alone. None does them at once.
 
     Raises:
       FailedPreconditionError: if a request that the model brings along fails.
@@ -136,25 +145,76 @@ def warm_up(model: Model, before: Mapping[str, Sequence[Array]] | None = None) -
         try:
             if given is not None:
                 signature.function(*given)
-            _first_runs(signature)
-        except (
-            Exception
-        ) as error:  # inputs that are made up, or another version's, need not be such as it takes
-            _log.debug("%s version %d: %s is not warm: %s", model.name, model.version, name, error)
+            one = made_up(signature, 1)
+            if one is not None:
+                signature.function(*one)
+        except Exception as error:
+            _not_warm(model, name, error)
+            continue
+        batcher = signature.batcher
+        if one is None or batcher is None:
+            continue
+        if later is None:
+            _runs_together(model, name, batcher, one)
+        else:
+            signature.run_alone("it has not been run with several requests yet")
+            later.append(functools.partial(_runs_together, model, name, batcher, one))
     _log.info(
         "%s version %d has been warmed up in %.3f s, with %d recorded requests",
         model.name, model.version, time.perf_counter() - begin, count,
     )  # fmt: skip
 
 
-def _first_runs(signature: Signature) -> None:
-    one = made_up(signature, 1)
-    if one is None:
-        return
-    signature.function(*one)
-    batcher = signature.batcher
-    if batcher is None:
-        return
+def _not_warm(model: Model, name: str, error: Exception) -> None:
+    # Inputs that are made up, or another version's, need not be such as it takes.
+    _log.debug("%s version %d: %s is not warm: %s", model.name, model.version, name, error)
+
+
+class WarmUp:
+    """Warms up the versions of a process: those that it starts with in two parts, the second when it takes requests.
+
+    Calls are those of `warm_up`; several threads may make them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: list[Callable[[], None]] | None = []
+
+    def __call__(self, model: Model, before: Mapping[str, Sequence[Array]]) -> None:
+        """Warms up a version; see `warm_up`."""
+        later: list[Callable[[], None]] | None = [] if self._left is not None else None
+        warm_up(model, before, later)
+        with self._lock:
+            if self._left is not None:
+                self._left += later or ()
+                return
+        for part in later or ():
+            part()
+
+    def finish(self) -> None:
+        """Does the second part of all that has been warmed up; from now on there is only one."""
+        with self._lock:
+            left, self._left = self._left or [], None
+        for part in left:
+            part()
+
+
+def _runs_together(model: Model, name: str, batcher: Batcher, one: Sequence[Array]) -> None:
+    """Runs a signature with several requests, and lets it do so if that changes no bit."""
+    signature = model.signatures[name]
+    try:
+        different = _different(signature, batcher, one)
+    except Exception as error:
+        _not_warm(model, name, error)
+        different = None
+    if different is None:
+        signature.batcher, signature.alone = batcher, ""
+    else:
+        signature.run_alone(f"the bits of {different!r} depend on how many rows run together")
+
+
+def _different(signature: Signature, batcher: Batcher, one: Sequence[Array]) -> str | None:
+    """The output whose bits change when several requests run together; None if there is none."""
     begin = time.perf_counter()
     signature.function(*one)
     seconds = max(time.perf_counter() - begin, 1e-6)
@@ -166,8 +226,8 @@ def _first_runs(signature: Signature) -> None:
         alone = signature.function(*[array[row : row + 1] for array in many])
         for name, whole, part in zip(signature.outputs, together, alone, strict=True):
             if not _same_bits(whole[row : row + 1], np.asarray(part)):
-                signature.run_alone(f"the bits of {name!r} depend on how many rows run together")
-                return
+                return name
+    return None
 
 
 def _same_bits(a: Array, b: Array) -> bool:

@@ -142,6 +142,25 @@ def test_bits_that_depend_on_the_batch_end_batching(base: Path) -> None:
     model.close()
 
 
+def test_a_process_starts_with_single_requests(base: Path) -> None:
+    """What runs together is tried when the first requests may be answered; of later versions, before."""
+    warming = warm_up.WarmUp()
+    first, second = Model(base / "1"), Model(base / "1")
+    warming(first, {})
+    signature = first.signatures["serving_default"]
+    assert signature.batcher is None and "not been run with several" in signature.alone
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    alone = first.run("", {"x": x})
+    warming.finish()
+    assert signature.batcher is not None and not signature.alone
+    together = first.run("", {"x": x})
+    assert all(together[name].tobytes() == alone[name].tobytes() for name in alone)
+    warming(second, {})
+    assert second.signatures["serving_default"].batcher is not None
+    first.close()
+    second.close()
+
+
 def test_memory_is_computed_before_loading(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few, many = needed_bytes(saved, 1), needed_bytes(saved, 1 << 20)
     assert 0 < few < 1 << 20
