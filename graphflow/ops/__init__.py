@@ -18,11 +18,11 @@ __all__ = [
     "counting", "crosses", "csv_datasets", "ctc", "data_formats", "datasets", "diagonals", "distributions",
     "draws", "elementwise", "embeddings", "factorizations", "files", "functional", "fused",
     "global_normalization", "hashing", "image", "image_files", "io", "layout", "learned_candidates",
-    "linalg", "lists", "messages", "moments", "morphology", "nn", "optional", "parsing", "patches", "pools",
+    "linalg", "lists", "messages", "moments", "morphology", "ngrams", "nn", "optional", "parsing", "patches", "pools",
     "quantize", "quantized", "queues", "random", "readers", "reduction", "resize", "rows", "scatter",
     "segments", "sequence_examples", "sets", "sorting", "source", "sparse", "sparse_math",
-    "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral", "staging", "state", "stateless",
-    "strings", "summaries", "tables", "training", "unicode", "volumes",
+    "sparse_maps", "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral", "staging", "state",
+    "stateless", "strings", "summaries", "tables", "training", "unicode", "volumes",
 ]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ from graphflow.ops.rules import (
     widened,
     zero_of,
 )
-from graphflow.shapes import UNKNOWN, Dimension, TensorShape
+from graphflow.shapes import UNKNOWN, Dimension, TensorShape, as_shape
 from graphflow.symbolic import ceil_div, is_symbolic
 
 newaxis = None
@@ -630,6 +630,25 @@ def pack_op(values: list[Array], *, axis: int = 0) -> Any:
 
 
 pack_op.by_row(row_rules.packed)
+
+
+def _parallel_concat_shape(node: Any) -> TensorShape:
+    whole = as_shape(node.attrs["shape"])
+    for i, value in enumerate(node.inputs):
+        if not value.shape.is_compatible_with([1, *whole[1:]]):
+            raise ShapeError(f"values[{i}] has shape {value.shape}, expected one row of {whole}")
+    if whole.rank and whole[0] not in (None, len(node.inputs)):
+        raise ShapeError(f"{len(node.inputs)} rows do not make the shape {whole}")
+    return whole
+
+
+@op("ParallelConcat", "values:N*T", "output:T", "N:int>=1; T:type; shape:shape", infer=_parallel_concat_shape,
+    differentiable=False)  # fmt: skip
+def parallel_concat_op(values: list[Array]) -> Any:
+    """Tensors of one row each, one below the other."""
+    if any(value.shape != (1, *values[0].shape[1:]) for value in values):
+        raise refuse(f"All inputs must be one row of one shape, are {[list(v.shape) for v in values]}")
+    return np.concatenate(values)
 
 
 @pack_op.gradient

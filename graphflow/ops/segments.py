@@ -29,7 +29,7 @@ from graphflow.ops.rules import (
 from graphflow.shapes import UNKNOWN, TensorShape
 
 
-def _unsorted_shape(node: Any) -> TensorShape:
+def unsorted_shape(node: Any) -> TensorShape:
     data, ids = node.inputs[0].shape, node.inputs[1].shape
     rank_exactly(node, 2, 0, "num_segments")
     sizes, rows = data.as_tuple(), ids.as_tuple()
@@ -50,7 +50,7 @@ def unsorted_segment(
     return op(
         op_type, "data:T; segment_ids:Tindices; num_segments:Tnumsegments", "output:T",
         f"T:type{{{types}}}; Tindices:type{{{indices}}}; Tnumsegments:type{{int32|int64}}=int32",
-        infer=_unsorted_shape, lowering=lowering,
+        infer=unsorted_shape, lowering=lowering,
     )  # fmt: skip
 
 

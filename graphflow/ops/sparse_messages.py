@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from graphflow.ops.messages import messages
 from graphflow.ops.rules import Array
 from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.shapes import TensorShape
+
+Parts = tuple[Array, Array, Array]
 
 
 def _fail(text: str) -> InvalidArgumentError:
@@ -33,7 +36,7 @@ def _array(item: Any) -> Array:
     return item if isinstance(item, np.ndarray) else messages().parse_tensor(bytes(item))
 
 
-def _check(indices: Array, values: Array, shape: Array) -> None:
+def check_parts(indices: Array, values: Array, shape: Array) -> None:
     if indices.ndim != 2 or values.ndim != 1 or shape.ndim != 1:
         raise _fail(
             "a sparse tensor has indices [n, rank], values [n] and a shape [rank]; got "
@@ -46,6 +49,26 @@ def _check(indices: Array, values: Array, shape: Array) -> None:
         )
 
 
+def split_rows(indices: Array, values: Array, shape: Array) -> list[Parts]:
+    """The rows of a sparse tensor, along its first axis.
+
+    Raises:
+      InvalidArgumentError: if the parts do not fit together, or have no rows.
+    """
+    check_parts(indices, values, shape)
+    if len(shape) < 2:
+        raise _fail(f"Rank of input SparseTensor should be > 1, but saw rank: {len(shape)}")
+    count = int(shape[0])
+    rows = indices[:, 0]
+    if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < count:
+        raise _fail(f"indices of rows are outside [0, {count})")
+    found = []
+    for row in range(count):
+        chosen = rows == row
+        found.append((indices[chosen, 1:], values[chosen], shape[1:]))
+    return found
+
+
 _SPARSE = "sparse_indices:int64; sparse_values:T; sparse_shape:int64"
 _HELD = "T:type; out_type:type{string|variant}=string"
 
@@ -56,7 +79,7 @@ def serialize_sparse_op(
     sparse_indices: Array, sparse_values: Array, sparse_shape: Array, *, out_type: DType
 ) -> Array:
     """A sparse tensor as three messages."""
-    _check(sparse_indices, sparse_values, sparse_shape)
+    check_parts(sparse_indices, sparse_values, sparse_shape)
     return _held([sparse_indices, sparse_values, sparse_shape], out_type)
 
 
@@ -70,31 +93,32 @@ def serialize_many_sparse_op(
     sparse_indices: Array, sparse_values: Array, sparse_shape: Array, *, out_type: DType
 ) -> Array:
     """The rows of a sparse tensor, along its first axis, as three messages each."""
-    _check(sparse_indices, sparse_values, sparse_shape)
-    if len(sparse_shape) < 2:
-        raise _fail(f"Rank of input SparseTensor should be > 1, but saw rank: {len(sparse_shape)}")
-    count = int(sparse_shape[0])
-    rows = sparse_indices[:, 0]
-    if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < count:
-        raise _fail(f"indices of rows are outside [0, {count})")
-    result: Array = np.empty((count, 3), object)
-    for row in range(count):
-        chosen = rows == row
-        result[row] = _held([sparse_indices[chosen, 1:], sparse_values[chosen], sparse_shape[1:]], out_type)
+    rows = split_rows(sparse_indices, sparse_values, sparse_shape)
+    result: Array = np.empty((len(rows), 3), object)
+    for row, parts in enumerate(rows):
+        result[row] = _held(list(parts), out_type)
     return result
 
 
-def _joined(serialized: Array, dtype: DType) -> tuple[Array, Array, Array]:
+def _joined(serialized: Array, dtype: DType) -> Parts:
     """The sparse tensors of an array [..., 3] as one, with further axes in front for its own."""
     if serialized.ndim < 1 or serialized.shape[-1] != 3:
         raise _fail(f"Serialized sparse tensors have a last axis of 3, got shape {list(serialized.shape)}")
     places = serialized.shape[:-1]
-    indices, values, shape = [], [], None
+    parts = []
     for place in np.ndindex(*places):
         one, held, size = (_array(item) for item in serialized[place])
         if one.dtype != np.int64 or size.dtype != np.int64:
             raise _fail("the messages hold no sparse tensor: indices and shape must be int64")
-        _check(one, held, size)
+        check_parts(one, held, size)
+        parts.append((one, held, size))
+    return joined_parts(parts, places, dtype)
+
+
+def joined_parts(parts: Sequence[Parts], places: tuple[int, ...], dtype: DType) -> Parts:
+    """Sparse tensors that stand at the places of an array as one, with further axes in front for that array's."""
+    indices, values, shape = [], [], None
+    for place, (one, held, size) in zip(np.ndindex(*places), parts, strict=True):
         if as_dtype(held.dtype) is not dtype:
             raise _fail(f"Requested SparseTensor of type {dtype.name} but got {as_dtype(held.dtype).name}")
         if shape is not None and len(shape) != len(size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,13 +14,14 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.dtypes import DType, as_dtype
-from graphflow.errors import InvalidArgumentError
+from graphflow.errors import InvalidArgumentError, UnimplementedError
 from graphflow.graph import Tensor, name_scope
 from graphflow.opdef import convert_to_tensor, emit, op
 from graphflow.ops import row_rules, rules
 from graphflow.ops.hashing import farm_hash, murmur_hash, sip_hash
 from graphflow.ops.patterns import pattern_of
 from graphflow.ops.rules import Array
+from graphflow.ops.segments import unsorted_shape
 from graphflow.ops.sparse_tensor import SparseTensor
 from graphflow.shapes import TensorShape, broadcast_shapes
 
@@ -228,6 +230,31 @@ def _joined_shape(node: Any) -> TensorShape:
     return rules.reduction(node)
 
 
+@op("UnsortedSegmentJoin", "inputs:string; segment_ids:Tindices; num_segments:Tnumsegments", "output:string",
+    "separator:string=; Tindices:type{int32|int64}; Tnumsegments:type{int32|int64}=int32",
+    infer=unsorted_shape, differentiable=False)  # fmt: skip
+def unsorted_segment_join_op(
+    inputs: Array, segment_ids: Array, num_segments: Array, *, separator: str
+) -> Array:
+    """The texts of each segment joined, in the order in which they come."""
+    count, ids = int(num_segments), segment_ids.reshape(-1)
+    if count < 0:
+        raise _fail(f"num_segments must not be negative, got {count}")
+    if inputs.shape[: segment_ids.ndim] != segment_ids.shape:
+        raise _fail(
+            f"segment_ids {list(segment_ids.shape)} are no leading part of inputs' {list(inputs.shape)}"
+        )
+    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < count:
+        raise _fail(f"segment_ids must be in [0, {count}), are from {int(ids.min())} to {int(ids.max())}")
+    inner = inputs.shape[segment_ids.ndim :]
+    width = math.prod(inner)
+    parts: list[list[bytes]] = [[] for _ in range(count * width)]
+    for segment, row in zip(ids.tolist(), inputs.reshape(ids.size, width).tolist(), strict=True):
+        for i, text in enumerate(row):
+            parts[segment * width + i].append(text)
+    return _from_texts([_bytes(separator).join(texts) for texts in parts], (count, *inner))
+
+
 # ---------------------------------------------------------------------------- patterns
 
 
@@ -419,6 +446,31 @@ def string_to_hash_bucket_strong_op(input: Array, *, num_buckets: int, key: Sequ
 string_to_hash_bucket_strong_op.by_row(row_rules.same_places)
 
 
+@op("Fingerprint", "data:T; method:string", "fingerprint:uint8", "T:type",
+    infer=lambda node: _fingerprint_shape(node), differentiable=False)  # fmt: skip
+def fingerprint_op(data: Array, method: Array) -> Array:
+    """Eight bytes for each row, by FarmHash."""
+    if method.ndim or bytes(method.item()) != b"farmhash64":
+        raise _fail(f"Unsupported fingerprint method: {method.tolist()!r}; there is farmhash64")
+    if not data.ndim:
+        raise _fail("data must have at least one axis")
+    if data.dtype == object:
+        rows = [[farm_hash(text) for text in row] for row in data.reshape(len(data), -1).tolist()]
+        # The fingerprints of a row's texts are what a row of several has its own of.
+        found = [
+            row[0] if data.size == len(data) else farm_hash(np.array(row, "<u8").tobytes()) for row in rows
+        ]
+    else:
+        found = [farm_hash(row.tobytes()) for row in np.ascontiguousarray(data)]
+    return np.array(found, "<u8").view(np.uint8).reshape(len(data), 8)
+
+
+def _fingerprint_shape(node: Any) -> TensorShape:
+    rules.rank_exactly(node, 1, 0, "method")
+    sizes = rules.rank_at_least(node, 0, 1, "data").as_tuple()
+    return TensorShape([None if sizes is None else sizes[0], 8])
+
+
 # ---------------------------------------------------------------------------- functions
 
 
@@ -513,6 +565,59 @@ def reduce_join(
             else np.arange(rank - 1, -1, -1, dtype=np.int32)
         )
     return emit.ReduceJoin(texts, axes, keep_dims=bool(keep), separator=separator, name=name)
+
+
+def unsorted_segment_join(
+    inputs: Any, segment_ids: Any, num_segments: Any, separator: str = "", name: str | None = None
+) -> Tensor:
+    """Returns the texts of each segment joined; string [num_segments, ...].
+
+    Args:
+      inputs: string tensor.
+      segment_ids: int32 or int64: of a leading part of the shape of `inputs`, the segment of each text or row of
+        texts.
+      num_segments: how many segments there are; those without a text are empty texts.
+      separator: what comes between.
+      name: a name.
+
+    Raises:
+      InvalidArgumentError: if a segment is not in [0, num_segments).
+    """
+    texts = convert_to_tensor(inputs, dtypes.string)
+    return emit.UnsortedSegmentJoin(texts, segment_ids, num_segments, separator=separator, name=name)
+
+
+def string_bytes_split(input: Any, name: str | None = None) -> Tensor:
+    """Returns the bytes of a text, each as a text; string [bytes].
+
+    Args:
+      input: string scalar; of more the result would be ragged.
+      name: a name.
+
+    Raises:
+      UnimplementedError: if `input` is no scalar.
+    """
+    with name_scope(name, "StringsByteSplit", [input]):
+        text = convert_to_tensor(input, dtypes.string)
+        if text.shape.rank != 0:
+            raise UnimplementedError(
+                None, None,
+                f"bytes_split takes one text, a scalar, got shape {text.shape}: of several the result would be a "
+                "RaggedTensor, which there is none of; gf.string_split with delimiter=\"\" gives it as a SparseTensor",
+            )  # fmt: skip
+        result: Tensor = emit.StringSplit(emit.ExpandDims(text, 0), "", skip_empty=False)[1]
+        return result
+
+
+def fingerprint(data: Any, method: Any = "farmhash64", name: str | None = None) -> Tensor:
+    """Returns eight bytes that tell the rows of a tensor apart; uint8 [rows, 8].
+
+    Args:
+      data: a tensor of rank one or more.
+      method: "farmhash64", the only one.
+      name: a name.
+    """
+    return emit.Fingerprint(data, convert_to_tensor(method, dtypes.string), name=name)
 
 
 def string_split(
@@ -691,8 +796,8 @@ def string_to_hash_bucket_strong(
 
 
 __all__ = [
-    "as_string", "decode_base64", "encode_base64", "reduce_join", "regex_full_match", "regex_replace",
-    "string_join", "string_length", "string_lower", "string_split", "string_split_v2", "string_strip",
-    "string_to_hash_bucket", "string_to_hash_bucket_fast", "string_to_hash_bucket_strong", "string_to_number",
-    "string_upper", "substr",
+    "as_string", "decode_base64", "encode_base64", "fingerprint", "reduce_join", "regex_full_match",
+    "regex_replace", "string_bytes_split", "string_join", "string_length", "string_lower", "string_split",
+    "string_split_v2", "string_strip", "string_to_hash_bucket", "string_to_hash_bucket_fast",
+    "string_to_hash_bucket_strong", "string_to_number", "string_upper", "substr", "unsorted_segment_join",
 ]  # fmt: skip

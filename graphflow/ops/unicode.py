@@ -145,7 +145,7 @@ def unicode_decode_with_offsets_op(
     return _decoded(input, input_encoding, errors, replacement_char, replace_control_characters, Tsplits)
 
 
-def _rows_of(splits: Array, count: int, what: str) -> list[tuple[int, int]]:
+def rows_of(splits: Array, count: int, what: str) -> list[tuple[int, int]]:
     """Where each row begins and ends."""
     bounds = splits.reshape(-1).tolist()
     if bounds and bounds[0] != 0:
@@ -176,7 +176,7 @@ def unicode_encode_op(
     mend = _mender(errors, replacement_char, False)
     if not input_splits.size:
         raise refuse("input_splits must not be empty")
-    rows = _rows_of(input_splits, input_values.size, "input_splits")
+    rows = rows_of(input_splits, input_values.size, "input_splits")
     result: Array = np.empty(len(rows), object)
     codes = input_values.reshape(-1).tolist()
     for i, (start, stop) in enumerate(rows):
@@ -210,47 +210,6 @@ def unicode_script_op(input: Array) -> Array:
     inside = (input >= 0) & (input <= _LAST)
     found = scripts[np.searchsorted(starts, np.where(inside, input, 0), side="right") - 1]
     return np.asarray(np.where(inside, found, -1), np.int32)
-
-
-# ---------------------------------------------------------------------------- n-grams
-
-
-def _ngrams_shape(node: Any) -> list[TensorShape]:
-    rules.rank_exactly(node, 0, 1, "data")
-    return [TensorShape([None]), rules.rank_exactly(node, 1, 1, "data_splits")]
-
-
-@op("StringNGrams", "data:string; data_splits:Tsplits", "ngrams:string; ngrams_splits:Tsplits",
-    "separator:string; ngram_widths:list(int)>=0; left_pad:string; right_pad:string; pad_width:int; "
-    "preserve_short_sequences:bool; Tsplits:type{int32|int64}=int64",
-    infer=_ngrams_shape, differentiable=False)  # fmt: skip
-def string_ngrams_op(
-    data: Array, data_splits: Array, *, separator: str | bytes, ngram_widths: Sequence[int],
-    left_pad: str | bytes, right_pad: str | bytes, pad_width: int, preserve_short_sequences: bool,
-) -> tuple[Array, Array]:  # fmt: skip
-    """All runs of so many words of each row, joined; rows are padded in front and behind."""
-    if any(width < 1 for width in ngram_widths):
-        raise refuse(f"ngram_widths must be positive, are {list(ngram_widths)}")
-    glue, left, right = (
-        text.encode() if isinstance(text, str) else text for text in (separator, left_pad, right_pad)
-    )
-    words = data.reshape(-1).tolist()
-    found: list[bytes] = []
-    ends = [0] if data_splits.size else []
-    for start, stop in _rows_of(data_splits, len(words), "data_splits"):
-        row = words[start:stop]
-        before = len(found)
-        for width in ngram_widths:
-            pad = width - 1 if pad_width < 0 else min(pad_width, width - 1)
-            padded = [left] * pad + row + [right] * pad
-            found += [glue.join(padded[i : i + width]) for i in range(len(padded) - width + 1)]
-        if preserve_short_sequences and row and len(found) == before:
-            pad = max(0, pad_width)
-            found.append(glue.join([left] * pad + row + [right] * pad))
-        ends.append(len(found))
-    result: Array = np.empty(len(found), object)
-    result[:] = found
-    return result, np.array(ends, data_splits.dtype)
 
 
 # ---------------------------------------------------------------------------- public functions

@@ -41,13 +41,14 @@ _MAKERS = (
     "MutableDenseHashTable Stack TensorArray TensorArrayV2 ConditionalAccumulator"
 ).split()
 _USERS = (
-    "QueueEnqueue QueueEnqueueMany QueueDequeue QueueDequeueMany QueueDequeueUpTo QueueClose QueueSize ReaderRead "
-    "ReaderReadUpTo ReaderNumRecordsProduced ReaderNumWorkUnitsCompleted ReaderSerializeState ReaderRestoreState "
-    "ReaderReset LookupTableFind LookupTableInsert LookupTableSize LookupTableExport LookupTableImport InitializeTable "
-    "InitializeTableFromTextFile StackPush StackPop StackClose TensorArrayGrad TensorArrayGradV2 TensorArrayWrite "
-    "TensorArrayWriteV2 TensorArrayRead TensorArrayReadV2 TensorArrayGather TensorArrayGatherV2 TensorArrayScatter "
-    "TensorArrayScatterV2 TensorArrayConcat TensorArrayConcatV2 TensorArraySplit TensorArraySplitV2 TensorArraySize "
-    "TensorArraySizeV2 TensorArrayClose TensorArrayCloseV2 AccumulatorApplyGradient AccumulatorTakeGradient "
+    "QueueEnqueue QueueEnqueueMany QueueDequeue QueueDequeueMany QueueDequeueUpTo QueueClose QueueIsClosed "
+    "QueueSize ReaderRead ReaderReadUpTo ReaderNumRecordsProduced ReaderNumWorkUnitsCompleted "
+    "ReaderSerializeState ReaderRestoreState ReaderReset LookupTableFind LookupTableInsert LookupTableSize "
+    "LookupTableExport LookupTableImport InitializeTable InitializeTableFromTextFile StackPush StackPop "
+    "StackClose TensorArrayGrad TensorArrayGradV2 TensorArrayWrite TensorArrayWriteV2 TensorArrayRead "
+    "TensorArrayReadV2 TensorArrayGather TensorArrayGatherV2 TensorArrayScatter TensorArrayScatterV2 "
+    "TensorArrayConcat TensorArrayConcatV2 TensorArraySplit TensorArraySplitV2 TensorArraySize TensorArraySizeV2 "
+    "TensorArrayClose TensorArrayCloseV2 AccumulatorApplyGradient AccumulatorTakeGradient "
     "AccumulatorNumAccumulated AccumulatorSetGlobalStep"
 ).split()
 
@@ -77,7 +78,7 @@ def is_translated(op_type: str) -> bool:
     if op_type in _RENAMED:
         return _RENAMED[op_type] in TRANSLATED or find_op(_RENAMED[op_type]) is not None
     if op_type in _READERS:
-        return find_op(_READERS[op_type]) is not None
+        return _READERS[op_type] in TRANSLATED or find_op(_READERS[op_type]) is not None
     target = _resource_form(op_type)
     return target is not None and find_op(target) is not None
 

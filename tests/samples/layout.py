@@ -165,6 +165,14 @@ def pack() -> Iterator[Sample]:
         yield Sample([[v.astype(dtype) for v in values]], differentiable=False)
 
 
+@samples("ParallelConcat")
+def parallel_concat() -> Iterator[Sample]:
+    yield Sample([[uniform(1, 3, seed=i) for i in range(3)]], {"shape": [3, 3]})
+    yield Sample([[np.array([i], np.int64) for i in range(2)]], {"shape": [2]})
+    yield Sample([[uniform(1, 0, 2)]], {"shape": [1, 0, 2]}, name="empty")
+    yield Sample([[texts(b"a"), texts(b"b")]], {"shape": [2]}, name="string")
+
+
 @samples("Unpack")
 def unpack() -> Iterator[Sample]:
     x = uniform(2, 3, 4)

@@ -154,3 +154,26 @@ def hash_samples() -> Iterator[Sample]:
 def strong_hash_samples() -> Iterator[Sample]:
     words = texts(b"", b"a", b"12345678", b"a longer text of some bytes")
     yield Sample([words], {"num_buckets": 2**62 + 1, "key": [123, -456]})
+
+
+@samples("UnsortedSegmentJoin")
+def segment_join_samples() -> Iterator[Sample]:
+    words = texts(b"a", b"b", b"\xff\0", b"", b"e", b"f")
+    yield Sample([words, np.array([1, 0, 1, 3, 0, 1], np.int32), np.int32(4)])
+    yield Sample([words, np.array([1, 0, 1, 3, 0, 1]), np.int64(5)], {"separator": ", "})
+    yield Sample([words.reshape(3, 2), np.array([2, 0, 2], np.int32), np.int32(3)], {"separator": "-"})
+    yield Sample([words.reshape(3, 2), np.array([[2, 0], [2, 1], [0, 0]]), np.int32(3)], {"separator": "-"})
+    yield Sample([text(b"a"), np.int32(1), np.int32(2)])
+    yield Sample([words[:0], np.zeros(0, np.int32), np.int32(2)], name="empty")
+
+
+@samples("Fingerprint")
+def fingerprint_samples() -> Iterator[Sample]:
+    method = text(b"farmhash64")
+    yield Sample([MIXED, method])
+    yield Sample([MIXED.reshape(2, 3), method])
+    yield Sample([np.arange(12, dtype=np.float32).reshape(2, 3, 2), method])
+    yield Sample([np.array([0, 1, 255], np.uint8), method])
+    yield Sample([np.array([[1.5, np.nan], [0.0, -0.0]], BFLOAT16), method])
+    yield Sample([np.zeros((3, 0), np.int64), method], name="empty rows")
+    yield Sample([np.zeros((0, 2), np.int64), method], name="empty")

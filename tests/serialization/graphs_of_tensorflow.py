@@ -503,6 +503,46 @@ def a_queue_feeds_a_model() -> Any:
     return taught([{}] * STEPS, [loss, train, w], {"starts": True})
 
 
+@graph
+def sparse_tensors_that_wait_in_a_map() -> Any:
+    (x,) = placeholders(x=(tf.float32, [None, 3]))
+    rows = tf.sparse.from_dense(x)
+    parts = rows.indices, rows.values, rows.dense_shape
+    kept = tf.raw_ops.AddManySparseToTensorsMap(
+        sparse_indices=parts[0], sparse_values=parts[1], sparse_shape=parts[2], shared_name="held"
+    )
+    one = tf.raw_ops.AddSparseToTensorsMap(
+        sparse_indices=parts[0], sparse_values=parts[1], sparse_shape=parts[2], shared_name="others"
+    )
+    taken = tf.raw_ops.TakeManySparseFromTensorsMap(
+        sparse_handles=tf.reverse(kept, [0]), dtype=tf.float32, shared_name="held"
+    )
+    whole = tf.raw_ops.TakeManySparseFromTensorsMap(
+        sparse_handles=one[None], dtype=tf.float32, shared_name="others"
+    )
+    feeds = [{"x:0": [[0.0, 1, 0], [2, 0, 3], [0, 0, 0]]}, {"x:0": [[4.0, 0, 0]]}]
+    return [*taken, *whole, tf.shape(kept)], feeds
+
+
+@graph
+def texts_joined_and_cut() -> Any:
+    (x,) = placeholders(x=(tf.string, [2, 3]))
+    flat = tf.reshape(x, [-1])
+    fetches = [
+        tf.strings.ngrams(x, 2),
+        tf.strings.ngrams(x, [1, 2], separator="|", pad_values=("<", ">"), padding_width=1),
+        tf.strings.ngrams(flat, 3, pad_values="_"),
+        tf.strings.ngrams(x, 5, preserve_short_sequences=True),
+        tf.strings.bytes_split(flat[0]),
+        tf.strings.unsorted_segment_join(flat, [0, 2, 0, 1, 2, 2], 4, separator="+"),
+        tf.fingerprint(x),
+        tf.raw_ops.ParallelConcat(values=[x[None, 0], x[None, 1]], shape=[2, 3]),
+    ]
+    # Files of numbers hold no texts.
+    numbers = [f if f.dtype == tf.uint8 else tf.strings.to_hash_bucket_fast(f, 10**9) for f in fetches]
+    return numbers, [{"x:0": [["a", "b\u00fc", ""], ["d", "e", "f"]]}]
+
+
 # -- running them -------------------------------------------------------------------------------------------------
 
 
