@@ -1,12 +1,13 @@
 """The whole referee: every op and its samples, gradients, refusals, and random graphs; a table for the record.
 
-    python -m tests.referee_report [--graphs N] [--mutations N] [--only WORD] [--keep FOLDER]
+    python -m tests.referee_report [--graphs N] [--mutations N] [--only WORD] [--keep FOLDER [--part P] [--share 2/5]]
 
 TensorFlow (GRAPHFLOW_TF_PYTHON) and both engines of graphflow, compiled code and NumPy bodies, get the same bytes: a
 GraphDef with one operation on constants, ours or one that TensorFlow's own functions have written, or with its gradient
 and second gradient. It writes
 `benchmarks/results/referee.json` and `.md`, and fails if anything differs for no reason that
-`test_ops_against_tensorflow.py` or this file gives, or if a reason given here applies to nothing any more.
+`test_ops_against_tensorflow.py` or this file gives, or if a reason given here applies to nothing any more. Parts, and
+shares of them, can be run one after another with a folder that keeps what was found; the last one writes the table.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from tests import test_ops_against_tensorflow as judged
 from tests.element_types import unsampled
 from tests.referee import Array, Case, Referee, Verdict, definition_of
 from tests.samples import Sample
+from tests.shares import is_in, numbers_of
 from tests.test_ops_matrix import NOT_IN_THE_MATRIX
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
@@ -258,8 +260,14 @@ def compared(
 NO_KERNEL = "TensorFlow has no kernel for it on a CPU"
 
 
-def compare_values(referee: Referee, table: dict[str, Row], only: str) -> None:
-    built = {n: judged.Built(*case) for n, case in judged.CASES.items() if only in case[0]}
+Wanted = Callable[[str], bool]
+# Rows of what is said of reasons: those of one op, and those that patterns of names give. The latter apply to nothing
+# if they do in no share.
+REASONS, PATTERNS = "reasons", "patterns of reasons"
+
+
+def compare_values(referee: Referee, table: dict[str, Row], wanted: Wanted) -> None:
+    built = {n: judged.Built(*case) for n, case in judged.CASES.items() if wanted(case[0])}
     cases = {
         n: Case(b.graph, b.runs(), shapes=[t.name for t in b.operation.outputs]) for n, b in built.items()
     }
@@ -274,15 +282,15 @@ def compare_values(referee: Referee, table: dict[str, Row], only: str) -> None:
             found = compared(name, sample, ours(made.graph, made.runs()), verdict, runs)
             problems, reason = reasons.sift(op_type, sample, found)
         table[op_type].note("values", name, reason, problems)
-    for text in reasons.idle(only):
-        table["reasons"].differing.append(text)
+    for text in reasons.idle(wanted):
+        table[REASONS].differing.append(text)
 
 
-def compare_types(referee: Referee, table: dict[str, Row], only: str) -> None:
+def compare_types(referee: Referee, table: dict[str, Row], wanted: Wanted) -> None:
     """Every element type that an op says to take, of which no sample is written: a sample is cast to it."""
     by_op: dict[str, list[Sample]] = defaultdict(list)
     for op_type, sample in judged.CASES.values():
-        if only in op_type:
+        if wanted(op_type):
             by_op[op_type].append(sample)
     built: dict[str, tuple[str, Sample, judged.Built]] = {}
     for op_type, listed in by_op.items():
@@ -308,22 +316,22 @@ def compare_types(referee: Referee, table: dict[str, Row], only: str) -> None:
                     problems, reason = [], why
         table[op_type].note("types", name, reason, problems)
     for pattern, why in OTHER_TYPES:
-        if not only and pattern not in used and "reads past the end" not in why:  # what lies there is chance
-            table["reasons"].differing.append(f"no type that matches {pattern} differs any more")
+        if pattern not in used and "reads past the end" not in why:  # what lies there is chance
+            table[PATTERNS].differing.append(f"no type that matches {pattern} differs any more")
 
 
 def compare_imports(
-    referee: Referee, table: dict[str, Row], only: str, taken: Callable[[str], bool] | None = None
+    referee: Referee, table: dict[str, Row], wanted: Wanted, taken: Callable[[str], bool] | None = None
 ) -> None:
     """The other way round: graphs that TensorFlow's own functions write, read and run here.
 
     Args:
       referee: TensorFlow.
       table: where it is noted.
-      only: a word that the op types have in them.
+      wanted: which op types are tried.
       taken: whether a case of this name is tried; None: all are.
     """
-    names = [n for n, (op_type, _) in judged.CASES.items() if only in op_type and (taken is None or taken(n))]
+    names = [n for n, (op_type, _) in judged.CASES.items() if wanted(op_type) and (taken is None or taken(n))]
     built = {name: judged.Built(*judged.CASES[name]) for name in names}
     reasons = judged.Reasons((), judged.DIFFERENT)
     cases = {name: Case(made.graph, made.runs(), again=True) for name, made in built.items()}
@@ -346,8 +354,8 @@ def compare_imports(
         table[op_type].note("imports", name, reason, problems)
 
 
-def compare_gradients(referee: Referee, table: dict[str, Row], only: str, known: bool) -> None:
-    built, refused = judged.gradient_graphs(known, only)
+def compare_gradients(referee: Referee, table: dict[str, Row], wanted: Wanted, known: bool) -> None:
+    built, refused = judged.gradient_graphs(known, wanted)
     reasons = judged.reasons_of_gradients(known)
     for name, found in refused.items():
         problems, reason = reasons.sift(*judged.DIFFERENTIABLE[name], found)
@@ -360,8 +368,8 @@ def compare_gradients(referee: Referee, table: dict[str, Row], only: str, known:
             found = compared(f"{name}, gradient", sample, ours(graph, [names]), verdict, (0,))
             problems, reason = reasons.sift(op_type, sample, found)
         table[op_type].note("gradients", name, reason, problems)
-    for text in reasons.idle(only):
-        table["reasons"].differing.append(text)
+    for text in reasons.idle(wanted):
+        table[REASONS].differing.append(text)
 
 
 def spoiled(sample: Sample) -> Iterator[tuple[str, int, Array]]:
@@ -392,12 +400,12 @@ class Spoiled:
     fetches: list[str]
 
 
-def spoiled_graphs(only: str) -> dict[str, Spoiled]:
-    """The first sample of each op whose type has a word in it, spoiled in each way."""
+def spoiled_graphs(wanted: Wanted) -> dict[str, Spoiled]:
+    """The first sample of each op that is wanted, spoiled in each way."""
     built: dict[str, Spoiled] = {}
     seen: set[str] = set()
     for op_type, sample in judged.CASES.values():
-        if op_type in seen or only not in op_type or judged.OPS[op_type].effects:
+        if op_type in seen or not wanted(op_type) or judged.OPS[op_type].effects:
             continue
         seen.add(op_type)
         made = judged.Built(op_type, sample)
@@ -415,17 +423,17 @@ def spoiled_graphs(only: str) -> dict[str, Spoiled]:
 
 
 def compare_refusals(
-    referee: Referee, table: dict[str, Row], only: str, taken: Callable[[str], bool] | None = None
+    referee: Referee, table: dict[str, Row], wanted: Wanted, taken: Callable[[str], bool] | None = None
 ) -> None:
     """Whether both refuse a spoiled sample, or both make the same of it.
 
     Args:
       referee: TensorFlow.
       table: where it is noted.
-      only: a word that the op types have in them.
+      wanted: which op types are tried.
       taken: whether a case of this name is tried; None: all are.
     """
-    built = {n: s for n, s in spoiled_graphs(only).items() if taken is None or taken(n)}
+    built = {n: s for n, s in spoiled_graphs(wanted).items() if taken is None or taken(n)}
     used = set()
     reasons = judged.Reasons((), judged.DIFFERENT)
     by_op: dict[str, dict[str, Case]] = defaultdict(dict)
@@ -451,13 +459,12 @@ def compare_refusals(
                         used.add(pattern)
                         problems, reason = [], why
         table[case.op_type].note("refusals", name, reason, problems)
-    if not only and taken is None:
-        for pattern, _ in OTHER_REFUSALS:
-            if pattern not in used:
-                table["reasons"].differing.append(f"nothing that matches {pattern} differs any more")
+    for pattern, _ in OTHER_REFUSALS if taken is None else ():
+        if pattern not in used:
+            table[PATTERNS].differing.append(f"nothing that matches {pattern} differs any more")
 
 
-PARTS: dict[str, Callable[[Referee, dict[str, Row], str], None]] = {
+PARTS: dict[str, Callable[[Referee, dict[str, Row], Wanted], None]] = {
     "values": compare_values,
     "types": compare_types,
     "imports": compare_imports,
@@ -467,15 +474,55 @@ PARTS: dict[str, Callable[[Referee, dict[str, Row], str], None]] = {
 }
 
 
-def counted_test(variable: str, count: int, path: str) -> dict[str, Any]:
-    """Runs a test that makes its cases from seeds with so many of them; the first that fails is told shrunken."""
+# Tests that make their cases from seeds: what says how many, what the option is called, and where they stand.
+COUNTED = {
+    "graphs": ("GRAPHFLOW_RANDOM_GRAPHS", "graphs", "tests/test_random_graphs_against_tensorflow.py"),
+    "mutations": ("GRAPHFLOW_MUTATIONS", "mutations", "tests/serialization/test_mutations.py"),
+    "files": ("GRAPHFLOW_MUTATIONS", "mutations", "tests/serialization/test_hostile_files.py"),
+}
+
+
+def counted_test(name: str, count: int, share: int, shares: int) -> dict[str, Any]:
+    """Runs a share of a test that makes so many cases from seeds; the first that fails is told shrunken."""
+    variable, _, path = COUNTED[name]
     if not count:
         return {"count": 0, "passed": True, "said": ""}
-    environment = os.environ | {variable: str(count)}
+    environment = os.environ | {variable: str(count), "GRAPHFLOW_SHARE": f"{share + 1}/{shares}"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", path]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=RESULTS.parent.parent)
     passed = done.returncode == 0
-    return {"count": count, "passed": passed, "said": "" if passed else done.stdout[-3000:]}
+    return {
+        "count": len(range(share, count, shares)), "passed": passed, "said": "" if passed else done.stdout[-3000:]
+    }  # fmt: skip
+
+
+def shares_of(keep: Path, part: str) -> list[Any] | None:
+    """What the shares of a part have found; None: some are still to run."""
+    by_count: dict[int, list[Path]] = defaultdict(list)
+    for path in keep.glob(f"{part}.*of*.json"):
+        by_count[int(path.stem.rpartition("of")[2])].append(path)
+    for count, paths in sorted(by_count.items()):
+        if len(paths) == count:
+            return [json.loads(path.read_text()) for path in paths]
+    return None
+
+
+def joined_rows(found: Sequence[dict[str, Any]], table: dict[str, Row]) -> None:
+    """Adds what the shares of a part have found to the table."""
+    for share in found:
+        for op_type, (stored, differing) in share.items():
+            if op_type != PATTERNS:
+                table[op_type].add(stored, differing)
+    idle = [set(share.get(PATTERNS, ({}, []))[1]) for share in found]
+    table[REASONS].differing.extend(sorted(set.intersection(*idle)))
+
+
+def joined_counts(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The shares of a test as one."""
+    return {
+        "count": sum(share["count"] for share in found), "passed": all(share["passed"] for share in found),
+        "said": "".join(share["said"] for share in found),
+    }  # fmt: skip
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -559,6 +606,17 @@ def report_of(
     }
 
 
+def run_share(part: str, arguments: argparse.Namespace, share: int, shares: int, folder: Path) -> Any:
+    """Runs a share of a part; returns what it finds."""
+    if part in COUNTED:
+        return counted_test(part, getattr(arguments, COUNTED[part][1]), share, shares)
+    own: dict[str, Row] = defaultdict(Row)
+    referee = Referee(os.environ["GRAPHFLOW_TF_PYTHON"], folder, PATIENCE)
+    PARTS[part](referee, own, lambda op_type: arguments.only in op_type and is_in(op_type, share, shares))
+    referee.close()
+    return {op: [row.stored(), row.differing] for op, row in own.items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--graphs", type=int, default=2000, help="how many random graphs")
@@ -569,7 +627,14 @@ def main() -> int:
     parser.add_argument(
         "--keep", default="", help="a folder for what each part finds; a part that is there is not run again"
     )
+    parser.add_argument("--part", choices=[*PARTS, *COUNTED], help="only this part")
+    parser.add_argument(
+        "--share", default="1/1", help="only this share of each part: 2/5 is the second of five"
+    )
     arguments = parser.parse_args()
+    if not arguments.keep and (arguments.part or arguments.share != "1/1"):
+        parser.error("--part and --share need --keep, where the others lie")
+    share, shares = numbers_of(arguments.share)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.RLIM_INFINITY))
     interpreter = os.environ["GRAPHFLOW_TF_PYTHON"]
     version = subprocess.run(
@@ -580,33 +645,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         keep = Path(arguments.keep or folder)
         keep.mkdir(parents=True, exist_ok=True)
-        for name, part in PARTS.items():
-            stored = keep / f"{name}.json"
-            if not stored.exists():
-                print(name, file=sys.stderr)
-                own: dict[str, Row] = defaultdict(Row)
-                referee = Referee(interpreter, Path(folder), PATIENCE)
-                part(referee, own, arguments.only)
-                referee.close()
-                stored.write_text(json.dumps({op: [row.stored(), row.differing] for op, row in own.items()}))
-            for op_type, (found, differing) in json.loads(stored.read_text()).items():
-                table[op_type].add(found, differing)
-        counted = []
-        for name, variable, count, path in (
-            (
-                "graphs",
-                "GRAPHFLOW_RANDOM_GRAPHS",
-                arguments.graphs,
-                "test_random_graphs_against_tensorflow.py",
-            ),
-            ("mutations", "GRAPHFLOW_MUTATIONS", arguments.mutations, "serialization/test_mutations.py"),
-            ("files", "GRAPHFLOW_MUTATIONS", arguments.mutations, "serialization/test_hostile_files.py"),
-        ):
-            stored = keep / f"{name}.json"
-            if not stored.exists():
-                print(name, file=sys.stderr)
-                stored.write_text(json.dumps(counted_test(variable, count, f"tests/{path}")))
-            counted.append(json.loads(stored.read_text()))
+        for part in [arguments.part] if arguments.part else [*PARTS, *COUNTED]:
+            stored = keep / f"{part}.{share + 1}of{shares}.json"
+            if shares_of(keep, part) is None and not stored.exists():
+                print(part, file=sys.stderr)
+                stored.write_text(json.dumps(run_share(part, arguments, share, shares, Path(folder))))
+        found = {part: shares_of(keep, part) for part in (*PARTS, *COUNTED)}
+    left = [part for part, kept in found.items() if kept is None]
+    if left:
+        print(f"still to run, or not in all shares: {', '.join(left)}")
+        return 0
+    for part in PARTS:
+        joined_rows(found[part] or [], table)
+    if arguments.only:
+        table.pop(REASONS, None)
+    counted = [joined_counts(found[part] or []) for part in COUNTED]
     random, mutations, files = counted
     report = report_of(table, random, mutations, files, version)
     if not arguments.only:

@@ -103,13 +103,13 @@ class Reasons:
                 why = reason.why
         return left, why
 
-    def idle(self, only: str = "") -> list[str]:
-        """The reasons that nothing needs any more, of ops that have a word in their names."""
+    def idle(self, wanted: Callable[[str], bool] = lambda op_type: True) -> list[str]:
+        """The reasons that nothing needs any more, of the ops that were looked at."""
         return [
             f"{op_type}: {d.why}: nothing differs any more that this is the reason of"
             for d in self._own
             for op_type in d.op_types.split()
-            if only in op_type and not d.chance and (d, op_type) not in self._needed
+            if wanted(op_type) and not d.chance and (d, op_type) not in self._needed
         ]
 
 
@@ -429,12 +429,12 @@ def dense(grad: Any) -> Tensor:
 
 
 def gradient_graphs(
-    known: bool, only: str = ""
+    known: bool, wanted: Callable[[str], bool] = lambda op_type: True
 ) -> tuple[dict[str, tuple[Graph, list[str]]], dict[str, dict[int, str]]]:
-    """The graphs of all gradients there are, of ops that have a word in their names; and which cannot be written."""
+    """The graphs of all gradients there are of the ops that are wanted; and which cannot be written."""
     built, refused = {}, {}
     for name, (op_type, sample) in DIFFERENTIABLE.items():
-        if only not in op_type:
+        if not wanted(op_type):
             continue
         try:
             graph, fetches = gradient_graph(op_type, sample, known)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, note, settings
+from hypothesis import HealthCheck, Phase, assume, given, note, seed, settings
 from hypothesis import strategies as st
 
 import graphflow as gf
 from graphflow.functional_ops import Defun
 from tests.referee import Array, Case, Referee, difference
+from tests.shares import SHARE, SHARES, seeds
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -225,10 +226,11 @@ def tolerance(array: Array) -> float:
     return 1e-4 * max(1.0, float(finite.max(initial=0)))
 
 
+@(seed(SHARE) if SHARES > 1 else lambda test: test)  # otherwise the same ones every time
 @settings(
-    max_examples=GRAPHS,
+    max_examples=len(seeds(GRAPHS)),
     deadline=None,
-    derandomize=True,
+    derandomize=SHARES == 1,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )

@@ -29,6 +29,7 @@ from graphflow.serialization.slice_file import Slice, slice_file_bytes, slice_ke
 from graphflow.serialization.tensor_bundle import BundleWriter, open_checkpoint
 from graphflow.tfrecord import RecordReader, TFRecordWriter
 from tests.serialization.mutations import changed, damaged
+from tests.shares import seeds
 
 FILES = int(os.environ.get("GRAPHFLOW_MUTATIONS", "240")) // 6
 PATIENCE = 20.0
@@ -98,7 +99,7 @@ def test_checkpoints(tmp_path: Path) -> None:
     checkpoint(prefix)
     index, data = (tmp_path / "variables.index").read_bytes(), (tmp_path / DATA).read_bytes()
     problems = []
-    for seed in range(FILES):
+    for seed in seeds(FILES):
         chance = random.Random(seed)
         what = seed % 4
         (tmp_path / "variables.index").write_bytes(
@@ -115,7 +116,7 @@ def test_checkpoints_of_the_first_format(tmp_path: Path) -> None:
     arrays = [np.full((2, 2), 1.0), np.full((2, 2), 2.0), np.arange(3)]
     sound = slice_file_bytes(["parts", "parts", "w"], [*halves, None], arrays)
     problems = []
-    for seed in range(FILES):
+    for seed in seeds(FILES):
         chance = random.Random(seed)
         if seed % 3 == 0:
             data = damaged(sound, chance)
@@ -281,7 +282,7 @@ def test_models(tmp_path: Path) -> None:
     file = folder / "saved_model.pb"
     sound = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     problems = []
-    for seed in range(FILES):
+    for seed in seeds(FILES):
         chance = random.Random(seed)
         proto = saved_model_pb2.SavedModel()
         proto.CopyFrom(sound)
@@ -326,7 +327,7 @@ def test_records(compression: str, tmp_path: Path) -> None:
     record_file(path, [example()] * 20, compression)
     sound = path.read_bytes()
     problems = []
-    for seed in range(FILES // 3):
+    for seed in seeds(FILES // 3):
         path.write_bytes(damaged(sound, random.Random(seed)))
         problems += found_wanting(seed, lambda: read_records(path, compression))
     tell(problems)
@@ -358,7 +359,7 @@ def test_examples() -> None:
         texts = gf.placeholder(gf.string, [None])
         parsed = gf.parse_example(texts, spec)
         run = sess.make_callable(parsed, [texts])
-        for seed in range(FILES):
+        for seed in seeds(FILES):
             chance = random.Random(seed)
             if seed % 2:
                 proto = gf.train.Example.FromString(sound)
