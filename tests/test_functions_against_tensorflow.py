@@ -255,7 +255,61 @@ CELLS = [
     f"[*{_GRU}]",
 ]  # fmt: skip
 
-EXPRESSIONS = [line for text in (IMAGE, SPARSE, NN, SPATIAL) for line in text.strip().splitlines()] + CELLS
+# What most programs use, under the keywords that they use.
+EVERYDAY = """
+[tf.reduce_mean(input_tensor=x, axis=[1, -1], keep_dims=True), tf.reduce_mean(x, reduction_indices=2), tf.reduce_mean(x, keepdims=True)]
+[tf.reduce_sum(x, axis=[0, 2], keepdims=True), tf.reduce_sum(x, reduction_indices=[1], keep_dims=True, name="sum")]
+[tf.reduce_max(input_tensor=x, axis=-1, keep_dims=True), tf.reduce_min(x, reduction_indices=0), tf.reduce_prod(x, axis=3, keepdims=True)]
+[tf.reduce_any(x > 0.99, axis=1, keep_dims=True), tf.reduce_all(x > 0.1, reduction_indices=[1, 2]), tf.reduce_logsumexp(x, axis=1, keep_dims=True)]
+[tf.concat(values=[x, y], axis=-1, name="c"), tf.concat([x, y], 1)]
+[tf.matmul(matrix, matrix, transpose_b=True), tf.matmul(x[0], y[0], transpose_a=True, name="m"), tf.matmul(matrix, matrix, adjoint_a=True)]
+[tf.expand_dims(matrix, dim=1), tf.expand_dims(matrix, axis=-1), tf.squeeze(matrix[:1], squeeze_dims=[0]), tf.squeeze(matrix[:, :1], axis=1)]
+[tf.argmax(matrix, dimension=1), tf.argmax(input=matrix, axis=0, output_type=tf.int32), tf.argmin(matrix, axis=1)]
+[tf.nn.softmax(logits=x, dim=1), tf.nn.softmax(x, axis=-1, name="s"), tf.nn.log_softmax(x, dim=2), tf.nn.l2_normalize(x, dim=[1, 2]), tf.nn.l2_normalize(x, 1, epsilon=1e-3)]
+[tf.shape(input=x), tf.shape(x, out_type=tf.int64), tf.size(x), tf.rank(x)]
+[tf.transpose(a=matrix, perm=[1, 0]), tf.transpose(matrix), tf.transpose(x, [0, 3, 1, 2], name="t")]
+[tf.constant(value=[1, 2], shape=[2, 2], dtype=tf.int32), tf.constant(3.0, shape=[2]), tf.zeros(shape=[2], dtype=tf.int64), tf.ones([1, 2], dtype=tf.bool)]
+[tf.cast(x * 9.0, dtype=tf.int32), tf.to_float(bytes), tf.to_int32(x * 5.0), tf.to_int64(x), tf.to_double(x)]
+tf.nn.conv2d(input=x, filter=tf.ones([3, 2, 3, 4]), strides=[1, 2, 1, 1], padding="SAME", data_format="NHWC", name="c")
+tf.nn.conv2d(x, filters=tf.ones([3, 2, 3, 4]), strides=2, padding="VALID", dilations=[1, 1, 1, 1])
+tf.split(value=matrix, num_or_size_splits=[2, 3], axis=1)
+tf.split(x, num_or_size_splits=3, axis=3, name="parts")
+[tf.stack([matrix, matrix], axis=2), *tf.unstack(matrix, axis=0), *tf.unstack(value=matrix, num=5, axis=1)]
+[tf.random_uniform(shape=[3, 2], minval=-1, maxval=2, seed=3), tf.random_uniform([4], 0, 9, dtype=tf.int32, seed=5)]
+[tf.random_normal(shape=[3], mean=1.0, stddev=2.0, seed=4), tf.truncated_normal([5], stddev=0.1, seed=2), tf.random_shuffle(matrix, seed=7)]
+[tf.multinomial(logits=matrix, num_samples=4, seed=3), tf.random_gamma([3], alpha=2.0, seed=4)]
+[tf.nn.dropout(x, keep_prob=0.7, seed=11), tf.nn.dropout(x, rate=0.3, noise_shape=[2, 1, 1, 3], seed=5), tf.nn.dropout(x, 0.4, seed=1)]
+[tf.one_hot(indices=[0, 2, -1], depth=3, on_value=5.0, off_value=-1.0, axis=0), tf.one_hot([1], 3, dtype=tf.int32)]
+[tf.clip_by_value(x, clip_value_min=0.2, clip_value_max=0.7), tf.clip_by_norm(matrix, 1.0, axes=[1]), *tf.clip_by_global_norm([x, y], 2.0)[0]]
+[tf.range(start=1, limit=9, delta=3), tf.range(5, dtype=tf.float32), tf.linspace(0.0, 1.0, 4), tf.lin_space(0.0, 2.0, 3)]
+[tf.gather(params=matrix, indices=[2, 0], axis=1), tf.gather(matrix, [[1], [3]]), tf.gather_nd(matrix, [[0, 1], [3, 4]])]
+[tf.cond(pred=x[0, 0, 0, 0] > 0.5, true_fn=lambda: x, false_fn=lambda: y), tf.cond(tf.constant(True), lambda: [x, y], lambda: [y, x], strict=True)[0]]
+tf.while_loop(cond=lambda i, v: i < 3, body=lambda i, v: [i + 1, v * 2.0], loop_vars=[0, x], parallel_iterations=1, back_prop=True, swap_memory=False)
+[tf.where(x > 0.5, x, y), tf.where(matrix > 0.0), tf.where(x=matrix, y=-matrix, condition=matrix > 0.0), tf.boolean_mask(matrix, mask=matrix[:, 0] > 0.0)]
+[tf.tile(input=matrix, multiples=[1, 2]), tf.pad(tensor=matrix, paddings=[[1, 0], [0, 2]], mode="SYMMETRIC"), tf.pad(matrix, [[1, 1], [0, 0]], constant_values=3.0)]
+[tf.slice(matrix, begin=[1, 2], size=[2, -1]), tf.strided_slice(matrix, [0, 1], [4, 5], [2, 3]), tf.reverse(matrix, axis=[1]), tf.reverse_sequence(matrix, [2, 5, 1, 3], seq_dim=1, batch_dim=0)]
+[tf.nn.max_pool(value=x, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME", name="p"), tf.nn.avg_pool(x, ksize=[1, 3, 3, 1], strides=[1, 1, 1, 1], padding="VALID")]
+tf.nn.conv2d_transpose(value=x, filter=tf.ones([2, 2, 4, 3]), output_shape=[2, 14, 18, 4], strides=[1, 2, 2, 1], padding="SAME")
+[tf.nn.softmax_cross_entropy_with_logits(labels=tf.nn.softmax(matrix), logits=matrix, dim=-1), tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.nn.softmax(matrix), logits=matrix)]
+[tf.nn.sparse_softmax_cross_entropy_with_logits(labels=[0, 1, 2, 4], logits=matrix), tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=y), tf.nn.weighted_cross_entropy_with_logits(targets=x, logits=y, pos_weight=2.0)]
+[*tf.nn.moments(x, axes=[0, 1], keep_dims=True), *tf.nn.moments(x, [1, 2], name="m"), tf.nn.batch_normalization(x, 0.1, 0.9, offset=None, scale=2.0, variance_epsilon=1e-3)]
+[*tf.nn.top_k(matrix, k=2, sorted=True), tf.nn.in_top_k(predictions=matrix, targets=[1, 2, 3, 4], k=2), tf.nn.embedding_lookup(params=matrix, ids=[[0, 3]], partition_strategy="mod")]
+[tf.nn.lrn(x, depth_radius=2, bias=1.0, alpha=0.1, beta=0.75), tf.nn.leaky_relu(matrix, alpha=0.1), tf.nn.relu6(matrix * 9.0), tf.nn.elu(features=matrix), tf.nn.crelu(matrix), tf.nn.bias_add(value=matrix, bias=matrix[0])]
+[tf.norm(matrix, ord=1, axis=0, keep_dims=True), tf.norm(tensor=matrix, ord="euclidean", keepdims=True), tf.cumsum(x, axis=1, exclusive=True), tf.cumprod(matrix, axis=1, reverse=True)]
+[tf.add_n(inputs=[x, y]), tf.accumulate_n([x, y]), tf.tensordot(matrix, matrix, axes=[[1], [1]]), tf.einsum("ij,kj->ik", matrix, matrix, name="e"), *tf.meshgrid([1, 2], [3, 4, 5], indexing="ij")]
+[tf.unsorted_segment_sum(data=matrix, segment_ids=[0, 2, 0, 1], num_segments=3), tf.segment_mean(matrix, [0, 0, 1, 3]), tf.sequence_mask(lengths=[1, 3], maxlen=4, dtype=tf.float32), tf.dynamic_stitch([[0, 2], [1]], [matrix[:2], matrix[2:3]])]
+[tf.matrix_band_part(matrix, num_lower=1, num_upper=0), tf.diag(matrix[0]), tf.matrix_diag(diagonal=matrix), tf.eye(num_rows=3, num_columns=4, batch_shape=[2]), tf.trace(matrix[:, :4]), tf.matrix_inverse(matrix[:, :4], adjoint=True)]
+[tf.map_fn(fn=lambda v: v * 2.0, elems=matrix, dtype=tf.float32), tf.scan(fn=lambda a, v: a + v, elems=matrix, initializer=tf.zeros([5])), tf.foldl(lambda a, v: a * v, elems=matrix, back_prop=False)]
+[tf.count_nonzero(matrix > 0.0, axis=1, keep_dims=True), tf.bincount([1, 1, 4]), tf.confusion_matrix(labels=[0, 1, 2], predictions=[0, 2, 2], num_classes=4), tf.histogram_fixed_width(matrix, value_range=[-1.0, 1.0], nbins=5)]
+[tf.string_join(inputs=["a", ["b", "c"]], separator="-"), tf.as_string(matrix[0], precision=2), tf.string_to_number(string_tensor=["3.5", "2"], out_type=tf.float32), tf.string_to_hash_bucket_fast(input=["a", "b"], num_buckets=100), tf.substr(["abc"], pos=1, len=1)]
+[*tf.gradients(ys=tf.reduce_sum(x * y), xs=[x, y], grad_ys=2.0, name="g"), tf.gradients(x * y, x, colocate_gradients_with_ops=True, stop_gradients=[y])[0], tf.stop_gradient(x)]
+[tf.losses.mean_squared_error(labels=x, predictions=y, weights=2.0), tf.losses.softmax_cross_entropy(onehot_labels=tf.one_hot([0, 1, 2, 3], 5), logits=matrix, label_smoothing=0.1), tf.losses.sparse_softmax_cross_entropy(labels=[0, 1, 2, 3], logits=matrix), tf.losses.huber_loss(x, y, delta=0.3)]
+[tf.get_variable(name="v", shape=[2], initializer=tf.constant_initializer(value=4.0, dtype=tf.float32), trainable=False), tf.Variable(initial_value=[1.0, 2.0], trainable=True, name="w", dtype=tf.float32), tf.train.exponential_decay(learning_rate=0.1, global_step=7, decay_steps=5, decay_rate=0.5, staircase=True)]
+"""
+
+EXPRESSIONS = [
+    line for text in (IMAGE, SPARSE, NN, SPATIAL, EVERYDAY) for line in text.strip().splitlines()
+] + CELLS
 
 # Evaluates every expression; as a program it has TensorFlow for a package.
 PROGRAM = """

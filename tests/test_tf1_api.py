@@ -66,17 +66,82 @@ def test_of_the_rest_it_is_told_whether_it_comes() -> None:
     assert not [s.name for s in states.values() if s.state == "out of scope" and not s.reason]
 
 
-@pytest.mark.parametrize("symbol", KEYWORDS)
-def test_keywords_that_programs_pass_are_taken(symbol: str) -> None:
-    found = parameters(thing(symbol))
-    if found is None:
-        return
-    if any(p.kind is p.VAR_KEYWORD for p in found.values()):
-        return
-    missing = [
-        word for word in KEYWORDS[symbol] if word not in found and (symbol, word) not in FOREIGN
-    ]  # fmt: skip
-    assert not missing, f"{symbol} takes {list(found)}"
+def keywords_of(value: Any) -> set[str] | None:
+    """The keywords that something takes, those of the classes that hand theirs on as well; None: any."""
+    if hasattr(value, "DESCRIPTOR"):
+        return set(value.DESCRIPTOR.fields_by_name)
+    found = parameters(value) or {}
+    words = set(found)
+    if isinstance(value, type):
+        for base in value.__mro__[:-1]:
+            words |= set(inspect.signature(base.__init__).parameters) if "__init__" in vars(base) else set()
+        return words | HANDED_ON
+    return None if any(p.kind is p.VAR_KEYWORD for p in found.values()) else words
+
+
+# What layers and cells take from their common constructor, which reads them by name.
+HANDED_ON = {"batch_input_shape", "dtype", "input_shape", "name", "trainable", "weights"}
+
+
+def test_keywords_that_programs_pass_are_taken() -> None:
+    wrong = {}
+    for symbol, words in KEYWORDS.items():
+        if symbol in CALLS:
+            continue
+        taken = keywords_of(thing(symbol))
+        assert taken is not None, f"{symbol} takes any keyword: call it in CALLS"
+        if missing := [word for word in words if word not in taken and (symbol, word) not in FOREIGN]:
+            wrong[symbol] = missing
+    assert not wrong
+
+
+def model(make: Any) -> None:
+    x = gf.keras.layers.Input(shape=[3])
+    make(inputs=x, outputs=gf.keras.layers.Dense(2)(x))
+
+
+# What tells of its keywords nowhere: calls with those that programs pass.
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "tf.group": lambda f: f(gf.no_op(), name="g"),
+    "tf.einsum": lambda f: f("a,a->a", [1.0], [2.0], name="e"),
+    "tf.meshgrid": lambda f: f([1, 2], [3], indexing="ij"),
+    "tf.app.flags.DEFINE_string": lambda f: f("text_of_api", default="a", help="b"),
+    "tf.app.flags.DEFINE_integer": lambda f: f("number_of_api", default=1, help="b"),
+    "tf.app.flags.DEFINE_float": lambda f: f("part_of_api", default=0.5, help="b"),
+    "tf.train.import_meta_graph": lambda f: f(gf.train.export_meta_graph(), clear_devices=True, input_map={}),
+    "tf.contrib.slim.arg_scope": lambda f: f(
+        [gf.contrib.slim.conv2d], **dict.fromkeys(KEYWORDS["tf.contrib.slim.arg_scope"])
+    ),
+    "tf.keras.Model": model,
+    "tf.keras.models.Model": model,
+    "tf.keras.layers.Input": lambda f: [f(shape=[3], name="i", dtype="float32"), f(batch_shape=[2, 3])],
+    "tf.keras.optimizers.Adam": lambda f: f(lr=0.1),
+}
+
+
+@pytest.mark.parametrize("symbol", CALLS)
+def test_functions_of_any_keywords_take_those_that_programs_pass(symbol: str) -> None:
+    given: set[str] = set()
+
+    def call(*args: Any, **keywords: Any) -> Any:
+        given.update(keywords)
+        return thing(symbol)(*args, **keywords)
+
+    CALLS[symbol](call)
+    assert given >= set(KEYWORDS[symbol])
+
+
+def test_as_many_arguments_are_taken_as_programs_pass() -> None:
+    wrong = {}
+    for row in rows("tf1_api_kwargs.csv"):
+        symbol, count = row["symbol"], int(row["positional_args_max"] or 0)
+        found = parameters(thing(symbol)) if symbol in HERE and callable(thing(symbol)) else None
+        if found is None or any(p.kind is p.VAR_POSITIONAL for p in found.values()):
+            continue
+        places = [n for n, p in found.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if len(places) < count and symbol != "tf.data.Dataset.zip":  # which takes one tuple in TF1 too
+            wrong[symbol] = count, places
+    assert not wrong
 
 
 SIGNATURES = """

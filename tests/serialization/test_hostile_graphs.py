@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -422,7 +423,7 @@ def test_it_is_refused(what: str) -> None:
     write, message = CASES[what]
     file = File()
     write(file)
-    began = time.process_time()
+    began, most = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with gf.Graph().as_default() as graph, gf.Session() as session:
         with pytest.raises((ValueError, gf.errors.OpError), match=message) as caught:
             gf.import_graph_def(file.proto, name="")
@@ -431,3 +432,4 @@ def test_it_is_refused(what: str) -> None:
     if "bad" in {node.name for node in file.proto.node}:
         assert "bad" in str(caught.value)
     assert time.process_time() - began < 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 1 << 20  # KiB
