@@ -321,8 +321,8 @@ if TYPE_CHECKING:
     )
     from graphflow.ops.strings import (
         as_string as as_string, decode_base64 as decode_base64, encode_base64 as encode_base64,
-        reduce_join as reduce_join, regex_replace as regex_replace, string_join as string_join,
-        string_split as string_split, string_strip as string_strip,
+        fingerprint as fingerprint, reduce_join as reduce_join, regex_replace as regex_replace,
+        string_join as string_join, string_split as string_split, string_strip as string_strip,
         string_to_hash_bucket as string_to_hash_bucket, string_to_hash_bucket_fast as string_to_hash_bucket_fast,
         string_to_hash_bucket_strong as string_to_hash_bucket_strong, string_to_number as string_to_number,
         substr as substr,
@@ -389,7 +389,7 @@ NAMESPACES = (
     "bitwise", "data", "debug", "debugging", "distributions", "dtypes", "errors", "estimator", "gfile", "image",
     "feature_column", "initializers", "profiler",
     "io", "keras", "layers", "linalg", "logging", "lookup", "losses", "manip", "math", "metrics", "nest", "nn",
-    "python_io", "quantization", "random", "raw_ops", "saved_model", "sets", "signal", "sparse", "spectral",
+    "python_io", "quantization", "queue", "random", "raw_ops", "saved_model", "sets", "signal", "sparse", "spectral",
     "strings", "summary", "train", "visualize",
 )
 _PROTO = "graphflow.serialization.proto"
@@ -508,7 +508,7 @@ _LATER = {
     **dict.fromkeys(("fft", "fft2d", "fft3d", "ifft", "ifft2d", "ifft3d"), "graphflow.ops.spectral"),
     **dict.fromkeys(
         (
-            "as_string", "decode_base64", "encode_base64", "reduce_join", "regex_replace", "string_join",
+            "as_string", "decode_base64", "encode_base64", "fingerprint", "reduce_join", "regex_replace", "string_join",
             "string_split", "string_strip", "string_to_hash_bucket", "string_to_hash_bucket_fast",
             "string_to_hash_bucket_strong", "string_to_number", "substr",
         ),

@@ -20,5 +20,7 @@ from graphflow.ops.quantize import (
 )
 from graphflow.namespace import lazy
 
+_LATER = dict.fromkeys(("dequantize", "quantize", "quantized_concat"), "graphflow.ops.quantized")
+
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__)
+    __getattr__, __dir__ = lazy(__name__, (), _LATER)

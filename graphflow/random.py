@@ -29,5 +29,16 @@ poisson = _random_poisson
 shuffle = _random_shuffle
 uniform = _random_uniform
 
+_LATER = {
+    **dict.fromkeys(
+        (
+            "all_candidate_sampler", "fixed_unigram_candidate_sampler", "log_uniform_candidate_sampler",
+            "uniform_candidate_sampler",
+        ),
+        "graphflow.ops.candidates",
+    ),
+    "learned_unigram_candidate_sampler": "graphflow.ops.learned_candidates",
+}
+
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__)
+    __getattr__, __dir__ = lazy(__name__, (), _LATER)

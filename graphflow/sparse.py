@@ -57,5 +57,12 @@ to_indicator = _sparse_to_indicator
 transpose = _sparse_transpose
 matmul = _sparse_tensor_dense_matmul
 
+_LATER = {
+    "segment_mean": "graphflow.ops.segments:sparse_segment_mean",
+    "segment_sqrt_n": "graphflow.ops.segments:sparse_segment_sqrt_n",
+    "segment_sum": "graphflow.ops.segments:sparse_segment_sum",
+    "SparseConditionalAccumulator": "graphflow.ops.accumulators",
+}
+
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__)
+    __getattr__, __dir__ = lazy(__name__, (), _LATER)

@@ -84,6 +84,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "raw_ops",
         "sparse",
         "quantization",
+        "queue",
         "sets",
         "spectral",
         "testing",

@@ -35,7 +35,10 @@ _LATER = {
     "match_filenames_once": "graphflow.train.input",
     "write_graph": "graphflow.serialization.graph_def",
     **dict.fromkeys(
-        ("decode_bmp", "decode_gif", "decode_image", "decode_jpeg", "decode_png", "encode_jpeg", "encode_png"),
+        (
+            "decode_and_crop_jpeg", "decode_bmp", "decode_gif", "decode_image", "decode_jpeg", "decode_png",
+            "encode_jpeg", "encode_png", "extract_jpeg_shape",
+        ),
         "graphflow.image",
     ),
 }
