@@ -42,6 +42,9 @@ _SHORT = 1e-3
 _FADING = 1.02
 # How much the last run counts in what a row is expected to take.
 _NEWEST = 0.2
+# The part of the time that a client waits which an answer is expected to take at most, where others are before it: what
+# comes too late has been computed for nothing, and runs take longer the more there is to turn away.
+_IN_TIME = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,26 +265,35 @@ class Batcher:
             return None
         return _Waiting(arrays, rows, rest, deadline, time.monotonic(), journey=journey())
 
-    def _enqueue(self, waiting: _Waiting) -> None:
-        """Queues a request, with the lock held; raises if the queue is full."""
+    def turn_away(self, deadline: float | None) -> None:
+        """Raises what a request of one row would get for coming now, if that is a refusal: before anybody reads it."""
+        if self._queued:
+            self._look_for_room(1, time.monotonic(), deadline)
+
+    def _look_for_room(self, rows: int, now: float, deadline: float | None) -> None:
+        """Raises if the queue is full for so many rows, or too long for who waits until a deadline."""
         most = self.options.max_enqueued_batches * self.options.max_batch_size
-        if self._queued + waiting.rows > most:
+        if self._queued + rows > most:
             raise UnavailableError(
                 None,
                 None,
                 "The batch scheduling queue to which this task was submitted is full; "
                 f"{self._queued} rows of at most {most} are queued",
             )
-        if waiting.deadline is not None and self._running:
+        if deadline is not None and self._running:
             # Whoever would be answered too late must not keep those waiting who can be answered in time.
-            rows = (self._queued + waiting.rows) / self.options.num_batch_threads
-            expected = max(self._until, waiting.begun) + rows * self._pace
-            if expected > waiting.deadline:
+            before = (self._queued + rows) / self.options.num_batch_threads
+            expected = max(self._until, now) + before * self._pace - now
+            if expected > _IN_TIME * max(0.0, deadline - now):
                 raise UnavailableError(
                     None,
                     None,
-                    f"{self._queued} rows are queued: the answer would be late by {expected - waiting.deadline:.3f} s",
+                    f"{self._queued} rows are queued: the answer is expected in {expected:.3f} s, and may be too late",
                 )
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        """Queues a request, with the lock held; raises if there is no room."""
+        self._look_for_room(waiting.rows, waiting.begun, waiting.deadline)
         self._queue.append(waiting)
         self._queued += waiting.rows
         self._lock.notify_all()  # whoever waits for a batch to fill

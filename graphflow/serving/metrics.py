@@ -102,7 +102,7 @@ class Metrics:
         shown = "" if code == errors.NOT_FOUND else model
         self._child(self._requests, shown, NAMES[code]).inc()
         if code in (errors.RESOURCE_EXHAUSTED, errors.UNAVAILABLE):
-            self._turned_away.labels(shown).inc()
+            self._child(self._turned_away, shown).inc()
         self._child(self._latency, shown, API_NAMES[api], entrypoint).observe(1e6 * seconds)
 
     def _child(self, metric: Any, *labels: str) -> Any:

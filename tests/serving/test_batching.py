@@ -162,12 +162,15 @@ def test_who_would_be_answered_too_late_is_told_at_once(proof: RowWise) -> None:
     slow, requests = started(proof)
     batcher = requests.batcher
     batcher._pace = 1e3  # as if a row took so many seconds
-    with pytest.raises(UnavailableError, match="0 rows are queued: the answer would be late by"):
+    with pytest.raises(UnavailableError, match="0 rows are queued: the answer is expected in 1000"):
         batcher(rows(2), time.monotonic() + 500)
     waiting = threading.Thread(target=lambda: batcher(rows(2), time.monotonic() + 10**6))
     waiting.start()
     while not batcher.queued:
         time.sleep(0.001)
+    batcher.turn_away(None)
+    with pytest.raises(UnavailableError, match="1 rows are queued: the answer is expected in 2000"):
+        batcher.turn_away(time.monotonic() + 500)
     slow.free.set()
     waiting.join()
     assert requests.wait() == [[2]] and slow.seen == [1, 1]

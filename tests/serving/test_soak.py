@@ -5,16 +5,18 @@ The figures go to benchmarks/results/serving_faults.json and .md; small forms of
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime
 import json
+import math
 import os
 import random
 import re
 import resource
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -257,20 +259,22 @@ def test_overload_10_times(tmp_path: Path, figures: dict[str, Any]) -> None:
     save_slow_model(tmp_path / "models" / "1")
     with served(tmp_path / "models", "--max_requests", "256") as server:
         patience = 1.0
-        asyncio.run(closed(server.rest, 8, 2.0))
-        capacity = asyncio.run(closed(server.rest, 8, 5.0))
-        once = asyncio.run(offered(server.rest, 0.8 * capacity, 4.0, patience))
-        tenfold = asyncio.run(offered(server.rest, 10 * capacity, 10.0, patience))
-        after = asyncio.run(closed(server.rest, 8, 3.0))
+        closed(server.rest, 8, 2.0)
+        capacity = closed(server.rest, 8, 5.0)
+        once = offered(server.rest, 0.8 * capacity, 4.0, patience)
+        tenfold = offered(server.rest, 10 * capacity, 10.0, patience)
+        after = closed(server.rest, 8, 3.0)
     goodput = tenfold.good / tenfold.seconds
+    # The machine's own speed changes from second to second: before and after it.
+    usual = (capacity + after) / 2
     figures.update(
         capacity_per_s=capacity, goodput_per_s_at_0_8_of_it=once.good / once.seconds,
-        offered_per_s=tenfold.sent / tenfold.seconds, goodput_per_s=goodput, goodput_share=goodput / capacity,
+        offered_per_s=tenfold.sent / tenfold.seconds, goodput_per_s=goodput, goodput_share=goodput / usual,
         answers={str(status): count for status, count in sorted(tenfold.statuses.items())},
         p99_ms_of_good=tenfold.p99(), p99_ms_of_the_others=tenfold.p99(False), capacity_after_per_s=after,
     )  # fmt: skip
     assert set(tenfold.statuses) <= {200, 429, 503, 504}, tenfold.statuses
-    assert goodput > 0.5 * capacity
+    assert goodput > 0.75 * usual
 
 
 def save_slow_model(path: Path) -> None:
@@ -296,35 +300,33 @@ ROW = json.dumps({"instances": [[0.5] * 8]}).encode()
 class Offered:
     """What has come of requests.
 
+    Args:
+      patience: seconds in which an answer is of use.
+
     Attributes:
       sent: requests.
       good: those with an answer in time.
       statuses: the answers; 0 is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = math.inf) -> None:
+        self.patience = patience
         self.sent = self.good = 0
         self.seconds = 0.0
         self.statuses: Counter[int] = Counter()
         self.times: list[tuple[bool, float]] = []
 
+    def came(self, status: int, seconds: float) -> None:
+        """Counts an answer, or none (0), that took so long."""
+        good = status == 200 and seconds <= self.patience
+        self.good += good
+        self.statuses[status] += 1
+        self.times.append((good, seconds))
+
     def p99(self, good: bool = True) -> float:
         """Milliseconds."""
         found = [seconds for was_good, seconds in self.times if was_good == good]
         return 1e3 * float(np.percentile(found, 99)) if found else 0.0
-
-
-async def one(
-    pool: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]], port: int, request: bytes
-) -> int:
-    """Sends a request over a connection that is free, or a new one; gives the status."""
-    reader, writer = pool.pop() if pool else await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    match = re.search(rb"content-length: (\d+)", head)
-    await reader.readexactly(int(match[1]) if match else 0)
-    pool.append((reader, writer))
-    return int(head[9:12])
 
 
 def message(patience: float | None = None) -> bytes:
@@ -333,48 +335,90 @@ def message(patience: float | None = None) -> bytes:
     return head % (more, len(ROW)) + ROW
 
 
-async def closed(port: int, clients: int, seconds: float) -> float:
+def closed(port: int, clients: int, seconds: float) -> float:
     """Requests per second that so many clients get answered, each of which waits for its answer."""
-    end, done = time.monotonic() + seconds, 0
-
-    async def client() -> None:
-        nonlocal done
-        pool: list[Any] = []
+    found = Offered()
+    with Crowd(port, found) as crowd:
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
-            assert await one(pool, port, message()) == 200
-            done += 1
+            while crowd.waiting < clients:
+                crowd.ask(message())
+            crowd.hear(0.1)
+    assert set(found.statuses) <= {200}, found.statuses
+    return found.statuses[200] / seconds
 
-    await asyncio.gather(*[client() for _ in range(clients)])
-    return done / seconds
 
-
-async def offered(port: int, rate: float, seconds: float, patience: float) -> Offered:
+def offered(port: int, rate: float, seconds: float, patience: float) -> Offered:
     """Sends so many requests per second, whether answers come or not."""
-    found, pool, tasks = Offered(), [], set()  # type: ignore[var-annotated]
+    found = Offered(patience)
     text = message(patience)
-
-    async def ask() -> None:
+    with Crowd(port, found) as crowd:
         begin = time.monotonic()
-        status = 0
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            status = await one(pool, port, text)
-        taken = time.monotonic() - begin
-        good = status == 200 and taken <= patience
-        found.good += good
-        found.statuses[status] += 1
-        found.times.append((good, taken))
-
-    begin = time.monotonic()
-    while (now := time.monotonic()) < begin + seconds:
-        for _ in range(int((now - begin) * rate) - found.sent):
-            found.sent += 1
-            task = asyncio.ensure_future(ask())
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await asyncio.sleep(0.002)
-    found.seconds = time.monotonic() - begin
-    await asyncio.gather(*tasks)
+        while (now := time.monotonic()) < begin + seconds:
+            while found.sent < (now - begin) * rate:
+                found.sent += 1
+                crowd.ask(text)
+            crowd.hear(max(0.0, begin + found.sent / rate - time.monotonic()))
+        found.seconds = time.monotonic() - begin
+        while crowd.waiting:
+            crowd.hear(60.0)
     return found
+
+
+class Crowd:
+    """Clients that take little of the processors, which they share with whom they ask.
+
+    Args:
+      port: whom they ask.
+      found: what has come of it.
+
+    Attributes:
+      waiting: how many of them wait for an answer.
+    """
+
+    def __init__(self, port: int, found: Offered) -> None:
+        self._address, self._found = ("127.0.0.1", port), found
+        self._poll = select.epoll()
+        self._all: dict[int, socket.socket] = {}
+        self._free: list[socket.socket] = []
+        self._begun: dict[int, float] = {}
+
+    def __enter__(self) -> Crowd:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for connection in self._all.values():
+            connection.close()
+        self._poll.close()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._begun)
+
+    def ask(self, text: bytes) -> None:
+        """Sends a request over a connection that is free, or a new one."""
+        if self._free:
+            connection = self._free.pop()
+        else:
+            connection = socket.create_connection(self._address)
+            self._all[connection.fileno()] = connection
+            self._poll.register(connection, select.EPOLLIN)
+        self._begun[connection.fileno()] = time.monotonic()
+        connection.sendall(text)
+
+    def hear(self, seconds: float) -> None:
+        """Takes the answers that there are; waits for so long until there is one."""
+        for number, _ in self._poll.poll(seconds):
+            connection = self._all[number]
+            text = connection.recv(65536)
+            # An answer is short, and comes as it was sent: in one piece.
+            assert not text or text.endswith(b"}"), text
+            self._found.came(int(text[9:12]) if text else 0, time.monotonic() - self._begun.pop(number))
+            if text:
+                self._free.append(connection)
+            else:
+                self._poll.unregister(number)
+                self._all.pop(number).close()
 
 
 def test_disk_full(base: Path, tmp_path: Path, figures: dict[str, Any]) -> None:
