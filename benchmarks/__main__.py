@@ -16,25 +16,30 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.util
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks import alike, gpu, peak, programs, race, report, roofline, scaling, serving, sizes, startup
 from benchmarks.servers.models import MODELS
 from benchmarks.workloads import WORKLOADS
+from graphflow import config
 from graphflow.backends.gpu import found
 
 RESULTS = Path(__file__).resolve().parent / "results"
 GPU_SECONDS = 540.0  # for all of `make gpu`, its last words aside
-GPU_TESTS_SECONDS = 200.0  # of these, for the tests
+GPU_TESTS = 0.25  # the share of it after which no test of its own runs any more
+GPU_MEASURES = 0.75  # and that after which nothing more is measured; the rest is for the ops
 
 
 def machine() -> dict[str, Any]:
@@ -165,49 +170,108 @@ def write_sizes(arguments: argparse.Namespace) -> None:
     say("\n" + text)
 
 
-def write_gpu(name: str) -> None:
-    """Runs the tests that need a GPU, measures, writes JSON and table: under ten minutes, and without a network.
+def write_gpu(name: str, small: bool) -> None:
+    """Runs the tests that need a GPU, measures, holds the ops against their bodies there, writes JSON and table.
 
-    Both parts are processes of their own that are ended when their time is up; what they have found by then counts.
+    Under ten minutes, and without a network. All three are processes of their own that are ended when their time is
+    up; what they have found by then counts. `small`: at sizes for a processor that stands for a GPU, which tries the
+    command itself.
     """
     say(found.report())
-    if found.missing():
+    if not gpu.ready():
         sys.exit("Nothing was run.")
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
-    code = _within(command, GPU_TESTS_SECONDS)
-    ends = {0: "passed", None: f"not done after {GPU_TESTS_SECONDS:.0f} s"}
-    results: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine(),
-        "tests": ends.get(code, f"pytest returned {code}"),
+    environment = {
+        **os.environ,
+        "GRAPHFLOW_GPU": config.gpu(),
+        "PYTHONUNBUFFERED": "1",
+        # JAX takes most of the memory otherwise, which all others need as well.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
+    pytest = [sys.executable, "-m", "pytest", "-v", "-W", "default", "-p", "no:cacheprovider", "--no-header"]
+    # Several processes share the GPU where pytest can do that.
+    several = ["-n", str(min(8, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else []
+    if small:
+        several += ["-k", "Softmax or TopK"]
+        environment["GRAPHFLOW_TRY_GPU_TESTS"] = "1"
+    results: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(),
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "measured.json"
-        left = GPU_SECONDS - (time.monotonic() - began)
-        command = [sys.executable, "-m", "benchmarks", "gpu", "--seconds", str(left), "--into", str(file)]
-        measured = _within(command, left + 20.0)
+
+        def left(share: float) -> float:
+            return share * GPU_SECONDS - (time.monotonic() - began)
+
+        tests = _tested([*pytest, "-m", "gpu", "tests/backends/gpu"], left(GPU_TESTS), environment)
+        command = [sys.executable, "-m", "benchmarks", "gpu", "--into", str(file)]
+        command += ["--seconds", str(left(GPU_MEASURES)), *(["--small"] if small else [])]
+        measured = _within(command, left(GPU_MEASURES) + 30.0, environment)
         if file.exists():
             results.update(json.loads(file.read_text()))
         if measured != 0:
             why = "was ended when its time was up" if measured is None else f"returned {measured}"
             results["measuring_failed"] = f"the process {why}"
+        exact = {**environment, "GRAPHFLOW_MATMUL_PRECISION": "highest"}
+        matrix = _tested([*pytest, "tests/test_ops_matrix.py", *several], left(1.0), exact)
+    results |= {"tests": tests, "matrix": matrix}
     save(name, results)
-    text = f"Tests on the GPU: {results['tests']}.\n\n{gpu.table(results)}"
+    told = [f"Tests on the GPU: {_counted(tests)}.", f"Ops against their bodies: {_counted(matrix)}."]
+    told += [f"Failed: `{test}`" for test in (*tests["names"], *matrix["names"])]
+    text = "\n\n".join(told) + "\n\n" + gpu.table(results)
     (RESULTS / f"{name}.md").write_text(text)
     say("\n" + text)
-    sys.exit(0 if code == measured == 0 else 1)
+    fine = tests["code"] == matrix["code"] == measured == 0
+    sys.exit(0 if fine else 1)
 
 
-def _within(command: list[str], seconds: float) -> int | None:
+_OUTCOME = re.compile(
+    r"^(\S+::\S+).* (PASSED|FAILED|ERROR|SKIPPED)|\] (PASSED|FAILED|ERROR|SKIPPED) (\S+)", re.M
+)
+
+
+def _tested(command: list[str], seconds: float, environment: dict[str, str]) -> dict[str, Any]:
+    """Runs tests: how many ended how, which failed, what pytest returned; None if it was ended."""
+    with tempfile.TemporaryFile("w+") as output:
+        code = _within(command, seconds, environment, output)
+        output.seek(0)
+        text = output.read()
+    counts: Counter[str] = Counter()
+    names: list[str] = []
+    for before, outcome, other, behind in _OUTCOME.findall(text):
+        ended = outcome or other
+        counts[ended.lower()] += 1
+        if ended in ("FAILED", "ERROR"):
+            names.append(before or behind)
+    tail = text.splitlines()[-40:] if names or code not in (0, None) else []
+    say("\n".join([*tail, f"{command[-1]}: {dict(counts)}"]))
+    return {"code": code, "counts": dict(counts), "names": names, "told": tail}
+
+
+def _counted(tests: dict[str, Any]) -> str:
+    counted = ", ".join(f"{count} {ended}" for ended, count in sorted(tests["counts"].items())) or "none"
+    if tests["code"] is None:
+        return f"{counted}; not done when the time was up"
+    return counted if tests["code"] == 0 else f"{counted}; pytest returned {tests['code']}"
+
+
+def _within(
+    command: list[str],
+    seconds: float,
+    environment: dict[str, str] | None = None,
+    output: IO[str] | None = None,
+) -> int | None:
     """Runs a command, which is ended after so many seconds; what it returned, None if it was ended."""
     try:
-        return subprocess.run(command, check=False, timeout=seconds).returncode
+        ended = subprocess.run(
+            command, check=False, timeout=max(1.0, seconds), env=environment, stdout=output, stderr=output
+        )
     except subprocess.TimeoutExpired:
         return None
+    return ended.returncode
 
 
-def measure_gpu(seconds: float, file: Path) -> None:
+def measure_gpu(seconds: float, file: Path, small: bool) -> None:
     """Measures on a GPU; all that is known so far is in a file at any time."""
 
     def keep(results: dict[str, Any]) -> None:
@@ -215,7 +279,7 @@ def measure_gpu(seconds: float, file: Path) -> None:
         fresh.write_text(json.dumps(results))
         fresh.replace(file)
 
-    gpu.measure(seconds, say, keep)
+    gpu.measure(seconds, say, keep, small=small)
 
 
 def write_serving(arguments: argparse.Namespace) -> None:
@@ -337,6 +401,11 @@ def main() -> None:
     on_gpu.add_argument(
         "--seconds", type=float, default=300.0, help="for --into: after so many nothing is begun"
     )
+    on_gpu.add_argument(
+        "--small",
+        action="store_true",
+        help="sizes for a processor that stands for a GPU (GRAPHFLOW_GPU=host)",
+    )
     served = commands.add_parser("serving", help="graphflow serve beside other servers, under one load")
     served.add_argument("--models", nargs="*", default=list(MODELS), choices=MODELS)
     served.add_argument(
@@ -353,9 +422,9 @@ def main() -> None:
         run(arguments)
     elif arguments.command == "gpu":
         if arguments.into is not None:
-            measure_gpu(arguments.seconds, arguments.into)
+            measure_gpu(arguments.seconds, arguments.into, arguments.small)
         else:
-            write_gpu(arguments.name)
+            write_gpu(arguments.name, arguments.small)
     elif arguments.command == "report":
         write_report(arguments.name)
     elif arguments.command == "peak":

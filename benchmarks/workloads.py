@@ -29,8 +29,11 @@ LAYER_NORM_EPSILON = 1e-5
 
 RESNET_IMAGE = 224
 RESNET_CLASSES = 1000
-# Channels and the stride of the first block of each stage; a stage is two blocks.
+# Channels and the stride of the first block of each stage.
 RESNET_STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
+RESNET_BLOCKS = (2, 2, 2, 2)  # of each stage
+RESNET_WIDER = 1  # 4 for ResNet-50 and deeper nets, whose blocks squeeze the channels between two 1x1 filters
+RESNET_BATCH = 16
 RESNET_TRAINING_BATCH = 8
 BATCH_NORM_EPSILON = 1e-5
 # How much of a moving average survives a step.
@@ -54,6 +57,7 @@ TRANSFORMER_HEADS = 4
 TRANSFORMER_HIDDEN = 1024
 TRANSFORMER_LENGTH = 128
 TRANSFORMER_CLASSES = 10
+TRANSFORMER_BATCH = 8
 TRANSFORMER_TRAINING_BATCH = 8
 
 EMBEDDING_ROWS = 20_000
@@ -219,16 +223,22 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Block:
-    """A residual block; `shortcut` is None where the input is added as it is."""
+    """A residual block; `shortcut` is None where the input is added as it is, `third` in the short blocks."""
 
     first: Convolution
     second: Convolution
+    third: Convolution | None
     shortcut: Convolution | None
+
+    @property
+    def path(self) -> tuple[Convolution, ...]:
+        """The convolutions behind each other."""
+        return (self.first, self.second) if self.third is None else (self.first, self.second, self.third)
 
 
 @dataclass(frozen=True)
 class ResNet:
-    """ResNet-18 for ImageNet (He et al. 2015, table 1)."""
+    """ResNet-18 for ImageNet (He et al. 2015, table 1), or a deeper one."""
 
     stem: Convolution
     blocks: tuple[Block, ...]
@@ -237,7 +247,7 @@ class ResNet:
 
 
 def resnet18() -> ResNet:
-    """Returns the layers of ResNet-18."""
+    """Returns the layers of ResNet-18, or of the net that the constants make of it."""
     random = _random(11)
 
     def convolution(size: int, channels_in: int, channels: int, stride: int) -> Convolution:
@@ -249,14 +259,21 @@ def resnet18() -> ResNet:
     stem = convolution(7, 3, 64, 2)
     blocks = []
     before = 64
-    for channels, first_stride in RESNET_STAGES:
-        for stride in (first_stride, 1):
-            first = convolution(3, before, channels, stride)
-            second = convolution(3, channels, channels, 1)
-            changes = stride != 1 or before != channels
-            shortcut = convolution(1, before, channels, stride) if changes else None
-            blocks.append(Block(first, second, shortcut))
-            before = channels
+    for (channels, first_stride), count in zip(RESNET_STAGES, RESNET_BLOCKS, strict=True):
+        for stride in (first_stride, *[1] * (count - 1)):
+            made = channels * RESNET_WIDER
+            third = None
+            if RESNET_WIDER == 1:
+                first = convolution(3, before, channels, stride)
+                second = convolution(3, channels, channels, 1)
+            else:
+                first = convolution(1, before, channels, 1)
+                second = convolution(3, channels, channels, stride)
+                third = convolution(1, channels, made, 1)
+            changes = stride != 1 or before != made
+            shortcut = convolution(1, before, made, stride) if changes else None
+            blocks.append(Block(first, second, third, shortcut))
+            before = made
     return ResNet(
         stem, tuple(blocks), _weights(random, before, RESNET_CLASSES), np.zeros(RESNET_CLASSES, np.float32)
     )

@@ -334,8 +334,8 @@ class _Runner:
     """
 
     __slots__ = (
-        "_bound", "_dtype", "_dtypes", "_gate", "_lock", "_looks", "_pack", "_reads", "_single", "_state", "_writes",
-        "direct", "direct_by_key", "executable", "feeds", "fetches", "handles", "keep", "used",
+        "_bound", "_dtype", "_dtypes", "_gate", "_lock", "_looks", "_pack", "_reads", "_single", "_state", "_took",
+        "_writes", "direct", "direct_by_key", "executable", "feeds", "fetches", "handles", "keep", "used",
     )  # fmt: skip
 
     def __init__(
@@ -369,6 +369,7 @@ class _Runner:
         self._reads = bool(executable.reads)
         self._writes = bool(executable.writes)
         self._bound: dict[Any, BoundPlan] = {}
+        self._took = 0.0  # seconds that plans took to make
 
     def run(self, values: Sequence[Any]) -> Any:
         """Runs once.
@@ -472,13 +473,18 @@ class _Runner:
                 self._gate.leave_write()
         return results if self._pack is None else self._pack(results)
 
-    def run_traced(self, values: Sequence[Any]) -> tuple[Any, Sequence[TraceEvent]]:
-        """Runs once with clocks, alone; returns the results and what took how long."""
+    def run_traced(self, values: Sequence[Any], compiling: bool = False) -> tuple[Any, Sequence[TraceEvent]]:
+        """Runs once with clocks, alone; returns the results and what took how long.
+
+        `compiling`: also what was compiled for this run, if anything was.
+        """
         state = self._state
         if state.closed:
             raise RuntimeError("Attempted to use a closed Session.")
         arrays = self.converted(values)
+        before, self._took = self._took, 0.0
         bound = self.bound(arrays)
+        took, self._took = self._took, before + self._took
         leave = self._gate.enter_to_write()
         try:
             results, events = bound.run_traced(arrays, state)
@@ -487,6 +493,10 @@ class _Runner:
         finally:
             if leave:
                 self._gate.leave_write()
+        if not compiling:
+            events = [event for event in events if event.device != "compiler"]
+        elif took:
+            events = [*events, TraceEvent("plan", -1e6 * took, 1e6 * took, 0, 0, None, device="compiler")]
         return results if self._pack is None else self._pack(results), events
 
     def plan(self, values: Sequence[Any]) -> Plan | CutPlan:
@@ -521,10 +531,12 @@ class _Runner:
                 return bound
             # Once per shape: what is admitted here need not be looked at again.
             self._check_shapes(shapes)
+            began = time.perf_counter()
             try:
                 bound = self.executable.bind(shapes, self._state, contents)
             except Exception as error:
                 raise self._explained(error) from error.__cause__
+            self._took += time.perf_counter() - began
             while len(self._bound) >= _MOST_SHAPES:
                 del self._bound[next(iter(self._bound))]
             self._bound[key] = bound
@@ -746,7 +758,7 @@ class Session:
         try:
             if traced:
                 began = time.time_ns() // 1000
-                result, events = runner.run_traced(values)
+                result, events = runner.run_traced(values, compiling=True)
                 timeline.record(run_metadata, _CPU, events, began)
             else:
                 result = runner.run(values)

@@ -87,14 +87,19 @@ def record(run_metadata: Any, device: str, events: Iterable[TraceEvent], began_u
 
     Args:
       run_metadata: the message.
-      device: the name of the device that did the work.
-      events: what took how long, see `plan.TraceEvent`; `origin` is a node with its `type`, or None.
+      device: the processor's name; other devices are called by it but for their kind and number.
+      events: what took how long, see `plan.TraceEvent`; `origin` is a node with its `type`, or None. Those of another
+        device than the processor stand with it, after those of this one.
       began_us: when the run began, in microseconds since the epoch.
     """
     stats = run_metadata.step_stats.dev_stats.add()
     stats.device = device
+    by_device = {"": stats}
     for event in events:
-        node = stats.node_stats.add()
+        if event.device not in by_device:
+            other = by_device[event.device] = run_metadata.step_stats.dev_stats.add()
+            other.device = device.rpartition("device:")[0] + f"device:{event.device}"
+        node = by_device[event.device].node_stats.add()
         node.node_name = event.name
         node.timeline_label = _label(event)
         node.thread_id = event.thread

@@ -258,42 +258,80 @@ def found_rate(throughput: dict[str, Any], wire: str) -> float:
 def test_what_fails_on_a_gpu_is_told_beside_what_does_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(name: str) -> dict[str, Any]:
-        if name == "mlp":
+    def broken(workload: str) -> dict[str, float]:
+        if workload == "mlp":
             raise OSError("an illegal address")
-        return {"feed": lambda: None}
+        return {"graphflow_feed": 3.0, "graphflow_device": 2.0}
 
-    def no_limits() -> dict[str, float]:
+    def no_limits(most: int = 0) -> dict[str, float]:
         raise OSError("no stream")
 
-    monkeypatch.setattr(gpu.found, "missing", tuple)
-    monkeypatch.setattr(gpu, "WORKLOADS", ("softmax", "mlp"))
-    monkeypatch.setattr(gpu, "SECONDS", 0.0)
-    monkeypatch.setattr(gpu, "graphflow_steps", broken)
+    def peer(workload: str) -> dict[str, float]:
+        return {"torch_feed": 6.0, "torch_device": 2.0, "torch_graph_device": 4.0}
+
+    monkeypatch.setenv("GRAPHFLOW_GPU", "host")
+    monkeypatch.setattr(gpu, "ROWS", tuple(row for row in gpu.ROWS if row.name in ("softmax", "mlp")))
+    peers = (("graphflow", "graphflow", broken), ("torch", "json", peer), ("jax", "no_such_package", peer))
+    monkeypatch.setattr(gpu, "PEERS", peers)
     monkeypatch.setattr(gpu, "limits", no_limits)
-    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
     kept: list[dict[str, Any]] = []
     found = gpu.measure(60.0, quiet, lambda results: kept.append({**results["workloads"]}))
-    assert [list(workloads) for workloads in kept] == [[], ["softmax"], ["softmax", "mlp"]]
+    assert [list(workloads) for workloads in kept] == [[], ["mlp"], *[["mlp", "softmax"]] * 3]
     text = gpu.table(found)
-    assert "| softmax | " in text
-    assert "limits: OSError: no stream\nmlp, graphflow: OSError: an illegal address\n" in text
+    assert "| softmax | 2 | 3 | 2 | 6 | 4 | 0.50 | 1.00 | – | – |" in text
+    assert (
+        "limits: OSError: no stream\njax: no_such_package is not installed\nmlp, graphflow: OSError: an illegal address"
+        in text
+    )
     late = gpu.measure(-1.0, quiet, lambda results: None)
-    assert late["workloads"]["softmax"] == {"graphflow_failed": "the time was up"}
-    # All in all: two processes, the second of which is ended before it has found anything.
-    ran: list[tuple[str, float]] = []
+    assert late["workloads"]["softmax"]["graphflow_failed"] == "the time was up"
+    assert "of the floor |" in gpu.table(found | {"limits": {"copy_GB_per_s": 4300.0}})
+    # All in all: three processes, of which the second is ended before it has found anything.
+    ran: list[tuple[list[str], str]] = []
 
-    def within(command: list[str], seconds: float) -> int | None:
-        ran.append((command[2], seconds))
-        return 0 if command[2] == "pytest" else None
+    def within(
+        command: list[str], seconds: float, environment: dict[str, str], output: Any = None
+    ) -> int | None:
+        ran.append((command[2:], environment.get("GRAPHFLOW_MATMUL_PRECISION", "")))
+        if command[2] != "pytest":
+            return None
+        output.write(
+            "a.py::test_one[x] PASSED [ 50%]\na.py::test_two FAILED [100%]\n[gw0] [ 9%] PASSED a.py::test_3\n"
+        )
+        return 1
 
     monkeypatch.setattr(commands, "_within", within)
     monkeypatch.setattr(commands, "RESULTS", tmp_path)
     with pytest.raises(SystemExit) as end:
-        commands.write_gpu("gpu")
+        commands.write_gpu("gpu", small=True)
     assert end.value.code == 1
-    assert [name for name, _ in ran] == ["pytest", "benchmarks"]
-    assert "measuring: the process was ended when its time was up" in (tmp_path / "gpu.md").read_text()
+    assert [command[0] for command, _ in ran] == ["pytest", "benchmarks", "pytest"]
+    assert ran[2][1] == "highest" and "tests/test_ops_matrix.py" in ran[2][0]
+    told = (tmp_path / "gpu.md").read_text()
+    assert (
+        "Tests on the GPU: 1 failed, 2 passed; pytest returned 1." in told
+        and "Failed: `a.py::test_two`" in told
+    )
+    assert "measuring: the process was ended when its time was up" in told
+
+
+def test_residents_of_a_device_take_no_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_GPU", "host")
+    monkeypatch.setattr(gpu, "SECONDS", 0.0)
+    with gpu.sized(gpu.SMALL):
+        resident = gpu.Resident()
+        step = resident.mlp()
+        for _ in range(3):
+            step()
+        resident.wait()
+        assert resident.latest.feed() == {}
+        before = [value.copy() for value in map(resident.session.variable_value, gf.trainable_variables())]
+        step()
+        assert any(
+            (value != resident.session.variable_value(variable)).any()
+            for value, variable in zip(before, gf.trainable_variables(), strict=True)
+        )
+    assert gpu.data.OPTIONS == 4_000_000
 
 
 def test_a_command_is_ended_when_its_time_is_up() -> None:

@@ -102,7 +102,10 @@ def test_traces_carry_rates() -> None:
     with gf.Session() as session:
         options = gf.RunOptions(trace_level=gf.RunOptions.FULL_TRACE)
         session.run(gf.matmul(x, x), {x: np.eye(32)}, options=options, run_metadata=metadata)
-    (stats,) = metadata.step_stats.dev_stats
+    # The first run of its kind was compiled before.
+    stats, compiler = metadata.step_stats.dev_stats
+    assert compiler.device.endswith("device:compiler")
+    assert [(node.node_name, node.op_end_rel_micros > 0) for node in compiler.node_stats] == [("plan", True)]
     assert any(node.timeline_label.startswith("MatMul: ") for node in stats.node_stats)
     trace = json.loads(Timeline(metadata.step_stats).generate_chrome_trace_format())
     labels = [event["args"]["label"] for event in trace["traceEvents"] if event["ph"] == "X"]

@@ -74,8 +74,10 @@ class Programs:
         x = tf.placeholder(tf.float32, [10])
         return self._call(tf.nn.relu(x * factor + offset), x, value)
 
-    def _training(self, loss: Any, train: Any, feeds: list[Any], batches: tuple[Array, ...]) -> Step:
-        step = self._function([loss, train], feeds, data.Cycle(*batches))
+    def _training(
+        self, loss: Any, train: Any, feeds: list[Any], batches: tuple[Array, ...], bfloat16: bool = False
+    ) -> Step:
+        step = self._function([loss, train], feeds, data.Cycle(*batches), bfloat16)
         return lambda: step()[0]
 
     def _loss(self, labels: Any, logits: Any) -> Any:
@@ -191,8 +193,9 @@ class Programs:
         x = tf.nn.relu(self._convolution(x, net.stem, training))
         x = tf.nn.max_pool(x, ksize=[1, 3, 3, 1], strides=[1, 2, 2, 1], padding="SAME")
         for block in net.blocks:
-            y = tf.nn.relu(self._convolution(x, block.first, training))
-            y = self._convolution(y, block.second, training)
+            y = self._convolution(x, block.first, training)
+            for layer in block.path[1:]:
+                y = self._convolution(tf.nn.relu(y), layer, training)
             if block.shortcut is not None:
                 x = self._convolution(x, block.shortcut, training)
             x = tf.nn.relu(x + y)
@@ -209,18 +212,18 @@ class Programs:
         return self._function(self._resnet18(x, training=False), [x], data.Cycle(images), bfloat16)
 
     def resnet18_b16(self) -> Step:
-        return self._resnet18_inference(16)
+        return self._resnet18_inference(data.RESNET_BATCH)
 
     def resnet18_b1(self) -> Step:
         return self._resnet18_inference(1)
 
     def resnet18_b16_bf16(self) -> Step:
-        return self._resnet18_inference(16, bfloat16=True)
+        return self._resnet18_inference(data.RESNET_BATCH, bfloat16=True)
 
     def resnet18_b1_bf16(self) -> Step:
         return self._resnet18_inference(1, bfloat16=True)
 
-    def resnet18_train(self) -> Step:
+    def resnet18_train(self, bfloat16: bool = False) -> Step:
         tf = self._tf
         batch = data.RESNET_TRAINING_BATCH
         x, labels = self._pictures(batch), tf.placeholder(tf.int32, [batch])
@@ -228,7 +231,10 @@ class Programs:
         optimizer = tf.train.MomentumOptimizer(data.LEARNING_RATE_MOMENTUM, data.MOMENTUM)
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train = optimizer.minimize(loss)
-        return self._training(loss, train, [x, labels], data.pictures(batch))
+        return self._training(loss, train, [x, labels], data.pictures(batch), bfloat16)
+
+    def resnet18_train_bf16(self) -> Step:
+        return self.resnet18_train(bfloat16=True)
 
     def _lstm(self, words: Any, following: Any, batch: Any) -> tuple[Any, Any]:
         tf = self._tf
@@ -348,22 +354,25 @@ class Programs:
         return self._transformer_inference(1)
 
     def transformer_b8(self) -> Step:
-        return self._transformer_inference(8)
+        return self._transformer_inference(data.TRANSFORMER_BATCH)
 
     def transformer_b1_bf16(self) -> Step:
         return self._transformer_inference(1, bfloat16=True)
 
     def transformer_b8_bf16(self) -> Step:
-        return self._transformer_inference(8, bfloat16=True)
+        return self._transformer_inference(data.TRANSFORMER_BATCH, bfloat16=True)
 
-    def transformer_train(self) -> Step:
+    def transformer_train(self, bfloat16: bool = False) -> Step:
         tf = self._tf
         batch = data.TRANSFORMER_TRAINING_BATCH
         tokens = tf.placeholder(tf.int32, [batch, data.TRANSFORMER_LENGTH])
         classes = tf.placeholder(tf.int32, [batch])
         loss = self._loss(classes, self._transformer(tokens, batch))
         train = tf.train.AdamOptimizer(data.LEARNING_RATE_ADAM).minimize(loss)
-        return self._training(loss, train, [tokens, classes], data.texts(batch))
+        return self._training(loss, train, [tokens, classes], data.texts(batch), bfloat16)
+
+    def transformer_train_bf16(self) -> Step:
+        return self.transformer_train(bfloat16=True)
 
     def embedding(self) -> Step:
         tf = self._tf

@@ -14,9 +14,35 @@ from torch.nn import functional
 from benchmarks import workloads as data
 from benchmarks.workloads import Array, Step
 
+DEVICE = "cpu"
+"""Where tensors lie: "cpu", or "cuda" for those who set it before they build a workload."""
+
+
+def _tensor(array: Array) -> Any:
+    tensor = torch.from_numpy(array)
+    return tensor if DEVICE == "cpu" else tensor.to(DEVICE)
+
+
+def _home(tensor: Any) -> Array:
+    array: Array = (tensor if DEVICE == "cpu" else tensor.cpu()).numpy()
+    return array
+
+
+def _adam(parameters: Any) -> Any:
+    # One kernel for all of them, and nothing of it on the host.
+    more = {} if DEVICE == "cpu" else {"fused": True, "capturable": True}
+    return torch.optim.Adam(parameters, lr=data.LEARNING_RATE_ADAM, **more)
+
 
 class Programs:
-    """The workloads; `wrap` may compile a function of tensors."""
+    """The workloads; `wrap` may compile a function of tensors.
+
+    Attributes:
+      resident: what the workload built last does over inputs that lie where it runs: it takes nothing, waits for
+        nothing, and gives tensors.
+    """
+
+    resident: Step | None = None
 
     def __init__(self, wrap: Callable[[Any], Any]) -> None:
         self._wrap = wrap
@@ -25,13 +51,20 @@ class Programs:
         self, function: Any, arguments: Callable[[], tuple[Any, ...]], bfloat16: bool = False
     ) -> Step:
         wrapped = self._wrap(function)
+        given = arguments()
+
+        def resident() -> Any:
+            with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16, enabled=bfloat16):
+                return wrapped(*given)
+
+        self.resident = resident
 
         def step() -> Any:
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16, enabled=bfloat16):
                 result = wrapped(*arguments())
             if bfloat16:
                 result = result.float()
-            return [item.numpy() for item in result] if isinstance(result, tuple) else result.numpy()
+            return [_home(item) for item in result] if isinstance(result, tuple) else _home(result)
 
         return step
 
@@ -40,7 +73,7 @@ class Programs:
 
         def step() -> Any:
             with torch.no_grad():
-                return wrapped(torch.from_numpy(value)).numpy()
+                return _home(wrapped(_tensor(value)))
 
         return step
 
@@ -49,19 +82,28 @@ class Programs:
 
     def dispatch_vector(self) -> Step:
         value, factor, offset = data.vectors()
-        scale, shift = torch.from_numpy(factor), torch.from_numpy(offset)
+        scale, shift = _tensor(factor), _tensor(offset)
         return self._call(lambda x: torch.relu(x * scale + shift), value)
 
-    def _training(self, loss_of: Any, optimizer: Any, batches: tuple[Array, ...]) -> Step:
+    def _training(
+        self, loss_of: Any, optimizer: Any, batches: tuple[Array, ...], bfloat16: bool = False
+    ) -> Step:
         cycle = data.Cycle(*batches)
         wrapped = self._wrap(loss_of)
 
-        def step() -> Any:
+        def train(*batch: Any) -> Any:
             optimizer.zero_grad()
-            loss = wrapped(*map(torch.from_numpy, cycle()))
+            with torch.autocast(DEVICE, torch.bfloat16, enabled=bfloat16):
+                loss = wrapped(*batch)
             loss.backward()
             optimizer.step()
-            return loss.detach().numpy()
+            return loss.detach()
+
+        given = tuple(map(_tensor, cycle()))
+        self.resident = lambda: train(*given)
+
+        def step() -> Any:
+            return _home(train(*map(_tensor, cycle())))
 
         return step
 
@@ -72,19 +114,19 @@ class Programs:
         return self._training(loss_of, optimizer, data.image_batches())
 
     def softmax_regression(self) -> Step:
-        values = [torch.from_numpy(value).requires_grad_() for value in data.softmax_regression_weights()]
+        values = [_tensor(value).requires_grad_() for value in data.softmax_regression_weights()]
         optimizer = torch.optim.SGD(values, lr=data.LEARNING_RATE_SGD)
         return self._classifier(lambda x, w, b: torch.addmm(b, x, w), values, optimizer)
 
     def mlp(self) -> Step:
-        values = [torch.from_numpy(value).requires_grad_() for value in data.mlp_weights()]
-        optimizer = torch.optim.Adam(values, lr=data.LEARNING_RATE_ADAM)
+        values = [_tensor(value).requires_grad_() for value in data.mlp_weights()]
+        optimizer = _adam(values)
         return self._classifier(_mlp, values, optimizer)
 
     def lenet(self) -> Step:
         values = []
         for value in data.lenet_weights():
-            tensor = torch.from_numpy(value)
+            tensor = _tensor(value)
             if tensor.dim() == 4:  # HWIO to OIHW, kept channels last: the faster layout here
                 tensor = tensor.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
             values.append(tensor.clone().requires_grad_())
@@ -98,11 +140,11 @@ class Programs:
             x = torch.relu(torch.addmm(weights[5], x, weights[4]))
             return torch.addmm(weights[7], x, weights[6])
 
-        optimizer = torch.optim.Adam(values, lr=data.LEARNING_RATE_ADAM)
+        optimizer = _adam(values)
         return self._classifier(forward, values, optimizer)
 
     def black_scholes(self) -> Step:
-        tensors = tuple(torch.from_numpy(array) for array in data.options())
+        tensors = tuple(_tensor(array) for array in data.options())
 
         def normal_cdf(x: Any) -> Any:
             return 0.5 * (1.0 + torch.erf(x * math.sqrt(0.5)))
@@ -119,44 +161,47 @@ class Programs:
         return self._inference(price, lambda: tensors)
 
     def softmax(self) -> Step:
-        tensor = torch.from_numpy(data.rows())
+        tensor = _tensor(data.rows())
         return self._inference(lambda x: torch.softmax(x, -1), lambda: (tensor,))
 
     def layer_norm(self) -> Step:
-        tensor = torch.from_numpy(data.rows())
-        gamma, beta = (torch.from_numpy(value) for value in data.layer_norm_parameters())
+        tensor = _tensor(data.rows())
+        gamma, beta = (_tensor(value) for value in data.layer_norm_parameters())
         return self._inference(
             lambda x: functional.layer_norm(x, (data.ROWS[1],), gamma, beta, data.LAYER_NORM_EPSILON),
             lambda: (tensor,),
         )
 
     def _resnet18_inference(self, batch: int, bfloat16: bool = False) -> Step:
-        net = ResNet18(data.resnet18()).to(memory_format=torch.channels_last).eval()
+        net = ResNet18(data.resnet18()).to(DEVICE, memory_format=torch.channels_last).eval()
         images, _ = data.pictures(batch)
         cycle = data.Cycle([_channels_last(picture) for picture in images])
         return self._inference(net, cycle, bfloat16)
 
     def resnet18_b16(self) -> Step:
-        return self._resnet18_inference(16)
+        return self._resnet18_inference(data.RESNET_BATCH)
 
     def resnet18_b1(self) -> Step:
         return self._resnet18_inference(1)
 
     def resnet18_b16_bf16(self) -> Step:
-        return self._resnet18_inference(16, bfloat16=True)
+        return self._resnet18_inference(data.RESNET_BATCH, bfloat16=True)
 
     def resnet18_b1_bf16(self) -> Step:
         return self._resnet18_inference(1, bfloat16=True)
 
-    def resnet18_train(self) -> Step:
-        net = ResNet18(data.resnet18()).to(memory_format=torch.channels_last).train()
+    def resnet18_train(self, bfloat16: bool = False) -> Step:
+        net = ResNet18(data.resnet18()).to(DEVICE, memory_format=torch.channels_last).train()
         rate = data.LEARNING_RATE_MOMENTUM
         optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=data.MOMENTUM)
 
         def loss_of(images: Any, labels: Any) -> Any:
             return functional.cross_entropy(net(images.permute(0, 3, 1, 2)), labels.long())
 
-        return self._training(loss_of, optimizer, data.pictures(data.RESNET_TRAINING_BATCH))
+        return self._training(loss_of, optimizer, data.pictures(data.RESNET_TRAINING_BATCH), bfloat16)
+
+    def resnet18_train_bf16(self) -> Step:
+        return self.resnet18_train(bfloat16=True)
 
     def lstm(self) -> Step:
         embedding, input_weights, state_weights, bias, weights, out_bias = data.lstm_weights()
@@ -168,11 +213,12 @@ class Programs:
         zeros = np.zeros_like(bias)
         given = (input_weights[:, order].T, state_weights[:, order].T, bias[order], zeros)
         for parameter, value in zip(cell.parameters(), given, strict=True):
-            parameter.data = torch.from_numpy(np.ascontiguousarray(value))
+            parameter.data = _tensor(np.ascontiguousarray(value))
+        cell = cell.to(DEVICE)
         # Of its two biases, which are always added, the program has one.
         cell.bias_hh_l0.requires_grad_(False)
-        table = torch.from_numpy(embedding).requires_grad_()
-        out, shift = (torch.from_numpy(value).requires_grad_() for value in (weights, out_bias))
+        table = _tensor(embedding).requires_grad_()
+        out, shift = (_tensor(value).requires_grad_() for value in (weights, out_bias))
         learned = [value for value in (table, *cell.parameters(), out, shift) if value.requires_grad]
         optimizer = torch.optim.SGD(learned, lr=data.LEARNING_RATE_SGD)
 
@@ -187,35 +233,38 @@ class Programs:
         return self.lstm()
 
     def _transformer_inference(self, batch: int, bfloat16: bool = False) -> Step:
-        net = Transformer(data.transformer())
+        net = Transformer(data.transformer()).to(DEVICE)
         tokens, _ = data.texts(batch)
-        return self._inference(net, data.Cycle([torch.from_numpy(item) for item in tokens]), bfloat16)
+        return self._inference(net, data.Cycle([_tensor(item) for item in tokens]), bfloat16)
 
     def transformer_b1(self) -> Step:
         return self._transformer_inference(1)
 
     def transformer_b8(self) -> Step:
-        return self._transformer_inference(8)
+        return self._transformer_inference(data.TRANSFORMER_BATCH)
 
     def transformer_b1_bf16(self) -> Step:
         return self._transformer_inference(1, bfloat16=True)
 
     def transformer_b8_bf16(self) -> Step:
-        return self._transformer_inference(8, bfloat16=True)
+        return self._transformer_inference(data.TRANSFORMER_BATCH, bfloat16=True)
 
-    def transformer_train(self) -> Step:
-        net = Transformer(data.transformer())
-        optimizer = torch.optim.Adam(net.parameters(), lr=data.LEARNING_RATE_ADAM)
+    def transformer_train(self, bfloat16: bool = False) -> Step:
+        net = Transformer(data.transformer()).to(DEVICE)
+        optimizer = _adam(net.parameters())
 
         def loss_of(tokens: Any, classes: Any) -> Any:
             return functional.cross_entropy(net(tokens), classes.long())
 
-        return self._training(loss_of, optimizer, data.texts(data.TRANSFORMER_TRAINING_BATCH))
+        return self._training(loss_of, optimizer, data.texts(data.TRANSFORMER_TRAINING_BATCH), bfloat16)
+
+    def transformer_train_bf16(self) -> Step:
+        return self.transformer_train(bfloat16=True)
 
     def embedding(self) -> Step:
-        table = torch.from_numpy(data.embedding_table()).requires_grad_()
+        table = _tensor(data.embedding_table()).requires_grad_()
         optimizer = torch.optim.SGD([table], lr=data.LEARNING_RATE_EMBEDDING)
-        count = torch.arange(data.EMBEDDING_SEGMENTS, dtype=torch.int32)
+        count = torch.arange(data.EMBEDDING_SEGMENTS, dtype=torch.int32, device=DEVICE)
 
         def loss_of(ids: Any, segments: Any, target: Any) -> Any:
             offsets = torch.searchsorted(segments, count, out_int32=True)
@@ -226,12 +275,12 @@ class Programs:
 
     def mlp_of_batch(self, size: int) -> Step:
         values = data.images(size)
-        weights = [torch.from_numpy(value) for value in data.mlp_weights()]
-        return self._inference(lambda x: _mlp(x, *weights), lambda: (torch.from_numpy(values),))
+        weights = [_tensor(value) for value in data.mlp_weights()]
+        return self._inference(lambda x: _mlp(x, *weights), lambda: (_tensor(values),))
 
     def elements(self, size: int) -> Step:
         values = data.elements(size)
-        return self._inference(lambda x: torch.tanh(x) * 0.5 + x, lambda: (torch.from_numpy(values),))
+        return self._inference(lambda x: torch.tanh(x) * 0.5 + x, lambda: (_tensor(values),))
 
 
 def _mlp(x: Any, *weights: Any) -> Any:
@@ -244,11 +293,11 @@ def _mlp(x: Any, *weights: Any) -> Any:
 
 def _channels_last(images: Array) -> Any:
     """Returns NHWC data as the NCHW tensor whose memory it is."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
+    return _tensor(images).permute(0, 3, 1, 2)
 
 
 def _parameter(value: Array) -> Any:
-    return nn.Parameter(torch.from_numpy(np.ascontiguousarray(value)))
+    return nn.Parameter(_tensor(np.ascontiguousarray(value)))
 
 
 class _Convolution(nn.Module):  # type: ignore[misc]
@@ -261,8 +310,8 @@ class _Convolution(nn.Module):  # type: ignore[misc]
         self.conv.weight = _parameter(layer.filter.transpose(3, 2, 0, 1))
         self.norm = nn.BatchNorm2d(channels, eps=data.BATCH_NORM_EPSILON, momentum=1 - data.BATCH_NORM_DECAY)
         self.norm.weight, self.norm.bias = _parameter(layer.scale), _parameter(layer.offset)
-        self.norm.running_mean = torch.from_numpy(layer.mean)
-        self.norm.running_var = torch.from_numpy(layer.variance)
+        self.norm.running_mean = _tensor(layer.mean)
+        self.norm.running_var = _tensor(layer.variance)
 
     def forward(self, x: Any) -> Any:
         """Returns the normalized convolution of x."""
@@ -274,12 +323,15 @@ class _Block(nn.Module):  # type: ignore[misc]
 
     def __init__(self, block: data.Block) -> None:
         super().__init__()
-        self.first, self.second = _Convolution(block.first), _Convolution(block.second)
+        self.path = nn.ModuleList(map(_Convolution, block.path))
         self.shortcut = _Convolution(block.shortcut) if block.shortcut else nn.Identity()
 
     def forward(self, x: Any) -> Any:
         """Returns the block of x."""
-        return torch.relu(self.shortcut(x) + self.second(torch.relu(self.first(x))))
+        y = self.path[0](x)
+        for layer in self.path[1:]:
+            y = layer(torch.relu(y))
+        return torch.relu(self.shortcut(x) + y)
 
 
 class ResNet18(nn.Module):  # type: ignore[misc]

@@ -211,7 +211,8 @@ class TraceEvent(NamedTuple):
 
     launch: which of the plan's launches, -1 for a host step. cost: of the whole launch, all threads together; a host
     step's operations are unknown (0), its bytes written those it returned. turns: how often a launch ran, as one in a
-    loop does; its duration is that of all turns together, and what happens in between has gone on meanwhile.
+    loop does; its duration is that of all turns together, and what happens in between has gone on meanwhile. device:
+    which did it, "" for the processor, and "compiler" where it was compiled first.
     """
 
     name: str
@@ -223,6 +224,7 @@ class TraceEvent(NamedTuple):
     launch: int = -1
     cost: Cost = Cost()
     turns: int = 1
+    device: str = ""
 
 
 def is_native(slot: Slot) -> bool:

@@ -84,8 +84,13 @@ class GpuBackend:
         return list(range(len(kernels)))
 
     def peak(self) -> Peak:
-        """The best the device does, by its vendor's figures."""
-        raise NotImplementedError("no figures of this device's peak are known")
+        """The best the device does, by its clocks."""
+        with self._lock:
+            known = [
+                one for one in (*self._residents.values(), self._own) if one is not None and not one.closed
+            ]
+        properties = (known[0] if known else self.residents(None)).device.properties
+        return Peak({"f32": properties.flops, "f64": properties.flops / 2}, properties.bandwidth)
 
     def _device_class(self) -> Any:
         module, name = _DEVICES["auto" if self.kind == "off" else self.kind]

@@ -48,6 +48,7 @@ from graphflow.backends.gpu.steps import (
     Step,
     Use,
     on_device,
+    places_of,
     walk,
 )
 from graphflow.loops.cost import Cost
@@ -61,6 +62,7 @@ from graphflow.variable_store import VariableStore
 __all__ = ["Bound"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
+Mark: TypeAlias = "tuple[Step, Any, Any]"
 
 _MOST_AHEAD = 3  # runs that nobody has waited for
 _RING = 2  # slabs that feeds are sent from, in turn
@@ -162,6 +164,9 @@ class Bound:
             int, tuple[Any, Table, int]
         ] = {}  # of what is joined: what stands in it, and where
         self.ready = False
+        self.compiled: list[
+            tuple[str, float]
+        ] = []  # what was, and the seconds that it took, since anybody asked
         self._outbound = [self.device.pinned(max(1, places.sent)) for _ in range(_RING)]
         self._sent: list[Event | None] = [None] * _RING
         self._turn = 0
@@ -173,6 +178,7 @@ class Bound:
     def _prepare(self) -> None:
         """Everything that the first run does and no later one: code, choices of algorithms, constants."""
         plan, device = self.plan, self.device
+        began = time.perf_counter()
         self.functions = device.functions(plan.template.kernels, plan.wide)
         need = 0
         alone: set[int] = set()
@@ -205,6 +211,7 @@ class Bound:
                 *(made for _, made in self._joined.values()),
             ]
         )
+        self.compiled.append(("kernels", time.perf_counter() - began))
         if self._joined:
             words = sum(made.words for _, made in self._joined.values())
             self.tables = self.residents.alloc(8 * words, "tables of joined launches")
@@ -328,12 +335,14 @@ class Bound:
         self._settle(store)
         self._send(values)
         careful = config.gpu_sync() or events is not None
+        marks: list[Mark] | None = None if events is None else []
+        begin = self.device.timer() if events is not None else None
         try:
             for piece in self.pieces:
-                if piece.steering is None:
-                    self._step(piece.steps[0], values, store, {}, events)
-                elif careful:
-                    self._carefully(piece.steps, values, store, events)
+                if careful:
+                    self._carefully(piece.steps, values, store, marks)
+                elif piece.steering is None:
+                    self._step(piece.steps[0], values, store, {}, None)
                 else:
                     self._piece(piece, values, store)
                     if piece.judges and piece is not self.pieces[-1]:
@@ -342,6 +351,27 @@ class Bound:
             self._wrote(store)  # whatever has been done is done
             raise
         self._wrote(store)
+        if events is not None and marks is not None:
+            self.device.synchronize()
+            events += [self._event(mark, begin) for mark in marks]
+            events += [
+                TraceEvent(what, -1e6 * seconds, 1e6 * seconds, 0, 0, None, device="compiler")
+                for what, seconds in self.compiled
+            ]
+            self.compiled.clear()
+
+    def _event(self, mark: Mark, begin: Any) -> TraceEvent:
+        """What a step took, by the device's own clock."""
+        step, first, last = mark
+        device, plan = self.device, self.plan
+        parts = step.parts if isinstance(step, Joined) else (step,)
+        numbers = [plan.launch_numbers[id(part)] for part in parts if id(part) in plan.launch_numbers]
+        cost = sum([plan.costs[number] for number in numbers], Cost())
+        written = sum(use.place.nbytes for use in places_of(step) if use.access != "r")
+        return TraceEvent(
+            step.name, device.microseconds(begin, first), device.microseconds(first, last), 0, written,
+            step.origin, numbers[0] if numbers else -1, cost, device=f"GPU:{device.index}",
+        )  # fmt: skip
 
     def _wrote(self, store: VariableStore | None) -> None:
         if store is not None and self.plan._written:
@@ -416,26 +446,24 @@ class Bound:
         steps: Sequence[Step],
         values: dict[int, Any],
         store: VariableStore | None,
-        events: list[TraceEvent] | None,
+        marks: list[Mark] | None,
     ) -> None:
-        """Step by step, each waited for: an error names its step."""
+        """Step by step, each between two points in time, or waited for: then an error names its step."""
         for step in steps:
-            began = time.perf_counter_ns()
+            first = None if marks is None else self.device.timer()
             try:
                 self._step(step, values, store, {}, None)
-                self.device.synchronize()
+                if config.gpu_sync():
+                    self.device.synchronize()
             except errors.OpError:
                 raise
             except Exception as error:
+                if isinstance(step, HostCall | Judge | Loop | Cond):
+                    raise
                 failed = errors.InternalError(None, None, f"{step.name} failed on the device: {error}")
                 raise _mark(failed, step) from error
-            if events is not None:
-                took = (time.perf_counter_ns() - began) / 1e3
-                start = began / 1e3 - (events[0].start_us if events else 0.0)
-                size = sum(use.place.nbytes for use in step.args if isinstance(use, Use))
-                events.append(
-                    TraceEvent(step.name, start, took, 0, size, step.origin, -1, Cost(0.0, 0, size))
-                )
+            if marks is not None:
+                marks.append((step, first, self.device.timer()))
 
     def _step(
         self,

@@ -39,6 +39,9 @@ Array = np.ndarray[Any, Any]
 _TO_DEVICE, _TO_HOST, _WITHIN = 1, 2, 3  # cudaMemcpyKind
 _MOST_SCRATCH = 1 << 30  # bytes of operands up to which algorithms are tried and timed
 _TRIALS = 5
+# Operations of a multiprocessor per clock, in products of float32 rounded to TF32, by compute capability; 256 of others
+# and of what is not rounded.
+_OPERATIONS = {"80": 1024, "86": 512, "89": 512, "90": 2048, "100": 4096, "120": 512}
 _process: int | None = None
 _lock = threading.Lock()
 
@@ -138,11 +141,22 @@ class CupyDevice:
                 ("cublasLt", str(self._blas.version)),
                 ("driver", str(self._runtime.driverGetVersion())),
             ),
+            *self._best(capability, int(facts["multiProcessorCount"])),
         )
         self._compiler = Compiler(self.properties.architecture)
         self._convolutions: Convolutions | None = None
         self._functions: dict[str, Any] = {}
         self._modules: dict[int, Any] = {}
+
+    def _best(self, capability: str, multiprocessors: int) -> tuple[float, float]:
+        """Operations and bytes per second, from the clocks that the driver tells in kilohertz."""
+        known, runtime = self._runtime.deviceGetAttribute, self._runtime
+        each = _OPERATIONS.get(capability, 256) if config.matmul_precision() == "tf32" else 256
+        flops = 1e3 * known(runtime.cudaDevAttrClockRate, self.index) * multiprocessors * each
+        width = known(runtime.cudaDevAttrGlobalMemoryBusWidth, self.index)
+        # Memory moves at both edges of its clock.
+        bandwidth = 2e3 * known(runtime.cudaDevAttrMemoryClockRate, self.index) * width / 8
+        return max(flops, 1.0), max(bandwidth, 1.0)
 
     # memory
 
@@ -309,6 +323,19 @@ class CupyDevice:
             event = self._cuda.Event(disable_timing=True)
             event.record(self._stream)
         return _Event(event)
+
+    def timer(self) -> Any:
+        """See `Device`."""
+        self._refuse("a time is taken")
+        with self._context:
+            event = self._cuda.Event()
+            event.record(self._stream)
+        return event
+
+    def microseconds(self, first: Any, last: Any) -> float:
+        """See `Device`."""
+        with self._context:
+            return 1e3 * float(self._cuda.get_elapsed_time(first, last))
 
     def wait_for(self, stream: int | None) -> None:
         """See `Device`."""

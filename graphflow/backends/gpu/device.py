@@ -56,6 +56,8 @@ class Properties:
       architecture: what kernels are compiled for, such as "sm_90"; "" where none are.
       multiprocessors: how many blocks it runs at least at once.
       libraries: names and versions of what is used with it.
+      flops: floating-point operations per second at best, in products of float32.
+      bandwidth: bytes per second from and to its memory at best.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Properties:
     architecture: str = ""
     multiprocessors: int = 1
     libraries: tuple[tuple[str, str], ...] = ()
+    flops: float = 1e12
+    bandwidth: float = 1e11
 
 
 @dataclass(eq=False, slots=True)
@@ -174,6 +178,12 @@ class Device(Protocol):
 
     def event(self) -> Event:
         """The point on the stream that has been reached."""
+
+    def timer(self) -> Any:
+        """The point on the stream that has been reached, with its time."""
+
+    def microseconds(self, first: Any, last: Any) -> float:
+        """From one point to a later one, when all is done."""
 
     def wait_for(self, stream: int | None) -> None:
         """What is put on the stream from now on waits for what is on another one, by its handle; None: for nothing."""

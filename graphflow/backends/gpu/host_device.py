@@ -7,6 +7,7 @@ while a graph is captured is refused here too, and a graph does again what was w
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -339,6 +340,15 @@ class HostDevice:
         """See `Device`."""
         self._refuse("an event is waited for")
         return _DONE
+
+    def timer(self) -> float:
+        """See `Device`."""
+        self._refuse("a time is taken")
+        return time.perf_counter()
+
+    def microseconds(self, first: float, last: float) -> float:
+        """See `Device`."""
+        return 1e6 * (last - first)
 
     def wait_for(self, stream: int | None) -> None:
         """See `Device`: all is done at once."""

@@ -152,6 +152,7 @@ class DevicePlan(Plan):
       unjudged: how many checks nobody has looked at when the last step is done.
       wide: which of the template's kernels need indices of 64 bits.
       scalars: numbers that kernels take by address, and where these lie among the constants.
+      launch_numbers: which of the plan's launches a step is, by the step's id.
     """
 
     def __init__(self, template: DeviceTemplate, at: Evaluation) -> None:
@@ -160,6 +161,8 @@ class DevicePlan(Plan):
         build = template.build
         self.build = build
         self.scalars: list[tuple[int, np.generic]] = []
+        self.launch_numbers: dict[int, int] = {}
+        self._launched_so_far = 0
         steps = [
             replace(step, function=step.function(at))
             if isinstance(step, HostStep) and step.with_sizes
@@ -288,7 +291,10 @@ class DevicePlan(Plan):
         into: list[Any] = found
         for step in steps:
             if isinstance(step, Launch):
-                into.append(self._launched(step))
+                made = self._launched(step)
+                self.launch_numbers[id(made)] = self._launched_so_far
+                self._launched_so_far += 1
+                into.append(made)
                 continue
             if isinstance(step, HostStep):
                 into.append(self._host_call(step))

@@ -80,7 +80,7 @@ class RecordingDevice:
         record = Record(call, args)
         self.records.append(record)
         if self._capture is not None:
-            if call in ("alloc", "free", "h2d", "d2h", "functions", "load", "event", "synchronize"):
+            if call in ("alloc", "free", "h2d", "d2h", "functions", "load", "event", "timer", "synchronize"):
                 raise Uncapturable(f"{call} while a graph is captured")
             if call not in ("condition", "begin_body", "end_body"):  # these are no nodes
                 self._capture.append(record)
@@ -166,6 +166,15 @@ class RecordingDevice:
         """See `Device`."""
         self._write("event")
         return _Passed()
+
+    def timer(self) -> int:
+        """See `Device`: each is a microsecond after the one before."""
+        self._write("timer")
+        return sum(record.call == "timer" for record in self.records)
+
+    def microseconds(self, first: int, last: int) -> float:
+        """See `Device`."""
+        return float(last - first)
 
     def wait_for(self, stream: int | None) -> None:
         """See `Device`."""

@@ -215,3 +215,33 @@ def test_a_failing_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(gf.errors.InternalError, match="product failed on the device"),
     ):
         session.run(y, {x: np.eye(2)})
+
+
+def test_timelines_and_profiles_are_the_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = gf.placeholder(gf.float32, [8, 8])
+    v = gf.Variable(gf.ones([8, 8]))
+    with gf.device("/cpu:0"):
+        there = gf.nn.softmax(gf.matmul(x, v, name="product"), name="there")
+    fetches = [v.assign_add(there).op, gf.reduce_sum(there)]
+    options = gf.RunOptions(trace_level=gf.RunOptions.FULL_TRACE)
+    for kind in ("host", "recording"):
+        monkeypatch.setenv("GRAPHFLOW_GPU", kind)
+        with gf.Session() as session:
+            session.load_variable(v, np.ones((8, 8), np.float32))
+            wanted = fetches if kind == "host" else v.assign_add(gf.exp(gf.matmul(v, v, name="product"))).op
+            feed = {x: np.eye(8)} if kind == "host" else {}
+            told = [gf.RunMetadata() for _ in range(2)]
+            for metadata in told:
+                session.run(wanted, feed, options, metadata)
+            first, second = (
+                {d.device.rpartition("device:")[2]: d for d in m.step_stats.dev_stats} for m in told
+            )
+            assert set(second) == {"CPU:0", "GPU:0"} and set(first) == {*second, "compiler"}
+            assert {node.node_name for node in first["compiler"].node_stats} == {"kernels", "plan"}
+            names = [node.node_name for node in second["GPU:0"].node_stats]
+            assert any(name.startswith("product") for name in names)
+            if kind == "host":
+                table = str(gf.profile(session, wanted, feed, runs=2))
+                assert "product" in table and "GFLOP/s" in table
+            else:  # each point in time is a microsecond after the one before
+                assert {node.op_end_rel_micros for node in second["GPU:0"].node_stats} == {1}
