@@ -449,6 +449,15 @@ def has_effects(program: Program) -> bool:
     return any(node.op_def.effects in ("host", "random") for node in program.nodes)
 
 
+def must_run(node: Node) -> bool:
+    """Whether a node has to run even if nobody takes its results: it has effects, or looks whether all is well."""
+    return (
+        node.op_def.stateful
+        or not node.outputs
+        or any(nested.effects for _, nested in nested_programs(node))
+    )
+
+
 def _alike(first: TensorShape, second: TensorShape) -> TensorShape:
     if first is second:
         return first
@@ -616,6 +625,7 @@ class ProgramBuilder:
         self._serial = first_serial
         self.origin: Operation | None = None
         self.name = ""
+        self.nested: Node | None = None  # the last branch or loop that was made
 
     def node(
         self,
@@ -659,6 +669,8 @@ class ProgramBuilder:
         self._serial += 1
         if key is not None:
             self._interned[key] = node
+        if op_def in NESTED:
+            self.nested = node
         return node
 
     def again(
@@ -1428,7 +1440,7 @@ def rebuild(
     for node in nodes:
         inputs = tuple([new[value] for value in node.inputs])
         controls = tuple([new_nodes[c] for c in node.controls if c in new_nodes])
-        builder.origin, builder.name = node.origin, node.name
+        builder.origin, builder.name, builder.nested = node.origin, node.name, None
         result = replace(builder, node, inputs, controls)
         if result is None:
             # A node made anew comes after those that stay: what acts on the world must not change places by that.
@@ -1438,6 +1450,8 @@ def rebuild(
         if isinstance(result, Node):
             new_nodes[node] = result
             result = result.outputs
+        elif node.op_def in NESTED and builder.nested is not None:
+            new_nodes[node] = builder.nested  # its results may be found elsewhere, and it has to run all the same
         elif result:
             new_nodes[node] = result[0].node
         for old, value in zip(node.outputs, result, strict=True):

@@ -1412,6 +1412,8 @@ def _blamed(cause: Exception, origin: Any, inputs: Sequence[Any]) -> Exception:
         text = f"{type(cause).__name__}: {cause}" if kind is errors.UnknownError else str(cause)
     name = node.name if node is not None else getattr(operation, "name", "")
     op_type = node.type if node is not None else getattr(operation, "type", "")
+    if op_type.startswith("Graphflow"):  # what a pass has made of the user's
+        op_type = getattr(operation, "type", op_type)
     if not name:
         return kind(None, None, text)
     operands = ", ".join(

@@ -482,6 +482,65 @@ def test_what_is_set_aside_for_a_loop_and_not_drawn_is_drawn_later() -> None:
     assert state.reserve(node, 1) == ((3, 0), 5 + 2 * SAMPLES_AT_ONCE)
 
 
+# -- assertions -----------------------------------------------------------------------------------------------
+
+
+def _asserted(x: Any) -> tuple[Any, Any]:
+    """A sum over rows of which each is looked at, and a branch."""
+    count = gf.shape(x)[0]
+
+    def turn(i: Any, total: Any, made: Any) -> Any:
+        row = gf.gather(x, i)
+        with gf.control_dependencies([gf.assert_less(row, 9.0, data=["a row", row, i])]):
+            total = gf.identity(total * 0.5 + row)
+        return i + 1, total, made.write(i, total)
+
+    array = gf.TensorArray(gf.float32, count, element_shape=[3])
+    made = gf.while_loop(lambda i, *_: i < count, turn, [0, gf.zeros([3]), array])[2].stack()
+
+    def positive() -> Any:
+        with gf.control_dependencies([gf.assert_positive(x[0], message="not positive")]):
+            return x[0] * 2.0
+
+    return made, gf.cond(count > 5, lambda: x[1], positive)
+
+
+def test_assertions_of_loops_are_native_and_say_what_they_said() -> None:
+    x = _x()
+    made, branch = _asserted(x)
+    slope = gf.gradients(gf.reduce_sum(gf.square(made)), x)[0]
+    good = np.abs(numbers(7, 3))
+    native([made, slope, branch], [x], [good])
+    bad = good.copy()
+    bad[4, 1] = 11.5
+    low = -good[:3]
+    said = []
+    for left_out in ((), {"nested_checks"}):
+        with gf.Session(compile_options=CompileOptions(disabled_passes=left_out)) as session:
+            for fetch, fed in ((made, bad), (branch, low)):
+                session.run(fetch, {x: good})
+                with pytest.raises(gf.errors.InvalidArgumentError) as caught:
+                    session.run(fetch, {x: fed})
+                said.append(str(caught.value))
+    assert said[:2] == said[2:]
+    assert "[a row] [" in said[0] and "11.5" in said[0] and "] [4]\n" in said[0] and "(Assert" not in said[0]
+    assert "= Assert(" in said[0] and "not positive" in said[1]
+
+
+def test_a_loop_that_only_asserts_is_run() -> None:
+    x = _x()
+
+    def turn(i: Any) -> Any:
+        with gf.control_dependencies([gf.Assert(gf.reduce_all(gf.gather(x, i) < 9.0), [i])]):
+            return i + 1
+
+    i = gf.while_loop(lambda i: i < 4, turn, [0])
+    with gf.Session() as session:
+        assert session.run(i, {x: X}) == 4
+        with pytest.raises(gf.errors.InvalidArgumentError, match=r"\[2\]"):
+            session.run(i, {x: np.full((4, 3), [[1.0], [1.0], [10.0], [1.0]], np.float32)})
+
+
 # -- gradients ------------------------------------------------------------------------------------------------
 
 
@@ -553,8 +612,8 @@ def _grows(i: Any, y: Any) -> Any:
     return i + 1, gf.concat([y, y[-1:]], 0)
 
 
-def _asserts(i: Any, y: Any) -> Any:
-    with gf.control_dependencies([gf.Assert(gf.reduce_all(y < 9.0), [y])]):
+def _prints(i: Any, y: Any) -> Any:
+    with gf.control_dependencies([gf.print(y), gf.Assert(gf.reduce_all(y < 9.0), [y])]):
         return i + 1, y * 2.0
 
 
@@ -566,7 +625,7 @@ def _asserts(i: Any, y: Any) -> Any:
             r"'while/body/.*RandomShuffle' \(RandomShuffle\) draws random numbers in every turn",
         ),
         (_grows, r"its variable .* has the shape \(\?,\), which only the run knows"),
-        (_asserts, r"'while/body/.*Assert.*' \(.*\) acts on the world in every turn"),
+        (_prints, r"'while/body/.*Print.*' \(.*\) acts on the world in every turn"),
     ],
 )
 def test_plans_say_why_a_loop_runs_from_the_host(turn: Any, reason: str) -> None:

@@ -42,6 +42,7 @@ class Form(enum.Enum):
     REDUCE = "reduce"  # a fold over some axes
     READ = "read"  # an expression over any elements of its operands, each result by itself
     CALL = "call"  # a library call or a loop nest of its own
+    CHECK = "check"  # what ends the run if a condition does not hold
     HOST = "host"  # the NumPy body
 
 
@@ -60,6 +61,8 @@ def form_of(node: Node, calls: Callable[[Node], bool]) -> Form:
     op_def = node.op_def
     if op_def is FEED or op_def is VARIABLE or op_def.name == "Const":
         return Form.SOURCE
+    if op_def.lowering == "check" and all(native(value) or value.is_constant for value in node.inputs):
+        return Form.CHECK
     if not node.outputs or not all(map(native, node.outputs)) or not all(map(native, node.inputs)):
         return Form.HOST
     if op_def.effects == "random":

@@ -194,7 +194,7 @@ def fuse(
                 fusion.stretched[node.outputs[0]] = repeated
                 continue
         feeding = [g for g in dict.fromkeys(map(fusion.group_that_makes, node.inputs)) if g is not None]
-        alone = form in (Form.CALL, Form.HOST, Form.WINDOW)
+        alone = form in (Form.CALL, Form.HOST, Form.CHECK, Form.WINDOW)
         joined = None if alone else _join(node, form, [g for g in feeding if g.is_open], fusion)
         for group in feeding:
             if joined is None or group is not joined and group_of[group.nodes[0]] is not joined:

@@ -1039,6 +1039,8 @@ class _Lowering(NativeRegions):
             self.on_processor(self.placed[node])
         elif form is Form.HOST:
             self.host(node)
+        elif form is Form.CHECK:
+            self.assertion(node)
         else:
             for member in (*self.streams[node].nodes, node) if node in self.streams else (node,):
                 self.check(member)
@@ -1224,6 +1226,19 @@ class _Lowering(NativeRegions):
                 origin=node, bytes=bytes_of(value),
             )  # fmt: skip
 
+    def assertion(self, node: Node) -> None:
+        """Adds a check of a condition; what shows in the error has to lie in memory."""
+        shown = [value for value in node.inputs if not value.is_constant]
+        if node.inputs[0] not in shown:
+            return self.host(node)
+        slots = [self.still(value, node) for value in shown]
+        status = self.builder.check(slots, _assertion(node), name=node.name, origin=node, with_sizes=True)
+        self.builder.launch(
+            bounds_kernel("bool"), [read(slots[0]), write(status), 1, 1, 2], parallel=False, name=f"{node.name}/check",
+            origin=node, bytes=1,
+        )  # fmt: skip
+        return None
+
     def blamed(self, source: Slot, node: Node, value: Value) -> Slot:
         """The word for a check of an operand."""
         return self.builder.check([source], _blame(node, value), name=node.name, origin=node, with_sizes=True)
@@ -1361,7 +1376,7 @@ def _blame(node: Node, value: Value) -> Callable[..., Any]:
         def blame(array: np.ndarray[Any, Any]) -> None:
             inputs = []
             for other in node.inputs:
-                blank = other.derived.make(sizes) if other.derived is not None else other.constant
+                blank = _known(other, sizes)
                 if blank is None:
                     blank = np.broadcast_to(np.zeros((), other.dtype.numpy), sizes.all(other.sizes or ()))
                 inputs.append(array if other is value else blank)
@@ -1370,6 +1385,24 @@ def _blame(node: Node, value: Value) -> Callable[..., Any]:
         return blame
 
     return at
+
+
+def _assertion(node: Node) -> Callable[..., Any]:
+    """For sizes, a function of what shows in the error, the condition first, that raises it."""
+
+    def at(sizes: Evaluation) -> Callable[..., Any]:
+        def blame(*arrays: np.ndarray[Any, Any]) -> None:
+            found = iter(arrays)
+            run_node(node, [next(found) if not value.is_constant else _known(value, sizes) for value in node.inputs],
+                     _NO_STATE)  # fmt: skip
+
+        return blame
+
+    return at
+
+
+def _known(value: Value, sizes: Evaluation) -> Any:
+    return value.derived.make(sizes) if value.derived is not None else value.constant
 
 
 def _asks_the_session(entry: Group | Node) -> bool:

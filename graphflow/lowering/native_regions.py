@@ -197,7 +197,8 @@ class NativeRegions:
           _HostOnly: if a node of it is not native.
         """
         for node in program.effects:
-            raise _HostOnly(_acts(node))
+            if node.op_def.effects == "host":
+                raise _HostOnly(_acts(node))
         for value in program.feeds:
             if not native(value):
                 raise _HostOnly(f"{value.node.name!r}, which it is given, {_what_it_is(value)}")
@@ -214,7 +215,10 @@ class NativeRegions:
                 raise _HostOnly(f"of {node.name!r} in it, {part.hosted[node]}")
             if node.op_def.effects == "random":
                 raise _HostOnly(_acts(node))
-            if form is Form.HOST or form is Form.SOURCE:
+            shown = form is Form.SOURCE and all(
+                part.forms[u] is Form.CHECK for u in part.uses.get(node.outputs[0], ())
+            )
+            if form is Form.HOST or (form is Form.SOURCE and not shown):
                 for value in (*node.inputs, *node.outputs):
                     if not native(value):
                         raise _HostOnly(f"{value.node.name!r} ({value.node.type}) {_what_it_is(value)}")

@@ -122,7 +122,13 @@ def loop_form(node: Node, wanted: Sequence[bool], finish: Any, bounds: Bounds) -
     }
     fetches = tuple(body.fetches[i] for i in carried)
     return LoopForm(
-        Program(body.feeds, fetches, (), (), True), conditions, carried, ends, most, exact, open_limits
+        Program(body.feeds, fetches, (), body.effects, True),
+        conditions,
+        carried,
+        ends,
+        most,
+        exact,
+        open_limits,
     )
 
 
@@ -257,6 +263,7 @@ def _needed(
         for i, feed in enumerate(conditions.feeds):
             if any(feed in node.inputs for node in conditions.nodes) or feed in conditions.fetches:
                 need(i)
+    stack += [value for node in body.effects for value in node.inputs]
     seen: set[Node] = set()
     while stack:
         value = stack.pop()

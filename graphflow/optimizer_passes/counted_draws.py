@@ -29,6 +29,7 @@ from graphflow.program import (
     Replacement,
     TensorType,
     Value,
+    must_run,
     nested_programs,
     rebuild,
     with_programs,
@@ -82,15 +83,18 @@ def counted_draws(program: Program, counts: Counter[str]) -> Program:
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:
-        controls, waited = tuple(control for control in controls if control not in pure), controls
-        if controls != waited:
-            # What was to be kept behind a loop with effects need not be told apart from its result.
-            freed = node.type == "Identity" and not controls
-            return list(inputs) if freed else builder.again(node, inputs, controls)
+        waits = controls
+        if not node.op_def.stateful:
+            waits = tuple(control for control in controls if control not in pure)
+            if node.type == "Identity" and controls and not waits:
+                return list(inputs)  # there was an order to be kept behind a loop with effects
+        if waits != controls:
+            return builder.again(node, inputs, waits)
         if node.op_def not in NESTED or not node.outputs:
             return None
-        draws = [draw for draw in _draws(node) if names[draw.name] == 1]
-        if not draws:
+        draws = _draws(node)
+        # All or nothing: a branch or loop that acts otherwise runs from the host, which draws as it always did.
+        if not draws or set(draws) != _acting(node) or any(names[draw.name] > 1 for draw in draws):
             return None
         counts["draws"] += len(draws)
         taken = [
@@ -108,8 +112,7 @@ def counted_draws(program: Program, counts: Counter[str]) -> Program:
         made = _with_counters(builder, node, inputs, controls, draws, [take.outputs for take in taken])
         for draw, take, after in zip(draws, taken, made.outputs[-len(draws) :], strict=True):
             given.append((draw.name, take, after))
-        if not made.op_def.stateful:
-            pure.add(made)
+        pure.add(made)
         return list(made.outputs[: len(node.outputs)])
 
     made = rebuild(program, replace)
@@ -139,6 +142,14 @@ def _all_nodes(program: Program) -> list[Node]:
         found += nodes
         stack += [nested for node in nodes if node.op_def in NESTED for _, nested in nested_programs(node)]
     return found
+
+
+def _acting(node: Node) -> set[Node]:
+    """What a branch or a loop holds that has effects."""
+    inside = [inner for _, program in nested_programs(node) for inner in _all_nodes(program)]
+    return {
+        inner for inner in inside if inner.op_def.effects in ("host", "random") and inner.op_def not in NESTED
+    }
 
 
 def _draws(node: Node, depth: int = 1) -> list[Node]:
@@ -179,10 +190,7 @@ def _with_counters(
     else:
         attrs["Tin"] = tuple(value.dtype for value in given[1:])
         attrs["Tout"] = tuple(value.dtype for value in programs[0].fetches)
-    acts = any(inner.op_def.effects in ("host", "random") for made in programs for inner in made.nodes)
-    op_def = node.op_def
-    if not acts:
-        op_def = get_op("GraphflowCase" if op_def in CASES else "GraphflowWhile")
+    op_def = get_op("GraphflowCase" if node.op_def in CASES else "GraphflowWhile")
     return builder.node(op_def, given, attrs, controls, None, node.origin, node.name)
 
 
@@ -265,5 +273,5 @@ def _drawn(
 
 def _without_pure(program: Program, more: Sequence[Node] = ()) -> Program:
     """The program with what acts no more taken from what runs for that, and something else added."""
-    effects = tuple(node for node in program.effects if node.op_def.stateful)
+    effects = tuple(node for node in program.effects if must_run(node))
     return Program(program.feeds, program.fetches, program.commits, (*effects, *more), program.specialized)

@@ -24,6 +24,7 @@ from graphflow.optimizer_passes.loop_twins import loop_twins
 from graphflow.optimizer_passes.manager import Pass
 from graphflow.optimizer_passes.merge_common import merge_common
 from graphflow.optimizer_passes.mixed_precision import mixed_precision
+from graphflow.optimizer_passes.nested_checks import nested_checks
 from graphflow.optimizer_passes.part_lists import part_lists
 from graphflow.optimizer_passes.prune_loops import prune_loops
 from graphflow.optimizer_passes.rematerialize import rematerialize
@@ -73,6 +74,7 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass("known_checks", known_checks, "conditions on sizes are folded; an assertion is a step of the host"),
     Pass("simplify_for_sizes", simplify, "reshapes and sums that turn out to do nothing"),
     Pass("loop_shapes", loop_shapes, "sizes are fixed now; before what asks for those of loop variables"),
+    Pass("nested_checks", nested_checks, "what is known to hold is gone; before what leaves effects alone"),
     Pass("counted_draws", counted_draws, "sizes are fixed now; before what leaves alone what has effects"),
     Pass("loop_invariants", loop_invariants, "sizes are known; before what asks what limits the turns"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
