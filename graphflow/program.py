@@ -452,9 +452,7 @@ def has_effects(program: Program) -> bool:
 def must_run(node: Node) -> bool:
     """Whether a node has to run even if nobody takes its results: it has effects, or looks whether all is well."""
     return (
-        node.op_def.stateful
-        or not node.outputs
-        or any(nested.effects for _, nested in nested_programs(node))
+        node.op_def.stateful or not node.outputs or any(nested.effects for _, nested in nested_programs(node))
     )
 
 
@@ -1451,7 +1449,7 @@ def rebuild(
             new_nodes[node] = result
             result = result.outputs
         elif node.op_def in NESTED and builder.nested is not None:
-            new_nodes[node] = builder.nested  # its results may be found elsewhere, and it has to run all the same
+            new_nodes[node] = builder.nested  # it has to run, wherever its results are found
         elif result:
             new_nodes[node] = result[0].node
         for old, value in zip(node.outputs, result, strict=True):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphflow as gf
+from graphflow.compiler import compile_graph
 from graphflow.plan import HostStep
 
 SLICES: dict[str, Callable[[Any, Any, Any], Any]] = {
@@ -94,3 +95,35 @@ def _dense(slices: Any, shape: tuple[int, ...]) -> np.ndarray:
     total = np.zeros(shape, np.float32)
     np.add.at(total, slices.indices, slices.values)
     return total
+
+
+COLUMNS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "one": lambda x, t, words: x[:, t],
+    "from_behind": lambda x, t, words: x[..., 3 - t],
+    "two": lambda x, t, words: x[:, t] * x[:, (t + 1) % 4],
+    "chosen": lambda x, t, words: x[:, words[t]],
+    "of_two_axes": lambda x, t, words: x[:, t] + x[:, :, t],
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_gradients_of_columns_in_loops_move_what_each_turn_takes(name: str) -> None:
+    take = COLUMNS[name]
+    words = np.array([2, 0, 2, 3], np.int32)
+
+    def turn(t: Any, state: Any) -> Any:
+        return t + 1, gf.tanh(state * 0.5 + take(x, t, gf.constant(words)))
+
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None, None, 4])
+        start = gf.zeros_like(take(x, 0, words))
+        looped = gf.while_loop(lambda t, _: t < 4, turn, [0, start])[1]
+        unrolled = start
+        for t in range(4):
+            _, unrolled = turn(t, unrolled)
+        slopes = [gf.gradients(gf.reduce_sum(gf.square(state)), x)[0] for state in (looped, unrolled)]
+        mine, wanted = session.run(slopes, {x: X})
+        np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6)
+        assert hosts(session, slopes, {x: X}) == []
+    done = {report.name: report.counts for report in compile_graph([slopes[0]], [x]).reports}
+    assert done["indexed_rows"].get("turned", 0) == (name != "of_two_axes")

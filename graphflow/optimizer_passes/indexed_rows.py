@@ -2,7 +2,8 @@
 
 A slice whose bounds are data has a size that is data; one that takes a single element of an axis has not. What is left
 of it is a slice whose bounds are known. Its gradient sets a row of zeros, or, where that is added to something, adds to
-a row of it.
+a row of it. A loop that adds such rows along another axis than the first, as the gradient of `x[:, t]` does, has the
+axis in front while it turns: else each turn would go through the whole sum.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from graphflow import dtypes
 from graphflow.program import (
+    FEED,
     MOST_NESTED,
     NESTED,
+    WHILES,
     Node,
     Program,
     ProgramBuilder,
@@ -43,6 +47,11 @@ def indexed_rows(program: Program, counts: Counter[str], depth: int = 0) -> Prog
         if node.op_def in NESTED and depth < MOST_NESTED:
             old = [nested for _, nested in nested_programs(node)]
             programs = [indexed_rows(nested, counts, depth + 1) for nested in old]
+            if node.op_def in WHILES:
+                turned = _turned(builder, node, inputs, controls, programs)
+                if turned is not None:
+                    counts["turned"] += 1
+                    return turned
             if all(new is nested for new, nested in zip(programs, old, strict=True)):
                 return None
             attrs = with_programs(node.op_def, node.attrs, programs)
@@ -50,10 +59,9 @@ def indexed_rows(program: Program, counts: Counter[str], depth: int = 0) -> Prog
         if controls:
             return None
         made: Value | None = None
-        if node.type == "StridedSlice":
-            made = _taken(builder, node, inputs)
-        elif node.type == "StridedSliceGrad":
-            made = _set(builder, node, inputs)
+        if node.type in ("StridedSlice", "StridedSliceGrad"):
+            slices = _spelled(builder, node, inputs)
+            made = (_taken if node.type == "StridedSlice" else _set)(builder, slices, slices.inputs)
         elif node.type in _SUMS:
             alone = [len(users.get(value, ())) == 1 for value in node.inputs]
             made = _added(builder, inputs, alone)
@@ -75,6 +83,34 @@ class _Entry(NamedTuple):
 
     number: int
     axis: int
+
+
+def _spelled(b: ProgramBuilder, node: Node, inputs: tuple[Value, ...]) -> Node:
+    """A slice on its new inputs; one whose bounds are data altogether, as a loop keeps them, with each by itself."""
+    begin, end, strides = inputs[1:4]
+    rows = begin.shape.as_tuple()
+    data = begin.constant is None and begin.node.type != "Pack" and strides.constant is not None
+    masks = {name: node.attrs[name] for name in _MASKS}
+    if data and rows is not None and len(rows) == 1 and rows[0] is not None and begin.dtype.size >= 4:
+        bits = [{name: bool(mask >> i & 1) for name, mask in masks.items()} for i in range(rows[0])]
+        free = [bit["ellipsis_mask"] or bit["new_axis_mask"] for bit in bits]
+        whole = [bit["begin_mask"] and bit["end_mask"] for bit in bits]
+        single = [bit["shrink_axis_mask"] and not bit["begin_mask"] for bit in bits]
+        if any(single) and all(any(kinds) for kinds in zip(free, whole, single, strict=True)):
+            none = b.constant(np.zeros((), begin.dtype.numpy))
+            places = [b.constant(np.array([i], np.int32)) for i in range(len(bits) + 1)]
+            one = b.constant(np.array([1], np.int32))
+            entries = [
+                b.emit("StridedSlice", begin, places[i], places[i + 1], one, shrink_axis_mask=1)
+                if alone
+                else none
+                for i, alone in enumerate(single)
+            ]
+            packed = [b.emit("Pack", *vector, N=len(bits)) for vector in (entries, [none] * len(bits))]
+            inputs = (inputs[0], *packed, *inputs[3:])
+    if inputs == node.inputs:
+        return node
+    return b.node(node.op_def, inputs, node.attrs, (), node.types, node.origin, node.name)
 
 
 def _entry(node: Node) -> _Entry | None:
@@ -194,3 +230,90 @@ def _added(b: ProgramBuilder, inputs: Sequence[Value], alone: Sequence[bool]) ->
     for value in rows:
         total = b.emit("GraphflowRowAdd", total, value.node.inputs[1], value.node.inputs[2])
     return total
+
+
+# -- sums in loops --------------------------------------------------------------------------------------------
+
+
+def _turned(
+    b: ProgramBuilder, node: Node, inputs: Sequence[Value], controls: Sequence[Node], programs: list[Program]
+) -> list[Value] | None:
+    """A loop's results, where it adds rows to a sum along another axis than the first: that is in front meanwhile."""
+    cond, body = programs
+    users = body.users()
+    sums = {
+        i: axis for i in range(len(body.feeds)) if (axis := _axis_of_sum(cond, body, i, users)) is not None
+    }
+    if not sums:
+        return None
+    orders = {i: _axis_first(axis, body.feeds[i].shape.rank or 0) for i, axis in sums.items()}
+    given = list(inputs)
+    for i, order in orders.items():
+        shape = b.emit("Shape", inputs[i], out_type=dtypes.int32)
+        sizes = b.emit("GatherV2", shape, b.constant(np.array(order, np.int32)), b.constant(np.int32(0)))
+        given[i] = b.emit("Fill", sizes, b.constant(np.zeros((), inputs[i].dtype.numpy)))
+    made = {body.fetches[i].node: i for i in sums}
+
+    def replace(
+        builder: ProgramBuilder, inner: Node, operands: tuple[Value, ...], waits: tuple[Node, ...]
+    ) -> Replacement:
+        if inner.op_def is FEED:
+            i = next((i for i in sums for program in programs if program.feeds[i] is inner.outputs[0]), None)
+            if i is None:
+                return None
+            kind = given[i].type
+            attrs = {**inner.attrs, "shape": kind.shape}
+            return builder.node(FEED, (), attrs, (), (kind,), inner.origin, inner.name)
+        if inner in made:
+            feed = body.feeds[made[inner]]
+            total = operands[inner.inputs.index(feed)]
+            for value in _terms(
+                [new for old, new in zip(inner.inputs, operands, strict=True) if old is not feed]
+            ):
+                row, index, _ = value.node.inputs
+                total = builder.emit("GraphflowRowAdd", total, index, row)
+            return [total]
+        return None
+
+    attrs = with_programs(node.op_def, node.attrs, [rebuild(program, replace) for program in programs])
+    loop = b.node(node.op_def, given, attrs, controls, None, node.origin, node.name)
+    results = list(loop.outputs)
+    for i, order in orders.items():
+        back = b.emit("Transpose", results[i], b.constant(np.argsort(order).astype(np.int32)))
+        zero = is_zero(inputs[i]) or inputs[i].node.type == "ZerosLike"
+        results[i] = back if zero else b.emit("AddV2", inputs[i], back)
+    return results
+
+
+def _axis_first(axis: int, rank: int) -> list[int]:
+    return [axis, *(other for other in range(rank) if other != axis)]
+
+
+def _terms(values: Sequence[Value]) -> list[Value]:
+    """What sums are made of."""
+    found: list[Value] = []
+    stack = list(reversed(values))
+    while stack:
+        value = stack.pop()
+        if value.node.type in _SUMS and not value.node.controls:
+            stack += reversed(value.node.inputs)
+        else:
+            found.append(value)
+    return found
+
+
+def _axis_of_sum(cond: Program, body: Program, i: int, users: dict[Value, list[Node]]) -> int | None:
+    """The axis along which a loop variable has rows added in every turn, if nothing else happens to it."""
+    feed, made = body.feeds[i], body.fetches[i]
+    add = made.node
+    if add.type not in _SUMS or add.controls or add.inputs.count(feed) != 1 or feed.shape.rank is None:
+        return None
+    if users.get(feed) != [add] or users.get(made) or body.fetches.count(made) != 1:
+        return None
+    if cond.feeds[i] in cond.fetches or any(cond.feeds[i] in inner.inputs for inner in cond.nodes):
+        return None
+    terms = [value.node for value in _terms([value for value in add.inputs if value is not feed])]
+    if not terms or not all(term.type == "GraphflowPlaced" for term in terms):
+        return None
+    axes = {int(term.attrs["axis"]) for term in terms}
+    return axes.pop() if len(axes) == 1 else None
