@@ -563,6 +563,20 @@ def _lstm(rows: Any, w: Any, u: Any) -> Any:
     return gf.reduce_sum(gf.square(made.stack()))
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_conditions_that_ask_for_sizes_bound_gradients(nested: bool) -> None:
+    x = gf.placeholder(gf.float32, [None, None, 3])
+
+    def turn(t: Any, h: Any) -> Any:
+        if not nested:
+            return t + 1, gf.tanh(h * 0.5 + x[t, 0])
+        within = lambda s, k: (s + 1, gf.tanh(k * 0.5 + x[t, s]))  # noqa: E731
+        return t + 1, gf.while_loop(lambda s, _: s < gf.shape(x)[1], within, [0, h])[1]
+
+    _, h = gf.while_loop(lambda t, _: t < gf.shape(x)[0], turn, [0, gf.zeros([3])])
+    native([h, *gf.gradients(gf.reduce_sum(gf.square(h)), x)], [x], [numbers(4, 2, 3)])
+
+
 def test_a_recurrent_cell_and_its_gradient_are_native(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = gf.placeholder(gf.float32, [None, 2, 3], name="rows")
     w, u = gf.placeholder(gf.float32, [3, 16]), gf.placeholder(gf.float32, [4, 16])

@@ -2,21 +2,26 @@
 
 Shapes in a body come from its feeds, and these from what the body gives: where a size is not seen to stay the same, it
 is left open. With the sizes that a loop starts with put in, and with what follows from them folded, it often is seen.
+So is how often a loop turns, where its condition asks for a size itself.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from graphflow import dtypes
 from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.program import (
+    MOST_NESTED,
+    NESTED,
     WHILES,
     Node,
     Program,
     ProgramBuilder,
     Replacement,
     Value,
+    nested_programs,
     rebuild,
     retyped,
     with_programs,
@@ -25,7 +30,7 @@ from graphflow.program import (
 __all__ = ["loop_shapes"]
 
 
-def loop_shapes(program: Program, counts: Counter[str]) -> Program:
+def loop_shapes(program: Program, counts: Counter[str], depth: int = 0) -> Program:
     """Returns the program with the sizes of loop variables that stay what they are."""
     if not program.nests:
         return program
@@ -33,19 +38,33 @@ def loop_shapes(program: Program, counts: Counter[str]) -> Program:
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:
-        if node.op_def not in WHILES:
+        if node.op_def not in NESTED or depth >= MOST_NESTED:
             return None
-        cond, body = node.attrs["cond"], node.attrs["body"]
-        if all(value.sizes is not None for inner in body.nodes for value in inner.outputs):
+        old = [nested for _, nested in nested_programs(node)]
+        programs = [loop_shapes(nested, counts, depth + 1) for nested in old]
+        if node.op_def in WHILES:
+            cond, body = programs
+            cond, body = _narrow(cond, body, inputs, counts) or (cond, body)
+            programs = [fold_constants(cond, Counter()), body]
+        if all(new is nested for new, nested in zip(programs, old, strict=True)):
             return None
-        types = [value.type for value in inputs]
-        if any(kind.dtype is not dtypes.variant and not kind.shape.is_fully_defined() for kind in types):
-            return None
-        narrow = fold_constants(retyped(body, types), Counter())
-        if any(value.shape != kind.shape for value, kind in zip(narrow.fetches, types, strict=True)):
-            return None
-        counts["loops"] += 1
-        attrs = with_programs(node.op_def, node.attrs, [retyped(cond, types), narrow])
+        attrs = with_programs(node.op_def, node.attrs, programs)
         return builder.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
 
     return rebuild(program, replace)
+
+
+def _narrow(
+    cond: Program, body: Program, inputs: Sequence[Value], counts: Counter[str]
+) -> tuple[Program, Program] | None:
+    """The programs of a loop for the sizes that it starts with, if these stay."""
+    if all(value.sizes is not None for inner in body.nodes for value in inner.outputs):
+        return None
+    types = [value.type for value in inputs]
+    if any(kind.dtype is not dtypes.variant and not kind.shape.is_fully_defined() for kind in types):
+        return None
+    narrow = fold_constants(retyped(body, types), Counter())
+    if any(value.shape != kind.shape for value, kind in zip(narrow.fetches, types, strict=True)):
+        return None
+    counts["loops"] += 1
+    return retyped(cond, types), narrow
