@@ -39,8 +39,8 @@ async def _answer(service: Service, request: Asked) -> Answer:
         text = "ok" if ready else "draining" if service.draining else "a model is not available"
         return json_response({"status": text}, 200 if ready else 503)
     if request.method == "GET" and lower == metrics.PATH:
-        counted = await asyncio.to_thread(service.metrics.text)
-        return Answer(counted, kind=metrics.CONTENT_TYPE.encode())
+        counted, kind = await asyncio.to_thread(service.metrics.text)
+        return Answer(counted, kind=kind.encode())
     if request.method == "GET" and lower == openapi.PATH:
         return json_response(openapi.document())
     if request.method == "GET" and path == status_page.PAGE:

@@ -67,6 +67,8 @@ class ServerOptions:
       most_requests: requests in the process at once, of each protocol; what comes on top is turned away at once.
       shared_ports: whether other processes serve the same at the same ports; one that is interrupted from a terminal
         then leaves it to whoever started it to say so. `serve` is given the socket of REST's then.
+      counts_folder: where such processes keep what they count, for whichever of them is asked; None where there is
+        one only.
       access: who may ask, and over what.
       record_requests: the file that the first requests are written to, with their answers; None writes none.
       allowed_ops: types of ops that open files or call Python which models may have all the same.
@@ -86,6 +88,7 @@ class ServerOptions:
     most_requests: int = MOST_REQUESTS
     swap_in_series: bool = False
     shared_ports: bool = False
+    counts_folder: str | None = None
     access: Access = Access()
     record_requests: str | None = None
     allowed_ops: tuple[str, ...] = ()
@@ -143,7 +146,7 @@ def serve(
         if options.record_requests is not None:
             recorder = stack.enter_context(contextlib.closing(Recorder(options.record_requests)))
         rows = 1 if options.batching is None else options.batching.max_batch_size
-        metrics = Metrics(lambda: models.state())
+        metrics = Metrics(lambda: models.state(), options.counts_folder)
         warming = WarmUp()
         models = ModelManager(
             configs,

@@ -33,9 +33,7 @@ _log = logging.getLogger("graphflow.serving")
 # Processes that die sooner than this after their start, in seconds, are started again after a pause.
 _YOUNG = 10.0
 _LONGEST_PAUSE = 30.0
-# Prometheus' library keeps what the processes count in files there; it is read when the library is loaded.
-_SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-# Memory, where the system has a folder of it: on a disk that is full, writing to such a file ends the process.
+# Memory, where the system has a folder of it.
 _IN_MEMORY = "/dev/shm"
 
 
@@ -96,15 +94,15 @@ def supervise(
             ports["grpc_port"] = held.getsockname()[1]
         where = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
         with tempfile.TemporaryDirectory(prefix="graphflow-serve-", dir=where) as folder:
-            os.environ[_SHARED_FOLDER] = folder
             if not NUM_THREADS.get():
                 cores = (
                     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
                 )
                 os.environ[NUM_THREADS.name] = str(max(1, cores // workers))
             shared = replace(
-                options, rest_port=ports["rest_port"], grpc_port=ports["grpc_port"], shared_ports=True
-            )
+                options, rest_port=ports["rest_port"], grpc_port=ports["grpc_port"], shared_ports=True,
+                counts_folder=folder,
+            )  # fmt: skip
             _Supervisor(shared, workers, configure, announce or sys.stdout, listener).run()
 
 
