@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
-from graphflow.records import dataclass, field
+from graphflow.records import dataclass
 from graphflow.row_wise import RowWise
 from graphflow.serialization.proto import batching_parameters_pb2
 from graphflow.serving.tracing import Journey, journey
@@ -38,6 +38,8 @@ Run = Callable[..., Sequence[Array]]
 # Seconds that an event loop may spend in a run itself. Another thread that wants the interpreter while the loop works
 # waits about as long.
 _SHORT = 1e-3
+# After a turn of an event loop that has brought several requests, so many more are looked at as a whole.
+_TURNS = 64
 # The shortest time of a run that is not seen again grows by so much with each.
 _FADING = 1.02
 # How much the last run counts in what a row is expected to take.
@@ -122,7 +124,7 @@ class _Waiting:
     """A request in the queue.
 
     One of a thread's has a `turn`, set when it is to run a batch itself, or has its answer. One of a coroutine's has a
-    `future` of that loop.
+    `future` of that loop, unless it runs at once.
     """
 
     inputs: tuple[Array, ...]
@@ -131,7 +133,7 @@ class _Waiting:
     deadline: float | None
     begun: float
     future: asyncio.Future[Sequence[Array]] | None = None
-    turn: threading.Event = field(default_factory=threading.Event)
+    turn: threading.Event | None = None
     results: Sequence[Array] | None = None
     error: BaseException | None = None
     taken: bool = False
@@ -189,6 +191,10 @@ class Batcher:
         self._pace = 0.0  # seconds that a row takes in a run, as the last runs had it
         self._until = 0.0  # when the run that began last is expected to end
         self._times = Pace()
+        self._ran_in_turn = False  # whether one has run at once in this turn of the loop
+        self._crowded = (
+            0  # so many turns of a loop are looked at as a whole, for the last ones brought several requests
+        )
         self._kicked = False  # whether the loop will look at the queue in its next turn
         self._threads: ThreadPoolExecutor | None = None
 
@@ -215,10 +221,11 @@ class Batcher:
             if self._running < self.options.num_batch_threads and not self._queue:
                 self._running += 1  # nobody is before it
                 waiting.taken = True
-                waiting.turn.set()
             else:
+                waiting.turn = threading.Event()
                 self._enqueue(waiting)
-        self._wait(waiting)
+        if waiting.turn is not None:
+            self._wait(waiting, waiting.turn)
         if waiting.results is None and waiting.error is None:
             self._lead(waiting)
         return _result(waiting)
@@ -229,6 +236,11 @@ class Batcher:
         waiting = self._read(inputs, deadline)
         if waiting is None:
             return await asyncio.to_thread(self._run, *inputs)
+        if self._comes_alone(waiting):
+            loop.call_soon(self._turn_over)
+            self._carry_out([waiting])
+            self._pass_on(in_loop=True)
+            return _result(waiting)
         waiting.future = loop.create_future()
         with self._lock:
             self._enqueue(waiting)
@@ -245,6 +257,28 @@ class Batcher:
                 timer.cancel()
             if waiting.future.cancelled():
                 self._withdraw(waiting)
+
+    def _comes_alone(self, waiting: _Waiting) -> bool:
+        """Whether a request of a loop, it seems the only one of this turn, is to run at once; its place is taken then.
+
+        Where turns bring several, it is worth looking at all of them before the first runs. After some turns that have
+        brought one only, it is not.
+        """
+        if self._ran_in_turn:
+            self._crowded = _TURNS
+        if self._crowded or self.options.batch_timeout_micros:
+            return False
+        if not self._times.short(self.options.padded(waiting.rows)):
+            return False
+        with self._lock:
+            if self._running or self._queue:
+                return False
+            self._running = 1
+            waiting.taken = self._ran_in_turn = True
+            return True
+
+    def _turn_over(self) -> None:
+        self._ran_in_turn = False
 
     def close(self) -> None:
         """Ends the threads; nothing may be asked for any more."""
@@ -316,6 +350,7 @@ class Batcher:
     def _kick(self) -> None:
         """Begins a run of what the turn of the loop before has brought, if there is room for one."""
         self._kicked = False
+        self._crowded = _TURNS if len(self._queue) > 1 else max(0, self._crowded - 1)
         with self._lock:
             if self._running >= self.options.num_batch_threads or not self._queue:
                 return
@@ -333,6 +368,7 @@ class Batcher:
     def _begin(self, first: _Waiting, in_loop: bool) -> None:
         """Has a batch run that begins with this request: by its thread, or for a loop, here or in a thread of ours."""
         if first.future is None:
+            assert first.turn is not None
             first.turn.set()
             return
         if in_loop and not self.options.batch_timeout_micros:
@@ -381,13 +417,13 @@ class Batcher:
             if size is None
         ]
 
-    def _wait(self, waiting: _Waiting) -> None:
+    def _wait(self, waiting: _Waiting, turn: threading.Event) -> None:
         """Waits until it is this request's turn, or it has its answer.
 
         Raises:
           DeadlineExceededError: if its time is over before that.
         """
-        while not waiting.turn.wait(
+        while not turn.wait(
             None if waiting.deadline is None else max(0.0, waiting.deadline - time.monotonic())
         ):
             if not self._withdraw(waiting):
@@ -409,11 +445,13 @@ class Batcher:
             for waiting in batch:
                 if waiting.results is None and waiting.error is None:
                     waiting.error = error
+        if len(batch) == 1 and batch[0].turn is None and batch[0].future is None:
+            return  # whoever asked is here
         loops: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
         for waiting in batch:
-            if waiting.future is None:
+            if waiting.turn is not None:
                 waiting.turn.set()
-            else:
+            elif waiting.future is not None:
                 loops.setdefault(waiting.future.get_loop(), []).append(waiting)
         for loop, told in loops.items():
             if loop is here:

@@ -154,10 +154,15 @@ class ModelManager:
                 version = self._labelled(name, label)
             elif version == 0 and 0 not in found:
                 version = None  # how some clients spell the newest
-            available = {number: item for number, item in found.items() if item.state is State.AVAILABLE}
-            if not available or (version is not None and version not in available):
+            servable = None
+            if version is not None:
+                servable = found.get(version)
+            else:
+                for number, item in found.items():
+                    if item.state is State.AVAILABLE and (servable is None or number > servable.version):
+                        servable = item
+            if servable is None or servable.state is not State.AVAILABLE:
                 raise not_found(name, version)
-            servable = available[max(available) if version is None else version]
             servable.holds += 1
             return servable
 
@@ -174,7 +179,6 @@ class ModelManager:
         with self._lock:
             servable.holds -= 1
             last = servable.holds == 0 and servable.state is State.UNLOADING
-            self._lock.notify_all()
         if last:
             self._free(servable)
 

@@ -105,6 +105,9 @@ class Model:
         (`saved_model.loader.OUTSIDE_OPS`).
       recorder: called with the model, the signature, the inputs and the outputs of each run.
 
+    Attributes:
+      layouts: what interfaces have understood of requests' headers, and keep for the next ones that are the same.
+
     Raises:
       OSError, DataLossError, RuntimeError, ValueError: as `saved_model.load`.
     """
@@ -128,6 +131,7 @@ class Model:
         self.path = os.fspath(path)
         self.stored_bytes = stored_bytes(path)  # on disk, about what its variables take in memory
         self._picture: str | None = None
+        self.layouts: dict[bytes, Any] = {}
         self._graph = Graph()
         self._session = Session(graph=self._graph, compile_options=CompileOptions(share_from=_SHARE_FROM))
         proto = load_allowing(allowed_ops, self._session, tags, self.path)
@@ -231,7 +235,7 @@ class Model:
             if signature.batcher is not None:
                 results = await signature.batcher.answer(arrays, deadline)
             else:
-                size = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+                size = _bytes(arrays)
                 if signature.pace is not None and signature.pace.short(size):
                     results = _alone(signature.function, arrays, deadline, time.monotonic())
                 else:
@@ -265,7 +269,7 @@ class Model:
         self, name: str, signature: Signature, arrays: list[Array], results: Sequence[Array], begin: float
     ) -> dict[str, Array]:
         """The outputs by name, when all that wants to know of a run has been told."""
-        if sum(array.nbytes for array in arrays if isinstance(array, np.ndarray)) <= _LARGEST_KEPT:
+        if _bytes(arrays) <= _LARGEST_KEPT:
             signature.last = arrays
         if self._observer is not None:
             self._observer.ran(self.name, time.perf_counter() - begin)
@@ -288,6 +292,14 @@ class Model:
             if signature.batcher is not None:
                 signature.batcher.close()
         self._session.close()
+
+
+def _bytes(arrays: list[Array]) -> int:
+    size = 0
+    for array in arrays:
+        if isinstance(array, np.ndarray):
+            size += array.nbytes
+    return size
 
 
 def _check_time(deadline: float | None) -> None:

@@ -94,6 +94,7 @@ class InferRequest:
       inputs: an array per input.
       outputs: the outputs asked for, and whether each goes back as bytes behind the JSON; empty asks for all.
       binary: whether outputs go back so where nothing is said of them.
+      heads: what stands before tensors that go back as bytes, by what they are: of requests like this one.
     """
 
     id: str
@@ -101,6 +102,35 @@ class InferRequest:
     inputs: dict[str, Array]
     outputs: dict[str, bool] = field(default_factory=dict)
     binary: bool = False
+    heads: dict[Any, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Tensor:
+    """What a request says of an input; `size` bytes of it stand behind the JSON, or it is `data`."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    size: int | None
+    data: Any
+
+
+@dataclass(slots=True)
+class Layout:
+    """The JSON of a request: what it asks for, but for the bytes behind it."""
+
+    id: str
+    signature_name: str
+    tensors: list[_Tensor]
+    outputs: dict[str, bool]
+    binary: bool
+    booleans: bool
+    heads: dict[Any, bytes] = field(default_factory=dict)
+
+
+# Clients that send binary tensors send the same few bytes of JSON before them, again and again: what they say is kept.
+_LONGEST_KEPT, _MOST_KEPT = 1 << 10, 256
 
 
 def from_json(body: bytes, json_size: int | None, model: Model) -> InferRequest:
@@ -117,44 +147,63 @@ def from_json(body: bytes, json_size: int | None, model: Model) -> InferRequest:
     size = len(body) if json_size is None else json_size
     if not 0 <= size <= len(body):
         raise _invalid(f"Inference-Header-Content-Length is {size}, the body has {len(body)} bytes")
-    check_json(body[:size])
+    text = body[:size]
+    layout = model.layouts.get(text) if size <= _LONGEST_KEPT else None
+    if layout is None:
+        layout = _layout(text, model)
+        if size <= _LONGEST_KEPT and all(tensor.size is not None for tensor in layout.tensors):
+            if len(model.layouts) >= _MOST_KEPT:
+                model.layouts.clear()
+            model.layouts[text] = layout
+    tail = memoryview(body)[size:]
+    inputs: dict[str, Array] = {}
+    for tensor in layout.tensors:
+        key, count = tensor.name, tensor.size
+        if count is None:
+            inputs[key] = _from_json_data(key, tensor.kind, tensor.shape, tensor.data, layout.booleans)
+            continue
+        if count > len(tail):
+            raise _invalid(
+                f"input '{key}': binary_data_size {count!r}, but {len(tail)} bytes are left of the body"
+            )
+        inputs[key], tail = from_bytes(key, tensor.kind, tensor.shape, tail[:count]), tail[count:]
+    if len(tail):
+        raise _invalid(f"unexpected additional input data: {len(tail)} bytes behind the last input")
+    return InferRequest(layout.id, layout.signature_name, inputs, layout.outputs, layout.binary, layout.heads)
+
+
+def _layout(text: bytes, model: Model) -> Layout:
+    """Reads the JSON of an infer request; raises as `from_json`."""
+    check_json(text)
     try:
-        request = orjson.loads(body[:size])
+        request = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _invalid(f"failed to parse the request JSON buffer: {error}") from None
     if not isinstance(request, dict):
         raise _invalid("the request is no JSON object")
     parameters = _object(request.get("parameters", {}), "parameters")
     name, signature = signature_of(model, parameters)
-    booleans = json_tensor.may_have_booleans(body[:size])
-    tail = memoryview(body)[size:]
-    inputs: dict[str, Array] = {}
     given = request.get("inputs")
     if not isinstance(given, list):
         raise _invalid("Unable to parse 'inputs': an array of tensors is expected")
+    tensors: dict[str, _Tensor] = {}
     for item in given:
         tensor = _object(item, "an input")
         key, kind, shape = _header(tensor.get("name"), tensor.get("datatype"), tensor.get("shape"), signature)
-        if key in inputs:
+        if key in tensors:
             raise _invalid(f"input '{key}' comes twice")
         count = _object(tensor.get("parameters", {}), f"parameters of '{key}'").get("binary_data_size")
-        if count is None:
-            inputs[key] = _from_json_data(key, kind, shape, tensor.get("data"), booleans)
-            continue
-        if not isinstance(count, int) or not 0 <= count <= len(tail):
-            raise _invalid(
-                f"input '{key}': binary_data_size {count!r}, but {len(tail)} bytes are left of the body"
-            )
-        inputs[key], tail = from_bytes(key, kind, shape, tail[:count]), tail[count:]
-    if len(tail):
-        raise _invalid(f"unexpected additional input data: {len(tail)} bytes behind the last input")
+        if count is not None and (not isinstance(count, int) or count < 0):
+            raise _invalid(f"input '{key}': binary_data_size {count!r} is no number of bytes")
+        tensors[key] = _Tensor(key, kind, shape, count, tensor.get("data"))
     binary = parameters.get("binary_data_output", False) is True
     outputs = {}
     for item in request.get("outputs") or ():
         wanted = _object(item, "an output")
         asked = _object(wanted.get("parameters", {}), "parameters of an output").get("binary_data", binary)
         outputs[_output(wanted.get("name"), signature)] = asked is True
-    return InferRequest(str(request.get("id", "")), name, inputs, outputs, binary)
+    booleans = json_tensor.may_have_booleans(text)
+    return Layout(str(request.get("id", "")), name, list(tensors.values()), outputs, binary, booleans)
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
@@ -281,6 +330,8 @@ def as_bytes(array: Array) -> bytes:
 def to_json(request: InferRequest, model: Model, results: Mapping[str, Array]) -> tuple[bytes, int]:
     """Returns the body of the answer and how many bytes of it are JSON."""
     wanted = request.outputs or dict.fromkeys(results, request.binary)
+    if all(wanted.values()):
+        return _as_tail(request, model, {name: results[name] for name in wanted})
     tensors, tail, finite = [], [], True
     for name, binary in wanted.items():
         array = np.asarray(results[name])
@@ -295,6 +346,36 @@ def to_json(request: InferRequest, model: Model, results: Mapping[str, Array]) -
             tensor["data"] = np.ascontiguousarray(array).ravel() if plain else _json_data(array)
             finite = finite and (plain or kind == "BYTES")
         tensors.append(tensor)
+    header = _written(_answer(request, model, tensors), finite)
+    return b"".join([header, *tail]), len(header)
+
+
+def _as_tail(request: InferRequest, model: Model, results: Mapping[str, Array]) -> tuple[bytes, int]:
+    """The answer where all tensors go back as bytes."""
+    parts = [as_bytes(array) for array in results.values()]
+    key = tuple([
+        (name, array.dtype, array.shape, len(part))
+        for (name, array), part in zip(results.items(), parts, strict=True)
+    ])  # fmt: skip
+    header = request.heads.get(key)
+    if header is None:
+        tensors: list[dict[str, Any]] = [
+            {
+                "name": name,
+                "datatype": datatype(dtypes.as_dtype(dtype)),
+                "shape": list(shape),
+                "parameters": {"binary_data_size": size},
+            }
+            for name, dtype, shape, size in key
+        ]
+        header = _written(_answer(request, model, tensors), True)
+        if len(request.heads) >= _MOST_KEPT:
+            request.heads.clear()
+        request.heads[key] = header
+    return b"".join([header, *parts]), len(header)
+
+
+def _answer(request: InferRequest, model: Model, tensors: list[dict[str, Any]]) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "model_name": model.name,
         "model_version": str(model.version),
@@ -302,8 +383,7 @@ def to_json(request: InferRequest, model: Model, results: Mapping[str, Array]) -
     }
     if request.id:
         answer["id"] = request.id
-    header = _written(answer, finite)
-    return b"".join([header, *tail]), len(header)
+    return answer
 
 
 def _written(answer: dict[str, Any], finite: bool) -> bytes:

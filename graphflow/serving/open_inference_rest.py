@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 from urllib.parse import unquote
@@ -26,6 +27,15 @@ _JSON_SIZE_HEADER = _JSON_SIZE.lower().encode()
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 
 
+@functools.lru_cache(256)
+def _parts(path: str) -> tuple[Target, str | None] | None:
+    """The model that a path names, and what is wanted of it; None if it names none."""
+    match = _MODEL.fullmatch(path)
+    if match is None:
+        return None
+    return Target(unquote(match.group(1)), version_number(match.group(2))), match.group(3)
+
+
 async def answer(service: Service, request: Asked, path: str) -> Answer:
     """Returns the answer to a request below /v2.
 
@@ -43,16 +53,16 @@ async def answer(service: Service, request: Asked, path: str) -> Answer:
         return json_response({"ready": ready}, 200 if ready else 503)
     if method == "POST" and path == "/v2/repository/index":
         return json_response(_index(service))
-    match = _MODEL.fullmatch(path)
-    if match is not None:
-        target = Target(unquote(match.group(1)), version_number(match.group(2)))
-        if reading and match.group(3) is None:
+    found = _parts(path)
+    if found is not None:
+        target, verb = found
+        if reading and verb is None:
             with service.hold(target) as model:
                 return json_response(open_inference.metadata(model, service.models.available(model.name)))
-        if reading and match.group(3) == "/ready":
+        if reading and verb == "/ready":
             ready = service.available(target)
             return json_response({"name": target.name, "ready": ready}, 200 if ready else 404)
-        if method == "POST" and match.group(3) == "/infer":
+        if method == "POST" and verb == "/infer":
             return await _infer(service, request, target)
     raise errors.NotFoundError(None, None, f"Not Found: {method} {path}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
 from typing import Any
@@ -102,6 +103,13 @@ def _target(name: str | None, version: str | None, label: str | None) -> Target:
     return Target(unquote(name or ""), version_number(version), label and unquote(label))
 
 
+@functools.lru_cache(256)
+def _runs(path: str) -> tuple[Target, str] | None:
+    """The model that a path has run, and how; None if it has none run."""
+    match = _RUN.fullmatch(path)
+    return None if match is None else (_target(*match.groups()[:3]), match.group(4).lower())
+
+
 async def _run(service: Service, target: Target, verb: str, body: bytes, deadline: float | None) -> bytes:
     with service.metrics.request(target.name, verb, "REST"), service.hold(target) as model:
         if verb == "predict":
@@ -116,8 +124,8 @@ async def answer(service: Service, request: Asked, path: str) -> Answer:
       OpError: with the code that tells the HTTP status.
     """
     method = request.method
-    if method == "POST" and (match := _RUN.fullmatch(path)):
-        target, verb = _target(*match.groups()[:3]), match.group(4).lower()
+    if method == "POST" and (found := _runs(path)) is not None:
+        target, verb = found
         deadline = deadline_of(request)
         body = await read_body(request)
         answered = await _run(service, target, verb, body, deadline)
@@ -129,6 +137,6 @@ async def answer(service: Service, request: Asked, path: str) -> Answer:
         target = _target(*match.groups())
         if not target.name:
             raise errors.InvalidArgumentError(None, None, "Missing model name in request.")
-        found = service.models.status(target.name, target.version, target.label)
-        return json_response(status_of(found, service.draining))
+        servables = service.models.status(target.name, target.version, target.label)
+        return json_response(status_of(servables, service.draining))
     raise errors.InvalidArgumentError(None, None, f"Malformed request: {method} {path}")
