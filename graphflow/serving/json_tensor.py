@@ -7,7 +7,10 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -15,9 +18,10 @@ import numpy as np
 import orjson
 
 from graphflow import dtypes
+from graphflow.backends.cpu.number_text import read_numbers
 from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError, UnimplementedError
-from graphflow.serving.json_limits import check_json
+from graphflow.serving.json_limits import MOST_ELEMENTS, check_json
 from graphflow.serving.model import Signature
 
 Array = np.ndarray[Any, Any]
@@ -97,6 +101,94 @@ def numbers(items: list[Any]) -> Array | None:
         return np.frombuffer(packed.array("d", items))
     except (OverflowError, TypeError):
         return None
+
+
+_TOKEN = os.urandom(16).hex()
+# Shorter texts are read as soon without.
+_LIFTED_FROM = 1 << 8
+
+
+@dataclass(slots=True)
+class Lifted:
+    """A JSON text from which lists of numbers have been taken: read each by itself, straight into an array.
+
+    Attributes:
+      text: the text, with a token in the place of each list, which no client can know.
+      arrays: the lists, by their tokens.
+    """
+
+    text: bytes
+    arrays: dict[str, Array]
+
+
+def lift(text: bytes, key: bytes, dtype: np.dtype[Any], largest: float) -> Lifted | None:
+    """Takes the lists of numbers out of a JSON text that stand behind a key; None if there are none.
+
+    Where the key is not one, as within other text, what is left is no JSON: then nothing of this holds.
+
+    Args:
+      text: the text.
+      key: in its quotes.
+      dtype: float32 or float64.
+      largest: lists with numbers that are larger, without their sign, stay in the text.
+    """
+    if len(text) < _LIFTED_FROM or (len(text) >= MOST_ELEMENTS and text.count(b",") >= MOST_ELEMENTS):
+        return None
+    parts: list[bytes] = []
+    arrays: dict[str, Array] = {}
+    done, at = 0, text.find(key)
+    while at >= 0:
+        at += len(key)
+        opened = _OPENED.match(text, at)
+        if opened is not None:
+            begin = opened.end() - 1
+            found = read_numbers(text, begin, dtype, largest)
+            if found is None:
+                return None
+            token = f"{_TOKEN}{len(arrays)}"
+            arrays[token], at = found
+            parts += (text[done:begin], b'"', token.encode(), b'"')
+            done = at
+        at = text.find(key, at)
+    return Lifted(b"".join([*parts, text[done:]]), arrays) if arrays else None
+
+
+_OPENED = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*\[")
+
+
+def read_rows(body: bytes, signature_of: Callable[[str], Signature]) -> tuple[str, dict[str, Array]] | None:
+    """Reads the request that most are: rows of numbers for the one input of a signature.
+
+    Args:
+      body: the text.
+      signature_of: gives the signature of a name.
+
+    Returns:
+      The signature's name, and the input; None for all other requests, those that are wrong among them.
+    """
+    at = body.find(_INSTANCES, 0, _LIFTED_FROM)
+    if at < 0:
+        return None
+    # Its numbers are read as those of the default signature; another one may come behind them.
+    try:
+        ((_, spec),) = signature_of("").inputs.items()
+        if spec.dtype not in _MOST_INT:
+            return None
+        lifted = lift(body, _INSTANCES, np.dtype(spec.dtype.numpy), _MOST_INT[spec.dtype])
+        if lifted is None:
+            return None
+        request = parse_request(lifted.text)
+        array = lifted.arrays.get(request["instances"])
+        name = signature_name(request)
+        ((key, named),) = signature_of(name).inputs.items()
+    except (InvalidArgumentError, KeyError, TypeError, ValueError):
+        return None
+    if array is None or "inputs" in request or named.dtype is not spec.dtype:
+        return None
+    return name, {key: array}
+
+
+_INSTANCES = b'"instances"'
 
 
 def inputs_of(

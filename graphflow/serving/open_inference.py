@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import struct
@@ -147,29 +148,59 @@ def from_json(body: bytes, json_size: int | None, model: Model) -> InferRequest:
     size = len(body) if json_size is None else json_size
     if not 0 <= size <= len(body):
         raise _invalid(f"Inference-Header-Content-Length is {size}, the body has {len(body)} bytes")
-    text = body[:size]
+    text, tail = body[:size], memoryview(body)[size:]
     layout = model.layouts.get(text) if size <= _LONGEST_KEPT else None
-    if layout is None:
-        layout = _layout(text, model)
-        if size <= _LONGEST_KEPT and all(tensor.size is not None for tensor in layout.tensors):
-            if len(model.layouts) >= _MOST_KEPT:
-                model.layouts.clear()
-            model.layouts[text] = layout
-    tail = memoryview(body)[size:]
+    if layout is not None:
+        return _filled(layout, tail)
+    dtype = _lifted_as(model)
+    if dtype is not None:
+        lifted = json_tensor.lift(text, b'"data"', np.dtype(dtype.numpy), dtype.max)
+        # What is wrong with a request is told by its own words.
+        with contextlib.suppress(InvalidArgumentError):
+            if lifted is not None:
+                return _filled(_layout(lifted.text, model), tail, lifted.arrays)
+    layout = _layout(text, model)
+    if size <= _LONGEST_KEPT and all(tensor.size is not None for tensor in layout.tensors):
+        if len(model.layouts) >= _MOST_KEPT:
+            model.layouts.clear()
+        model.layouts[text] = layout
+    return _filled(layout, tail)
+
+
+def _filled(layout: Layout, tail: memoryview, arrays: Mapping[str, Array] | None = None) -> InferRequest:
+    """The request of this layout, with what stands behind its JSON, and lists of numbers that were taken out of it."""
     inputs: dict[str, Array] = {}
     for tensor in layout.tensors:
         key, count = tensor.name, tensor.size
-        if count is None:
+        if count is not None:
+            if count > len(tail):
+                raise _invalid(
+                    f"input '{key}': binary_data_size {count!r}, but {len(tail)} bytes are left of the body"
+                )
+            inputs[key], tail = from_bytes(key, tensor.kind, tensor.shape, tail[:count]), tail[count:]
+        elif arrays is None:
             inputs[key] = _from_json_data(key, tensor.kind, tensor.shape, tensor.data, layout.booleans)
-            continue
-        if count > len(tail):
-            raise _invalid(
-                f"input '{key}': binary_data_size {count!r}, but {len(tail)} bytes are left of the body"
-            )
-        inputs[key], tail = from_bytes(key, tensor.kind, tensor.shape, tail[:count]), tail[count:]
+        else:
+            inputs[key] = _lifted(tensor, arrays)
     if len(tail):
         raise _invalid(f"unexpected additional input data: {len(tail)} bytes behind the last input")
     return InferRequest(layout.id, layout.signature_name, inputs, layout.outputs, layout.binary, layout.heads)
+
+
+def _lifted_as(model: Model) -> DType | None:
+    """What a request's numbers are read as straight from the text, by the signature that most mean."""
+    signature = model.signatures.get(DEFAULT_SERVING_SIGNATURE_DEF_KEY)
+    for spec in () if signature is None else signature.inputs.values():
+        if spec.dtype is dtypes.float32 or spec.dtype is dtypes.float64:
+            return spec.dtype
+    return None
+
+
+def _lifted(tensor: _Tensor, arrays: Mapping[str, Array]) -> Array:
+    array = arrays.get(tensor.data) if isinstance(tensor.data, str) else None
+    if array is None or array.dtype != _BY_NAME[tensor.kind].numpy or array.size != _count(tensor.shape):
+        raise _invalid(f"input '{tensor.name}' is not of numbers alone")
+    return array.reshape(tensor.shape)
 
 
 def _layout(text: bytes, model: Model) -> Layout:

@@ -24,6 +24,9 @@ _STATUS = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]
 
 
 def _read(model: Model, body: bytes) -> tuple[str, dict[str, Any], bool]:
+    plain = json_tensor.read_rows(body, model.signature)
+    if plain is not None:
+        return (*plain, True)
     request = json_tensor.parse_request(body)
     name = json_tensor.signature_name(request)
     booleans = json_tensor.may_have_booleans(body)

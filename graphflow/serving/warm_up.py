@@ -21,6 +21,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from graphflow import dtypes
+from graphflow.backends.cpu import number_text
 from graphflow.errors import FailedPreconditionError, InvalidArgumentError, OpError
 from graphflow.saved_model import signature_constants as constants
 from graphflow.serialization.proto import prediction_log_pb2
@@ -132,6 +133,7 @@ def warm_up(
       FailedPreconditionError: if a request that the model brings along fails.
     """
     begin = time.perf_counter()
+    number_text.prepare()
     count = 0
     for count, log in enumerate(recorded(model.path), 1):
         try:

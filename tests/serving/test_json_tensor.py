@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError, UnimplementedError
-from graphflow.serving.json_tensor import inputs_of, parse_request, to_array, write_answer
+from graphflow.serving.json_tensor import inputs_of, parse_request, read_rows, to_array, write_answer
 from graphflow.serving.model import Signature, TensorSpec
 from graphflow.shapes import TensorShape
 
@@ -50,6 +50,51 @@ def test_requests(request_: dict[str, Any], of: Signature, want: dict[str, Any])
     assert {name: array.tolist() for name, array in got.items()} == want
     assert all(array.dtype == of.inputs[name].dtype.numpy for name, array in got.items())
     assert rows == ("instances" in request_)
+
+
+NUMBERS = ", ".join(str(np.float32(1 / n)) for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("body", "straight"),
+    [
+        ('{"instances": [%s]}', True),
+        ('{"signature_name": "", "instances": [[%s], [%s]]}', True),
+        ('{"instances": [[%s], [%s]], "signature_name": "", "more": [true, "[1]"]}', True),
+        ('{"instances": [[[%s]]], "instances": [[%s]]}', True),  # of keys that come twice, the last
+        ('{"instances": [{"x": [%s]}]}', False),
+        ('{"inputs": [%s]}', False),
+        ('{"instances": [1, %s], "inputs": 1}', False),
+        ('{"instances": [true, %s]}', False),
+        ('{"instances": [[1], [%s]]}', False),
+        ('{"instances": [16777216, %s]}', False),
+        ('{"instances": [1e30, %s]}', False),
+        ('{"instances": [NaN, %s]}', False),
+        ('{"instances": [%s]', False),
+        ('{"instances": [%s]]}', False),
+        ('["instances", [%s]]', False),
+        ('{"more": {"instances": [%s]}, "instances": 1}', False),
+        ('{"more": "\\"instances": [%s]", "instances": [1]}', False),
+        ('{"instances": [%s], "signature_name": 1}', False),
+        ('{"instances": [%s], "signature_name": "other"}', False),
+    ],
+)
+def test_rows_straight_from_the_text_are_those_of_all_of_json(body: str, straight: bool) -> None:
+    text = body.replace("%s", NUMBERS).encode()
+
+    def signature_of(name: str) -> Signature:
+        if name:
+            raise InvalidArgumentError(None, None, f"no signature {name}")
+        return ONE
+
+    found = read_rows(text, signature_of)
+    assert (found is not None) == straight
+    if found is not None:
+        wanted, _ = inputs_of(parse_request(text), ONE)
+        assert found[0] == "" and found[1]["x"].dtype == wanted["x"].dtype
+        np.testing.assert_array_equal(found[1]["x"], wanted["x"])
+    assert read_rows(text, lambda _: TWO) is None
+    assert read_rows(text, lambda _: signature(x=dtypes.int32)) is None
 
 
 def test_bare_tokens_are_numbers() -> None:
