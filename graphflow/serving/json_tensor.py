@@ -21,7 +21,7 @@ from graphflow import dtypes
 from graphflow.backends.cpu.number_text import read_numbers
 from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError, UnimplementedError
-from graphflow.serving.json_limits import MOST_ELEMENTS, check_json
+from graphflow.serving.json_limits import check_json, may_be_too_many
 from graphflow.serving.model import Signature
 
 Array = np.ndarray[Any, Any]
@@ -132,7 +132,7 @@ def lift(text: bytes, key: bytes, dtype: np.dtype[Any], largest: float) -> Lifte
       dtype: float32 or float64.
       largest: lists with numbers that are larger, without their sign, stay in the text.
     """
-    if len(text) < _LIFTED_FROM or (len(text) >= MOST_ELEMENTS and text.count(b",") >= MOST_ELEMENTS):
+    if len(text) < _LIFTED_FROM or may_be_too_many(text):
         return None
     parts: list[bytes] = []
     arrays: dict[str, Array] = {}

@@ -42,6 +42,7 @@ _CONTENTS = {
     "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 _MOST_ELEMENTS = 1 << 40
+_LARGEST = {dtypes.float32: float(dtypes.float32.max), dtypes.float64: float(dtypes.float64.max)}
 
 
 def _invalid(text: str) -> InvalidArgumentError:
@@ -130,7 +131,7 @@ class Layout:
     heads: dict[Any, bytes] = field(default_factory=dict)
 
 
-# Clients that send binary tensors send the same few bytes of JSON before them, again and again: what they say is kept.
+# Clients send the same few bytes of JSON around or before their tensors, again and again: what they say is kept.
 _LONGEST_KEPT, _MOST_KEPT = 1 << 10, 256
 
 
@@ -149,22 +150,14 @@ def from_json(body: bytes, json_size: int | None, model: Model) -> InferRequest:
     if not 0 <= size <= len(body):
         raise _invalid(f"Inference-Header-Content-Length is {size}, the body has {len(body)} bytes")
     text, tail = body[:size], memoryview(body)[size:]
-    layout = model.layouts.get(text) if size <= _LONGEST_KEPT else None
-    if layout is not None:
-        return _filled(layout, tail)
-    dtype = _lifted_as(model)
+    dtype = _lifted_as(model) if size > _LONGEST_KEPT else None
     if dtype is not None:
-        lifted = json_tensor.lift(text, b'"data"', np.dtype(dtype.numpy), dtype.max)
+        lifted = json_tensor.lift(text, b'"data"', np.dtype(dtype.numpy), _LARGEST[dtype])
         # What is wrong with a request is told by its own words.
         with contextlib.suppress(InvalidArgumentError):
             if lifted is not None:
                 return _filled(_layout(lifted.text, model), tail, lifted.arrays)
-    layout = _layout(text, model)
-    if size <= _LONGEST_KEPT and all(tensor.size is not None for tensor in layout.tensors):
-        if len(model.layouts) >= _MOST_KEPT:
-            model.layouts.clear()
-        model.layouts[text] = layout
-    return _filled(layout, tail)
+    return _filled(_layout(text, model), tail)
 
 
 def _filled(layout: Layout, tail: memoryview, arrays: Mapping[str, Array] | None = None) -> InferRequest:
@@ -204,7 +197,19 @@ def _lifted(tensor: _Tensor, arrays: Mapping[str, Array]) -> Array:
 
 
 def _layout(text: bytes, model: Model) -> Layout:
-    """Reads the JSON of an infer request; raises as `from_json`."""
+    """What the JSON of an infer request says, read once if it is short; raises as `from_json`."""
+    if len(text) > _LONGEST_KEPT:
+        return _read_layout(text, model)
+    found: Layout | None = model.layouts.get(text)
+    if found is None:
+        found = _read_layout(text, model)
+        if len(model.layouts) >= _MOST_KEPT:
+            model.layouts.clear()
+        model.layouts[text] = found
+    return found
+
+
+def _read_layout(text: bytes, model: Model) -> Layout:
     check_json(text)
     try:
         request = orjson.loads(text)
@@ -361,78 +366,67 @@ def as_bytes(array: Array) -> bytes:
 def to_json(request: InferRequest, model: Model, results: Mapping[str, Array]) -> tuple[bytes, int]:
     """Returns the body of the answer and how many bytes of it are JSON."""
     wanted = request.outputs or dict.fromkeys(results, request.binary)
-    if all(wanted.values()):
-        return _as_tail(request, model, {name: results[name] for name in wanted})
-    tensors, tail, finite = [], [], True
+    tensors, tail = [], []
     for name, binary in wanted.items():
-        array = np.asarray(results[name])
-        kind = datatype(dtypes.as_dtype(array.dtype))
-        tensor: dict[str, Any] = {"name": name, "datatype": kind, "shape": list(array.shape)}
+        array = results[name]
         if binary:
             data = as_bytes(array)
-            tensor["parameters"] = {"binary_data_size": len(data)}
             tail.append(data)
+            tensors.append(_head(request, name, array, len(data)))
         else:
-            plain = array.dtype.kind in "biu" or (kind in ("FP32", "FP64") and bool(np.isfinite(array).all()))
-            tensor["data"] = np.ascontiguousarray(array).ravel() if plain else _json_data(array)
-            finite = finite and (plain or kind == "BYTES")
-        tensors.append(tensor)
-    header = _written(_answer(request, model, tensors), finite)
+            tensors.append(b"%b%b}" % (_head(request, name, array, None), _json_data(array)))
+    key = (model.name, model.version, request.id)
+    start = request.heads.get(key)
+    if start is None:
+        answer = {"model_name": model.name, "model_version": str(model.version)}
+        start = orjson.dumps(answer | {"id": request.id} if request.id else answer)[:-1]
+        request.heads[key] = start
+    header = b'%b,"outputs":[%b]}' % (start, b",".join(tensors))
     return b"".join([header, *tail]), len(header)
 
 
-def _as_tail(request: InferRequest, model: Model, results: Mapping[str, Array]) -> tuple[bytes, int]:
-    """The answer where all tensors go back as bytes."""
-    parts = [as_bytes(array) for array in results.values()]
-    key = tuple([
-        (name, array.dtype, array.shape, len(part))
-        for (name, array), part in zip(results.items(), parts, strict=True)
-    ])  # fmt: skip
-    header = request.heads.get(key)
-    if header is None:
-        tensors: list[dict[str, Any]] = [
-            {
-                "name": name,
-                "datatype": datatype(dtypes.as_dtype(dtype)),
-                "shape": list(shape),
-                "parameters": {"binary_data_size": size},
-            }
-            for name, dtype, shape, size in key
-        ]
-        header = _written(_answer(request, model, tensors), True)
+def _head(request: InferRequest, name: str, array: Array, size: int | None) -> bytes:
+    """What is said of an output: all where it goes back as so many bytes, else what stands before its elements."""
+    key = (name, array.dtype, array.shape, size)
+    found = request.heads.get(key)
+    if found is None:
+        kind = datatype(dtypes.as_dtype(array.dtype))
+        tensor: dict[str, Any] = {"name": name, "datatype": kind, "shape": list(array.shape)}
+        if size is not None:
+            tensor["parameters"] = {"binary_data_size": size}
+        found = orjson.dumps(tensor)
+        if size is None:
+            found = found[:-1] + b',"data":'
         if len(request.heads) >= _MOST_KEPT:
             request.heads.clear()
-        request.heads[key] = header
-    return b"".join([header, *parts]), len(header)
+        request.heads[key] = found
+    return found
 
 
-def _answer(request: InferRequest, model: Model, tensors: list[dict[str, Any]]) -> dict[str, Any]:
-    answer: dict[str, Any] = {
-        "model_name": model.name,
-        "model_version": str(model.version),
-        "outputs": tensors,
-    }
-    if request.id:
-        answer["id"] = request.id
-    return answer
-
-
-def _written(answer: dict[str, Any], finite: bool) -> bytes:
-    if finite:
-        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    # What is not finite has no JSON proper; the standard library writes what Python's clients read.
-    return json.dumps(answer, separators=(",", ":"), default=np.ndarray.tolist).encode()
-
-
-def _json_data(array: Array) -> list[Any]:
+def _json_data(array: Array) -> bytes:
+    """The elements of an output, row by row."""
     if array.dtype == object:
-        return [
+        texts = [
             item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
             for item in array.ravel()
         ]
+        return orjson.dumps(texts)
     if dtypes.as_dtype(array.dtype) is dtypes.bfloat16:
         array = array.astype(np.float32)
-    return list(array.ravel().tolist())
+    flat = np.ascontiguousarray(array).ravel()
+    if array.dtype in _WRITTEN_STRAIGHT:
+        found = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)
+        if array.dtype.kind != "f" or b"null" not in found:
+            return found
+    # What is not finite has no JSON proper; the standard library writes what Python's clients read.
+    return json.dumps(flat.tolist(), separators=(",", ":")).encode()
+
+
+# Arrays of these orjson writes by itself.
+_WRITTEN_STRAIGHT = tuple(
+    np.dtype(name)
+    for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")
+)  # fmt: skip
 
 
 def parameters_of(proto: Mapping[str, Any]) -> dict[str, Any]:
