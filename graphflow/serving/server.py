@@ -191,8 +191,6 @@ def serve(
             return grpc_server
 
         sys.setswitchinterval(_SWITCH)
-        # What is there now stays: whoever looks for garbage while requests wait need not look at it.
-        gc.freeze()
         signals = (signal.SIGTERM,) if options.shared_ports else (signal.SIGTERM, signal.SIGINT)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_run(service, listener, finish, signals, options.shared_ports))
