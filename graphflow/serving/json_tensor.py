@@ -10,7 +10,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -21,6 +20,7 @@ from graphflow import dtypes
 from graphflow.backends.cpu.number_text import read_numbers
 from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError, UnimplementedError
+from graphflow.records import dataclass
 from graphflow.serving.json_limits import check_json, may_be_too_many
 from graphflow.serving.model import Signature
 

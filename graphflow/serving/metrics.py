@@ -12,13 +12,13 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphflow import errors
 from graphflow.errors import OpError
+from graphflow.records import dataclass
 from graphflow.serving.status import NAMES
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _MICROSECONDS = tuple(
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class _Kind:
     """What is counted under one name.
 
