@@ -189,11 +189,17 @@ class Model:
             raise InvalidArgumentError(None, None, f"{text}: {reason}" if reason else text)
         return found
 
-    def turn_away(self, deadline: float | None) -> None:
-        """Raises what a small request to the default signature would get, if its queue has no room."""
+    def turn_away(self, deadline: float | None, body: bytes) -> None:
+        """Raises what a small request to the default signature would get, if its queue has no room.
+
+        Args:
+          deadline: as for `run`.
+          body: the request; one that names a signature is let in.
+        """
         signature = self.signatures.get(saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY)
-        if signature is not None and signature.batcher is not None:
-            signature.batcher.turn_away(deadline)
+        batcher = None if signature is None else signature.batcher
+        if batcher is not None and batcher.queued and b"signature_name" not in body:
+            batcher.turn_away(deadline)
 
     def run(
         self, signature_name: str, inputs: Mapping[str, Array], deadline: float | None = None

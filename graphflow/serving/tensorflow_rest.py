@@ -39,8 +39,7 @@ async def predict(model: Model, body: bytes, deadline: float | None = None) -> b
     Raises:
       OpError: with the code that tells the HTTP status.
     """
-    if b"signature_name" not in body:
-        model.turn_away(deadline)
+    model.turn_away(deadline, body)
     name, inputs, rows = await done(len(body), _read, model, body)
     outputs = await model.answer(name, inputs, deadline)
     return await done(elements(outputs), json_tensor.write_answer, outputs, rows)
