@@ -47,7 +47,8 @@ class Placement:
         self._told = False
 
     def device_of(self, operations: Iterable[Operation]) -> str:
-        """Returns the device that a run goes to: "cpu", or "gpu:N" by the machine's numbers.
+        """Returns the device that a run goes to: "cpu", "gpu:N" by the machine's numbers, or "gpu:N,M,..." where it
+        asks for several: those that it asks for, and all with a lower number.
 
         What is placed on the processor runs there in either case (see `lowering`).
 
@@ -68,10 +69,11 @@ class Placement:
         if not self.gpus or not (wanted or free):
             chosen = "cpu"
         else:
-            number = min(wanted, default=0)
             if len(wanted) > 1:
-                _log.info("a run that asks for %d GPUs runs on GPU:%d alone", len(wanted), number)
-            chosen = f"gpu:{self.gpus[number].index}"
+                numbers = [gpu.index for gpu in self.gpus[: max(wanted) + 1]]
+            else:
+                numbers = [self.gpus[min(wanted, default=0)].index]
+            chosen = f"gpu:{','.join(map(str, numbers))}"
         if self._logs:
             self._log(operations, chosen)
         return chosen
@@ -114,9 +116,10 @@ class Placement:
             if operation in self._logged:
                 continue
             self._logged.add(operation)
-            kind, _ = self._asked(operation)
+            kind, number = self._asked(operation)
             on_gpu = chosen != "cpu" and kind != "cpu"
-            number = next((n for n, one in enumerate(self.gpus) if chosen == f"gpu:{one.index}"), 0)
+            if "," not in chosen:
+                number = next((n for n, one in enumerate(self.gpus) if chosen == f"gpu:{one.index}"), 0)
             where = f"GPU:{number}" if on_gpu else "CPU:0"
             print(f"{operation.name}: ({operation.type}): {LOCAL}{where}", file=sys.stderr)
 

@@ -67,6 +67,7 @@ class Backend(Machine, Protocol):
       name: the kind.
       absorbs: what its library calls take in besides epilogues: "attention" (two products and what is between them),
         "prologue" (what the first operand of a product is made of).
+      devices: the numbers of its devices, as the machine counts them; several where one plan is for several.
       many_threads: whether it has thousands of threads rather than some: then more of the work is cut into shares.
 
     Kernels handed to `addresses` (and so to `PlanBuilder.launch`) are `loops.ir.Kernel`, `NativeCode`, `plan.COPY`,
@@ -76,6 +77,7 @@ class Backend(Machine, Protocol):
     name: str
     absorbs: frozenset[str]
     many_threads: bool
+    devices: tuple[int, ...]
 
     @property
     def processor(self) -> Backend:
@@ -102,8 +104,9 @@ _BACKENDS = {
 }
 
 _DEVICE = re.compile(r"(?:^|/)(?:device:)?(cpu|gpu)(?::(\d+|\*))?$", re.IGNORECASE)
+_SEVERAL = re.compile(r"gpu:\d+(?:,\d+)+")
 
-_loaded: dict[tuple[str, int, int, float, str], Backend] = {}
+_loaded: dict[tuple[str, int, int, float, str, tuple[int, ...]], Backend] = {}
 _lock = threading.Lock()
 
 
@@ -124,14 +127,21 @@ def device_kind(device: str) -> tuple[str, int]:
 
 def load(device: str = "", threads: int = 0, share_from: float = 0.0) -> Backend:
     """The back end of a device, made once per device, number of threads (0: as many as the machine has), and seconds of
-    work from which on these share it."""
-    kind, index = device_kind(device)
-    key = (kind, index, threads, share_from, config.gpu() if kind == "gpu" else "")
+    work from which on these share it.
+
+    "gpu:0,1" are several GPUs whose parts of a program one plan holds.
+    """
+    several: tuple[int, ...] = ()
+    if _SEVERAL.fullmatch(device):
+        several = tuple(map(int, device[4:].split(",")))
+    kind, index = ("gpu", several[0]) if several else device_kind(device)
+    key = (kind, index, threads, share_from, config.gpu() if kind == "gpu" else "", several)
     with _lock:
         backend = _loaded.get(key)
         if backend is None:
             module, name = _BACKENDS[kind]
             with while_loading():
                 made = getattr(importlib.import_module(module), name)
-            backend = _loaded[key] = made(index=index, threads=threads, share_from=share_from)
+            more = {"several": several} if several else {}
+            backend = _loaded[key] = made(index=index, threads=threads, share_from=share_from, **more)
         return backend

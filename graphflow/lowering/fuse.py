@@ -166,14 +166,18 @@ class Fusion:
 
 
 def fuse(
-    program: Program, calls: Callable[[Node], bool], on_host: Callable[[Node], bool] = lambda node: False
+    program: Program,
+    calls: Callable[[Node], bool],
+    on_host: Callable[[Node], bool] = lambda node: False,
+    device_of: Callable[[Node], int] = lambda node: 0,
 ) -> Fusion:
     """Groups the nodes of a specialized program.
 
     Args:
       program: the program.
       calls: tells whether a library call or loop nest takes a node.
-      on_host: tells whether a node runs as its NumPy body though the device could run it.
+      on_host: tells whether a node is the processor's though the device could run it.
+      device_of: tells which of several devices a node is for; no kernel is for two.
     """
     fusion = Fusion()
     group_of = fusion.group_of
@@ -195,7 +199,9 @@ def fuse(
                 continue
         feeding = [g for g in dict.fromkeys(map(fusion.group_that_makes, node.inputs)) if g is not None]
         alone = form in (Form.CALL, Form.HOST, Form.CHECK, Form.WINDOW)
-        joined = None if alone else _join(node, form, [g for g in feeding if g.is_open], fusion)
+        at = device_of(node)
+        near = [g for g in feeding if g.is_open and device_of(g.nodes[0]) == at]
+        joined = None if alone else _join(node, form, near, fusion)
         for group in feeding:
             if joined is None or group is not joined and group_of[group.nodes[0]] is not joined:
                 group.is_open = False
@@ -203,7 +209,7 @@ def fuse(
             placed.append((position, node))
         else:
             group_of[node] = joined
-            _join_siblings(node, form, joined, readers, group_of)
+            _join_siblings(node, form, joined, readers, group_of, device_of)
     last: dict[int, tuple[int, Group | Node]] = {}
     for position, node in enumerate(nodes):
         if node in group_of:
@@ -316,7 +322,12 @@ def _form(node: Node, calls: Callable[[Node], bool], fusion: Fusion, on_host: Ca
 
 
 def _join_siblings(
-    node: Node, form: Form, joined: Group, readers: dict[Value, list[Group]], group_of: dict[Node, Group]
+    node: Node,
+    form: Form,
+    joined: Group,
+    readers: dict[Value, list[Group]],
+    group_of: dict[Node, Group],
+    device_of: Callable[[Node], int],
 ) -> None:
     """Takes in groups that read what a new member reads, where all that one of the two makes are folds."""
     if form is Form.ALIAS:
@@ -327,6 +338,8 @@ def _join_siblings(
     for value in read:
         for other in readers.get(value, ()):
             if other is joined or not other.is_open or other.space != space or not _mergeable(joined, other):
+                continue
+            if device_of(other.nodes[0]) != device_of(joined.nodes[0]):
                 continue
             if along or _only_folds(other):
                 _merge(joined, other, group_of)

@@ -156,7 +156,7 @@ class _Lowering(NativeRegions):
     def prepare(self) -> None:
         """Decides which steps there are to be; adds none yet."""
         program = self.program
-        self.fusion = fuse(program, self.has_call, self.on_host)
+        self.fusion = fuse(program, self.has_call, self.on_host, self.device_of)
         self.forms, self.group_of = self.fusion.forms, self.fusion.group_of
         self.uses = {
             value: [user for user in users if self.forms[user] is not Form.UNIFORM]
@@ -206,6 +206,8 @@ class _Lowering(NativeRegions):
         for entry in early + [entry for entry in self.fusion.order if id(entry) not in moved] + late:
             if id(entry) in streaming:
                 continue
+            if not self.depth:
+                self.builder.device = self.device_of(entry.nodes[0] if isinstance(entry, Group) else entry)
             if isinstance(entry, Group):
                 self.group(entry, absorbed.get(entry))
             elif entry not in taken:
@@ -282,6 +284,13 @@ class _Lowering(NativeRegions):
         """Whether a node was placed on the processor, while the plan is for another device."""
         device = "" if self.backend.name == "cpu" or node.origin is None else node.origin.device
         return bool(device) and device_kind(device)[0] == "cpu" and "CPU" in device
+
+    def device_of(self, node: Node) -> int:
+        """Which of the back end's devices a node is placed on; the first where nothing is said."""
+        if len(self.backend.devices) < 2 or node.origin is None or "GPU" not in node.origin.device:
+            return 0
+        number = device_kind(node.origin.device)[1]
+        return number if number < len(self.backend.devices) else 0
 
     def set_apart(self) -> None:
         """Finds the parts of the program that the processor does, while the plan is for another device."""
@@ -470,7 +479,7 @@ class _Lowering(NativeRegions):
             group = self.group_of.get(users[0])
             if group is None or any(self.group_of.get(u) is not group for u in users):
                 continue
-            if group.space != value.sizes:
+            if group.space != value.sizes or self.device_of(group.nodes[0]) != self.device_of(entry):
                 continue
             if group.axes is not None:
                 before = self.before_fold(group)

@@ -39,7 +39,11 @@ def stack_products(program: Program, counts: Counter[str]) -> Program:
             return None
         # In the order in which their operands were made: another stack of these then is the same.
         parts = sorted(
-            {i for i, old in enumerate(node.inputs) if is_part(old) and node.inputs.count(old) == 1},
+            {
+                i
+                for i, old in enumerate(node.inputs)
+                if is_part(old) and node.inputs.count(old) == 1 and _device(old.node) == _device(node)
+            },
             key=lambda i: (node.inputs[i].node.inputs[0].node.serial, i),
         )
         if len(parts) < 2:
@@ -55,6 +59,11 @@ def stack_products(program: Program, counts: Counter[str]) -> Program:
         return [b.emit("AddN", product, *rest, N=len(rest) + 1) if rest else product]
 
     return rebuild(program, replace)
+
+
+def _device(node: Node) -> str:
+    """Where a node was placed: what others have made is summed where it was made."""
+    return "" if node.origin is None else node.origin.device
 
 
 def _pays(node: Node) -> bool:

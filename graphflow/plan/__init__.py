@@ -39,6 +39,7 @@ from graphflow.plan.runtime import Check, Entry, Machine, Pooled, Runtime, Segme
 from graphflow.plan.steps import (
     COPY,
     Arg,
+    Collective,
     Count,
     HostStep,
     Launch,
@@ -59,6 +60,7 @@ __all__ = [
     "COPY",
     "Check",
     "Choice",
+    "Collective",
     "Count",
     "Entry",
     "HostStep",

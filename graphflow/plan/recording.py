@@ -48,6 +48,7 @@ class Recording:
         self.refusals: list[Refusal] = []
         self._open: list[Region] = []
         self.aligned = False
+        self.device = 0  # what is launched from now on is for this one of the back end's devices
 
     @property
     def threads(self) -> int:
@@ -229,7 +230,9 @@ class Recording:
     ) -> None:
         """Adds a kernel call: `args` are Refs, ints (i64) and NumPy scalars (handed over by address)."""
         size = sum(arg.slot.nbytes for arg in args if isinstance(arg, Ref)) if bytes is None else bytes
-        step = Launch(kernel, tuple(args), name, origin, parallel, flops, size, tuple(inplace), layout)
+        step = Launch(
+            kernel, tuple(args), name, origin, parallel, flops, size, tuple(inplace), layout, self.device
+        )
         for arg in args:
             if not isinstance(arg, Ref):
                 if isinstance(arg, bool) or not isinstance(arg, (int, Symbolic, np.generic, Count)):

@@ -104,12 +104,29 @@ class Count:
 Arg: TypeAlias = Ref | Count | int | Symbolic | np.generic
 
 
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """The kernel of a launch that takes a value on each of some devices, and leaves on each what comes of all of them.
+
+    Attributes:
+      reduction: what becomes of elements at the same place: "sum", "prod", "min" or "max".
+      devices: the devices; the launch takes as many values that are read, then as many that are written.
+      count: elements of each.
+      dtype: of these, as loops call it.
+    """
+
+    reduction: str
+    devices: tuple[int, ...]
+    count: Any
+    dtype: str
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Launch:
     """One call of a native kernel. `inplace`: pairs (written slot, read slot) that may be the same memory.
 
     flops and bytes weigh the launch while the plan is made; `cost` is what it will do. `layout`: it makes nothing
-    but the value that it reads, as a variable may be stored.
+    but the value that it reads, as a variable may be stored. `device`: which of a back end's devices it is for.
     """
 
     kernel: Any
@@ -121,6 +138,7 @@ class Launch:
     bytes: int = 0
     inplace: tuple[tuple[Slot, Slot], ...] = ()
     layout: Storage | None = None
+    device: int = 0
 
     @property
     def nanoseconds(self) -> float:

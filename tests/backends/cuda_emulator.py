@@ -233,7 +233,7 @@ def as_processor(backend: CpuBackend) -> Iterator[None]:
     """Lets sessions take a back end for the processor's."""
     before = dict(base._loaded)
     for threads in (0, 1):
-        base._loaded["cpu", 0, threads, 0.0, ""] = backend
+        base._loaded["cpu", 0, threads, 0.0, "", ()] = backend
     try:
         yield
     finally:

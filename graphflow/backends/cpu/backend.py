@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphflow import config
-from graphflow.backends.base import NativeCode
+from graphflow.backends.base import Backend, NativeCode
 from graphflow.backends.cache import digest
 from graphflow.backends.cpu.driver import HEADER_WORDS
 from graphflow.backends.cpu.entry import Call, make_direct, make_entry
@@ -48,6 +48,7 @@ class CpuBackend:
     name = "cpu"
     absorbs = frozenset(("attention", "prologue"))
     many_threads = False
+    devices: tuple[int, ...] = (0,)
 
     def __init__(
         self, index: int = 0, threads: int = 0, jit: Jit | None = None, share_from: float = 0.0
@@ -64,7 +65,7 @@ class CpuBackend:
         return self._threads
 
     @property
-    def processor(self) -> CpuBackend:
+    def processor(self) -> Backend:
         """Itself."""
         return self
 

@@ -31,14 +31,18 @@ _DEVICES = {
 
 
 class GpuBackend:
-    """Makes plans for GPU `index`. A device is opened for each session, when it first runs something there."""
+    """Makes plans for GPU `index`, or for `several`. A device is opened for each session, when it first runs something
+    there."""
 
     name = "gpu"
     threads = 1
     absorbs: frozenset[str] = frozenset()
     many_threads = True
 
-    def __init__(self, index: int = 0, threads: int = 0, share_from: float = 0.0) -> None:
+    def __init__(
+        self, index: int = 0, threads: int = 0, share_from: float = 0.0, several: tuple[int, ...] = ()
+    ) -> None:
+        self.devices = several or (index,)
         self.share_from = share_from  # its blocks are shared in any case
         self._processor_threads = threads
         self.index = index
@@ -51,7 +55,7 @@ class GpuBackend:
     @property
     def device_name(self) -> str:
         """What the device is called in plans."""
-        return f"GPU:{self.index}" + ("" if self.kind == "auto" else f" ({self.kind})")
+        return f"GPU:{','.join(map(str, self.devices))}" + ("" if self.kind == "auto" else f" ({self.kind})")
 
     @property
     def processor(self) -> Backend:
@@ -105,6 +109,17 @@ class GpuBackend:
         """
         made: Callable[[int], Device] = self._device_class()
         return made(self.index)
+
+    def all_residents(self, store: VariableStore | None) -> list[Residents]:
+        """A session's memory on each of the devices."""
+        if len(self.devices) == 1:
+            return [self.residents(store)]
+        found = []
+        for index in self.devices:
+            one = load(f"gpu:{index}", self._processor_threads, self.share_from)
+            assert isinstance(one, GpuBackend)
+            found.append(one.residents(store))
+        return found
 
     def residents(self, store: VariableStore | None) -> Residents:
         """A session's memory on the device; plans that know no variables share one of their own."""

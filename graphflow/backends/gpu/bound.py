@@ -12,7 +12,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,7 +47,6 @@ from graphflow.backends.gpu.steps import (
     Place,
     Step,
     Use,
-    on_device,
     places_of,
     walk,
 )
@@ -59,7 +58,7 @@ from graphflow.records import dataclass, field
 from graphflow.regions import Region, Term
 from graphflow.variable_store import VariableStore
 
-__all__ = ["Bound"]
+__all__ = ["Bound", "Mark", "alone", "pieces_of", "take"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Mark: TypeAlias = "tuple[Step, Any, Any]"
@@ -126,20 +125,28 @@ class Bound:
       plan: the plan, a `DevicePlan`.
       residents: the session's memory on the device.
       number: which of the runs under way it is for.
+      aside: lets others have the device meanwhile; None: `Residents.aside`.
 
     Raises:
       ResourceExhaustedError: if there is no room for it.
     """
 
-    def __init__(self, plan: Any, residents: Residents, number: int) -> None:
+    def __init__(
+        self,
+        plan: Any,
+        residents: Residents,
+        number: int,
+        aside: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
+    ) -> None:
         self.plan = plan
+        self._aside = residents.aside if aside is None else aside
         self.residents = residents
         self.device: Device = residents.device
         self.number = number
         places = plan.places
         largest = plan.largest()
         # All of it is refused before any of it is taken, and before anything runs.
-        self.conditional = self.device.conditional and config.gpu_loops()
+        self.conditional = self.device.conditional and config.gpu_loops() and plan.spread is None
         self.pieces = _pieces(plan.device_steps, plan.template.kernels, self.conditional)
         tables = [0 if piece.steering is None else piece.steering.nbytes for piece in self.pieces]
         need = places.io + plan.constant_bytes + places.arena_bytes + sum(map(aligned, tables))
@@ -321,7 +328,7 @@ class Bound:
                 )
             values[slot.index] = given if there is not None else row_major(given, slot)
         if plan.early:
-            with self.residents.aside():
+            with self._aside():
                 for step in plan.early:
                     self._host(step, values, store)
         return values
@@ -352,13 +359,16 @@ class Bound:
             raise
         self._wrote(store)
         if events is not None and marks is not None:
-            self.device.synchronize()
-            events += [self._event(mark, begin) for mark in marks]
-            events += [
-                TraceEvent(what, -1e6 * seconds, 1e6 * seconds, 0, 0, None, device="compiler")
-                for what, seconds in self.compiled
-            ]
-            self.compiled.clear()
+            events += self._events(marks, begin)
+
+    def _events(self, marks: Sequence[Mark], begin: Any) -> list[TraceEvent]:
+        """What was done, with the device's own times, and what was compiled since anybody asked."""
+        self.device.synchronize()
+        events = [self._event(mark, begin) for mark in marks]
+        for what, seconds in self.compiled:
+            events.append(TraceEvent(what, -1e6 * seconds, 1e6 * seconds, 0, 0, None, device="compiler"))
+        self.compiled.clear()
+        return events
 
     def _event(self, mark: Mark, begin: Any) -> TraceEvent:
         """What a step took, by the device's own clock."""
@@ -429,7 +439,7 @@ class Bound:
             device, self.bases, self.functions, self._scratch(), self._workspaces, self._tables,
             piece.steering, piece.variants, piece.table,
         )  # fmt: skip
-        with _alone():
+        with alone():
             device.begin_capture()
             try:
                 putter.capture(piece.steps, {})
@@ -538,20 +548,22 @@ class Bound:
         return self.residents.word(self._putter.address(place, turns), place.dtype)
 
     def _host_call(self, call: HostCall, values: dict[int, Any], store: VariableStore | None) -> None:
-        device = self.device
-        there = [
-            (slot, self.plan.place(slot))
-            for slot, given in zip(call.step.inputs, call.inputs, strict=True)
-            if on_device(slot, given)
-        ]
-        if there:
-            arrays = self._fetched(*(place for _, place in there))
-            values.update(zip((slot.index for slot, _ in there), arrays, strict=True))
-        with self.residents.aside():
-            self._host(call.step, values, store)
+        reads = [use.place for use in call.args if use.access == "r"]
+        if reads:
+            for slot, array in zip(call.read_slots, self._fetched(*reads), strict=True):
+                values[slot.index] = array
+        self._call(call, values, store)
         if store is not None and self.version != store.version:
             self._settle(store)  # another run has come in between
-        sent = []
+        self._send_back(call, values)
+
+    def _call(self, call: HostCall, values: dict[int, Any], store: VariableStore | None) -> None:
+        with self._aside():
+            self._host(call.step, values, store)
+
+    def _send_back(self, call: HostCall, values: dict[int, Any]) -> None:
+        """What a host step has made, to the device."""
+        device, sent = self.device, []
         for slot in call.outputs:
             start = self.plan.places.hosted.get(slot.index)
             if start is not None:
@@ -629,7 +641,7 @@ class Bound:
                 continue
             inputs = []
             for slot in refusal.inputs:
-                if slot.root.kind in ("buffer", "variable"):
+                if slot.root.kind in ("buffer", "variable") and slot.index not in values:
                     (values[slot.index],) = self._fetched(self.plan.place(slot))
                 inputs.append(self._value(slot, values))
             try:
@@ -643,7 +655,6 @@ class Bound:
 
     def _finish(self, values: dict[int, Any], store: VariableStore | None, stay: bool) -> list[Any]:
         plan, device, places = self.plan, self.device, self.plan.places
-        results: list[Any] = []
         ended = bool(self.pieces) and self.pieces[-1].judges and self.pieces[-1].graph is not None
         words = 8 * len(plan.refusals) if plan.unjudged or ended else 0
         made = places.io - places.status if places.outputs and not stay else words
@@ -668,8 +679,16 @@ class Bound:
                 arrays.append(device.array(self.io.address + start, shape, dtype))
                 continue
             array = np.empty(shape, dtype)
-            _take(self._inbound, start - places.status, array)
+            take(self._inbound, start - places.status, array)
             arrays.append(array)
+        return self._results(arrays, values, store)
+
+    def _results(
+        self, arrays: Sequence[Any], values: dict[int, Any], store: VariableStore | None
+    ) -> list[Any]:
+        """What is handed out, when the run is over."""
+        plan = self.plan
+        results: list[Any] = []
         for output in plan.outputs:
             if output.kind == "array":
                 results.append(arrays[output.number])
@@ -795,7 +814,7 @@ class Bound:
         for output, column in zip(plan.outputs, columns, strict=True):
             start = places.outputs[output.number] - places.status
             for i in range(count):
-                _take(inbound, i * home + start, column[first + i : first + i + 1])
+                take(inbound, i * home + start, column[first + i : first + i + 1])
 
     def _ready_together(self, count: int) -> Together:
         """Memory and, where graphs can hold it, the graph for so many runs; or as many as there is room for."""
@@ -864,8 +883,13 @@ def _pieces(steps: Sequence[Step], kernels: Sequence[Any], conditional: bool) ->
     return pieces
 
 
+def pieces_of(steps: Sequence[Step], plan: Any) -> list[Piece]:
+    """The pieces of a plan for several devices, whose graphs hold no conditional nodes: these are one device's."""
+    return _pieces(steps, plan.template.kernels, False)
+
+
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Inside, nobody else captures, and no garbage is collected that might free something of the device."""
     with _capturing:
         collects = gc.isenabled()
@@ -883,7 +907,8 @@ def _lay(slab: Array, start: int, value: Array) -> None:
         slab[start : start + raw.size] = raw
 
 
-def _take(slab: Array, start: int, array: Array) -> None:
+def take(slab: Array, start: int, array: Array) -> None:
+    """Fills an array with the bytes of a slab from a place on."""
     if array.nbytes:
         array.reshape(-1).view(np.uint8)[...] = slab[start : start + array.nbytes]
 

@@ -27,6 +27,7 @@ from graphflow.backends.gpu.convolutions import ConvPlan
 from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Uncapturable, exhausted
 from graphflow.backends.gpu.dnn import Convolutions
 from graphflow.backends.gpu.dnn import load_library as load_dnn
+from graphflow.backends.gpu.nccl import Reductions
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.collector import while_loading
 from graphflow.loops.library import element_bytes
@@ -144,6 +145,7 @@ class CupyDevice:
             *self._best(capability, int(facts["multiProcessorCount"])),
         )
         self._compiler = Compiler(self.properties.architecture)
+        self._nccl: Reductions | None = None
         self._convolutions: Convolutions | None = None
         self._functions: dict[str, Any] = {}
         self._modules: dict[int, Any] = {}
@@ -347,12 +349,55 @@ class CupyDevice:
             self._runtime.eventRecord(event.ptr, stream)
             self._stream.wait_event(event)
 
-    def begin_capture(self) -> None:
+    def connect(self, others: Sequence[CupyDevice]) -> None:
+        """See `Device`."""
+        group = (self, *others)
+        for one in group:
+            with one._context:
+                for other in group:
+                    if other is not one and self._runtime.deviceCanAccessPeer(one.index, other.index):
+                        # It may be so already, which the runtime calls an error.
+                        with contextlib.suppress(self._runtime.CUDARuntimeError):
+                            self._runtime.deviceEnablePeerAccess(other.index)
+        self._nccl = Reductions.load(tuple([one.index for one in group]))
+
+    def mark(self) -> Any:
+        """See `Device`."""
+        with self._context:
+            event = self._cuda.Event(disable_timing=True)
+            event.record(self._stream)
+        return event
+
+    def after(self, point: Any) -> None:
+        """See `Device`."""
+        with self._context:
+            self._stream.wait_event(point)
+
+    def all_reduce(
+        self, others: Sequence[CupyDevice], reduction: str, dtype: str, count: int,
+        sources: Sequence[int], targets: Sequence[int],
+    ) -> None:  # fmt: skip
+        """See `Device`."""
+        if self._nccl is None:
+            raise errors.FailedPreconditionError(
+                None, None, "Values of several GPUs are reduced by NCCL: install nvidia-nccl-cu13."
+            )
+        group = (self, *others)
+        for one in group:
+            one._count()
+        with self._context:
+            streams = {one.index: one._stream.ptr for one in group}
+            self._nccl.all_reduce(streams, reduction, dtype, count, sources, targets)
+
+    def begin_capture(self, others: Sequence[CupyDevice] = ()) -> None:
         """See `Device`."""
         self._refuse("a graph is captured")
         with self._context:
             self._stream.begin_capture()
         self._captured = 0
+        for other in others:  # their streams become branches of this one
+            other.after(self.mark())
+            other._captured = 0
 
     @property
     def conditional(self) -> bool:
@@ -397,8 +442,11 @@ class CupyDevice:
         if self._convolutions is not None:
             self._convolutions.go_on(stream.ptr)
 
-    def end_capture(self) -> CudaGraph:
+    def end_capture(self, others: Sequence[CupyDevice] = ()) -> CudaGraph:
         """See `Device`."""
+        for other in others:
+            self.after(other.mark())
+            other._captured = None
         while self._around:  # something went wrong within a body
             with contextlib.suppress(errors.InternalError):
                 self.end_body()

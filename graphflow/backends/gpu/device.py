@@ -188,8 +188,25 @@ class Device(Protocol):
     def wait_for(self, stream: int | None) -> None:
         """What is put on the stream from now on waits for what is on another one, by its handle; None: for nothing."""
 
-    def begin_capture(self) -> None:
-        """What is put on the stream from now on is not done but written down."""
+    def connect(self, others: Sequence[Any]) -> None:
+        """Gets ready to copy to and from other devices, and to reduce with them."""
+
+    def mark(self) -> Any:
+        """The point on the stream that has been reached, for other devices to wait for; a graph can hold it."""
+
+    def after(self, point: Any) -> None:
+        """What is put on the stream from now on waits for a point of another device's."""
+
+    def all_reduce(
+        self, others: Sequence[Any], reduction: str, dtype: str, count: int,
+        sources: Sequence[int], targets: Sequence[int],
+    ) -> None:  # fmt: skip
+        """Puts on the streams of this and other devices, in order, what leaves on each the sum of their elements (or
+        their product, or the least or greatest).
+        """
+
+    def begin_capture(self, others: Sequence[Any] = ()) -> None:
+        """What is put on the stream, and on those of other devices, from now on is not done but written down."""
 
     @property
     def conditional(self) -> bool:
@@ -207,7 +224,7 @@ class Device(Protocol):
     def end_body(self) -> None:
         """What is put on the stream goes where it went before the body began."""
 
-    def end_capture(self) -> Graph:
+    def end_capture(self, others: Sequence[Any] = ()) -> Graph:
         """What was written down, ready to be done."""
 
     def replay(self, graph: Graph) -> None:

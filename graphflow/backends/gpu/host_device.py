@@ -7,6 +7,7 @@ while a graph is captured is refused here too, and a graph does again what was w
 from __future__ import annotations
 
 import ctypes
+import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from graphflow.backends.cuda.steering import ROW
 from graphflow.backends.gpu.convolutions import ConvPlan, names_of
 from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Uncapturable
 from graphflow.backends.gpu.products import GemmPlan, Tail
-from graphflow.loops.ir import Const, Expr, Op, Var
+from graphflow.loops.ir import Const, Expr, Op, Var, numpy_dtype
 from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Gemm, element_bytes
 from graphflow.memory import aligned_empty
 from graphflow.records import dataclass, field
@@ -29,6 +30,12 @@ __all__ = ["HostArray", "HostDevice"]
 Array = np.ndarray[Any, Any]
 
 _BYTES = 16 << 30
+_REDUCTIONS: dict[str, Any] = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "min": np.minimum,
+    "max": np.maximum,
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -353,9 +360,39 @@ class HostDevice:
     def wait_for(self, stream: int | None) -> None:
         """See `Device`: all is done at once."""
 
-    def begin_capture(self) -> None:
+    def connect(self, others: Sequence[HostDevice]) -> None:
+        """See `Device`: their memory is one."""
+
+    def mark(self) -> int:
+        """See `Device`: all is done in order."""
+        return self.index
+
+    def after(self, point: int) -> None:
+        """See `Device`."""
+
+    def all_reduce(
+        self, others: Sequence[HostDevice], reduction: str, dtype: str, count: int,
+        sources: Sequence[int], targets: Sequence[int],
+    ) -> None:  # fmt: skip
+        """See `Device`: in the order of the devices."""
+        size = element_bytes(dtype) * count
+
+        def array(address: int) -> Array:
+            raw: Array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+            return raw.view(numpy_dtype(dtype))
+
+        def run() -> None:
+            reduced = functools.reduce(_REDUCTIONS[reduction], [array(source) for source in sources])
+            for target in targets:
+                array(target)[:] = reduced
+
+        self._do(run)
+
+    def begin_capture(self, others: Sequence[HostDevice] = ()) -> None:
         """See `Device`."""
         self._graph = HostGraph()
+        for other in others:
+            other._graph = self._graph
 
     conditional = True
 
@@ -392,8 +429,10 @@ class HostDevice:
         """See `Device`."""
         self._graph = self._around.pop()
 
-    def end_capture(self) -> HostGraph:
+    def end_capture(self, others: Sequence[HostDevice] = ()) -> HostGraph:
         """See `Device`."""
+        for other in others:
+            other._graph = None
         graph, self._graph = (self._around or [self._graph])[0], None
         self._around.clear()
         assert graph is not None

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from graphflow.backends.gpu.bound import Bound
+from graphflow.backends.gpu.bound_together import BoundTogether
 from graphflow.backends.gpu.calls import CallLaunch
 from graphflow.backends.gpu.convolutions import conv_plan
 from graphflow.backends.gpu.device import aligned
 from graphflow.backends.gpu.joining import joined, updates_last
 from graphflow.backends.gpu.products import aligned_as, gemm_plan
 from graphflow.backends.gpu.residents import Residents
+from graphflow.backends.gpu.spread import Spread
 from graphflow.backends.gpu.steps import (
+    AllReduce,
     Cond,
     Convolution,
     Copy,
@@ -31,7 +35,9 @@ from graphflow.backends.gpu.steps import (
     Memset,
     Place,
     Step,
+    Transfer,
     Use,
+    device_of,
     on_device,
     places_of,
     step_lines,
@@ -42,6 +48,7 @@ from graphflow.loops.library import Conv2D
 from graphflow.memory import Request, plan_arena
 from graphflow.plan import (
     COPY,
+    Collective,
     Count,
     HostStep,
     Launch,
@@ -99,6 +106,8 @@ class DeviceTemplate(PlanTemplate):
                     numbers[id(kernel)] = len(self.kernels)
                     self.kernels.append(kernel)
         self.numbers = numbers
+        self.count = len(backend.devices)
+        self.spread = Spread(build, self.count) if self.count > 1 else None
 
     def plan(self, at: Evaluation | None = None) -> DevicePlan:
         """Returns the plan for the sizes of an evaluation; without one there is no symbolic number."""
@@ -128,6 +137,8 @@ class Layout:
       constant_bytes: bytes of these.
       arena: where each temporary lies in "arena".
       arena_bytes: bytes of these.
+      others: of each further device where each temporary lies in its "arena", and how many bytes these have.
+      borrowed: of each device where values lie that are another one's variables, behind its temporaries.
     """
 
     feeds: tuple[int, ...]
@@ -140,6 +151,12 @@ class Layout:
     constant_bytes: int
     arena: tuple[int, ...]
     arena_bytes: int
+    others: tuple[tuple[tuple[int, ...], int], ...] = ()
+    borrowed: tuple[dict[int, int], ...] = ()
+
+    def of(self, arena: tuple[int, ...], nbytes: int) -> Layout:
+        """The same with the arena of another device."""
+        return replace(self, arena=arena, arena_bytes=nbytes)
 
 
 class DevicePlan(Plan):
@@ -169,13 +186,19 @@ class DevicePlan(Plan):
             else step
             for step in build.steps
         ]
+        self.spread = template.spread
+        self._number = {id(step): number for number, step in enumerate(steps)}
         self.early, late = self._parted(steps)
         self.places = self._laid_out(steps)
         self._scalar_end = self.places.constant_bytes
-        self.device_steps = self._judged(joined(self._steps(late)))
+        rows = itertools.groupby(self._steps(late), device_of)
+        self.device_steps = self._judged([step for _, row in rows for step in joined(list(row))])
         self.constant_bytes = self._scalar_end
         self.wide = self._wide()
         self.refusals = [refusal for refusal, _ in self._refusals]
+        self._together: weakref.WeakKeyDictionary[Residents, dict[tuple[int, ...], BoundTogether]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._bounds: weakref.WeakKeyDictionary[Residents, dict[int, Bound]] = weakref.WeakKeyDictionary()
 
     # places
@@ -232,22 +255,61 @@ class DevicePlan(Plan):
         }
         constant_bytes = end
         sizes = [aligned(int(at(request.size))) for request in build.requests]
-        laid = plan_arena(
-            Request(size, first_, last) for size, (_, first_, last) in zip(sizes, build.requests, strict=True)
-        )
+        arenas, borrowed = [], []
+        for device in range(self.template.count):
+            there = self._there(device)
+            laid = plan_arena(
+                Request(size if there is None or number in there else 0, first_, last)
+                for number, (size, (_, first_, last)) in enumerate(zip(sizes, build.requests, strict=True))
+            )
+            lent, end = self._borrowed(device, laid.peak)
+            arenas.append((laid.offsets, end))
+            borrowed.append(lent)
         return Layout(
-            feeds, hosted, sent, status, outputs, io, constants, constant_bytes, laid.offsets, laid.peak
-        )
+            feeds, hosted, sent, status, outputs, io, constants, constant_bytes, *arenas[0],
+            tuple(arenas[1:]), tuple(borrowed),
+        )  # fmt: skip
 
-    def place(self, slot: Slot) -> Place:
-        """Where a slot lies on the device."""
+    def _there(self, device: int) -> set[int] | None:
+        """The parts of the arena that a device needs; None for all."""
+        if self.spread is None:
+            return None
+        homes = self.build.homes
+        return {
+            homes[index].number
+            for index, devices in self.spread.touched.items()
+            if device in devices and index in homes and homes[index].place == "arena"
+        }
+
+    def _borrowed(self, device: int, end: int) -> tuple[dict[int, int], int]:
+        """Where a device has values of variables that are on another one, from a place on; and where these end."""
+        found: dict[int, int] = {}
+        for index, devices in () if self.spread is None else sorted(self.spread.touched.items()):
+            slot = self.build.slots[index]
+            key = self.spread.variable_of(slot) if self.spread is not None else None
+            if device in devices and key is not None and self.owner(key) != device:
+                found[index] = end
+                end += aligned(self._slot(slot).nbytes)
+        return found, end
+
+    def owner(self, key: Hashable) -> int:
+        """The device that a variable is on."""
+        return 0 if self.spread is None else self.spread.variables.get(key, 0)
+
+    def place(self, slot: Slot, device: int | None = None) -> Place:
+        """Where a slot lies on a device; None for the first one that has it in the end."""
         slot = self._slot(slot)
+        if device is None:
+            device = 0 if self.spread is None else self.spread.device_of(slot)
         root = slot.root
         home: Home = self.build.home(slot)
         places = self.places
         slab: Hashable = "io"
-        if home.place == "arena":
-            slab, start = "arena", places.arena[home.number]
+        if places.borrowed and root.index in places.borrowed[device]:
+            slab, start = "arena", places.borrowed[device][root.index]
+        elif home.place == "arena":
+            offsets = places.others[device - 1][0] if device else places.arena
+            slab, start = "arena", offsets[home.number]
         elif home.place == "output":
             start = places.outputs[home.number]
         elif home.place == "constant":
@@ -261,9 +323,8 @@ class DevicePlan(Plan):
         else:
             start = places.hosted[root.index]
         shape = slot.shape or ()
-        return Place(
-            slab, start + slot.offset, shape, _row_major(shape, slot.dtype.itemsize), slot.dtype, slot.terms
-        )
+        strides = _row_major(shape, slot.dtype.itemsize)
+        return Place(slab, start + slot.offset, shape, strides, slot.dtype, slot.terms, device)
 
     @functools.cached_property
     def _status_number(self) -> dict[int, int]:
@@ -277,10 +338,10 @@ class DevicePlan(Plan):
         start = self._scalar_end
         self._scalar_end += aligned(value.dtype.itemsize)
         self.scalars.append((start, value))
-        return Use(Place("constants", start, (), (), value.dtype), "r")
+        return Use(Place("constants", start, (), (), value.dtype, device=self._device), "r")
 
     def _use(self, ref: Ref) -> Use:
-        place, skip = self.place(ref.slot), int(self._at(ref.offset)) if ref.offset else 0
+        place, skip = self.place(ref.slot, self._device), int(self._at(ref.offset)) if ref.offset else 0
         return Use(replace(place, offset=place.offset + skip) if skip else place, ref.access, skip)
 
     # steps
@@ -290,6 +351,11 @@ class DevicePlan(Plan):
         open_: list[tuple[Loop | Cond, list[Any]]] = []
         into: list[Any] = found
         for step in steps:
+            self._device = 0
+            if self.spread is not None:
+                number = self._number[id(step)]
+                self._device = self.spread.devices[number]
+                into += [self._transfer(*move) for move in self.spread.moves[number]]
             if isinstance(step, Launch):
                 made = self._launched(step)
                 self.launch_numbers[id(made)] = self._launched_so_far
@@ -305,7 +371,7 @@ class DevicePlan(Plan):
     def _marked(self, mark: Mark, into: list[Any], open_: list[tuple[Loop | Cond, list[Any]]]) -> list[Any]:
         """Where the steps behind a mark go."""
         region = mark.region
-        word = None if mark.slot is None else Use(self.place(mark.slot), "r")
+        word = None if mark.slot is None else Use(self.place(mark.slot, self._device), "r")
         if mark.kind == "enter":
             limit = word if word is not None else None if region.most is None else int(self._at(region.most))
             loop = Loop(region, limit, region.name, region.origin)
@@ -337,9 +403,20 @@ class DevicePlan(Plan):
             return open_.pop()[1]
         return into
 
+    def _transfer(self, slot: Slot, source: int, target: int) -> Transfer:
+        there, here = self.place(slot, target), self.place(slot, source)
+        return Transfer((Use(there, "w"), Use(here, "r")), there.nbytes, slot.name)
+
     def _launched(self, launch: Launch) -> Step:
         launch = self._launch(launch)
         kernel, name, origin = launch.kernel, launch.name, launch.origin
+        if isinstance(kernel, Collective):
+            uses = []
+            for arg, device in zip(launch.args, kernel.devices * 2, strict=True):
+                assert isinstance(arg, Ref)
+                uses.append(Use(self.place(arg.slot, device), arg.access))
+            count = int(self._at(kernel.count))
+            return AllReduce(kernel.reduction, count, kernel.dtype, tuple(uses), name, origin)
         if isinstance(kernel, str) and kernel == COPY:
             target, source, size = launch.args
             assert isinstance(target, Ref) and isinstance(source, Ref) and isinstance(size, int)
@@ -394,10 +471,14 @@ class DevicePlan(Plan):
         return wide
 
     def _host_call(self, step: HostStep) -> HostCall:
-        args = [Use(self.place(slot), "r") for slot in step.inputs if on_device(slot, self._slot(slot))]
+        args = [
+            Use(self.place(slot, self._holder(slot, step)), "r")
+            for slot in step.inputs
+            if on_device(slot, self._slot(slot))
+        ]
         for slot in step.outputs:
             if slot.index in self.places.hosted:
-                args.append(Use(self.place(slot), "w"))
+                args.append(Use(self.place(slot, 0), "w"))
         outputs = tuple(map(self._slot, step.outputs))
         return HostCall(
             step, tuple(map(self._slot, step.inputs)), outputs, tuple(args), step.name, step.origin
@@ -407,6 +488,10 @@ class DevicePlan(Plan):
     def words(self) -> Place:
         """Where the words of the checks lie."""
         return Place("io", self.places.status, (len(self._refusals),), (8,), _WORD)
+
+    def _holder(self, slot: Slot, step: HostStep) -> int:
+        """The device that a host step finds a value on."""
+        return 0 if self.spread is None else self.spread.held[self._number[id(step)]].get(slot.root.index, 0)
 
     def _judged(self, steps: list[Step]) -> list[Step]:
         """The steps, and looks at the checks before what cannot be undone: writes to variables, calls of the host.
@@ -418,7 +503,10 @@ class DevicePlan(Plan):
             return steps
         words = self.words
         self.unjudged = len(self._refusals)
-        found: list[Step] = [Memset((Use(words, "w"),), 0, words.nbytes, "checks")]
+        found: list[Step] = [
+            Memset((Use(replace(words, device=device), "w"),), 0, words.nbytes, "checks")
+            for device in range(self.template.count)
+        ]
         waiting: list[int] = []
         first = self.places.status
         for step in steps:
@@ -454,9 +542,28 @@ class DevicePlan(Plan):
         return self._run(feeds, store, True)
 
     def _run(self, feeds: Sequence[Any], store: VariableStore | None, stay: bool) -> list[Any]:
-        residents: Residents = self.template.backend.residents(store)
-        with residents.turn() as depth:
-            return self.bound(residents, depth).run(feeds, store, stay)
+        with self._turn(store) as bound:
+            return bound.run(feeds, store, stay)
+
+    @contextlib.contextmanager
+    def _turn(self, store: VariableStore | None) -> Iterator[Bound | BoundTogether]:
+        """Inside, the present thread has the devices."""
+        every: list[Residents] = self.template.backend.all_residents(store)
+        with contextlib.ExitStack() as stack:
+            # In one order for all threads, whatever order a plan counts them in.
+            depths = {
+                residents: stack.enter_context(residents.turn())
+                for residents in sorted(every, key=lambda one: one.device.index)
+            }
+            if self.spread is None:
+                yield self.bound(every[0], depths[every[0]])
+                return
+            known = self._together.setdefault(every[0], {})
+            numbers = tuple([depths[residents] for residents in every])
+            found = known.get(numbers)
+            if found is None:
+                found = known[numbers] = BoundTogether(self, every, numbers)
+            yield found
 
     def bound(self, residents: Residents, depth: int = 0) -> Bound:
         """The plan in the memory of a session. `depth`: in how many runs of the session this one is."""
@@ -471,22 +578,21 @@ class DevicePlan(Plan):
 
         Each feed has one value more in front for each run, and so have the results.
         """
-        residents: Residents = self.template.backend.residents(store)
-        with residents.turn() as depth:
-            return self.bound(residents, depth).run_steps(feeds, count, store)
+        with self._turn(store) as bound:
+            return bound.run_steps(feeds, count, store)
 
     def run_traced(
         self, feeds: Sequence[Any] = (), store: VariableStore | None = None
     ) -> tuple[list[Array], list[TraceEvent]]:
         """Runs once, step by step, with clocks: each step is waited for."""
-        residents: Residents = self.template.backend.residents(store)
         events: list[TraceEvent] = []
-        with residents.turn() as depth:
-            return self.bound(residents, depth).run(feeds, store, False, events), events
+        with self._turn(store) as bound:
+            return bound.run(feeds, store, False, events), events
 
     def drop_workspaces(self) -> None:
         """Forgets what was captured and where it lies."""
         self._bounds.clear()
+        self._together.clear()
 
     # looking
 

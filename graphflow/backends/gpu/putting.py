@@ -17,6 +17,7 @@ import numpy as np
 from graphflow.backends.cuda.steering import DEPTH, ROW
 from graphflow.backends.gpu.device import Device, Table, aligned
 from graphflow.backends.gpu.steps import (
+    AllReduce,
     Cond,
     Convolution,
     Copy,
@@ -29,6 +30,7 @@ from graphflow.backends.gpu.steps import (
     Memset,
     Place,
     Step,
+    Transfer,
     Use,
     inner_steps,
 )
@@ -45,7 +47,7 @@ Names: TypeAlias = "frozenset[str]"
 MOST_UNROLLED = 512
 """Steps of a loop, all turns together, up to which a graph holds each turn."""
 
-_SIMPLE = (Kernel, Joined, Gemm, Convolution, Copy, Memset)
+_SIMPLE = (Kernel, Joined, Gemm, Convolution, Copy, Memset, Transfer, AllReduce)
 
 
 def fits(step: Step, conditional: bool, depth: int = 0) -> bool:

@@ -35,6 +35,7 @@ class Record(NamedTuple):
 
     call: str
     args: tuple[Any, ...]
+    device: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -71,13 +72,13 @@ class RecordingDevice:
         self.properties = Properties(f"recording GPU {index}, which computes nothing", nbytes, "sm_90", 132)
         self.records: list[Record] = []
         self.taken = 0
-        self._next = _FIRST
+        self._next = _FIRST + (index << 40)  # no two devices have an address in common
         self._capture: list[Record] | None = None
         self._around: list[list[Record] | None] = []
-        self._handles = 0
+        self._handles = self._marks = 0
 
     def _write(self, call: str, *args: Any) -> None:
-        record = Record(call, args)
+        record = Record(call, args, self.index)
         self.records.append(record)
         if self._capture is not None:
             if call in ("alloc", "free", "h2d", "d2h", "functions", "load", "event", "timer", "synchronize"):
@@ -180,12 +181,36 @@ class RecordingDevice:
         """See `Device`."""
         self._write("wait_for", stream)
 
-    def begin_capture(self) -> None:
+    def connect(self, others: Sequence[RecordingDevice]) -> None:
+        """See `Device`."""
+        self._write("connect", tuple(other.index for other in others))
+
+    def mark(self) -> tuple[int, int]:
+        """See `Device`: which device, and how many marks it has made."""
+        self._marks += 1
+        self._write("mark", self._marks)
+        return self.index, self._marks
+
+    def after(self, point: tuple[int, int]) -> None:
+        """See `Device`."""
+        self._write("after", *point)
+
+    def all_reduce(
+        self, others: Sequence[RecordingDevice], reduction: str, dtype: str, count: int,
+        sources: Sequence[int], targets: Sequence[int],
+    ) -> None:  # fmt: skip
+        """See `Device`: each of them writes its part down."""
+        for device, source, target in zip((self, *others), sources, targets, strict=True):
+            device._write("all_reduce", reduction, dtype, count, source, target)
+
+    def begin_capture(self, others: Sequence[RecordingDevice] = ()) -> None:
         """See `Device`."""
         if self._capture is not None:
             raise Uncapturable("a capture inside another")
         self._write("begin_capture")
         self._capture = []
+        for other in others:
+            other._capture = self._capture
 
     conditional = True
 
@@ -215,8 +240,10 @@ class RecordingDevice:
         self._capture = self._around.pop()
         self._write("end_body")
 
-    def end_capture(self) -> RecordedGraph:
+    def end_capture(self, others: Sequence[RecordingDevice] = ()) -> RecordedGraph:
         """See `Device`."""
+        for other in others:
+            other._capture = None
         captured, self._capture = (self._around or [self._capture])[0], None
         self._around.clear()
         assert captured is not None

@@ -16,6 +16,7 @@ from graphflow.records import dataclass, field
 from graphflow.regions import Region, Term
 
 __all__ = [
+    "AllReduce",
     "Cond",
     "Convolution",
     "Copy",
@@ -28,7 +29,9 @@ __all__ = [
     "Memset",
     "Place",
     "Step",
+    "Transfer",
     "Use",
+    "device_of",
     "inner_steps",
     "on_device",
     "places_of",
@@ -46,6 +49,7 @@ class Place:
       stride: bytes from one element to the next, along each axis.
       dtype: of the elements.
       terms: how it moves with the turns of loops around.
+      device: which of the plan's devices it is on.
     """
 
     slab: Hashable
@@ -54,6 +58,7 @@ class Place:
     stride: tuple[int, ...]
     dtype: np.dtype[Any]
     terms: tuple[Term, ...] = ()
+    device: int = 0
 
     @property
     def alignment(self) -> int:
@@ -162,6 +167,28 @@ class Memset:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Transfer:
+    """Bytes from one device to another: the target, the source."""
+
+    args: tuple[Use, Use]
+    nbytes: int
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AllReduce:
+    """Values of several devices become one, which each of them gets: as many places that are read, then written."""
+
+    reduction: str
+    count: int
+    dtype: str
+    args: tuple[Use, ...]
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class HostCall:
     """A Python callable on arrays of the host: what it reads is brought home before, what it returns sent after."""
 
@@ -171,6 +198,12 @@ class HostCall:
     args: tuple[Use, ...]
     name: str
     origin: Any = None
+
+    @property
+    def read_slots(self) -> tuple[Slot, ...]:
+        """What is brought home, in the order of the places that are read."""
+        given = zip(self.step.inputs, self.inputs, strict=True)
+        return tuple([slot for slot, present in given if on_device(slot, present)])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -235,7 +268,20 @@ class Cond:
         return tuple(word for word, _, _ in self.cases)
 
 
-Step: TypeAlias = Kernel | Joined | Gemm | Convolution | Copy | Memset | HostCall | Judge | Loop | Cond
+Step: TypeAlias = (
+    Kernel
+    | Joined
+    | Gemm
+    | Convolution
+    | Copy
+    | Memset
+    | Transfer
+    | AllReduce
+    | HostCall
+    | Judge
+    | Loop
+    | Cond
+)
 
 
 def inner_steps(step: Loop | Cond | Convolution | Joined) -> list[Step]:
@@ -247,6 +293,13 @@ def inner_steps(step: Loop | Cond | Convolution | Joined) -> list[Step]:
     if isinstance(step, Loop):
         return [one for one in step.body if not isinstance(one, Leave)] + step.tail
     return [one for _, _, steps in step.cases for one in steps] + step.otherwise
+
+
+def device_of(step: Step) -> int:
+    """Which of the plan's devices does a step."""
+    found: list[int] = []
+    walk([step], lambda one: found.extend(use.place.device for use in places_of(one)))
+    return found[0] if found else 0
 
 
 def on_device(slot: Slot, present: Slot) -> bool:
@@ -293,4 +346,6 @@ def step_lines(steps: Sequence[Step], indent: str = "  ") -> list[str]:
 def _show(place: Place) -> str:
     slab = place.slab[1] if isinstance(place.slab, tuple) else place.slab
     moves = "~" if place.terms else ""
+    if place.device:
+        slab = f"{place.device}:{slab}"
     return f"{slab}+{place.offset}{moves}:{place.dtype.name}[{','.join(map(str, place.shape))}]"
