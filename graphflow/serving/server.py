@@ -47,7 +47,7 @@ _SWITCH = 0.0005
 
 
 # What the REST interface is made of; it is read while the models load.
-_REST_PARTS = ("graphflow.serving.connections", "graphflow.serving.rest", "uvloop")
+REST_PARTS = ("graphflow.serving.connections", "graphflow.serving.rest", "uvloop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +165,7 @@ def serve(
         )
         reader = None
         if listener is not None:
-            reader = threading.Thread(
-                target=_read, args=(_REST_PARTS,), name="graphflow-imports", daemon=True
-            )
+            reader = threading.Thread(target=_read, args=(REST_PARTS,), name="graphflow-imports", daemon=True)
             reader.start()
         gc.freeze()  # what is here stays: looking for models that have gone must not take long
         models.start()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import logging
 import multiprocessing
 import os
@@ -20,16 +22,20 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from graphflow import errors
+from graphflow.collector import while_loading
 from graphflow.config import NUM_THREADS
 from graphflow.errors import OpError, UnavailableError, exception_type_from_error_code
 from graphflow.records import dataclass
 from graphflow.serving.listening import close_door, listening_socket
 from graphflow.serving.manager import ModelManager
-from graphflow.serving.server import GRACE, ServerOptions, serve
+from graphflow.serving.server import GRACE, REST_PARTS, ServerOptions, serve
 from graphflow.serving.server_config import ModelConfig
 
 _log = logging.getLogger("graphflow.serving")
 
+# Where a process can be had by forking: it has what we have loaded, and shares its memory.
+_FORKS = sys.platform.startswith("linux")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Processes that die sooner than this after their start, in seconds, are started again after a pause.
 _YOUNG = 10.0
 _LONGEST_PAUSE = 30.0
@@ -119,7 +125,7 @@ class _Supervisor:
         self._listener = listener
         self._configure = configure
         self._announce = announce
-        self._context = multiprocessing.get_context("spawn")
+        self._context: Any = multiprocessing.get_context("fork" if _FORKS else "spawn")
         self._count = count
         self._workers: list[_Worker] = []
         self._asked = 0  # how often we have been asked to end
@@ -130,11 +136,12 @@ class _Supervisor:
         self._woken, self._wake = socket.socketpair()
 
     def run(self) -> None:
-        before = {
-            number: signal.signal(number, self._signalled) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        before = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
         try:
-            self._workers = [self._start() for _ in range(self._count)]
+            if _FORKS:
+                _load_for_all()
+            for _ in range(self._count):
+                self._workers.append(self._start())
             for line in self._wait_until_ready():
                 print(line, file=self._announce, flush=True)
             while not self._asked:
@@ -163,13 +170,21 @@ class _Supervisor:
 
     def _start(self, failures: int = 0) -> _Worker:
         ours, theirs = self._context.Pipe()
+        # A worker that forks off has them too: nobody would hear of our end while it holds what we hold.
+        held = (ours, self._woken, self._wake, *(worker.link for worker in self._workers)) if _FORKS else ()
         process = self._context.Process(
             target=_work,
-            args=(self._options, self._configure, theirs, self._listener),
+            args=(self._options, self._configure, theirs, self._listener, held),
             name="graphflow-worker",
             daemon=True,
         )
-        process.start()
+        # Signals that come meanwhile are for one of us, not for one that has the other's ways with them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS) if _FORKS else ()
+        try:
+            process.start()
+        finally:
+            if _FORKS:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         return _Worker(process, ours, time.monotonic(), failures)
 
@@ -223,8 +238,8 @@ class _Supervisor:
             return  # it has died, which is another matter
         if kind == _READY:
             worker.ready = True
-            if worker.models != self._lists:
-                self._pass(worker, self._options.models)  # it was started with those before
+            if worker.models != self._lists:  # it was started with those before
+                self._pass(worker, self._asking[0][1] if self._asking else self._options.models)
         elif kind == _RELOAD:
             self._asking.append((worker, said))
             if len(self._asking) == 1:
@@ -233,14 +248,14 @@ class _Supervisor:
             self._heard(worker, said)
 
     def _begin_reload(self) -> None:
-        """Hands the first list that waits on to all; whoever starts meanwhile gets it when it is ready."""
+        """Hands the first list that waits on to all; whoever is about to start gets it when it is ready."""
         _, configs = self._asking[0]
         self._lists += 1
         self._outcomes = []
-        ready = [worker for worker in self._workers if worker.ready]
-        self._pending = {id(worker): worker for worker in ready}
-        for worker in ready:
-            self._pass(worker, configs)
+        self._pending = {id(worker): worker for worker in self._workers}
+        for worker in self._workers:
+            if worker.ready:
+                self._pass(worker, configs)
         self._end_reload()
 
     def _pass(self, worker: _Worker, configs: Sequence[ModelConfig]) -> None:
@@ -294,13 +309,39 @@ class _Lines:
         pass
 
 
+def _load_for_all() -> None:
+    """Loads what every worker needs: it is there once for all of them, and each starts with it at once."""
+    with while_loading():
+        for name in (*REST_PARTS, "graphflow.backends.cpu.backend"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    gc.freeze()
+
+
 def _work(
-    options: ServerOptions, configure: Callable[[], None], link: Connection, listener: socket.socket | None
+    options: ServerOptions,
+    configure: Callable[[], None],
+    link: Connection,
+    listener: socket.socket | None,
+    held: Sequence[Any] = (),
 ) -> None:
-    """Serves in a process of its own."""
-    configure()
+    """Serves in a process of its own.
+
+    Args:
+      options: what.
+      configure: called first.
+      link: to the supervisor.
+      listener: where connections come in, for all workers.
+      held: what the supervisor holds, and this process has got with it.
+    """
+    for item in held:
+        item.close()
     # The terminal's interrupt goes to all; the supervisor hands it on once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if _FORKS:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    configure()
 
     lock = threading.Lock()  # of what is said to the supervisor
     asking = threading.Lock()  # of one request at a time
