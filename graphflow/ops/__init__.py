@@ -1,7 +1,8 @@
 """The ops, each in one place: a module per family, which registers what it defines when it loads.
 
 Importing the package loads none. Whoever wants the functions of a family imports it; the registry loads them when
-it is asked for an op that no loaded one has: first those that most programs use, then those of pictures, then all.
+it is asked for an op that no loaded one has: first those that most programs use, then those of optimizers, which models
+that are served do without, then those of pictures, then all.
 """
 
 import functools
@@ -27,7 +28,8 @@ __all__ = [
 
 
 # What most programs use.
-_EVERYDAY = ("elementwise", "fused", "layout", "nn", "reduction", "rows", "source", "state", "training")
+_EVERYDAY = ("elementwise", "fused", "layout", "nn", "reduction", "rows", "source", "state")
+_TRAINING = ("training",)
 # What those need on top that look at pictures.
 _PICTURES = ("convolution",)
 
@@ -38,7 +40,7 @@ def _load(families: Iterable[str]) -> None:
             importlib.import_module(f"graphflow.ops.{family}")
 
 
-set_families([functools.partial(_load, families) for families in (_EVERYDAY, _PICTURES, __all__)])
+set_families([functools.partial(_load, families) for families in (_EVERYDAY, _TRAINING, _PICTURES, __all__)])
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(__name__, __all__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -159,6 +158,8 @@ class SavedModelBuilder:
             folder = os.path.join(self._export_dir, constants.ASSETS_DIRECTORY)
             os.makedirs(folder, exist_ok=True)
             if not os.path.exists(os.path.join(folder, name)):
+                import shutil  # brings four compressors with it, and few models have assets
+
                 shutil.copyfile(source, os.path.join(folder, name))
         self._meta_graphs.append(proto)
 
