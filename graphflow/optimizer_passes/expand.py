@@ -10,6 +10,9 @@ from graphflow.program import Node, Program, ProgramBuilder, Replacement, Value,
 def expand_composites(program: Program, counts: Counter[str]) -> Program:
     """Applies each op's `expand` rule where it has one and the rule takes the node."""
 
+    if not any(node.op_def.expand_rule for node in program.nodes):
+        return program
+
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
     ) -> Replacement:

@@ -38,6 +38,8 @@ _MOST_BYTES = 256 << 20
 
 def fold_constants(program: Program, counts: Counter[str]) -> Program:
     """Replaces shapes by numbers where they are known, and pure nodes of constants by their values."""
+    if not any(map(_may_fold, program.nodes)):
+        return program
 
     def replace(
         builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
@@ -45,6 +47,14 @@ def fold_constants(program: Program, counts: Counter[str]) -> Program:
         return folded(builder, node, inputs, controls, counts)
 
     return rebuild(program, replace)
+
+
+def _may_fold(node: Node) -> bool:
+    """Whether a node is no matter of the run, as it stands; where none is, none becomes so."""
+    op_def = node.op_def
+    if op_def.stateful or op_def in NESTED or not node.inputs:
+        return False
+    return op_def.constant_rule is not None or all(value.is_constant for value in node.inputs)
 
 
 def folded(

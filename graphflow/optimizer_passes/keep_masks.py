@@ -16,6 +16,8 @@ from graphflow.program import Node, Program, ProgramBuilder, Replacement, Value,
 
 def keep_masks(program: Program, counts: Counter[str]) -> Program:
     """Replaces each comparison of uniform numbers with a bound, where nobody else takes the numbers."""
+    if not any(node.type == "GreaterEqual" for node in program.nodes):
+        return program
     users = program.users()
     roots = set(program.roots)
 

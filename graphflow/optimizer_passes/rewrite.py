@@ -40,6 +40,9 @@ class RuleSet:
           ValueError: if a rule gives a value of another dtype or shape.
         """
 
+        if not any(node.type in self._by_op for node in program.nodes):
+            return program
+
         def replace(
             builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
         ) -> Replacement:
