@@ -240,6 +240,32 @@ def test_short_runs_need_no_other_thread(proof: RowWise) -> None:
     batcher.close()
 
 
+def test_who_comes_alone_runs_at_once_until_turns_bring_several(proof: RowWise) -> None:
+    seen: list[int] = []
+
+    def run(x: Array) -> list[Array]:
+        seen.append(len(x))
+        return [x * 2]
+
+    batcher = Batcher(run, proof, BatchingOptions(), [(FLOATS, (None, 1))])
+    batcher._times._seconds = {1: 0.0, 2: 0.0}  # short, however long they take here
+
+    async def main() -> None:
+        alone = batcher.answer(rows(1))
+        with pytest.raises(StopIteration) as ended:
+            alone.send(None)  # it waits for nothing, not even the loop
+        assert ended.value.value[0].tolist() == [[2]]
+        await asyncio.sleep(0)
+        for _ in range(2):
+            answers = await asyncio.gather(*[batcher.answer(rows(value)) for value in (3, 4, 5)])
+            assert [answer[0].item() for answer in answers] == [6, 8, 10]
+
+    asyncio.run(main())
+    # The first turn with several is known by its second request.
+    assert seen == [1, 1, 2, 3] and batcher.queued == batcher._running == 0
+    batcher.close()
+
+
 def test_rows_of_other_shapes_never_meet() -> None:
     with gf.Graph().as_default():
         proof, session, fetches, feeds = proof_of(lambda x: gf.reduce_sum(x, 1), (None,))

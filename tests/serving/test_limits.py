@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -23,7 +24,7 @@ from graphflow.serving.listening import knocking
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.server_config import ModelConfig
 from graphflow.serving.service import Service
-from tests.serving.models import client_at, rest, save_model
+from tests.serving.models import W, client_at, rest, save_model
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,35 @@ def test_too_many_elements_and_axes(client: httpx.Client, monkeypatch: pytest.Mo
     tensor = {"name": "x", "datatype": "FP32", "shape": [1] * 65, "data": [1]}
     answer = client.post("/v2/models/m/infer", json={"inputs": [tensor]})
     assert answer.status_code == 400 and "64 are the limit" in answer.json()["error"]
+
+
+def test_requests_behind_one_another_are_answered_in_order(port: int) -> None:
+    """Some whole, some in parts, some that wait for a thread, one that is too much for a loop."""
+    rows = [[[float(number), 1, 2]] * count for number, count in enumerate((1, 2, 5000, 1, 3, 1))]
+    requests = []
+    for row in rows:
+        body = json.dumps({"instances": row}).encode()
+        requests.append(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    requests.append(HEAD.replace(b"POST /v1/models/m:predict", b"HEAD /v1/health/live") + b"\r\n")
+    requests.append(
+        HEAD.replace(b"POST /v1/models/m:predict", b"GET /v1/nothing") + b"Connection: close\r\n\r\n"
+    )
+    sent = b"".join(requests)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        for begin in (0, 10, 300, 5000):
+            client.sendall(sent[begin : {0: 10, 10: 300, 300: 5000}.get(begin, len(sent))])
+        received = client.makefile("rb").read()
+    answers = []
+    for number in range(len(requests)):
+        head, _, received = received.partition(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        if number != len(rows):  # HEAD
+            body, received = received[:size], received[size:]
+            answers.append(json.loads(body))
+    assert received == b"" and b"connection: close" in head.lower()
+    for row, answer in zip(rows, answers, strict=False):
+        np.testing.assert_allclose(answer["predictions"], np.array(row) @ W, rtol=1e-5, atol=1e-6)
+    assert "error" in answers[-1]
 
 
 HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: m\r\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from graphflow import errors
 from graphflow.serving import logs, openapi
 from graphflow.serving.grpc_server import GrpcServer
 from graphflow.serving.manager import ModelManager
@@ -96,6 +98,32 @@ def test_metrics_under_tensorflow_servings_names(client: httpx.Client, service: 
     assert grown("graphflow_serving_batch_rows_sum", "m", "serving_default") == 4
     assert after["graphflow_serving_version_state", "m", "AVAILABLE", "3"] == 1
     assert after["graphflow_serving_loads_total", "m", "ok"] == 1
+
+
+def test_processes_count_together_and_the_dead_count_on(tmp_path: Path) -> None:
+    for process in range(2):
+        metrics = Metrics(folder=str(tmp_path))
+        for number in range(150):  # more than one file holds
+            metrics.batched(f"model {number}", "é" * 300, 3, 4, 2, 1e-5)
+        metrics.ended(0.5 + process, errors.UNAVAILABLE, "m", "infer", "GRPC")
+    assert len(list(tmp_path.iterdir())) > 2
+    (tmp_path / "torn").write_bytes(b'0 [0, "m", "O')  # of a process that is about to write it
+    text, kind = metrics.text()
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+    assert "text/plain" in kind
+    assert samples["graphflow_serving_turned_away_total", "m"] == 2
+    assert samples[":tensorflow:serving:request_latency_sum", "ModelInfer", "GRPC", "m"] == 2e6
+    buckets = [
+        value for key, value in samples.items() if key[0] == ":tensorflow:serving:request_latency_bucket"
+    ]
+    assert buckets[0] == 0 and buckets == sorted(buckets) and buckets[-1] == 2
+    for number in range(150):
+        assert samples["graphflow_serving_batch_rows_bucket", "4.0", f"model {number}", "é" * 256] == 2
+        assert samples["graphflow_serving_padding_rows_total", f"model {number}", "é" * 256] == 2
 
 
 def test_too_many_requests_are_turned_away_at_once_but_health_and_metrics_answer(
