@@ -35,7 +35,7 @@ DUMP = EnvironmentVariable(
     "GRAPHFLOW_DUMP",
     "",
     "comma-separated stages to print to stderr: `program`, `passes` (or passes by name), `loops`, `plan`, `llvm`,"
-    " `asm`",
+    " `asm`, `cuda`",
 )
 GPU = EnvironmentVariable(
     "GRAPHFLOW_GPU",
@@ -81,7 +81,7 @@ VARIABLES = (BACKEND, CACHE_DIR, DUMP, GPU, GPU_SYNC, MATMUL_PRECISION, NUM_THRE
 
 
 # What can be printed on the way from a graph to code.
-STAGES = ("program", "passes", "loops", "plan", "llvm", "asm")
+STAGES = ("program", "passes", "loops", "plan", "llvm", "asm", "cuda")
 
 
 def dump_stages() -> frozenset[str]:
@@ -93,6 +93,7 @@ def dump_stages() -> frozenset[str]:
     - `plan`: the steps, what they read and write, and their predicted cost.
     - `llvm`, `asm`: the text of each kernel, and the machine's instructions. A kernel that is in this process already
       is not printed again; one that comes from the disk cache is.
+    - `cuda`: the CUDA C of each kernel that a GPU, or what stands for one to be looked at, loads.
 
     `compiler` refuses other names.
     """

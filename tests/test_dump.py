@@ -54,7 +54,21 @@ def test_a_stage_prints_its_own(stage: str, show) -> None:  # type: ignore[no-un
 
 
 def test_every_stage_is_tested() -> None:
-    assert tuple(WORDS) == config.STAGES
+    assert (*WORDS, "cuda") == config.STAGES
+
+
+def test_the_code_of_gpus_is_printed_where_it_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRAPHFLOW_GPU", "recording")
+    monkeypatch.setenv("GRAPHFLOW_DUMP", "cuda")
+    value = gf.Variable(np.ones(4, np.float32))
+    with gf.Session() as session:
+        session.load_variable(value, np.ones(4, np.float32))
+        step = value.assign(gf.exp(value)).op
+        for _ in range(2):
+            session.run(step)
+    assert capsys.readouterr().err.count('extern "C" __global__') == 1
 
 
 def test_stages_go_together_and_passes_by_name(show) -> None:  # type: ignore[no-untyped-def]

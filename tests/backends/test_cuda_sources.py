@@ -76,7 +76,7 @@ def test_kernels_compile_without_spills(
 
 @needs_nvrtc
 def test_plain_loops_move_sixteen_bytes_at_once(compiled: dict[str, tuple[CudaKernel, CudaKernel]]) -> None:
-    promised = [compiled[name][0] for name in ("elements", "halves", "numbers")]
+    promised = [compiled[name][0] for name in ("elements", "halves", "numbers", "softmax", "long_softmax")]
     assert all("vector" in kernel.promises for kernel in promised)
     source = "\n".join([promised[0].source, *(kernel.body for kernel in promised[1:])])
     text = nvrtc.compile_source(source, ptx=True).code.decode()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from graphflow import config
 from graphflow.backends.cuda.prelude import PRELUDE
 from graphflow.loops.interpret import evaluate
 from graphflow.loops.ir import Expr
 from graphflow.records import dataclass, field
 
-__all__ = ["CudaKernel", "KernelParam", "Work"]
+__all__ = ["CudaKernel", "KernelParam", "Work", "dump"]
 
 MOST_BLOCKS = 16384
 """Blocks of a launch at most; what they leave over they do in further turns."""
@@ -91,3 +93,10 @@ class CudaKernel:
         return self.grid(
             {param.name: int(value) for param, value in named if param.kind == "int" and not param.indirect}
         ), self.block
+
+
+def dump(kernels: Iterable[CudaKernel]) -> None:
+    """Prints kernels that are loaded, if `GRAPHFLOW_DUMP` asks for their text."""
+    if "cuda" in config.dump_stages():
+        for kernel in kernels:
+            print(kernel.body, file=sys.stderr)

@@ -36,6 +36,7 @@ from graphflow.backends.cuda.schedule import (
     lets_of,
     linear,
     schedule_of,
+    trips,
     variables,
 )
 from graphflow.loops.ir import (
@@ -584,6 +585,10 @@ class _Printer:
         var, body = nest.axes[-1].var, (*self._lets_of(nest.axes), *nest.body)
         if not all(isinstance(stmt, Let | Store) for stmt in body) or self.locals & _touched(body):
             return 1
+        return self.lanes_of(var, body)
+
+    def lanes_of(self, var: str, body: Sequence[Stmt]) -> int:
+        """How many turns of a loop, whose statements are plain, move 16 bytes at once; 1: they do not lie so."""
         if sum(isinstance(e, Op) for e in walk_exprs(body)) > _MANY:
             return 1
         sizes = [
@@ -740,7 +745,14 @@ class _Lanes:
         p = self.printer
         for stmt in body:
             p.found = {}
-            if isinstance(stmt, Let):
+            if isinstance(stmt, Update):
+                packs = self.loads(stmt.value)
+                carry, name = p.carries[stmt.name], p.name(stmt.name)
+                for lane in range(self.count):
+                    value = _grouped(self.lane(stmt.value, lane, packs, True))
+                    made = combine(carry.op, carry.dtype, name, value)
+                    p.line(f"{name} = {_bare(made)};")
+            elif isinstance(stmt, Let):
                 if not self.differs(stmt.value):
                     p._let(stmt)
                     continue
@@ -900,11 +912,43 @@ class _Team:
         for carry in stmt.carries:
             p._carry(carry, identity(carry.op, carry.dtype))
         var = p.name(stmt.var)
+        lanes = self.lanes(stmt)
+        if lanes > 1:
+            # Pieces of 16 bytes first, then what is left over.
+            whole = p.fresh()
+            count = stop if start == "0" else f"({_grouped(stop)} - {_grouped(start)})"
+            rest = f"{_grouped(count)} / {lanes} * {lanes}"
+            p.line(
+                f"const {p.index_type} {whole} = {rest if start == '0' else f'{_grouped(start)} + {rest}'};"
+            )
+            first = f"gf_lane * {lanes}" if start == "0" else f"{_grouped(start)} + gf_lane * {lanes}"
+            with p.block(
+                f"for ({p.index_type} {var} = {first}; {var} < {whole}; {var} += {self.size * lanes})"
+            ):
+                _Lanes(p, stmt.var, lanes).body(stmt.body)
+            p.found = {}
+            p.promises.add("vector")
+            start = whole
         first = "gf_lane" if start == "0" else f"{_grouped(start)} + gf_lane"
         with p.block(f"for ({p.index_type} {var} = {first}; {var} < {stop}; {var} += {self.size})"):
             p._body(stmt.body)
         for carry, init in zip(stmt.carries, inits, strict=True):
             self.combined(carry, init)
+
+    def lanes(self, stmt: For) -> int:
+        """How many neighbouring elements a thread does at once."""
+        p = self.p
+        if not all(isinstance(one, Let | Store | Update) for one in stmt.body):
+            return 1
+        length = trips(stmt)
+        lanes = p.lanes_of(stmt.var, stmt.body)
+        for expr in walk_exprs(stmt.body):
+            # What goes through memory in other steps would be read by threads that lie far apart.
+            if isinstance(expr, Load) and not p.moves(expr.index, stmt.var):
+                form = linear(expr.index, p.lets)
+                if form is None or form.get(stmt.var, 0) != 0:
+                    return 1
+        return 1 if length is not None and length < self.size * lanes else lanes
 
     def combined(self, carry: Carry, init: str) -> None:
         """Combines what the threads of a team have: within warps first, then over warps."""

@@ -45,6 +45,7 @@ __all__ = [
     "linear",
     "same",
     "schedule_of",
+    "trips",
     "variables",
 ]
 

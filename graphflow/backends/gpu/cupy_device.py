@@ -18,7 +18,7 @@ import numpy as np
 from graphflow import config, errors
 from graphflow.backends.cuda.compiler import Compiler
 from graphflow.backends.cuda.joined import JoinedKernel, join
-from graphflow.backends.cuda.kernel import CudaKernel
+from graphflow.backends.cuda.kernel import CudaKernel, dump
 from graphflow.backends.cuda.printer import print_all
 from graphflow.backends.cuda.steering import STEERING
 from graphflow.backends.gpu.blas import WORKSPACE, BlasLt, load_library
@@ -237,6 +237,7 @@ class CupyDevice:
             one.kernel.symbol: one.kernel for one in functions if one.kernel.symbol not in self._functions
         }
         if missing:
+            dump(missing.values())
             cubins = self._compiler.compile(list(missing.values()))
             with self._context:
                 for symbol in missing:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphflow.backends.cuda.joined import JoinedKernel, join
-from graphflow.backends.cuda.kernel import CudaKernel
+from graphflow.backends.cuda.kernel import CudaKernel, dump
 from graphflow.backends.cuda.printer import print_all
 from graphflow.backends.cuda.steering import STEERING
 from graphflow.backends.gpu.convolutions import ConvPlan
@@ -137,6 +137,7 @@ class RecordingDevice:
     def load(self, functions: Sequence[Any]) -> None:
         """See `Device`."""
         self._write("load", len(functions))
+        dump([one.kernel if isinstance(one, JoinedKernel) else one for one in functions])
 
     def launch_joined(self, function: JoinedKernel, table: Table, address: int) -> None:
         """See `Device`."""
