@@ -132,8 +132,9 @@ class Gemm:
     Run-time sizes: "m", "n", "k", "batch0", "batch1", ..., "stride_a", "stride_b", "stride_c", "step_a0",
     "step_a1", ... where `None`.
 
-    `operand_dtype`: "bf16" where `a` and `b` hold bfloat16 numbers, whose products are summed in f32, the call's
-    dtype. A processor's dot products may take numbers below 2^-126 for zero and round each pair of products.
+    `operand_dtype`: "bf16" or "f16" where `a` and `b` hold such numbers, whose products are summed in f32, the call's
+    dtype; a processor takes bfloat16 alone. Its dot products may take numbers below 2^-126 for zero and round each
+    pair of products.
 
     `prepack_b` asks for the panels of `b` as a pack of their own, for others to share or to keep, where the
     product reads panels at all.
@@ -290,7 +291,7 @@ class Conv2D:
     result's rows are (kh, kw, in) and its columns are the output
     channels. `panels_w`: the filters, and for "filter" every result and element operand, lie in panels of so many
     output channels, one after the other, each with all rows (`[panel][kh, kw, in][column]`), the last one padded; not
-    with `depthwise` or `operand_dtype`. `operand_dtype`: "bf16" where both operands hold bfloat16 numbers, as in
+    with `depthwise` or `operand_dtype`. `operand_dtype`: "bf16" or "f16" where both operands hold such numbers, as in
     `Gemm`; Winograd's products then round what the operands are transformed into as well. `prologue`: what the
     elements of the images that are read (`x`, or `dy` for "input") become first, as in `Gemm`; zeros around them stay
     zeros; not with `depthwise` or `operand_dtype`.

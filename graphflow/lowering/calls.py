@@ -68,8 +68,9 @@ class _Numbers:
 
 def _numbers(node: Node, *factors: Value) -> _Numbers | None:
     held, made = {dtype_name(value.dtype.name) for value in factors}, dtype_name(node.outputs[0].dtype.name)
-    if held == {"bf16"} and made in ("f32", "bf16"):
-        return None if _is_empty(node, *factors) else _Numbers("f32", "bf16", made)
+    for factor in ("bf16", "f16"):
+        if held == {factor} and made in ("f32", factor):
+            return None if _is_empty(node, *factors) else _Numbers("f32", factor, made)
     dtype = _dtype(node, *factors)
     return None if dtype is None else _Numbers(dtype, None, made)
 

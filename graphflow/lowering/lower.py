@@ -267,7 +267,7 @@ class _Lowering(NativeRegions):
 
     def has_call(self, node: Node) -> bool:
         found = call_of(node)
-        if found is not None:
+        if found is not None and self.takes(found):
             self.call_nodes[node] = found
             return True
         if node.op_def in NESTED:
@@ -279,6 +279,10 @@ class _Lowering(NativeRegions):
             self.nests[node] = nest
             return True
         return blocks_of(node) is not None
+
+    def takes(self, found: CallNode) -> bool:
+        """Whether the back end makes a call: products of float16 factors not all do."""
+        return "float16" in self.backend.absorbs or getattr(found.call, "operand_dtype", None) != "f16"
 
     def on_host(self, node: Node) -> bool:
         """Whether a node was placed on the processor, while the plan is for another device."""

@@ -587,7 +587,7 @@ class _Printer:
             return 1
         return self.lanes_of(var, body)
 
-    def lanes_of(self, var: str, body: Sequence[Stmt]) -> int:
+    def lanes_of(self, var: str, body: tuple[Stmt, ...]) -> int:
         """How many turns of a loop, whose statements are plain, move 16 bytes at once; 1: they do not lie so."""
         if sum(isinstance(e, Op) for e in walk_exprs(body)) > _MANY:
             return 1

@@ -36,7 +36,7 @@ class GpuBackend:
 
     name = "gpu"
     threads = 1
-    absorbs: frozenset[str] = frozenset()
+    absorbs = frozenset(("float16",))
     many_threads = True
 
     def __init__(

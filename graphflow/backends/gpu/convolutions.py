@@ -26,7 +26,7 @@ class ConvPlan:
       kernel, strides, dilations: of the windows.
       padding: rows before and behind the image, columns left and right of it.
       tail: what becomes of each output of "forward".
-      dtype: what both operands and the result hold, "f32" or "bf16".
+      dtype: what both operands and the result hold, "f32", "bf16" or "f16".
     """
 
     direction: Literal["forward", "input", "filter"]
@@ -56,7 +56,7 @@ def taken_by_library(call: Conv2D) -> bool:
     """Whether a library takes convolutions of this kind, their epilogue aside."""
     return (
         call.dtype == "f32"
-        and call.operand_dtype in (None, "bf16")
+        and call.operand_dtype in (None, "bf16", "f16")
         and not call.depthwise
         and call.prologue is None
         and call.panels_w is None

@@ -28,7 +28,7 @@ from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Unc
 from graphflow.backends.gpu.dnn import Convolutions
 from graphflow.backends.gpu.dnn import load_library as load_dnn
 from graphflow.backends.gpu.nccl import Reductions
-from graphflow.backends.gpu.products import GemmPlan
+from graphflow.backends.gpu.products import GemmPlan, reach
 from graphflow.collector import while_loading
 from graphflow.loops.library import element_bytes
 from graphflow.records import dataclass
@@ -273,7 +273,7 @@ class CupyDevice:
 
     def _seconds(self, plan: GemmPlan) -> float:
         """How long a product takes, on memory of its own that holds small numbers."""
-        sizes = [_reach(plan, which) for which in "abc"]
+        sizes = [_bytes(plan, which) for which in "abc"]
         with self._context:
             slabs = [self.alloc(size) for size in (*sizes, 8 * plan.n, WORKSPACE)]
             for slab in slabs[:4]:
@@ -498,27 +498,10 @@ class CupyDevice:
             raise Uncapturable(f"{what} while a graph is captured")
 
 
-def _reach(plan: GemmPlan, which: str) -> int:
-    """Bytes from the first to behind the last element of an operand, in all its matrices."""
-    rows, columns, between, step = {
-        "a": (
-            plan.k if plan.transpose_a else plan.m,
-            plan.m if plan.transpose_a else plan.k,
-            plan.lda,
-            plan.step_a,
-        ),
-        "b": (
-            plan.n if plan.transpose_b else plan.k,
-            plan.k if plan.transpose_b else plan.n,
-            plan.ldb,
-            plan.step_b,
-        ),
-        "c": (plan.m, plan.n, plan.ldc, plan.step_c),
-    }[which]
-    far = max(skip["abc".index(which)] for skip in plan.outer)
-    elements = far + (plan.batch - 1) * step + (rows - 1) * between + columns
-    return max(1, elements) * element_bytes(plan.dtype if which == "c" else plan.factors)
+def _bytes(plan: GemmPlan, which: str) -> int:
+    """Bytes of an operand, in all its matrices."""
+    return reach(plan, which) * element_bytes(plan.dtype if which == "c" else plan.factors)
 
 
 def _span(plan: GemmPlan) -> int:
-    return sum(_reach(plan, which) for which in "abc")
+    return sum(_bytes(plan, which) for which in "abc")

@@ -65,13 +65,13 @@ class Convolutions:
         self._library = library
         exact = _INEXACT if precision == "highest" else ()
         self._refused = {
-            # What tensor cores make of bfloat16 factors is exact.
+            # What tensor cores make of factors of 16 bits is exact.
             dtype: [
                 getattr(library.numerical_note, note)
                 for note in ("NONDETERMINISTIC", *exact)
                 if dtype == "f32" or note not in ("TENSOR_CORE", "DOWN_CONVERT_INPUTS")
             ]
-            for dtype in ("f32", "bf16")
+            for dtype in ("f32", "bf16", "f16")
         }
         self._handle: int | None = None
         if device is None:
@@ -119,7 +119,7 @@ class Convolutions:
     def _make(self, plan: ConvPlan) -> _Built:
         library = self._library
         wide = library.data_type.FLOAT
-        kind = library.data_type.BFLOAT16 if plan.dtype == "bf16" else wide
+        kind = {"bf16": library.data_type.BFLOAT16, "f16": library.data_type.HALF}.get(plan.dtype, wide)
         graph = library.pygraph(
             name=f"convolution_{plan.direction}",
             io_data_type=kind,

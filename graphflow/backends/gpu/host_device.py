@@ -19,7 +19,7 @@ from graphflow.backends.base import Backend, load
 from graphflow.backends.cuda.steering import ROW
 from graphflow.backends.gpu.convolutions import ConvPlan, names_of
 from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Uncapturable
-from graphflow.backends.gpu.products import GemmPlan, Tail
+from graphflow.backends.gpu.products import GemmPlan, Tail, reach
 from graphflow.loops.ir import Const, Expr, Op, Var, numpy_dtype
 from graphflow.loops.library import Conv2D, Epilogue, EpilogueOperand, Gemm, element_bytes
 from graphflow.memory import aligned_empty
@@ -264,12 +264,17 @@ class HostDevice:
 
     def workspace(self, plan: GemmPlan) -> int:
         """See `Device`."""
-        self._prepare(_gemm_of(plan))
+        self._prepare(_gemm_of(replace(plan, factors="f32") if plan.factors == "f16" else plan))
         return 0
 
     def gemm(self, plan: GemmPlan, pointers: Sequence[int], workspace: int) -> None:
         """See `Device`."""
         a, b, c, *bias = pointers
+        if plan.factors == "f16":
+            # The processor's products have no such factors.
+            wide = [self._widened(at, reach(plan, which)) for at, which in ((a, "a"), (b, "b"))]
+            a, b = map(_pointer, wide)
+            plan = replace(plan, factors="f32")
         size, size_c = element_bytes(plan.factors), element_bytes(plan.dtype)
         call = _gemm_of(plan)
         for skip_a, skip_b, skip_c in plan.outer:
@@ -278,14 +283,28 @@ class HostDevice:
                 buffers["bias"] = bias[0]
             self._library(call, {}, buffers)
 
+    def _widened(self, address: int, count: int) -> Array:
+        """What holds float16 numbers as float32 ones when the next thing is done."""
+        wide = np.empty(count, np.float32)
+        self._do(lambda: np.copyto(wide, _halves_at(address, count)))
+        return wide
+
     def convolution(self, plan: ConvPlan) -> int | None:
         """See `Device`."""
-        self._prepare(_conv_of(plan))
+        self._prepare(_conv_of(replace(plan, dtype="f32") if plan.dtype == "f16" else plan))
         return 0
 
     def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
         """See `Device`. The processor's filters lie as in TensorFlow."""
         first, second, made, *bias = pointers
+        if plan.dtype == "f16":
+            # The processor's convolutions have no such factors.
+            counts = _counts(plan)
+            wide = [self._widened(at, count) for at, count in zip((first, second), counts, strict=False)]
+            found = np.empty(counts[2], np.float32)
+            self.conv(replace(plan, dtype="f32"), [*map(_pointer, (*wide, found))], workspace)
+            self._do(lambda: np.copyto(_halves_at(made, counts[2]), found, casting="same_kind"))
+            return
         taps, outs = plan.kernel[0] * plan.kernel[1] * plan.in_channels, plan.out_channels
         dtype: Any = np.float32 if plan.dtype == "f32" else np.uint16
         filters = np.empty((taps, outs), dtype)
@@ -468,6 +487,26 @@ class HostDevice:
 
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+def _pointer(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _halves_at(address: int, count: int) -> Array:
+    """Memory as float16 numbers."""
+    return np.ctypeslib.as_array((ctypes.c_uint16 * count).from_address(address)).view(np.float16)
+
+
+def _counts(plan: ConvPlan) -> tuple[int, int, int]:
+    """How many elements a convolution's operands and its result have."""
+    images = plan.batch * plan.height * plan.width * plan.in_channels
+    outputs = plan.batch * plan.out_height * plan.out_width * plan.out_channels
+    filters = plan.kernel[0] * plan.kernel[1] * plan.in_channels * plan.out_channels
+    if plan.direction == "forward":
+        return images, filters, outputs
+    return (outputs, filters, images) if plan.direction == "input" else (images, outputs, filters)
 
 
 def _moved(target: int, source: int, nbytes: int) -> None:

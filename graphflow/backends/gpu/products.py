@@ -11,7 +11,7 @@ from graphflow.loops.ir import Const, Expr, Op, Var
 from graphflow.loops.library import ACCUMULATOR, Epilogue, Gemm, element_bytes
 from graphflow.records import dataclass
 
-__all__ = ["GemmPlan", "Tail", "aligned_as", "gemm_plan", "tail_of", "taken_by_library"]
+__all__ = ["GemmPlan", "Tail", "aligned_as", "gemm_plan", "reach", "tail_of", "taken_by_library"]
 
 Tail = Literal["", "bias", "relu", "relu_bias"]
 
@@ -22,7 +22,7 @@ class GemmPlan:
 
     Attributes:
       dtype: what is summed in and stored, "f32" or "f64".
-      factors: what `a` and `b` hold: `dtype` or "bf16".
+      factors: what `a` and `b` hold: `dtype`, "bf16" or "f16".
       m, n, k: the extents.
       transpose_a, transpose_b: whether the operand is stored with its axes swapped.
       lda, ldb, ldc: elements from one stored row to the next.
@@ -64,6 +64,27 @@ def aligned_as(plan: GemmPlan, operands: Sequence[int]) -> GemmPlan:
     for which, size in enumerate(sizes):
         found[which] = math.gcd(found[which], *(skip[which] * size for skip in plan.outer))
     return replace(plan, alignments=tuple(found))
+
+
+def reach(plan: GemmPlan, which: str) -> int:
+    """Elements from the first to behind the last one of `a`, `b` or `c`, in all its matrices."""
+    rows, columns, between, step = {
+        "a": (
+            plan.k if plan.transpose_a else plan.m,
+            plan.m if plan.transpose_a else plan.k,
+            plan.lda,
+            plan.step_a,
+        ),
+        "b": (
+            plan.n if plan.transpose_b else plan.k,
+            plan.k if plan.transpose_b else plan.n,
+            plan.ldb,
+            plan.step_b,
+        ),
+        "c": (plan.m, plan.n, plan.ldc, plan.step_c),
+    }[which]
+    far = max(skip["abc".index(which)] for skip in plan.outer)
+    return max(1, far + (plan.batch - 1) * step + (rows - 1) * between + columns)
 
 
 def tail_of(epilogue: Epilogue | None) -> Tail | None:
@@ -110,7 +131,7 @@ def taken_by_library(call: Gemm) -> bool:
     """Whether a library takes products of this kind, their epilogue aside."""
     return (
         call.dtype in ("f32", "f64")
-        and call.operand_dtype in (None, "bf16")
+        and call.operand_dtype in (None, "bf16", "f16")
         and call.prologue is None
         and call.panels_b is None
         and call.panels_c is None
