@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from graphflow.backends.gpu import blas
+from graphflow.backends.gpu import blas, dnn
 
 
 def _header(name: str) -> str:
@@ -115,6 +115,42 @@ def test_descriptors_hold_what_they_are_given() -> None:
         assert put(owner, attribute, ctypes.byref(value), ctypes.c_size_t(size.value - 1)) != 0
 
 
+def test_a_proposed_algorithm_is_as_large_as_the_headers() -> None:
+    text = _header("cublasLt.h")
+    found = re.search(r"typedef struct \{\s*uint64_t data\[(\d+)\];\s*\} cublasLtMatmulAlgo_t", text)
+    assert found is not None
+    algorithm = 8 * int(found[1])
+    rest = re.search(r"cublasLtMatmulAlgo_t algo;.*?\} cublasLtMatmulHeuristicResult_t", text, re.S)
+    assert rest is not None
+    kinds = re.findall(r"^\s*(size_t|cublasStatus_t|float|int) \w+(?:\[(\d+)\])?;", rest[0], re.M)
+    sizes = {"size_t": 8, "cublasStatus_t": 4, "float": 4, "int": 4}
+    assert [kind for kind, _ in kinds] == ["size_t", "cublasStatus_t", "float", "int"]
+    assert ctypes.sizeof(blas.Heuristic) == algorithm + sum(
+        sizes[kind] * int(count or 1) for kind, count in kinds
+    )
+
+
+def test_names_are_cudnns() -> None:
+    cudnn: Any = pytest.importorskip("cudnn")
+    used = {
+        cudnn: "backend_version create_handle set_stream destroy_handle create_device_properties pygraph"
+        " cudnnGraphNotSupportedError",
+        cudnn.data_type: "FLOAT BFLOAT16 HALF",
+        cudnn.heur_mode: "A FALLBACK",
+        cudnn.numerical_note: " ".join(("NONDETERMINISTIC", *dnn._INEXACT)),
+        cudnn.pygraph: "tensor conv_fprop conv_dgrad conv_wgrad bias relu validate build_operation_graph"
+        " create_execution_plans deselect_numeric_notes deselect_workspace_greater_than check_support build_plans"
+        " get_workspace_size execute",
+    }
+    missing = [
+        f"{owner}.{name}"
+        for owner, names in used.items()
+        for name in names.split()
+        if not hasattr(owner, name)
+    ]
+    assert not missing
+
+
 def test_names_are_cupys() -> None:
     cupy: Any = pytest.importorskip("cupy")
     cuda = cupy.cuda
@@ -125,7 +161,8 @@ def test_names_are_cupys() -> None:
         runtime.memcpyDeviceToDevice,
     ) == (1, 2, 3)
     used = {
-        runtime: "memcpyAsync memsetAsync eventRecord driverGetVersion getDeviceProperties",
+        runtime: "memcpyAsync memsetAsync eventRecord driverGetVersion getDeviceProperties deviceGetAttribute"
+        " cudaDevAttrClockRate cudaDevAttrMemoryClockRate cudaDevAttrGlobalMemoryBusWidth",
         cuda: "Device Stream MemoryPool Event alloc_pinned_memory get_elapsed_time",
         cuda.Stream: "begin_capture end_capture wait_event synchronize",
         cuda.Graph: "launch upload",
@@ -141,5 +178,8 @@ def test_names_are_cupys() -> None:
         if not hasattr(owner, name)
     ]
     assert not missing
+    assert "int attrib, int device" in runtime.deviceGetAttribute.__doc__
+    assert "start_event, end_event" in cuda.get_elapsed_time.__doc__
+    assert "disable_timing=False" in cuda.Event.__init__.__doc__
     assert "size_t size, int kind, intptr_t stream" in runtime.memcpyAsync.__doc__
     assert "intptr_t ptr, int value, size_t size, intptr_t stream" in runtime.memsetAsync.__doc__
