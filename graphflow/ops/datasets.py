@@ -32,6 +32,7 @@ from graphflow.errors import (
     InvalidArgumentError,
     OpError,
     OutOfRangeError,
+    UnimplementedError,
 )
 from graphflow.opdef import op
 from graphflow.ops import rules
@@ -328,6 +329,23 @@ def tf_record_dataset_op(filenames: Array, compression_type: Array, buffer_size:
 
 
 @dataset_op(
+    "TFRecordDatasetV2",
+    "filenames:string; compression_type:string; buffer_size:int64; byte_offsets:int64",
+    "metadata:string=",
+)
+def tf_record_dataset_v2_op(
+    filenames: Array, compression_type: Array, buffer_size: Array, byte_offsets: Array
+) -> Array:
+    """The records of TFRecord files from their beginning; other offsets are refused."""
+    if byte_offsets.any():
+        raise UnimplementedError(
+            None, None, f"files are read from their beginning, got byte_offsets {byte_offsets.tolist()}"
+        )
+    made: Array = tf_record_dataset_op.body(filenames, compression_type, buffer_size)
+    return made
+
+
+@dataset_op(
     "TextLineDataset", "filenames:string; compression_type:string; buffer_size:int64", "metadata:string="
 )
 def text_line_dataset_op(filenames: Array, compression_type: Array, buffer_size: Array) -> Array:
@@ -371,6 +389,19 @@ def fixed_length_record_dataset_op(
             f"header_bytes and footer_bytes must be >= 0, record_bytes > 0, got {head}, {foot}, {size}",
         )
     return from_files(filenames, lambda path: _FixedLength(path, kind, head, size, foot))
+
+
+@dataset_op("FixedLengthRecordDataset",
+             "filenames:string; header_bytes:int64; record_bytes:int64; footer_bytes:int64; buffer_size:int64",
+             "metadata:string=")  # fmt: skip
+def plain_fixed_length_record_dataset_op(
+    filenames: Array, header_bytes: Array, record_bytes: Array, footer_bytes: Array, buffer_size: Array
+) -> Array:
+    """As FixedLengthRecordDatasetV2, of files that are not compressed."""
+    made: Array = fixed_length_record_dataset_op.body(
+        filenames, header_bytes, record_bytes, footer_bytes, buffer_size, np.array(b"", object)
+    )
+    return made
 
 
 class _FixedLength:
@@ -1012,6 +1043,21 @@ def parallel_interleave_dataset_v4_op(
     )
 
 
+@dataset_op("LegacyParallelInterleaveDatasetV2",
+             "input_dataset:variant; other_arguments:list(Targuments); cycle_length:int64; block_length:int64; "
+             "buffer_output_elements:int64; prefetch_input_elements:int64",
+             f"f:func; deterministic:string=default; {_CALLED}")  # fmt: skip
+def legacy_parallel_interleave_dataset_v2_op(
+    input_dataset: Array, other_arguments: list[Array], cycle_length: Array, block_length: Array,
+    buffer_output_elements: Array, prefetch_input_elements: Array, *, f: Any,
+) -> Array:  # fmt: skip
+    """As InterleaveDataset, with the open datasets read ahead."""
+    ahead = max(int(buffer_output_elements), int(block_length))
+    return _interleaved(
+        dataset_of(input_dataset), f, other_arguments, int(cycle_length), int(block_length), ahead
+    )
+
+
 @dataset_op("ParallelInterleaveDataset",
              "input_dataset:variant; other_arguments:list(Targuments); cycle_length:int64; block_length:int64; "
              "sloppy:bool; buffer_output_elements:int64; prefetch_input_elements:int64",
@@ -1182,11 +1228,38 @@ def batch_dataset_v2_op(input_dataset: Array, batch_size: Array, drop_remainder:
     return _batched(dataset_of(input_dataset), int(batch_size), bool(drop_remainder), _stacked)
 
 
+@dataset_op("ParallelBatchDataset",
+             "input_dataset:variant; batch_size:int64; num_parallel_calls:int64; drop_remainder:bool",
+             f"parallel_copy:bool=false; {_TYPES}; deterministic:string=default")  # fmt: skip
+def parallel_batch_dataset_op(
+    input_dataset: Array, batch_size: Array, num_parallel_calls: Array, drop_remainder: Array
+) -> Array:
+    """As BatchDatasetV2, whose batches are made one after another."""
+    return _batched(dataset_of(input_dataset), int(batch_size), bool(drop_remainder), _stacked)
+
+
+_PADDED = (
+    "parallel_copy:bool=false; Toutput_types:list(type)>=1; output_shapes:list(shape)>=1; N:int>=1; "
+    "metadata:string="
+)
+
+
+@dataset_op("PaddedBatchDataset",
+             "input_dataset:variant; batch_size:int64; padded_shapes:N*int64; padding_values:list(Toutput_types)",
+             _PADDED.partition("; ")[2])  # fmt: skip
+def padded_batch_dataset_op(
+    input_dataset: Array, batch_size: Array, padded_shapes: list[Array], padding_values: list[Array]
+) -> Array:
+    """As PaddedBatchDatasetV2; the last batch may be smaller."""
+    made: Array = padded_batch_dataset_v2_op.body(
+        input_dataset, batch_size, padded_shapes, padding_values, np.array(False)
+    )
+    return made
+
+
 @dataset_op("PaddedBatchDatasetV2",
              "input_dataset:variant; batch_size:int64; padded_shapes:N*int64; "
-             "padding_values:list(Toutput_types); drop_remainder:bool",
-             "parallel_copy:bool=false; Toutput_types:list(type)>=1; output_shapes:list(shape)>=1; N:int>=1; "
-             "metadata:string=")  # fmt: skip
+             "padding_values:list(Toutput_types); drop_remainder:bool", _PADDED)  # fmt: skip
 def padded_batch_dataset_v2_op(
     input_dataset: Array, batch_size: Array, padded_shapes: list[Array], padding_values: list[Array],
     drop_remainder: Array,

@@ -232,12 +232,14 @@ def _joined_shape(node: Any) -> TensorShape:
 
 @op("UnsortedSegmentJoin", "inputs:string; segment_ids:Tindices; num_segments:Tnumsegments", "output:string",
     "separator:string=; Tindices:type{int32|int64}; Tnumsegments:type{int32|int64}=int32",
-    infer=unsorted_shape, differentiable=False)  # fmt: skip
+    infer=lambda node: _segments_shape(node), differentiable=False)  # fmt: skip
 def unsorted_segment_join_op(
     inputs: Array, segment_ids: Array, num_segments: Array, *, separator: str
 ) -> Array:
     """The texts of each segment joined, in the order in which they come."""
     count, ids = int(num_segments), segment_ids.reshape(-1)
+    if not segment_ids.ndim:
+        raise _fail("segment_ids must have at least one axis")
     if count < 0:
         raise _fail(f"num_segments must not be negative, got {count}")
     if inputs.shape[: segment_ids.ndim] != segment_ids.shape:
@@ -253,6 +255,11 @@ def unsorted_segment_join_op(
         for i, text in enumerate(row):
             parts[segment * width + i].append(text)
     return _from_texts([_bytes(separator).join(texts) for texts in parts], (count, *inner))
+
+
+def _segments_shape(node: Any) -> TensorShape:
+    rules.rank_at_least(node, 1, 1, "segment_ids")
+    return unsorted_shape(node)
 
 
 # ---------------------------------------------------------------------------- patterns

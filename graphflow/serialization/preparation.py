@@ -85,6 +85,21 @@ def _named_functions(node: node_def_pb2.NodeDef) -> list[attr_value_pb2.NameAttr
     return found
 
 
+# Names that ops had before TensorFlow 1.15; beside them, what began with "Experimental" and has lost that.
+_FORMER = {"Iterator": "IteratorV2", "IteratorFromStringHandle": "IteratorFromStringHandleV2"}
+
+
+def _of_today(node: node_def_pb2.NodeDef, functions: Mapping[str, object]) -> node_def_pb2.NodeDef:
+    """A node whose op has another name today under that name."""
+    op_type = _FORMER.get(node.op) or node.op.removeprefix("Experimental")
+    if op_type == node.op or node.op in functions or find_op(op_type) is None:
+        return node
+    made = node_def_pb2.NodeDef()
+    made.CopyFrom(node)
+    made.op = op_type
+    return made
+
+
 class _Library:
     """The functions of a file."""
 
@@ -102,6 +117,7 @@ class _Library:
 
     def called(self, node: node_def_pb2.NodeDef) -> node_def_pb2.NodeDef:
         """A node whose type is a function's name as a call; all functions that it names are closed."""
+        node = _of_today(node, self.functions)
         function = self.functions.get(node.op)
         if function is None and not _named_functions(node):
             return node

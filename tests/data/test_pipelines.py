@@ -317,6 +317,48 @@ def test_files(tmp_path: Path) -> None:
         values(gf.data.TFRecordDataset(str(damaged)))
 
 
+def test_datasets_as_they_were_called_before(tmp_path: Path) -> None:
+    """What older files hold: without a compression of records, without a choice for the last batch."""
+    (tmp_path / "fixed").write_bytes(b"headaabbccf")
+    with gf.python_io.TFRecordWriter(str(tmp_path / "records")) as writer:
+        writer.write(b"one")
+        writer.write(b"two")
+    texts = {"output_types": [gf.string], "output_shapes": [[]]}
+    fixed = gf.raw_ops.FixedLengthRecordDataset(
+        filenames=str(tmp_path / "fixed"), header_bytes=4, record_bytes=2, footer_bytes=1, buffer_size=0
+    )
+    records, from_the_middle = (
+        gf.raw_ops.TFRecordDatasetV2(
+            filenames=str(tmp_path / "records"), compression_type="", buffer_size=0, byte_offsets=[offset]
+        )
+        for offset in (0, 5)
+    )
+    rows = gf.data.Dataset.range(3).map(lambda n: gf.fill([n], n))._variant_tensor
+    padded = gf.raw_ops.PaddedBatchDataset(
+        input_dataset=rows, batch_size=2, padded_shapes=[np.array([-1])], padding_values=[np.int64(9)],
+        output_shapes=[[None, None]],
+    )  # fmt: skip
+    numbers = {"output_types": [gf.int64], "output_shapes": [[None, None]]}
+    found = {}
+    with gf.Session() as session:
+        for name, handle, kind in (("fixed", fixed, texts), ("records", records, texts), ("padded", padded, numbers),
+                                   ("middle", from_the_middle, texts)):  # fmt: skip
+            iterator = gf.raw_ops.IteratorV2(shared_name=name, container="", **kind)
+            (item,) = gf.raw_ops.IteratorGetNext(iterator=iterator, **kind)
+            start = gf.raw_ops.MakeIterator(dataset=handle, iterator=iterator)
+            if name == "middle":
+                with pytest.raises(errors.UnimplementedError, match="byte_offsets"):
+                    session.run(start)
+                continue
+            session.run(start)
+            found[name] = []
+            with pytest.raises(errors.OutOfRangeError):
+                while True:
+                    found[name].append(session.run(item))
+    assert found["fixed"] == [b"aa", b"bb", b"cc"] and found["records"] == [b"one", b"two"]
+    assert [batch.tolist() for batch in found["padded"]] == [[[9], [1]], [[2, 2]]]
+
+
 def test_a_cache_in_a_file(tmp_path: Path) -> None:
     calls: list[int] = []
 

@@ -163,7 +163,6 @@ def segment_join_samples() -> Iterator[Sample]:
     yield Sample([words, np.array([1, 0, 1, 3, 0, 1]), np.int64(5)], {"separator": ", "})
     yield Sample([words.reshape(3, 2), np.array([2, 0, 2], np.int32), np.int32(3)], {"separator": "-"})
     yield Sample([words.reshape(3, 2), np.array([[2, 0], [2, 1], [0, 0]]), np.int32(3)], {"separator": "-"})
-    yield Sample([text(b"a"), np.int32(1), np.int32(2)])
     yield Sample([words[:0], np.zeros(0, np.int32), np.int32(2)], name="empty")
 
 

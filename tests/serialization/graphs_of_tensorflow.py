@@ -543,6 +543,33 @@ def texts_joined_and_cut() -> Any:
     return numbers, [{}]
 
 
+@graph
+def datasets_under_their_former_names() -> Any:
+    raw, one = tf.raw_ops, tf.TensorShape([])
+    numbers = raw.RangeDataset(start=0, stop=6, step=1, output_types=[tf.int64], output_shapes=[one])
+    pairs = raw.ParallelBatchDataset(
+        input_dataset=numbers, batch_size=2, num_parallel_calls=2, drop_remainder=True, output_types=[tf.int64],
+        output_shapes=[[2]],
+    )  # fmt: skip
+    again = raw.ExperimentalUnbatchDataset(input_dataset=pairs, output_types=[tf.int64], output_shapes=[one])
+    alone = raw.ExperimentalUniqueDataset(input_dataset=again, output_types=[tf.int64], output_shapes=[one])
+    rows = raw.BatchDatasetV2(
+        input_dataset=alone,
+        batch_size=4,
+        drop_remainder=False,
+        output_types=[tf.int64],
+        output_shapes=[[None]],
+    )
+    whole = {"output_types": [tf.int64], "output_shapes": [[None]]}
+    iterator = raw.Iterator(shared_name="rows", container="", **whole)
+    found = raw.IteratorFromStringHandle(
+        string_handle=raw.IteratorToStringHandle(resource_handle=iterator), **whole
+    )
+    start = raw.MakeIterator(dataset=rows, iterator=iterator)
+    (row,) = raw.IteratorGetNext(iterator=found, **whole)
+    return [start, row], [{}] * 4, [[0], [1], [1], [0]]
+
+
 # -- running them -------------------------------------------------------------------------------------------------
 
 
