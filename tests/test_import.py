@@ -124,6 +124,7 @@ LATE = (
     "click",
     "multiprocessing",
     "grpc",
+    "prometheus_client",
     "xml",
     "importlib.metadata",
     "graphflow.visualize",
