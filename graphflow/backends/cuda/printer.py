@@ -72,8 +72,9 @@ _TILE = 32  # rows and columns of a transposed tile
 _MOST_TILES = 4
 _MANY = 256  # operations from which on a thread does one element at a time
 # Blocks that shall fit a multiprocessor at least, so that the compiler neither spills for the sake of more of them nor
-# takes registers that keep others out: 64 registers a thread, and 128 where there is much to compute.
-_BLOCKS, _BLOCKS_IF_LONG, _LONG = 4, 2, 16
+# takes registers that keep others out: 64 registers a thread, 80 where a thread has several elements of a row, and 128
+# where there is much to compute.
+_BLOCKS, _BLOCKS_IF_SEVERAL, _BLOCKS_IF_LONG, _LONG = 4, 3, 2, 16
 
 _RESERVED = frozenset(
     "auto bool break case char class const continue default delete do double else enum extern false float for goto if "
@@ -134,6 +135,7 @@ class _Printer:
         self.shared_bytes = 0
         self.work: list[Work] = []
         self.promises: set[str] = set()
+        self.several = False  # whether a thread of a team does several elements of a row at once
         self.team: _Team | None = None
 
     # -- the whole --------------------------------------------------------------------------------------------
@@ -160,7 +162,8 @@ class _Printer:
         )
         body = "\n".join([*(f"  {line}" for line in self.shared_lines), *self.lines])
         long = sum(isinstance(e, Op) for e in walk_exprs(self.loops.body)) > _LONG
-        head = f"__launch_bounds__({BLOCK}, {_BLOCKS_IF_LONG if long else _BLOCKS}) "
+        blocks = _BLOCKS_IF_LONG if long else _BLOCKS_IF_SEVERAL if self.several else _BLOCKS
+        head = f"__launch_bounds__({BLOCK}, {blocks}) "
         rest = f"({signature}) {{\n{body}\n}}\n"
         symbol = f"gf_{digest(head, rest)[:24]}"
         return CudaKernel(
@@ -928,6 +931,7 @@ class _Team:
                 _Lanes(p, stmt.var, lanes).body(stmt.body)
             p.found = {}
             p.promises.add("vector")
+            p.several = True
             start = whole
         first = "gf_lane" if start == "0" else f"{_grouped(start)} + gf_lane"
         with p.block(f"for ({p.index_type} {var} = {first}; {var} < {stop}; {var} += {self.size})"):

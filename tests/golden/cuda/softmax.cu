@@ -1,4 +1,4 @@
-extern "C" __global__ void __launch_bounds__(256, 4) softmax(const float* x, float* y, i64 gf_n) {
+extern "C" __global__ void __launch_bounds__(256, 3) softmax(const float* x, float* y, i64 gf_n) {
   const i32 n = (i32)gf_n;
   {
     const i32 gf_lane = threadIdx.x % 32;
