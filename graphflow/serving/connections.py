@@ -310,7 +310,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is not loo
             self.tasks.add(task)
             task.add_done_callback(self._ended)
             return
-        if not self._following:
+        if not self._following and not self.transport.is_closing():
             self.flow.resume_reading()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
