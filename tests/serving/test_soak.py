@@ -32,7 +32,7 @@ import graphflow as gf
 from benchmarks.__main__ import RESULTS, machine
 from tests.serving.faults import corrupted, disconnect, trickle
 from tests.serving.models import save_model
-from tests.serving.process import Load, Served, served
+from tests.serving.process import Load, Served, rightly, served
 
 pytestmark = pytest.mark.soak
 
@@ -203,6 +203,9 @@ def test_corrupt_new_versions(base: Path, figures: dict[str, Any]) -> None:
             if item["state"] == "END":
                 assert item["status"]["error_message"], what
                 assert available(server)
+            elif what.startswith("variables"):
+                # The bit is one of those that nobody reads, between the index and its end.
+                assert rightly(server.predict()[1], [1.0]), what
             outcomes[f"{what}: {'refused' if item['state'] == 'END' else 'served'}"] += 1
             shutil.rmtree(folder)
             server.wait_for(lambda: available(server) == [1], 60)
@@ -210,7 +213,6 @@ def test_corrupt_new_versions(base: Path, figures: dict[str, Any]) -> None:
     # A bit that is wrong in a graph may make another graph, whose answers are its own; no request fails for it.
     strange = [text for text in load.wrong if "another answer" not in text]
     assert not strange, strange
-    assert not any(key.startswith("variables") and key.endswith("served") for key in outcomes), outcomes
 
 
 def test_slow_clients(base: Path, figures: dict[str, Any]) -> None:
