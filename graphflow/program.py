@@ -13,12 +13,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import heapq
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphflow import dtypes
+from graphflow import dtypes, errors
 from graphflow.array_accesses import refuse_second_accesses
 from graphflow.dtypes import DType
 from graphflow.errors import ShapeError
@@ -818,7 +819,7 @@ def _slice(targets: Iterable[Operation], fed: frozenset[Tensor]) -> list[Operati
         seen.add(operation)
         if fed and operation.outputs and all(t in fed for t in operation.outputs):
             continue
-        stack.extend(t.op for t in operation.inputs if t not in fed)
+        stack.extend(t.op for t in _operands(operation) if t not in fed)
         stack.extend(operation._control_inputs)
     ordered = sorted(seen, key=lambda operation: operation._id)
     position = {operation: i for i, operation in enumerate(ordered)}
@@ -831,10 +832,46 @@ def _slice(targets: Iterable[Operation], fed: frozenset[Tensor]) -> list[Operati
 def _predecessors(operation: Operation, fed: frozenset[Tensor]) -> Iterator[Operation]:
     if fed and operation.outputs and all(t in fed for t in operation.outputs):
         return
-    for tensor in operation.inputs:
+    for tensor in _operands(operation):
         if tensor not in fed:
             yield tensor.op
     yield from operation._control_inputs
+
+
+def _operands(operation: Operation) -> Sequence[Tensor]:
+    """What has to be there for an operation: for a part of a reduction over devices, what all parts take."""
+    if operation.type != "NcclAllReduce":
+        return operation.inputs
+    return [part.inputs[0] for part in _reduced_together(operation)]
+
+
+_reductions: weakref.WeakKeyDictionary[Any, tuple[int, dict[Any, list[Operation]]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _reduced_together(operation: Operation) -> list[Operation]:
+    """The operations that make one reduction over devices: those of one name.
+
+    Raises:
+      InvalidArgumentError: if there are not as many as each of them says.
+    """
+    graph, name = operation.graph, operation.attrs["shared_name"]
+    version, found = _reductions.get(graph, (-1, {}))
+    if version != graph.version:
+        found = {}
+        for one in graph.get_operations():
+            if one.type == "NcclAllReduce":
+                found.setdefault(one.attrs["shared_name"], []).append(one)
+        _reductions[graph] = graph.version, found
+    parts, count = found[name], operation.attrs["num_devices"]
+    if len(parts) != count or any(part.attrs["reduction"] != operation.attrs["reduction"] for part in parts):
+        raise errors.InvalidArgumentError(
+            None, operation,
+            f"{operation.name} reduces {count} tensors together as {name!r}, and the graph has"
+            f" {', '.join(part.name for part in parts)}",
+        )  # fmt: skip
+    return parts
 
 
 def _topological(ordered: list[Operation], needs: list[list[int]]) -> list[Operation]:
@@ -1077,6 +1114,17 @@ class _Freezer:
                     name=name,
                 )  # fmt: skip
                 values.setdefault(operation.outputs[0], node.outputs[0])
+        elif op_def.name == "NcclAllReduce":
+            parts = _reduced_together(operation)
+            attrs = {
+                "N": len(parts),
+                "T": operation.outputs[0].dtype,
+                "reduction": operation.attrs["reduction"],
+                "devices": tuple([part.device for part in parts]),
+            }
+            taken = [values[part.inputs[0]] for part in parts]
+            node = builder.node(get_op("GraphflowAllReduce"), taken, attrs, (), None, parts[0], name)
+            values.setdefault(operation.outputs[0], node.outputs[parts.index(operation)])
         elif op_def.name not in ("VarHandleOp", "NoOp"):
             inputs = []
             for i, tensor in enumerate(operation.inputs):

@@ -15,7 +15,8 @@ from graphflow.namespace import MissingNameError, lazy
 NAMESPACES = (
     "crf", "data", "distribute", "distributions", "estimator", "feature_column", "framework",
     "graph_editor", "layers", "learn", "legacy_seq2seq", "lookup",
-    "losses", "metrics", "opt", "rnn", "seq2seq", "signal", "slim", "staging", "summary", "tensorboard", "training",
+    "losses", "metrics", "nccl", "opt", "rnn", "seq2seq", "signal", "slim", "staging", "summary", "tensorboard",
+    "training",
 )  # fmt: skip
 # Namespaces that stand elsewhere under the same name.
 _PASSED_ON = {"tpu": "graphflow.estimator.tpu"}
@@ -27,7 +28,7 @@ _FILES = frozenset(
     attention_wrapper basic_decoder beam_search_decoder beam_search_ops decoder helper loss seq2seq hparam
     evaluation preprocessing slim learning model_analyzer nets add_arg_scope metrics metric_ops losses loss_ops crf
     lookup lookup_ops fused_rnn_cell core_rnn bijectors distribution bucket_ops data_flow_ops external_optimizer set_ops
-    core_rnn_cell_impl monitored_session
+    core_rnn_cell_impl monitored_session nccl_ops
     """.split()
 )
 

@@ -27,6 +27,7 @@ from graphflow.loops.library import (
 from graphflow.lowering.attention import Backward, attention_gradient_of, attention_of
 from graphflow.lowering.calls import CallNode, bytes_of, call_of
 from graphflow.lowering.checks import bounds_kernel, component_kernel, order_kernel
+from graphflow.lowering.collectives import ALL_REDUCE, devices_of, with_plain_reductions
 from graphflow.lowering.epilogues import folds_whole, held_in, over_of, renamed_in
 from graphflow.lowering.forms import Form, bounds_of, lasting_values, native
 from graphflow.lowering.fuse import Group, fuse
@@ -58,7 +59,19 @@ from graphflow.lowering.strided import (
 )
 from graphflow.lowering.turns import LOOP_ROWS
 from graphflow.lowering.windows import view_of
-from graphflow.plan import COPY, Arg, Plan, PlanBuilder, PlanTemplate, Ref, Slot, read, update, write
+from graphflow.plan import (
+    COPY,
+    Arg,
+    Collective,
+    Plan,
+    PlanBuilder,
+    PlanTemplate,
+    Ref,
+    Slot,
+    read,
+    update,
+    write,
+)
 from graphflow.program import NESTED, VARIABLE, Node, Program, Value
 from graphflow.records import dataclass
 from graphflow.reference import run_node
@@ -110,7 +123,7 @@ class _Lowering(NativeRegions):
         finish: Finish | None = None,
         builder: PlanBuilder | None = None,
     ) -> None:
-        self.program = program
+        self.program = program = with_plain_reductions(program, backend.devices)
         self.backend = backend
         self.finish = finish
         self.builder = backend.builder(name) if builder is None else builder
@@ -269,6 +282,8 @@ class _Lowering(NativeRegions):
         found = call_of(node)
         if found is not None and self.takes(found):
             self.call_nodes[node] = found
+            return True
+        if node.type == ALL_REDUCE:
             return True
         if node.op_def in NESTED:
             return self.nests_natively(node)
@@ -1066,10 +1081,26 @@ class _Lowering(NativeRegions):
                 self.nest(self.nests[node], node)
             elif node in self.nested:
                 self.region(node)
+            elif node.type == ALL_REDUCE:
+                self.all_reduce(node)
             elif self.is_row(node):
                 self.row(node)
             else:
                 self.move(node)
+
+    def all_reduce(self, node: Node) -> None:
+        """Adds a reduction over devices, which has an operand and a result on each."""
+        devices = devices_of(node, self.backend.devices)
+        assert devices is not None
+        first = node.outputs[0]
+        count = math.prod(first.sizes or ())
+        made = [
+            self.builder.buffer(value.sizes or (), value.dtype.numpy, node.name) for value in node.outputs
+        ]
+        args = [read(self.slot(value)) for value in node.inputs] + [write(slot) for slot in made]
+        kernel = Collective(node.attrs["reduction"], devices, count, ir.dtype_name(first.dtype.name))
+        self.builder.launch(kernel, args, parallel=True, name=node.name, origin=node)
+        self.slots.update(zip(node.outputs, made, strict=True))
 
     def needs_memory(self, value: Value) -> bool:
         """Whether anybody takes a value, whose elements kernels find elsewhere or know, from memory of its own."""

@@ -15,7 +15,8 @@ from graphflow.namespace import lazy
 from graphflow.opdef import set_families
 
 __all__ = [
-    "accumulators", "backprops", "barriers", "beams", "boxes", "candidates", "cells", "color", "control", "convolution",
+    "accumulators", "backprops", "barriers", "beams", "boxes", "candidates", "cells", "collectives", "color", "control",
+    "convolution",
     "counting", "crosses", "csv_datasets", "ctc", "data_formats", "datasets", "diagonals", "distributions",
     "draws", "elementwise", "embeddings", "factorizations", "files", "functional", "fused",
     "global_normalization", "hashing", "image", "image_files", "io", "layout", "learned_candidates",

@@ -31,7 +31,7 @@ MODULES = (
     "factorizations", "special", "sparse", "sparse_math", "functional", "counting", "rows",
     "summaries", "resize", "color", "boxes", "patches", "image_files", "candidates", "volumes",
     "spectral", "special_functions", "quantize", "quantized", "distributions", "stateless", "strings", "files",
-    "parsing", "sets", "sparse_messages", "ctc", "beams",
+    "parsing", "sets", "sparse_messages", "ctc", "beams", "collectives",
     "pools", "morphology", "cells", "fused", "moments", "unicode",
 )  # fmt: skip
 

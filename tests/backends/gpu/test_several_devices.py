@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 import graphflow as gf
 from graphflow.backends.gpu.bound_together import BoundTogether
+from graphflow.backends.gpu.nccl import Reductions
 from graphflow.backends.gpu.plan import DevicePlan
 from graphflow.backends.gpu.recording_device import RecordingDevice
-from graphflow.backends.gpu.steps import Transfer, device_of
+from graphflow.backends.gpu.steps import AllReduce, Transfer, device_of
 
 STEPS = 4
 ROWS = np.random.RandomState(0).randn(STEPS, 8, 8).astype(np.float32)
@@ -169,3 +171,104 @@ def test_loops_checks_and_host_steps_on_several_devices(monkeypatch: pytest.Monk
         assert session.run(table)[0, 0] == pytest.approx(14.0 + 2.0 * np.sqrt(2.0))
         one = session.run(here, {ids: [1, 1], limit: 1.0}, device_outputs=True)
         assert one.shape == (2, 2)
+
+
+def test_reduced_gradients_train_as_one_model_with_the_joined_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_GPU", "host")
+    wanted = Towers(1, 0).losses()
+    for count, gpus in ((2, 2), (2, 0), (4, 4)):  # without GPUs the same graph adds
+        towers = Towers(count, gpus, "reduced")
+        np.testing.assert_allclose(towers.losses(), wanted, rtol=1e-6)
+        every = [towers.session.variable_value(v) for v in gf.trainable_variables()]
+        for number in range(1, count):
+            for mine, first in zip(every[2 * number : 2 * number + 2], every[:2], strict=True):
+                np.testing.assert_array_equal(mine, first)
+        if gpus:
+            steps = towers.plan().device_steps
+            reduced = [step for step in steps if isinstance(step, AllReduce)]
+            assert sorted(step.count for step in reduced) == [16 * 4, 8 * 16]
+            assert all([use.place.device for use in step.args] == [*range(count)] * 2 for step in reduced)
+            # But for the losses nothing else goes from device to device.
+            assert sum(step.nbytes for step in steps if isinstance(step, Transfer)) <= 64 * count
+        towers.session.close()
+
+
+def test_a_reduction_is_part_of_the_graph_on_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_GPU", "recording")
+    towers = Towers(2, 2, "reduced")
+    feeds = {towers.x: ROWS[0], towers.y: LABELS[0]}
+    for _ in range(3):
+        towers.session.run(towers.step, feeds)
+    plan = towers.session.plan(towers.step, feeds)
+    assert isinstance(plan, DevicePlan)
+    with plan._turn(towers.session._state) as bound:
+        (piece,) = bound.pieces
+        sides = bound.sides  # type: ignore[union-attr]
+    calls = [record for record in piece.graph.records if record.call == "all_reduce"]  # type: ignore[union-attr]
+    assert [record.device for record in calls] == [0, 1] * 2
+    for record in calls:
+        reduction, dtype, count, source, target = record.args
+        assert (reduction, dtype) == ("sum", "f32") and count in (64, 128)
+        slabs = [sides[record.device].arena, sides[record.device].io]
+        for address in (source, target):
+            assert any(slab.address <= address < slab.address + slab.nbytes for slab in slabs)
+
+
+def test_reductions_of_a_graph() -> None:
+    x, y = gf.placeholder(gf.float32, [3]), gf.placeholder(gf.float32, [3])
+    with gf.device("/gpu:0"):
+        a = x * 2.0
+    with gf.device("/gpu:1"):
+        b = gf.identity(y)
+    sums, greatest = gf.contrib.nccl.all_sum([a, b]), gf.contrib.nccl.all_max([a, b])
+    products = gf.contrib.nccl.all_prod([a, b])
+    with gf.device("/gpu:1"):
+        one = gf.contrib.nccl.reduce_sum([a, b]) + gf.contrib.nccl.broadcast(a)
+    slopes = gf.gradients([sums[0] * 3.0, sums[1] * 5.0], [x, y])
+    assert [s.device for s in sums] == ["/device:GPU:0", "/device:GPU:1"]
+    feeds = {x: [1.0, 2.0, 3.0], y: [5.0, 1.0, 1.0]}
+    with gf.Session() as session:
+        found = session.run([*sums, *greatest, products[1], one, *slopes], feeds)
+        assert [row.tolist() for row in found] == [
+            [7.0, 5.0, 7.0], [7.0, 5.0, 7.0], [5.0, 4.0, 6.0], [5.0, 4.0, 6.0], [10.0, 4.0, 6.0],
+            [9.0, 9.0, 13.0], [16.0] * 3, [8.0] * 3,
+        ]  # fmt: skip
+        with pytest.raises(LookupError, match="No gradient defined.*it is no sum"):
+            gf.gradients(greatest[0], x)
+        with pytest.raises(ValueError, match="Device assignment required"):
+            gf.contrib.nccl.all_sum([x])
+        with pytest.raises(ValueError, match=">0 tensors"):
+            gf.contrib.nccl.all_sum([])
+        alone = gf.raw_ops.NcclAllReduce(input=a, reduction="sum", num_devices=2, shared_name="alone")
+        with pytest.raises(gf.errors.InvalidArgumentError, match="reduces 2 tensors together as 'alone'"):
+            session.run(alone, feeds)
+
+
+def test_nccl_is_asked_as_a_group() -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    class Communicator:
+        def __init__(self, device: int) -> None:
+            self.device = device
+
+        @staticmethod
+        def initAll(devices: list[int]) -> list[Any]:
+            return [Communicator(device) for device in devices]
+
+        def allReduce(self, *args: Any) -> None:
+            calls.append((self.device, *args))
+
+    library = SimpleNamespace(
+        NcclCommunicator=Communicator,
+        NCCL_FLOAT32="float32",
+        NCCL_SUM="sum",
+        groupStart=lambda: calls.append(("begin",)),
+        groupEnd=lambda: calls.append(("end",)),
+    )
+    Reductions(library, [3, 1]).all_reduce({3: 70, 1: 80}, "sum", "f32", 9, [1000, 2000], [1500, 2500])
+    assert calls == [
+        ("begin",),
+        (3, 1000, 1500, 9, "float32", "sum", 70),
+        (1, 2000, 2500, 9, "float32", "sum", 80),
+        ("end",),
+    ]
