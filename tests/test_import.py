@@ -55,7 +55,7 @@ def test_all_is_complete_and_true() -> None:
 
 def test_every_public_op_is_reachable() -> None:
     reachable = {id(getattr(gf, name)) for name in gf.__all__}
-    for namespace in (*gf.NAMESPACES, "contrib.seq2seq", "contrib.staging"):
+    for namespace in (*gf.NAMESPACES, "contrib.nccl", "contrib.seq2seq", "contrib.staging"):
         module = importlib.import_module(f"graphflow.{namespace}")
         reachable |= {id(getattr(module, name, None)) for name in dir(module)}
     missing = []

@@ -135,3 +135,30 @@ def test_a_step_that_no_graph_can_hold_is_seen() -> None:
     device.begin_capture()
     with pytest.raises(Uncapturable):
         device.synchronize()
+
+
+def test_what_has_no_room_is_refused_before_anything_is_done() -> None:
+    x = gf.placeholder(gf.float32, [1 << 20])
+    y = gf.cumsum(gf.exp(x), name="running") * gf.reduce_sum(gf.sin(x))
+    share = (10 << 20) / (141 << 30)
+    with gf.Session(
+        config=gf.ConfigProto(gpu_options=gf.GPUOptions(per_process_gpu_memory_fraction=share))
+    ) as session:
+        with pytest.raises(
+            gf.errors.ResourceExhaustedError, match=r"of the 10\.00 MiB that this(.|\n)*4\.00 MiB"
+        ):
+            session.run(y, {x: np.zeros(1 << 20)})
+        (residents,) = session._state.holders
+        device = residents.device
+        assert isinstance(device, RecordingDevice)
+        # Neither memory was taken nor a kernel launched, nor is there any of it left.
+        assert not {record.call for record in device.records} & {"alloc", "launch", "h2d", "functions"}
+        assert device.taken == residents.taken == 0
+    # Without a share a session grows as its plans need, slab by slab.
+    with gf.Session() as session:
+        small = gf.exp(x[:256])
+        with pytest.raises(gf.errors.ResourceExhaustedError, match="computes nothing"):
+            session.run(small, {x: np.zeros(1 << 20)})
+        (residents,) = session._state.holders
+        plan = session.plan(small, {x: np.zeros(1 << 20)})
+        assert isinstance(plan, DevicePlan) and residents.taken <= plan.peak_bytes + 3 * 256
