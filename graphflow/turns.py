@@ -108,6 +108,10 @@ def evens(program: Program, counted: Mapping[int, Even]) -> dict[Value, Even]:
     for node in program.nodes:
         if len(node.outputs) != 1 or not node.inputs:
             continue
+        if node.type == "GraphflowInList":
+            if node.inputs[1] in found:
+                found[node.outputs[0]] = found[node.inputs[1]]
+            continue
         parts = []
         for value in node.inputs:
             number = integer(value)
@@ -161,6 +165,8 @@ def limits_of(
         made = value.node
         if made.type in ("Identity", "LogicalAnd"):
             stack += reversed(made.inputs)
+            continue
+        if value.constant is not None and value.constant.all():
             continue
         limit = _limit(made, known, outside)
         if limit is None:
@@ -241,6 +247,11 @@ class Bounds:
         if node.type == "Maximum":
             known = [end for end in map(self.of, node.inputs) if end is not None]
             return max(known) if len(known) == 2 else None
+        if node.type == "GraphflowInList":
+            return self.of(node.inputs[1])
+        if node.type == "Mul":
+            ends = [(self.of(a), integer(b)) for a, b in (node.inputs, node.inputs[::-1])]
+            return next((end * by for end, by in ends if end is not None and by is not None and by >= 0), None)
         if node.type in ("Add", "AddV2", "Sub"):
             a, b = node.inputs
             other = integer(b)

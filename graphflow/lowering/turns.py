@@ -171,6 +171,10 @@ class _Rows:
         """How to find the row of a turn, if there is one in every turn."""
         if index.node.type == "GraphflowFromEnd":
             index = index.node.inputs[0]  # what is among the rows in every turn is not counted from the end
+        if index.node.type == "GraphflowInList":
+            if not self.in_list(*index.node.inputs[1:]):
+                return None
+            index = index.node.inputs[1]
         even = self.known.get(index)
         number = integer(index)
         if number is not None:
@@ -187,6 +191,18 @@ class _Rows:
             if not 0 <= min(places) <= max(places) < rows.sizes[0]:
                 return None
         return even and {"T": rows.dtype, "start": even.start, "step": even.step, "ends": ends}
+
+
+    def in_list(self, index: Value, length: Value) -> bool:
+        """Whether the index is less than the length in every turn."""
+        known = integer(length)
+        number, end = self.known.get(index), self.known.get(length) if known is None else Even(known, 0)
+        if number is None or end is None or number.base is not end.base:
+            return False
+        first, step = end.start - number.start, end.step - number.step
+        if not step:
+            return bool(first > 0)
+        return self.most is not None and bool(min(first, first + step * max(0, self.most - 1)) > 0)
 
 
 def _with_rows(body: Program, where: _Rows, zeros: Set[int]) -> Program:

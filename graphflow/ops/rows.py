@@ -12,6 +12,7 @@ from graphflow.opdef import op
 from graphflow.ops import row_rules
 from graphflow.ops.rules import Array
 from graphflow.shapes import TensorShape
+from graphflow.symbolic import Derived
 
 _ROWS = "T:type; Tindex:type{int32|int64}=int32"
 
@@ -136,3 +137,68 @@ def placed_op(part: Array, index: Array, size: Array, *, axis: int) -> Array:
 
 
 placed_op.bounds(lambda node: {} if (end := node.inputs[2].constant) is None else {1: (0, end.item())})
+
+
+# -- of stacked rows of which only the first ones count ---------------------------------------------------------
+
+_BEHIND = -(1 << 31)  # added to the number of an element that is behind the end
+
+
+def _within(node: Any) -> dict[int, tuple[int, int]]:
+    return {0: (0, 1 << 31)}
+
+
+@op("GraphflowInList", "marked:int32; index:int32; length:int32", "place:int32", "verb:string",
+    infer=lambda node: node.inputs[1].shape, differentiable=False)  # fmt: skip
+def in_list_op(marked: Array, index: Array, length: Array, *, verb: str) -> Array:
+    """Numbers of elements of a list that has so many; `marked` is less than zero where there is no such element."""
+    for place in index.reshape(-1).tolist():
+        if not 0 <= place < length:
+            raise InvalidArgumentError(
+                None, None, f"Trying to {verb} element {place} in a list with {int(length)} elements."
+            )
+    return index.copy()
+
+
+in_list_op.bounds(_within)
+
+
+@in_list_op.lower
+def in_list_lower(b: Any, marked: Any, index: Any, length: Any) -> Any:
+    """What is marked as no element does not get here."""
+    return marked
+
+
+def in_list(b: Any, index: Any, length: Any, verb: str) -> Any:
+    """Emits `GraphflowInList`: the index itself, which is to be the number of an element of a list of that length."""
+    behind = b.constant(np.array(_BEHIND, np.int32))
+    over = b.emit("AddV2", b.emit("Maximum", index, b.constant(np.array(0, np.int32))), behind)
+    marked = b.emit("SelectV2", b.emit("Less", index, length), index, over)
+    return b.emit("GraphflowInList", marked, index, length, verb=verb)
+
+
+def _first_shape(node: Any) -> TensorShape:
+    dims, count = node.inputs[0].shape.as_tuple(), node.constant(1)
+    if dims is None:
+        return TensorShape(None)
+    return TensorShape([None if count is None else count.item(), *dims[1:]])
+
+
+@op("GraphflowFirstRows", "rows:T; count:int32", "output:T", "T:type", infer=_first_shape, differentiable=False)
+def first_rows_op(rows: Array, count: Array) -> Array:
+    """The first rows of a tensor, so many."""
+    return rows[: int(count)].copy()
+
+
+@first_rows_op.expand
+def first_rows_expand(b: Any, node: Any, inputs: Any) -> list[Any] | None:
+    """A slice, where it is known how long."""
+    rows, count = inputs
+    known = count.constant
+    if known is None or rows.sizes is None:
+        return None
+    if rows.sizes[0] == known.item():
+        return [rows]
+    begin = b.constant(np.zeros(len(rows.sizes), np.int32))
+    sizes = b.constant(Derived.holding([known.item(), *rows.sizes[1:]], np.int32), True)
+    return [b.emit("Slice", rows, begin, sizes)]

@@ -52,6 +52,7 @@ _SAME: dict[str, tuple[tuple[int, ...], bool]] = {
     "TensorListScatterIntoExistingList": ((0,), True),
     "TensorListGetItem": ((0,), False),
     "TensorListStack": ((0,), False),
+    "TensorListResize": ((0,), True),
     "TensorListGather": ((0,), False),
     "TensorListLength": ((0,), False),
     "TensorListElementShape": ((0,), False),
@@ -244,7 +245,14 @@ class _Lists:
 
     def look(self, program: Program, depth: int = 0) -> None:
         """Notes what the nodes of a program say of its lists."""
+        users: dict[Value, list[Node]] | None = None
         for node in program.nodes:
+            if node.type == "TensorListResize":
+                # The first elements of a list make no list of the same kind: whoever stacks them takes so many.
+                users = program.users() if users is None else users
+                first = node.outputs[0]
+                if not all(user.type == "TensorListStack" for user in users.get(first, ())) or first in program.roots:
+                    self.kind(first).close()
             lists = [value for value in (*node.inputs, *node.outputs) if value.dtype is dtypes.variant]
             for _, nested in nested_programs(node) if depth < MOST_NESTED else ():
                 self.look(nested, depth + 1)
@@ -505,7 +513,14 @@ def _is_zero(value: Value) -> bool:
     return constant is not None and not constant.any()
 
 
+def _first(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+    if inputs[1].constant is not None and inputs[1].constant.item() == kind.count:
+        return inputs[0]
+    return b.emit("GraphflowFirstRows", inputs[0], inputs[1])
+
+
 _RULES: dict[str, _Rule] = {
+    "TensorListResize": _first,
     "TensorListReserve": _zeros,
     "ZerosLike": _zeros,
     "TensorListFromTensor": _itself,

@@ -23,6 +23,7 @@ from graphflow.program import (
     rebuild,
     with_programs,
 )
+from graphflow.turns import integer
 
 __all__ = ["loop_twins"]
 
@@ -90,11 +91,23 @@ def _joined(program: Program, first: Mapping[int, int]) -> Program:
         if not any(value in places for value in node.inputs):
             return None
         given = tuple([places.get(old, new) for old, new in zip(node.inputs, inputs, strict=True)])
+        if node.type == "Maximum" and (more := _greater(*given)) is not None:
+            return [more]
         return builder.again(node, given, controls)
 
     made = rebuild(program, replace)
     fetches = tuple(places.get(value, value) for value in made.fetches)
     return Program(made.feeds, fetches, made.commits, made.effects, made.specialized)
+
+
+def _greater(a: Value, b: Value) -> Value | None:
+    """Of two numbers that which is the other one, and something: the length of a list, and one behind its end."""
+    for less, more in ((a, b), (b, a)):
+        if more.node.type == "AddV2" and more.node.inputs[0] is less:
+            step = integer(more.node.inputs[1])
+            if step is not None and step >= 0:
+                return more
+    return None
 
 
 def _of(program: Program, kept: Sequence[int], fetches: Sequence[Value]) -> Program:

@@ -1,9 +1,10 @@
-"""Lists that grow and shrink by one element at a time become lists of fixed size with their length beside them.
+"""Lists that grow and shrink become lists of fixed size with their length beside them.
 
 That is how the gradient of a loop finds the values of the loop's turns: each turn appends one, and each turn of the
-loop that goes back takes the last one off. Where it is known how long a list can get, it is made so long at once.
-Its length is a number then, which goes through loops and branches with the list: appending sets the element at that
-number, taking off reads the one before. Where the turns are known, or their number, that number is known for each turn
+loop that goes back takes the last one off. A TensorArray of dynamic size is made longer by what is written behind its
+end. Where it is known how long a list can get, it is made so long at once. Its length is a number then, which goes
+through loops and branches with the list: appending sets the element at that number, taking off reads the one before,
+and whoever takes all elements takes so many. Where the turns are known, or their number, that number is known for each turn
 (`graphflow.turns`), and needs no memory. Of lists of such lists, which loops in loops fill, the lengths of the elements
 are kept in a list beside them.
 """
@@ -18,6 +19,7 @@ import numpy as np
 
 from graphflow import dtypes
 from graphflow.opdef import get_op
+from graphflow.ops.rows import in_list
 from graphflow.program import (
     CASES,
     FEED,
@@ -36,11 +38,12 @@ from graphflow.program import (
 )
 from graphflow.records import dataclass, field
 from graphflow.shapes import SCALAR
-from graphflow.symbolic import Derived
-from graphflow.turns import Bounds, inductions, integer, most_turns
+from graphflow.symbolic import Derived, greatest
+from graphflow.turns import Bounds, inductions, integer, is_zero, most_turns
 
 __all__ = ["sized_lists"]
 
+_MOST_ROUNDS = 4
 _MOST_LOOPS = 6  # loops within loops whose lists are looked at: each is walked twice
 _LENGTH = TensorType(dtypes.int32, SCALAR, SCALAR)
 _LENGTHS = TensorType(dtypes.variant, SCALAR, SCALAR)
@@ -48,19 +51,29 @@ _LENGTHS = TensorType(dtypes.variant, SCALAR, SCALAR)
 _CHANGES = {
     "TensorListPushBack": 1, "TensorListPopBack": -1, "Identity": 0, "ZerosLike": 0, "AddN": 0, "AddV2": 0, "Add": 0,
 }  # fmt: skip
+# What takes all elements of a list, or nothing of it but what all have in common.
+_WHOLE = ("TensorListStack", "TensorListConcatV2", "TensorListGather", "TensorListElementShape")
 
 
 def sized_lists(program: Program, counts: Counter[str]) -> Program:
     """Returns the program with such lists made long enough at once."""
     if not _makes_lists(program):
         return program
-    found = _Lengths(program)
+    found, rooms = _Lengths(program, {}), {}  # type: tuple[_Lengths, dict[Value, int]]
+    for _ in range(_MOST_ROUNDS):
+        more = {value: room for value in found.asked if (room := found.room(value)) is not None}
+        if not any(group.changes for group in found.groups.values()) or more.keys() <= rooms.keys():
+            break
+        # How long a list gets may depend on how long another one gets.
+        rooms.update(more)
+        found = _Lengths(program, rooms)
     return _Change(found, counts).changed(program) if found.any() else program
 
 
 def _makes_lists(program: Program, depth: int = 0) -> bool:
     return any(
-        node.type == "EmptyTensorList"
+        node.type in ("EmptyTensorList", "TensorListResize")
+        or bool(node.attrs.get("resize_if_index_out_of_bounds"))
         or (depth < MOST_NESTED and any(_makes_lists(inner, depth + 1) for _, inner in nested_programs(node)))
         for node in program.nodes
     )
@@ -70,12 +83,14 @@ def _makes_lists(program: Program, depth: int = 0) -> bool:
 class _Group:
     """Lists of which one is made of another.
 
-    `most`: how long they ever get; `starts`: whether one begins empty.
+    `most`: how long they ever get; `changes`: whether their length is no fixed one; `reach`: how long they get by what
+    does not lie behind what they were before.
     """
 
     fits: bool = True
-    starts: bool = False
+    changes: bool = False
     most: int = 0
+    reach: int = 0
     least_room: int | None = None  # what those who made them said they may hold
     parent: _Group | None = None
     inner: _Group | None = None  # their elements, where these are lists
@@ -100,26 +115,41 @@ class _Group:
             return
         b.parent = a
         a.fits &= b.fits
-        a.starts |= b.starts
-        a.most = max(a.most, b.most)
+        a.changes |= b.changes
+        a.most, a.reach = max(a.most, b.most), max(a.reach, b.reach)
         rooms = [room for room in (a.least_room, b.least_room) if room is not None]
         a.least_room = min(rooms) if rooms else None
         a.holders += b.holders
         if b.inner is not None:
             a.element().join(b.inner)
 
+    @property
+    def room(self) -> int:
+        """How many elements there is to be room for."""
+        group = self.root()
+        return greatest(group.most, group.reach)
+
     def good(self) -> bool:
         group = self.root()
         room = group.least_room
-        fits = group.fits and group.starts and group.most > 0 and (room is None or group.most <= room)
+        fits = group.fits and group.changes and group.room > 0 and (room is None or group.room <= room)
         return fits and all(holder.good() for holder in group.holders)
 
 
 class _Lengths:
-    """How long the lists of a program get, and which belong together."""
+    """How long the lists of a program get, and which belong together.
 
-    def __init__(self, program: Program) -> None:
+    Args:
+      program: the program.
+      rooms: of lists whose lengths are asked for, how long these get, where that is known.
+    """
+
+    def __init__(self, program: Program, rooms: Mapping[Value, int]) -> None:
         self.groups: dict[Value, _Group] = {}
+        self.rooms = rooms
+        self.asked: set[Value] = set()
+        # Lists that are made as long as another one is then.
+        self.as_long: dict[Value, Value] = {}
         self.most: dict[Value, int] = {}  # of each list, how long it is at most
         # Of lists of whole numbers the greatest number in them, of lists of lists the greatest length; else None.
         self.greatest: dict[Value, int | None] = {}
@@ -131,12 +161,30 @@ class _Lengths:
         for value in program.roots:
             if value.dtype is dtypes.variant:
                 self.spoil(value)
+        left = len(self.as_long) + 1
+        while left and any([self.follows(value, other) for value, other in self.as_long.items()]):
+            left -= 1
         if not self.trusted:
             self.groups.clear()
+
+    def follows(self, value: Value, other: Value) -> bool:
+        """Whether a list is found to be of no fixed length because one is whose length it has."""
+        group = self.group(value).root()
+        if group.changes or not self.good(other):
+            return False
+        group.changes = True
+        return True
 
     def any(self) -> bool:
         """Whether there is anything to change."""
         return any(group.good() for group in self.groups.values())
+
+    def room(self, value: Value) -> int | None:
+        """How long a list and those it is made of get."""
+        group = self.groups.get(value)
+        if group is None or not group.root().fits or group.room < 1:
+            return None
+        return group.room
 
     def good(self, value: Value) -> bool:
         """Whether a value is a list that is to change."""
@@ -182,20 +230,85 @@ class _Lengths:
                 self.choice(node, bounds, depth)
             elif not taken and not made or node.op_def is FEED:
                 continue
-            elif node.type in ("EmptyTensorList", "FakeParam") and not node.controls:
-                self.note(made[0], 0)
-                if node.type == "EmptyTensorList":
-                    group = self.group(made[0]).root()
-                    group.starts = True
-                    room = integer(node.inputs[1])
-                    if room is None:
-                        group.fits = False
-                    elif room >= 0:
-                        group.least_room = room if group.least_room is None else min(room, group.least_room)
-            elif node.type == "TensorListLength" and not node.controls:
+            elif node.controls:
+                self.spoil(*taken, *made)
+            elif not taken:
+                self.begin(node, made[0], bounds)
+            elif node.type in _WHOLE or (
+                node.type == "TensorListGetItem" and node.attrs["element_dtype"] is not dtypes.variant
+            ):
                 continue
+            elif node.type == "TensorListLength":
+                self.group(taken[0])
+                self.asked.add(taken[0])
+                if taken[0] in self.rooms:
+                    bounds.known[node.outputs[0]] = self.rooms[taken[0]]
+            elif node.type in ("TensorListSetItem", "TensorListResize"):
+                self.placed(node, taken[0], made[0], bounds)
             else:
                 self.step(node, taken, made, bounds)
+
+    def begin(self, node: Node, made: Value, bounds: Bounds) -> None:
+        """Notes how long a new list is."""
+        group = self.group(made).root()
+        long: int | None = 0
+        if node.type == "EmptyTensorList":
+            group.changes = True
+            room = integer(node.inputs[1])
+            if room is None:
+                group.fits = False
+            elif room >= 0:
+                group.least_room = room if group.least_room is None else min(room, group.least_room)
+        elif node.type == "TensorListReserve":
+            count = node.inputs[1]
+            long = bounds.of(count)
+            if count.node.type == "TensorListLength":
+                self.as_long[made] = count.node.inputs[0]
+            elif count.constant is None:
+                group.changes = True
+        elif node.type == "TensorListFromTensor":
+            sizes = node.inputs[0].sizes
+            long = sizes[0] if sizes else None
+        elif node.type != "FakeParam":
+            long = None
+        if node.type not in ("EmptyTensorList", "TensorListReserve", "FakeParam"):
+            self.greatest[made] = None
+        if long is None:
+            group.fits = False
+        else:
+            self.fresh(made, long)
+
+    def fresh(self, value: Value, long: int) -> None:
+        """Notes how long a list is that was made of no other one."""
+        group = self.group(value).root()
+        group.reach = greatest(group.reach, long)
+        self.note(value, long)
+
+    def placed(self, node: Node, taken: Value, made: Value, bounds: Bounds) -> None:
+        """Notes what sets an element of a list, which may lie behind its end, or says how long it is to be."""
+        self.group(taken).join(self.group(made))
+        group = self.group(made).root()
+        number: list[int | None] = []
+        end: int | None = 0
+        if node.type == "TensorListResize":
+            group.changes = True
+            end = bounds.of(_beside(node) or node.inputs[1]) if _beside(node) or _takes_back(node) else None
+        elif node.attrs["element_dtype"] is dtypes.variant:
+            self.spoil(node.inputs[2])
+            end = None
+        else:
+            if node.attrs["element_dtype"] in (dtypes.int32, dtypes.int64):
+                number = [bounds.of(node.inputs[2])]
+            if node.attrs.get("resize_if_index_out_of_bounds"):
+                group.changes = True
+                last = bounds.of(node.inputs[1])
+                end = None if last is None else last + 1
+        if end is None:
+            group.fits = False
+        else:
+            group.reach = greatest(group.reach, end)
+        self.note(made, self.most.get(taken, 0))
+        self.put(made, self.greatest.get(taken, 0), *number)
 
     def step(self, node: Node, taken: Sequence[Value], made: Sequence[Value], bounds: Bounds) -> None:
         change = _CHANGES.get(node.type)
@@ -218,8 +331,9 @@ class _Lengths:
         if change is not None and change <= 0 and len(made) == 1:
             self.put(made[0], *(self.greatest.get(value, 0) for value in taken))
         several = 1 if change else len(taken)
-        if change is None or node.controls or len(made) != 1 or len(taken) != several:
+        if change is None or len(made) != 1 or len(taken) != several:
             self.spoil(*taken, *made)
+            self.greatest.update(dict.fromkeys(made))
             return
         for value in taken:
             self.group(value).join(self.group(made[0]))
@@ -273,6 +387,7 @@ class _Lengths:
         for i in lists:
             root = self.group(node.inputs[i]).root()
             start, growth = by_group[root]
+            start = greatest(start, root.reach)
             if growth > 0 and turns is None:
                 self.spoil(node.inputs[i])
                 last = end = start
@@ -285,12 +400,22 @@ class _Lengths:
             for feed in (body.feeds[i], cond.feeds[i]):
                 self.most[feed] = last
             self.note(node.outputs[i], max(0, end))
-        self.walk(body, inside, depth + 1)
-        self.walk(cond, inside, depth + 1)
-        for i in lists:
-            said, made = self.greatest[body.feeds[i]], self.greatest.get(body.fetches[i], 0)
-            # What a turn puts into a list may grow with what it takes off.
-            self.trusted &= said is None or made is not None and made <= said
+        for _ in range(_MOST_ROUNDS):
+            self.walk(body, inside, depth + 1)
+            self.walk(cond, inside, depth + 1)
+            # What a turn puts into a list may grow with what it takes off, or with the list that it is the length of.
+            more = {
+                i: made
+                for i in lists
+                if (said := self.greatest[body.feeds[i]]) is not None
+                and ((made := self.greatest.get(body.fetches[i], 0)) is None or made > said)
+            }
+            for i, made in more.items():
+                for other in (body.feeds[i], cond.feeds[i], node.outputs[i]):
+                    self.put(other, self.greatest[other], made)
+            if not more:
+                return
+        self.trusted = False
 
     def choice(self, node: Node, bounds: Bounds, depth: int) -> None:
         for branch in node.attrs["branches"]:
@@ -314,6 +439,7 @@ class _Shadow(_Lengths):
 
     def __init__(self, of: _Lengths) -> None:
         self.groups = of.groups
+        self.rooms, self.asked, self.as_long = of.rooms, of.asked, of.as_long
         self.greatest = dict(of.greatest)
         self.trusted = True
         self.most = dict(of.most)
@@ -321,6 +447,32 @@ class _Shadow(_Lengths):
     def note(self, value: Value, most: int) -> None:
         """Notes how long a list is at most; it may be shorter than in the beginning."""
         self.most[value] = max(most, self.most.get(value, most))
+
+
+    def fresh(self, value: Value, long: int) -> None:
+        """Notes how long a list is that was made of no other one: no turn makes it longer."""
+        super().fresh(value, 0)
+        group = self.group(value).root()
+        group.reach = greatest(group.reach, long)
+
+
+def _beside(node: Node) -> Value | None:
+    """Where a list is resized to so many elements at least, that number."""
+    size = node.inputs[1].node
+    if size.type != "Maximum":
+        return None
+    for a, b in (size.inputs, size.inputs[::-1]):
+        if a.node.type == "TensorListLength" and a.node.inputs[0] is node.inputs[0]:
+            return b
+    return None
+
+
+def _takes_back(node: Node) -> bool:
+    """Whether a list is made as short as it was before an element was set, which is zero by now: in its gradient."""
+    made = node.inputs[0].node
+    if made.type != "TensorListSetItem" or made.attrs.get("resize_if_index_out_of_bounds"):
+        return False
+    return made.inputs[2].node.type == "ZerosLike" or is_zero(made.inputs[2])
 
 
 class _Change:
@@ -350,16 +502,7 @@ class _Change:
             return None
         if taken is None:
             assert made is not None
-            lengths[made] = builder.constant(np.array(0, np.int32))
-            count = builder.constant(Derived.holding(self.found.groups[made].root().most, np.int32), True)
-            if self.found.holds_good(made):
-                self.inner[made] = builder.emit(
-                    "TensorListReserve", _scalar(builder), count, element_dtype=dtypes.int32
-                )
-            if node.type == "FakeParam":
-                return None
-            self.counts["lists"] += 1
-            return builder.node(get_op("TensorListReserve"), (inputs[0], count), {**node.attrs})
+            return self.begun(builder, node, inputs, made)
         length = lengths[taken]
         inner = self.inner.get(taken)
         one = builder.constant(np.array(1, np.int32))
@@ -383,11 +526,65 @@ class _Change:
             return [inputs[0], builder.emit("TensorListGetItem", inputs[0], last, inputs[1], **kind)]
         if node.type == "TensorListLength":
             return [length]
-        assert made is not None
+        if node.type in ("TensorListGetItem", "TensorListGather", "TensorListSetItem"):
+            return self.at(builder, node, inputs, length, controls)
+        if node.type == "TensorListResize":
+            result = node.outputs[0]
+            lengths[result] = inputs[1]
+            if _beside(node) is None:
+                lengths[result] = in_list(builder, inputs[1], builder.emit("AddV2", length, one), "keep")
+            return [inputs[0]]
+        if node.type in ("TensorListStack", "TensorListConcatV2"):
+            known = node.attrs.get("num_elements", -1)
+            if known >= 0:
+                length = builder.constant(np.array(known, np.int32))
+            whole = builder.emit("TensorListResize", inputs[0], length)
+            attrs = {**node.attrs, "num_elements": -1} if known >= 0 else node.attrs
+            return builder.node(node.op_def, (whole, *inputs[1:]), attrs, controls)
+        if made is None:
+            return None
         lengths[made] = length
         if inner is not None:
             self.inner[made] = inner
         return None
+
+    def begun(self, b: ProgramBuilder, node: Node, inputs: tuple[Value, ...], made: Value) -> Replacement:
+        """A new list, with room for all elements that it ever has."""
+        room = self.found.groups[made].root().room
+        count = b.constant(Derived.holding(room, np.int32), True)
+        self.lengths[made] = b.constant(np.array(0, np.int32))
+        if self.found.holds_good(made):
+            self.inner[made] = b.emit("TensorListReserve", _scalar(b), count, element_dtype=dtypes.int32)
+        if node.type == "FakeParam":
+            return None
+        self.counts["lists"] += 1
+        if node.type == "TensorListFromTensor":
+            rows = inputs[0]
+            assert rows.sizes is not None
+            self.lengths[made] = b.constant(Derived.holding(rows.sizes[0], np.int32), True)
+            behind = [[0, room - rows.sizes[0]], *([0, 0] for _ in rows.sizes[1:])]
+            padding = b.constant(Derived.holding(behind, np.int32), True)
+            return b.node(node.op_def, (b.emit("Pad", rows, padding), *inputs[1:]), node.attrs)
+        if node.type == "TensorListReserve":
+            self.lengths[made] = inputs[1]
+        return b.node(get_op("TensorListReserve"), (inputs[0], count), {**node.attrs})
+
+    def at(
+        self, b: ProgramBuilder, node: Node, inputs: tuple[Value, ...], length: Value, controls: tuple[Node, ...]
+    ) -> Replacement:
+        """What reads or sets elements at numbers."""
+        index = inputs[1]
+        if not node.attrs.get("resize_if_index_out_of_bounds"):
+            verb = "modify" if node.type == "TensorListSetItem" else "access"
+            index = in_list(b, index, length, verb)
+        if node.type == "TensorListSetItem":
+            self.lengths[node.outputs[0]] = length
+            if node.attrs.get("resize_if_index_out_of_bounds"):
+                end = b.emit("AddV2", index, b.constant(np.array(1, np.int32)))
+                self.lengths[node.outputs[0]] = b.emit("Maximum", length, end)
+        attrs = {**node.attrs}
+        attrs.pop("resize_if_index_out_of_bounds", None)
+        return b.node(node.op_def, (inputs[0], index, *inputs[2:]), attrs, controls, None, node.origin, node.name)
 
     def nested(
         self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]

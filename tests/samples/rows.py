@@ -54,3 +54,18 @@ def firsts() -> Iterator[Sample]:
     for places in ([], [2, 0, 3]):
         given = [np.array(places, np.int32), np.zeros(len(places), np.int32)]
         yield Sample(given, {"writes": False, "array": "a"}, differentiable=False, name=f"of{len(places)}")
+
+
+@samples("GraphflowInList")
+def in_list() -> Iterator[Sample]:
+    for places in (2, 0, [0, 2, 2], []):
+        index = np.array(places, np.int32)
+        given = [index, index, np.int32(3)]
+        yield Sample(given, {"verb": "access"}, differentiable=False, name=f"of{index.size}{index.ndim}")
+
+
+@samples("GraphflowFirstRows")
+def first_rows() -> Iterator[Sample]:
+    for count in (2, 0, 3):
+        yield Sample([uniform(3, 4), np.int32(count)], differentiable=False, name=f"first{count}")
+    yield Sample([integers(3), np.int32(1)], differentiable=False, name="scalars")
