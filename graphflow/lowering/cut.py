@@ -15,25 +15,29 @@ The rest may be cut again. What would gain too little by being planned stays whe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
+from graphflow import dtypes
 from graphflow.contents import MOST_ELEMENTS
 from graphflow.lowering.calls import CALLS
 from graphflow.lowering.forms import NATIVE_DTYPES
 from graphflow.lowering.nests import NESTS
+from graphflow.opdef import get_op
 from graphflow.optimizer_passes.fold_constants import folded
 from graphflow.program import (
     FEED,
     NESTED,
     VARIABLE,
+    WHILES,
     Node,
     Program,
     ProgramBuilder,
     Replacement,
     TensorType,
     Value,
+    nested_programs,
     rebuild,
     sized_source,
 )
@@ -43,6 +47,9 @@ __all__ = ["Cut", "find_cut"]
 
 _LEAST = 4
 """So many kernels' worth of work has to be there for a plan of its own: less is done sooner by NumPy bodies."""
+
+
+_ROWS = "TensorListFromTensor"  # a list of rows, which some loop takes: that is native if their number is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ def find_cut(
     late = _late(program, unsized)
     sizing = {value.node for node in late for value in node.inputs if value in unsized}
     first = _with_all_before(program, sizing - late)
-    return _divided(program, first)
+    return _divided(program, first, _sized_inside(specialized))
 
 
 def is_open(program: Program) -> bool:
@@ -136,7 +143,7 @@ def _unsized(
 def _may_be_native(node: Node) -> bool:
     """Whether there is compiled code for nodes like this, if sizes are known."""
     op_def = node.op_def
-    if op_def in NESTED:
+    if op_def in NESTED or node.type == _ROWS:
         return True
     if op_def.effects == "host" or not all(
         value.dtype.name in NATIVE_DTYPES for value in (*node.inputs, *node.outputs)
@@ -153,7 +160,7 @@ def _gain(node: Node) -> int:
     op_def = node.op_def
     if op_def.view or op_def.constant_rule is not None or not _may_be_native(node):
         return 0
-    dear = op_def in NESTED or op_def.lowering in CALLS or op_def.lowering in NESTS
+    dear = op_def in NESTED or node.type == _ROWS or op_def.lowering in CALLS or op_def.lowering in NESTS
     return _LEAST if dear else 1
 
 
@@ -198,8 +205,33 @@ def _with_all_before(program: Program, nodes: Iterable[Node]) -> set[Node]:
     return found
 
 
-def _divided(program: Program, first: set[Node]) -> Cut:
-    """Makes two programs of one. `first`: nodes with all that they need."""
+def _sized_inside(specialized: Program) -> set[str]:
+    """The names of what has known sizes in the bodies of loops: the same in every turn."""
+    sized: dict[str, bool] = {}
+    stack = [nested for node in specialized.nodes for _, nested in nested_programs(node)]
+    while stack:
+        for node in stack.pop().nodes:
+            here = all(value.sizes is not None for value in node.outputs)
+            sized[node.name] = here and sized.get(node.name, True)
+            stack += [nested for _, nested in nested_programs(node)]
+    return {name for name, known in sized.items() if known}
+
+
+def _element(value: Value, sized: Set[str]) -> Value | None:
+    """What a loop puts into a list in every turn, if the list may go from one program to another as a tensor."""
+    node = value.node
+    if value.dtype is not dtypes.variant or node.op_def not in WHILES:
+        return None
+    put = node.attrs["body"].fetches[value.index].node
+    if put.type != "TensorListPushBack":
+        return None
+    item: Value = put.inputs[1]
+    known = item.node.name in sized or item.static_shape.is_fully_defined()
+    return item if known and item.dtype is not dtypes.variant and item.static_shape.rank is not None else None
+
+
+def _divided(program: Program, first: set[Node], sized: Set[str]) -> Cut:
+    """Makes two programs of one. `first`: nodes with all that they need; `sized`: see `_sized_inside`."""
     feeds = {value: index for index, value in enumerate(program.feeds)}
     builder = ProgramBuilder(program.nodes[-1].serial + 1)
     again = _again(program, first)
@@ -229,14 +261,24 @@ def _divided(program: Program, first: set[Node]) -> Cut:
             known = value
         else:
             number = handed.get(value)
+            element = _element(value, sized)
             if number is None:
                 number = handed[value] = len(made)
                 made.append(value)
+                if element is not None:
+                    dims = [-1 if size is None else size for size in element.static_shape.as_list()]
+                    shape = builder.constant(np.array(dims, np.int32))
+                    made[-1] = builder.emit("TensorListStack", value, shape, element_dtype=element.dtype)
             name = f"{number}: {node.name}:{value.index}"
-            kind = TensorType(value.dtype, value.static_shape, value.static_shape)
+            kind = TensorType(made[number].dtype, made[number].static_shape, made[number].static_shape)
             attrs = {"dtype": kind.dtype, "shape": kind.shape, "feed": name}
             known = builder.node(FEED, (), attrs, (), (kind,), node.origin, node.name).outputs[0]
             given[known] = len(feeds) + number
+            if element is not None:
+                dims = made[number].static_shape.as_list()[1:]
+                shape = builder.constant(np.array([-1 if size is None else size for size in dims], np.int32))
+                parts = {"element_dtype": element.dtype, "shape_type": dtypes.int32}
+                known = builder.node(get_op("TensorListFromTensor"), (known, shape), parts).outputs[0]
         new[value] = known
         return known
 

@@ -14,7 +14,7 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.dtypes import DType
 from graphflow.errors import InvalidArgumentError, ShapeError
-from graphflow.graph import Tensor
+from graphflow.graph import Tensor, get_default_graph
 from graphflow.opdef import emit, op
 from graphflow.ops.rules import Array, shape_tensor
 from graphflow.shapes import SCALAR, UNKNOWN, TensorShape
@@ -449,8 +449,19 @@ def set_item_gradient(op: Any, dlist: Tensor) -> list[Any]:
     ditem = emit.TensorListGetItem(dlist, index, _element_shape(item), element_dtype=item.dtype)
     rest = emit.TensorListSetItem(dlist, index, emit.ZerosLike(item))
     if op.attrs["resize_if_index_out_of_bounds"]:
-        rest = emit.TensorListResize(rest, emit.TensorListLength(handle))
+        rest = emit.TensorListResize(rest, _length_there(handle))
     return [rest, None, ditem]
+
+
+def _length_there(handle: Tensor) -> Tensor:
+    """How long a list is, made where the list is: of a loop's list, the gradient keeps a number for each turn."""
+    graph = handle.graph
+    if graph is get_default_graph():
+        length: Tensor = emit.TensorListLength(handle)
+        return length
+    with graph.as_default(), graph.control_dependencies(None), graph.name_scope(None):
+        length = emit.TensorListLength(handle)
+    return length
 
 
 # ---------------------------------------------------------------------------- whole lists

@@ -45,6 +45,19 @@ def simplify_behind_loops(program: Program, counts: Counter[str]) -> Program:
     return simplify(program, counts) if program.nests else program
 
 
+_MOST_ROUNDS = 8
+
+
+def lists_again(program: Program, counts: Counter[str]) -> Program:
+    """Does with lists of what lists have become as with those, until there are no more."""
+    for _ in range(_MOST_ROUNDS):
+        sized = sized_lists(program, counts)
+        if sized is program:
+            break
+        program = dense_lists(prune_loops(loop_twins(sized, counts), counts), counts)
+    return program
+
+
 OPEN: tuple[Pass, ...] = (
     Pass("prune", prune, "first: what nobody needs costs nobody time"),
     Pass("fold_constants", fold_constants, "before algebra: rules look for constants"),
@@ -87,6 +100,7 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass(
         "dense_lists", dense_lists, "lengths and elements' sizes are known now; before what looks for tensors"
     ),
+    Pass("lists_again", lists_again, "what was stacked has sizes now: lists of its rows have lengths"),
     Pass("simplify_behind_loops", simplify_behind_loops, "what loops give out has sizes since loop_shapes"),
     Pass("loop_twins_again", loop_twins, "of lists that are filled with the same, one tensor is left"),
     Pass("prune_loops_again", prune_loops, "rows that are set and never read show only in tensors"),

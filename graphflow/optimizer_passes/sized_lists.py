@@ -38,7 +38,7 @@ from graphflow.program import (
 )
 from graphflow.records import dataclass, field
 from graphflow.shapes import SCALAR
-from graphflow.symbolic import Derived, greatest
+from graphflow.symbolic import Derived, greatest, is_symbolic
 from graphflow.turns import Bounds, inductions, integer, is_zero, most_turns
 
 __all__ = ["sized_lists"]
@@ -72,7 +72,7 @@ def sized_lists(program: Program, counts: Counter[str]) -> Program:
 
 def _makes_lists(program: Program, depth: int = 0) -> bool:
     return any(
-        node.type in ("EmptyTensorList", "TensorListResize")
+        node.type in ("EmptyTensorList", "TensorListPopBack", "TensorListResize")
         or bool(node.attrs.get("resize_if_index_out_of_bounds"))
         or (depth < MOST_NESTED and any(_makes_lists(inner, depth + 1) for _, inner in nested_programs(node)))
         for node in program.nodes
@@ -171,7 +171,7 @@ class _Lengths:
         """Whether a list is found to be of no fixed length because one is whose length it has."""
         group = self.group(value).root()
         if group.changes or not self.good(other):
-            return False
+            return False  # it is known to be, or as long as one of fixed length
         group.changes = True
         return True
 
@@ -292,7 +292,11 @@ class _Lengths:
         end: int | None = 0
         if node.type == "TensorListResize":
             group.changes = True
-            end = bounds.of(_beside(node) or node.inputs[1]) if _beside(node) or _takes_back(node) else None
+            beside = _beside(node)
+            if beside is not None:
+                end = bounds.of(beside)
+            elif not _takes_back(node):
+                end = None
         elif node.attrs["element_dtype"] is dtypes.variant:
             self.spoil(node.inputs[2])
             end = None
@@ -337,6 +341,7 @@ class _Lengths:
             return
         for value in taken:
             self.group(value).join(self.group(made[0]))
+        self.group(made[0]).root().changes |= change != 0
         self.note(made[0], max(self.most.get(value, 0) for value in taken) + change)
 
     def pair(self, a: Value, b: Value) -> None:
@@ -468,7 +473,10 @@ def _beside(node: Node) -> Value | None:
 
 
 def _takes_back(node: Node) -> bool:
-    """Whether a list is made as short as it was before an element was set, which is zero by now: in its gradient."""
+    """Whether a list is made as short as it was before an element was set, which is zero by now: in its gradient.
+
+    The run sees to it that it does not get longer.
+    """
     made = node.inputs[0].node
     if made.type != "TensorListSetItem" or made.attrs.get("resize_if_index_out_of_bounds"):
         return False
@@ -562,9 +570,11 @@ class _Change:
             rows = inputs[0]
             assert rows.sizes is not None
             self.lengths[made] = b.constant(Derived.holding(rows.sizes[0], np.int32), True)
-            behind = [[0, room - rows.sizes[0]], *([0, 0] for _ in rows.sizes[1:])]
-            padding = b.constant(Derived.holding(behind, np.int32), True)
-            return b.node(node.op_def, (b.emit("Pad", rows, padding), *inputs[1:]), node.attrs)
+            behind = room - rows.sizes[0]
+            if is_symbolic(behind) or behind:
+                sides = [[0, behind], *([0, 0] for _ in rows.sizes[1:])]
+                rows = b.emit("Pad", rows, b.constant(Derived.holding(sides, np.int32), True))
+            return b.node(node.op_def, (rows, *inputs[1:]), node.attrs)
         if node.type == "TensorListReserve":
             self.lengths[made] = inputs[1]
         return b.node(get_op("TensorListReserve"), (inputs[0], count), {**node.attrs})
