@@ -25,6 +25,7 @@ from graphflow.lowering.calls import CALLS
 from graphflow.lowering.forms import NATIVE_DTYPES
 from graphflow.lowering.nests import NESTS
 from graphflow.opdef import get_op
+from graphflow.optimizer_passes.dense_lists import ANY_LENGTH
 from graphflow.optimizer_passes.fold_constants import folded
 from graphflow.program import (
     FEED,
@@ -90,7 +91,14 @@ def find_cut(
     late = _late(program, unsized)
     sizing = {value.node for node in late for value in node.inputs if value in unsized}
     first = _with_all_before(program, sizing - late)
-    return _divided(program, first, _sized_inside(specialized))
+    # What takes lists and can do so before them does: the lists then need not be handed on.
+    lists = [
+        node
+        for node in program.nodes
+        if node not in late and any(value.dtype is dtypes.variant for value in (*node.inputs, *node.outputs))
+    ]
+    first |= _with_all_before(program, lists)
+    return _divided(program, first, _elements_of(program, first, specialized))
 
 
 def is_open(program: Program) -> bool:
@@ -205,33 +213,35 @@ def _with_all_before(program: Program, nodes: Iterable[Node]) -> set[Node]:
     return found
 
 
-def _sized_inside(specialized: Program) -> set[str]:
-    """The names of what has known sizes in the bodies of loops: the same in every turn."""
-    sized: dict[str, bool] = {}
-    stack = [nested for node in specialized.nodes for _, nested in nested_programs(node)]
-    while stack:
-        for node in stack.pop().nodes:
-            here = all(value.sizes is not None for value in node.outputs)
-            sized[node.name] = here and sized.get(node.name, True)
-            stack += [nested for _, nested in nested_programs(node)]
-    return {name for name, known in sized.items() if known}
+def _elements_of(program: Program, first: Set[Node], specialized: Program) -> dict[Value, Value]:
+    """The lists that loops of the first part fill and the rest takes, with what a turn puts into each.
+
+    They go from one to the other as tensors. Only those of loops all of whose lists can, and are tensors in what the
+    passes have made of the whole: a list that stays one keeps the loop from being native, and its elements may differ.
+    """
+    dense = {
+        node.name
+        for node in specialized.nodes
+        if node.op_def in WHILES and all(value.dtype is not dtypes.variant for value in node.outputs)
+    }
+    wanted = {value for node in program.nodes if node not in first for value in node.inputs}
+    found: dict[Value, Value] = {}
+    for node in first:
+        if node.op_def not in WHILES or node.name not in dense:
+            continue
+        lists = [value for value in node.outputs if value.dtype is dtypes.variant and value in wanted]
+        puts = [node.attrs["body"].fetches[value.index].node for value in lists]
+        if all(put.type == "TensorListPushBack" and _may_be_a_row(put.inputs[1]) for put in puts):
+            found.update((value, put.inputs[1]) for value, put in zip(lists, puts, strict=True))
+    return found
 
 
-def _element(value: Value, sized: Set[str]) -> Value | None:
-    """What a loop puts into a list in every turn, if the list may go from one program to another as a tensor."""
-    node = value.node
-    if value.dtype is not dtypes.variant or node.op_def not in WHILES:
-        return None
-    put = node.attrs["body"].fetches[value.index].node
-    if put.type != "TensorListPushBack":
-        return None
-    item: Value = put.inputs[1]
-    known = item.node.name in sized or item.static_shape.is_fully_defined()
-    return item if known and item.dtype is not dtypes.variant and item.static_shape.rank is not None else None
+def _may_be_a_row(value: Value) -> bool:
+    return value.dtype is not dtypes.variant and value.static_shape.rank is not None
 
 
-def _divided(program: Program, first: set[Node], sized: Set[str]) -> Cut:
-    """Makes two programs of one. `first`: nodes with all that they need; `sized`: see `_sized_inside`."""
+def _divided(program: Program, first: set[Node], elements: Mapping[Value, Value]) -> Cut:
+    """Makes two programs of one. `first`: nodes with all that they need; `elements`: see `_elements_of`."""
     feeds = {value: index for index, value in enumerate(program.feeds)}
     builder = ProgramBuilder(program.nodes[-1].serial + 1)
     again = _again(program, first)
@@ -261,14 +271,15 @@ def _divided(program: Program, first: set[Node], sized: Set[str]) -> Cut:
             known = value
         else:
             number = handed.get(value)
-            element = _element(value, sized)
+            element = elements.get(value)
             if number is None:
                 number = handed[value] = len(made)
                 made.append(value)
                 if element is not None:
                     dims = [-1 if size is None else size for size in element.static_shape.as_list()]
                     shape = builder.constant(np.array(dims, np.int32))
-                    made[-1] = builder.emit("TensorListStack", value, shape, element_dtype=element.dtype)
+                    parts = {"element_dtype": element.dtype, "num_elements": -1, ANY_LENGTH: True}
+                    made[-1] = builder.node(get_op("TensorListStack"), (value, shape), parts).outputs[0]
             name = f"{number}: {node.name}:{value.index}"
             kind = TensorType(made[number].dtype, made[number].static_shape, made[number].static_shape)
             attrs = {"dtype": kind.dtype, "shape": kind.shape, "feed": name}

@@ -184,9 +184,16 @@ def _first_shape(node: Any) -> TensorShape:
     return TensorShape([None if count is None else count.item(), *dims[1:]])
 
 
-@op("GraphflowFirstRows", "rows:T; count:int32", "output:T", "T:type", infer=_first_shape, differentiable=False)
-def first_rows_op(rows: Array, count: Array) -> Array:
-    """The first rows of a tensor, so many."""
+@op("GraphflowFirstRows", "rows:T; count:int32", "output:T", "T:type; unknown:string", infer=_first_shape,
+    differentiable=False)  # fmt: skip
+def first_rows_op(rows: Array, count: Array, *, unknown: str) -> Array:
+    """The first rows of a tensor, so many; where there is none and `unknown` says what is known of their shape, that is
+    refused."""
+    if unknown and count == 0:
+        raise InvalidArgumentError(
+            None, None,
+            f"Tried to stack elements of an empty list with non-fully-defined element_shape: {unknown}",
+        )  # fmt: skip
     return rows[: int(count)].copy()
 
 
@@ -195,7 +202,7 @@ def first_rows_expand(b: Any, node: Any, inputs: Any) -> list[Any] | None:
     """A slice, where it is known how long."""
     rows, count = inputs
     known = count.constant
-    if known is None or rows.sizes is None:
+    if known is None or rows.sizes is None or (node.attrs["unknown"] and not known.item()):
         return None
     if rows.sizes[0] == known.item():
         return [rows]

@@ -12,6 +12,7 @@ that can be, it is done again without them.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,7 +45,7 @@ from graphflow.records import dataclass, field
 from graphflow.shapes import TensorShape
 from graphflow.symbolic import Derived
 
-__all__ = ["dense_lists"]
+__all__ = ["ANY_LENGTH", "dense_lists"]
 
 # By op: which inputs are lists and which output is one, all of one kind.
 _SAME: dict[str, tuple[tuple[int, ...], bool]] = {
@@ -102,6 +103,7 @@ class _Kind:
     static: TensorShape | None = None
     parent: _Kind | None = None
     shapes: list[tuple[int | None, ...]] = field(default_factory=list)
+    own: list[tuple[int | None, ...]] = field(default_factory=list)  # the shapes that lists are made for
     as_long: list[_Kind] = field(default_factory=list)  # lists that have as many elements
 
     def root(self) -> _Kind:
@@ -127,6 +129,7 @@ class _Kind:
         if b.sizes is not None and b.static is not None:
             a.like(b.sizes, b.static)
         a.shapes += b.shapes
+        a.own += b.own
         a.as_long += b.as_long
         a.closed |= b.closed
         if b.inner is not None:
@@ -224,6 +227,7 @@ class _Lists:
         self.wrong = wrong
         self.depth = 0
         self.kinds: dict[Value, _Kind] = {}
+        self.shown: dict[Node, np.ndarray[Any, Any] | None] = {}  # what is said of the shape of what is stacked
         self.look(program)
         for value in (*program.feeds, *program.roots):  # whoever gives or takes lists knows no tensors
             if value.dtype is dtypes.variant:
@@ -251,8 +255,12 @@ class _Lists:
                 # The first elements of a list make no list of the same kind: whoever stacks them takes so many.
                 users = program.users() if users is None else users
                 first = node.outputs[0]
-                if not all(user.type == "TensorListStack" for user in users.get(first, ())) or first in program.roots:
+                takers = users.get(first, [])
+                if not all(user.type == "TensorListStack" for user in takers) or first in program.roots:
                     self.kind(first).close()
+                elif not any(ANY_LENGTH in user.attrs for user in takers):
+                    said = [user.inputs[1].constant for user in takers]
+                    self.shown[node] = said[0] if said else None
             lists = [value for value in (*node.inputs, *node.outputs) if value.dtype is dtypes.variant]
             for _, nested in nested_programs(node) if depth < MOST_NESTED else ():
                 self.look(nested, depth + 1)
@@ -291,6 +299,9 @@ class _Lists:
         what = node.type
         if what == "TensorListReserve":
             kind.said(node.inputs[0])
+            own = node.inputs[0].constant
+            if own is not None and own.ndim == 1:
+                kind.root().own.append(tuple(None if d < 0 else d for d in own.tolist()))
             count = node.inputs[1].constant
             if node.inputs[1].node.type == "TensorListLength":
                 kind.root().as_long.append(self.kind(node.inputs[1].node.inputs[0]))
@@ -398,9 +409,25 @@ class _Lists:
         rule = _RULES.get(node.type)
         if rule is not None:
             return [rule(builder, node, inputs, kind)]
+        if node.type == "TensorListResize":
+            return [self.first(builder, node, inputs, kind)]
         return builder.node(
             node.op_def, inputs, {**node.attrs, "T": kind.dtype}, controls, None, node.origin, node.name
         )
+
+    def first(self, b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
+        """The first elements of a list, stacked. Of none the shape has to be known by what the user says of it."""
+        if inputs[1].constant is not None and inputs[1].constant.item() == kind.count:
+            return inputs[0]
+        unknown, said = "", self.shown.get(node)
+        if said is not None:
+            shapes = [TensorShape(list(dims)) for dims in kind.own]
+            shapes.append(TensorShape(None if not said.ndim else [None if d < 0 else d for d in said.tolist()]))
+            known = functools.reduce(TensorShape.merge_with, shapes, TensorShape(None))
+            dims = known.as_tuple()
+            if not known.is_fully_defined():
+                unknown = "?" if dims is None else f"[{','.join('?' if d is None else str(d) for d in dims)}]"
+        return b.emit("GraphflowFirstRows", inputs[0], inputs[1], unknown=unknown)
 
     def holding(
         self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
@@ -418,6 +445,9 @@ class _Lists:
         attrs = {**node.attrs, "element_dtype": kind.dtype}
         return builder.node(node.op_def, given, attrs, controls, None, node.origin, node.name)
 
+
+ANY_LENGTH = "_any_length"
+"""An attribute of what stacks a list for another part of a program: of no elements the shape may be what it is."""
 
 # Which input of an operation says of what shape elements are.
 _SHAPES = {"TensorListReserve": 0, "TensorListGetItem": 2}
@@ -513,14 +543,7 @@ def _is_zero(value: Value) -> bool:
     return constant is not None and not constant.any()
 
 
-def _first(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
-    if inputs[1].constant is not None and inputs[1].constant.item() == kind.count:
-        return inputs[0]
-    return b.emit("GraphflowFirstRows", inputs[0], inputs[1])
-
-
 _RULES: dict[str, _Rule] = {
-    "TensorListResize": _first,
     "TensorListReserve": _zeros,
     "ZerosLike": _zeros,
     "TensorListFromTensor": _itself,

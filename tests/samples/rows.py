@@ -67,5 +67,6 @@ def in_list() -> Iterator[Sample]:
 @samples("GraphflowFirstRows")
 def first_rows() -> Iterator[Sample]:
     for count in (2, 0, 3):
-        yield Sample([uniform(3, 4), np.int32(count)], differentiable=False, name=f"first{count}")
-    yield Sample([integers(3), np.int32(1)], differentiable=False, name="scalars")
+        given = [uniform(3, 4), np.int32(count)]
+        yield Sample(given, {"unknown": ""}, differentiable=False, name=f"first{count}")
+    yield Sample([integers(3), np.int32(1)], {"unknown": "[?]"}, differentiable=False, name="scalars")
