@@ -29,7 +29,7 @@ from graphflow.collector import without_collector
 from graphflow.contents import Content, find_contents
 from graphflow.errors import ResourceExhaustedError
 from graphflow.graph import Operation, Tensor
-from graphflow.later import CutPlan, Later
+from graphflow.later import CutPlan, Later, RoomPlan
 from graphflow.loops.ir import Kernel
 from graphflow.loops.text import kernel_text
 from graphflow.lowering.cut import Cut, find_cut, is_open
@@ -37,9 +37,9 @@ from graphflow.lowering.lower import lower, lower_open
 from graphflow.lowering.measure import materialized, temporary_bytes
 from graphflow.memory import machine_bytes
 from graphflow.optimizer_passes.manager import PassReport, run_passes
-from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization
-from graphflow.plan import Arenas, Plan, PlanTemplate, TraceEvent
-from graphflow.program import Node, Program, Value, freeze, specialize
+from graphflow.optimizer_passes.pipeline import NAMES, OPEN, SPECIALIZED, rematerialization, with_room
+from graphflow.plan import Arenas, HostStep, Launch, Plan, PlanTemplate, Ref, TraceEvent
+from graphflow.program import FEED, Node, Program, Value, freeze, nested_programs, specialize
 from graphflow.records import dataclass, field
 from graphflow.side_by_side import SideBySide
 from graphflow.symbolic import Sizes
@@ -56,6 +56,7 @@ _MOST_CONTENTS = 32  # so many different ones a slice is compiled for
 _MOST_TEMPLATES = 16  # of so many, the last used are tried for new sizes
 _MOST_SIZES = 64  # so many plans are kept
 _MOST_PARTS = 16  # a program is cut into no more
+_FIRST_ROOM = 32  # turns that there is room for at first in a loop that fills lists and that nothing limits
 
 __all__ = ["BoundPlan", "CompileOptions", "Executable", "compile_graph"]
 
@@ -105,7 +106,7 @@ class BoundPlan:
       direct: see `Plan.direct`.
     """
 
-    plan: Plan | CutPlan
+    plan: Plan | CutPlan | RoomPlan
     reports: list[PassReport] = field(default_factory=list)
     run: Callable[[Sequence[Array], VariableStore], list[Array]] = field(init=False)
     run_traced: Callable[[Sequence[Array], VariableStore], tuple[list[Array], list[TraceEvent]]] = field(
@@ -158,6 +159,7 @@ class Executable:
         self._arenas = Arenas()
         self._lock = threading.Lock()
         self._many_contents = False
+        self._room = _FIRST_ROOM if self._may_begin_anew() else 0  # turns; 0: such loops run from the host
         if "program" in _stages():
             print(f"# program {name}, sizes open\n{program_text(self.program)}", file=sys.stderr)
 
@@ -208,14 +210,15 @@ class Executable:
             return self._parts.bind(sizes, state)
         templates = self._templates.setdefault((tuple(sizes.variables.items()), sizes.contents), [])
         for template in templates:
-            plan = template.plan(sizes.feeds)
-            if plan is not None:
+            plan = template.plan(sizes.feeds, self._room)
+            bound = None if plan is None else self._bound_to(plan, template.reports, sizes, state, self._room)
+            if plan is not None and bound is not None:
                 templates.remove(template)
                 templates.insert(0, template)
                 _refuse_what_does_not_fit(plan)
-                return BoundPlan(plan, template.reports)
+                return bound
         pattern = self._pattern(sizes.feeds)
-        if not pattern.values or not self._has_templates() or self.without_template is not None:
+        if not (pattern.values or self._room) or not self._has_templates() or self.without_template is not None:
             return self._planned(sizes, state)
         try:
             return self._leaving_template(pattern, sizes, state, templates)
@@ -241,6 +244,32 @@ class Executable:
         rest = Executable(cut.rest, self.options, self.name, self.part + 1)
         self._parts = _Parts(cut, self.contents, first, Later(rest))
         return self._parts.bind(sizes, state)
+
+    def _may_begin_anew(self) -> bool:
+        """Whether a run can be left and begun anew: it does not act on the world and draws no numbers."""
+        on_host = self.options.device == "cpu"
+        return on_host and self.program.nests and not config.verify() and not _acts(self.program)
+
+    def _planned_with_room(self, given: _Given, state: VariableStore, room: int) -> Plan:
+        """The plan for loops that have turned out to have more turns."""
+        with self._lock, without_collector():
+            self._room = max(self._room, 2 * room)
+            plan = self._bind(given, state).plan
+        found = plan.plan if isinstance(plan, RoomPlan) else plan
+        assert isinstance(found, Plan)
+        return found
+
+    def _bound_to(
+        self, plan: Plan, reports: list[PassReport], given: _Given, state: VariableStore, room: int
+    ) -> BoundPlan | None:
+        """A plan ready to run; None where it should have no loops that have room for so many turns."""
+        if not any(report.name == "bounded_turns" and report.counts for report in reports):
+            return BoundPlan(plan, reports)
+        if not _can_be_left(plan):
+            self._room = 0
+            return None
+        plan.arenas = self._arenas
+        return BoundPlan(RoomPlan(plan, lambda room: self._planned_with_room(given, state, room)), reports)
 
     def _has_templates(self) -> bool:
         """Whether plans may be made for other sizes than those at hand.
@@ -286,7 +315,8 @@ class Executable:
             tuple([~number if number < 0 else symbols[number] for number in shape])
             for shape in pattern.shapes
         )
-        program, reports = self._specialized(shapes, given)
+        room: Any = self._room and sizes.symbol(self._room, 1)
+        program, reports = self._specialized(shapes, given, room)
         in_parts = self._cut(program, given, state)
         if in_parts is not None:
             return in_parts
@@ -302,13 +332,16 @@ class Executable:
         backend = load(self.options.device, self.options.threads, self.options.share_from)
         plans = lower_open(program, backend, self.name, finish)
         sizes.close()
-        template = _Template(pattern, sizes, plans, reports)
-        plan = template.plan(given.feeds)
+        template = _Template(pattern, sizes, plans, reports, bool(self._room))
+        plan = template.plan(given.feeds, self._room)
         assert plan is not None
+        bound = self._bound_to(plan, reports, given, state, self._room)
+        if bound is None:
+            return self._bind(given, state)
         templates.insert(0, template)
         del templates[_MOST_TEMPLATES:]
         _refuse_what_does_not_fit(plan)
-        return BoundPlan(plan, reports)
+        return bound
 
     def _known(self, sizes: _Given) -> dict[Node, Array]:
         """What nodes give for feeds with these elements."""
@@ -318,12 +351,16 @@ class Executable:
             if found is not None
         }
 
-    def _specialized(self, shapes: Any, sizes: _Given) -> tuple[Program, list[PassReport]]:
-        """Fixes the sizes of the feeds, to plain numbers or symbols, and runs the passes that want them so."""
+    def _specialized(self, shapes: Any, sizes: _Given, room: int) -> tuple[Program, list[PassReport]]:
+        """Fixes the sizes of the feeds, to plain numbers or symbols, and runs the passes that want them so.
+
+        room: the turns of loops that nothing limits; 0 for none.
+        """
         options = self.options
         reports: list[PassReport] = []
         program = specialize(self.program, shapes, sizes.variables, self._known(sizes))
-        program = run_passes(program, SPECIALIZED, options.disabled_passes, options.enabled_passes, reports)
+        passes = with_room(room) if self._room else SPECIALIZED
+        program = run_passes(program, passes, options.disabled_passes, options.enabled_passes, reports)
         return program, reports
 
     def _finish(self, program: Program) -> Program:
@@ -333,7 +370,7 @@ class Executable:
     def _planned(self, sizes: _Given, state: VariableStore) -> BoundPlan:
         """Plans for these sizes alone."""
         options = self.options
-        program, reports = self._specialized(sizes.feeds, sizes)
+        program, reports = self._specialized(sizes.feeds, sizes, self._room)
         backend = load(options.device, options.threads, options.share_from)
         in_parts = self._cut(program, sizes, state)
         if in_parts is not None:
@@ -356,7 +393,8 @@ class Executable:
                     print(f"# {launch.name}\n{kernel_text(launch.kernel)}", file=sys.stderr)
         if "plan" in stages:
             print(f"# plan\n{plan.summary()}", file=sys.stderr)
-        return self._watched(BoundPlan(plan, reports), program, reports, backend)
+        bound = self._bound_to(plan, reports, sizes, state, self._room)
+        return self._planned(sizes, state) if bound is None else self._watched(bound, program, reports, backend)
 
     def _watched(
         self, bound: BoundPlan, program: Program, reports: Sequence[PassReport], backend: Backend
@@ -368,6 +406,7 @@ class Executable:
             for number, report in enumerate(both):
                 if not report.exact and report.after is not None:
                     wanted, rest = report.after, both[number + 1 :]
+            assert isinstance(bound.plan, Plan | CutPlan)
             bound.run = SideBySide(bound.plan, program, wanted, rest, backend).run
             bound.direct = lambda keys: None
         return bound
@@ -421,9 +460,12 @@ class _Template:
     sizes: Sizes
     plans: PlanTemplate
     reports: list[PassReport]
+    has_room: bool
 
-    def plan(self, feed_shapes: Shapes) -> Plan | None:
-        """Returns the plan for feeds of these shapes, or None if they do not fit."""
+    def plan(self, feed_shapes: Shapes, room: int) -> Plan | None:
+        """Returns the plan for feeds of these shapes, or None if they do not fit. `room`: see `Executable`."""
+        if bool(room) is not self.has_room:
+            return None
         values: list[int | None] = [None] * len(self.pattern.values)
         for shape, numbers in zip(feed_shapes, self.pattern.shapes, strict=True):
             if len(shape) != len(numbers):
@@ -438,8 +480,43 @@ class _Template:
                     values[number] = size
                 elif values[number] != size:
                     return None
+        if room:
+            values.append(room)
         evaluation = self.sizes.at(values)  # type: ignore[arg-type]
         return None if evaluation is None else self.plans.plan(evaluation)
+
+
+def _acts(program: Program) -> bool:
+    """Whether a program, or one nested in it, acts on the world or draws random numbers."""
+    stack = [program]
+    while stack:
+        for node in stack.pop().nodes:
+            if node.op_def.effects in ("host", "random") and node.op_def is not FEED:
+                return True
+            stack += [nested for _, nested in nested_programs(node)]
+    return False
+
+
+def _can_be_left(plan: Plan) -> bool:
+    """Whether a plan with loops that have room for so many turns finds out before it writes that this is not enough.
+
+    Nor is there anything to gain if a loop runs from the host.
+    """
+    if any(isinstance(step, HostStep) and step.why for step in plan.steps):
+        return False
+    looks = [number for number, launch in enumerate(plan.launches) if _is_look(launch)]
+    writes = [
+        number
+        for number, launch in enumerate(plan.launches)
+        if any(
+            isinstance(arg, Ref) and arg.slot.root.kind == "variable" and arg.access != "r" for arg in launch.args
+        )
+    ]
+    return not writes or not looks or max(looks) < min(writes)
+
+
+def _is_look(launch: Launch) -> bool:
+    return launch.origin is not None and launch.origin.type == "GraphflowTurn"
 
 
 def _stages() -> frozenset[str]:

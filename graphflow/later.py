@@ -1,7 +1,8 @@
 """Programs that are planned in the run, for the sizes that they then find.
 
 A `Later` is a program and its plans, one per set of sizes of the arrays that it has been given. A `CutPlan` is a plan
-whose rest is one of these (see `lowering.cut`): it runs like a plan and looks like one.
+whose rest is one of these (see `lowering.cut`): it runs like a plan and looks like one. So does a `RoomPlan`, a plan
+with loops that have room for so many turns: where that is not enough, it is made anew with more.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from graphflow.loops.cost import Cost, Peak
 from graphflow.lowering.cut import Cut
 from graphflow.plan import Launch, Plan, Slot, TraceEvent
+from graphflow.turns import MoreTurns
 from graphflow.variable_store import (
     UninitializedVariableError,
     VariableShapeError,
@@ -23,7 +25,7 @@ from graphflow.variable_store import (
     VariableStore,
 )
 
-__all__ = ["Bound", "CutPlan", "Later"]
+__all__ = ["Bound", "CutPlan", "Later", "RoomPlan"]
 
 Array = np.ndarray[Any, Any]
 Shapes = tuple[tuple[int, ...], ...]
@@ -36,7 +38,7 @@ class Bound(Protocol):
     """A program ready to run for feeds of known shapes."""
 
     @property
-    def plan(self) -> Plan | CutPlan:
+    def plan(self) -> Plan | CutPlan | RoomPlan:
         """What is executed."""
 
     @property
@@ -129,6 +131,10 @@ class Later:
         return bound
 
 
+def _within(plan: Plan | RoomPlan) -> Plan:
+    return plan.plan if isinstance(plan, RoomPlan) else plan
+
+
 class CutPlan:
     """A plan, and what is planned for the sizes that it finds.
 
@@ -212,7 +218,7 @@ class CutPlan:
         found: list[Plan] = []
         for bound in (self.first, self.rest.last):
             plan = None if bound is None else bound.plan
-            found += plan.parts if isinstance(plan, CutPlan) else () if plan is None else (plan,)
+            found += plan.parts if isinstance(plan, CutPlan) else () if plan is None else (_within(plan),)
         return tuple(found)
 
     @property
@@ -273,3 +279,56 @@ class CutPlan:
 
     def __repr__(self) -> str:
         return f"<CutPlan {self.name!r}: {len(self.parts)} parts>"
+
+
+class RoomPlan:
+    """A plan with loops that have room for so many turns.
+
+    A run that needs more ends before it writes anything; it is begun anew with the plan that `more(room)` gives.
+
+    Attributes:
+      plan: what was run last. What can be told before a run is told of it.
+    """
+
+    def __init__(self, plan: Plan, more: Callable[[int], Plan]) -> None:
+        self.plan = plan
+        self._more = more
+
+    def _of(self, act: Callable[[Plan], Any]) -> Any:
+        while True:
+            try:
+                return act(self.plan)
+            except Exception as error:
+                if not isinstance(error.__cause__, MoreTurns):
+                    raise
+                room = error.__cause__.room
+            self.plan = self._more(room)
+
+    def run(self, feeds: Sequence[Array], store: VariableStore) -> list[Array]:
+        """Runs once; see `Plan.run`."""
+        result: list[Array] = self._of(lambda plan: plan.run(feeds, store))
+        return result
+
+    def run_on_device(self, feeds: Sequence[Any], store: VariableStore) -> list[Any]:
+        """Runs once; see `Plan.run_on_device`."""
+        result: list[Any] = self._of(lambda plan: plan.run_on_device(feeds, store))
+        return result
+
+    def run_steps(self, feeds: Sequence[Any], count: int, store: VariableStore) -> list[Array]:
+        """Runs so many times; see `Plan.run_steps`."""
+        rows = [self.run(tuple([feed[turn] for feed in feeds]), store) for turn in range(count)]
+        return [np.stack(column) for column in zip(*rows, strict=True)]
+
+    def run_traced(self, feeds: Sequence[Array], store: VariableStore) -> Traced:
+        """Runs once with clocks; see `Plan.run_traced`."""
+        result: Traced = self._of(lambda plan: plan.run_traced(feeds, store))
+        return result
+
+    def direct(self, keys: Sequence[object] | None = None) -> None:
+        """Returns None: there is no shorter way."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plan, name)
+
+    def __repr__(self) -> str:
+        return f"<RoomPlan of {self.plan!r}>"

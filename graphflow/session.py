@@ -38,7 +38,7 @@ from graphflow.graph import (
     get_default_graph,
     get_default_session,
 )
-from graphflow.later import CutPlan
+from graphflow.later import CutPlan, RoomPlan
 from graphflow.memory import machine_bytes
 from graphflow.ops.random import SAMPLES_AT_ONCE, samples_reserved
 from graphflow.placement import LOCAL, Placement
@@ -81,7 +81,7 @@ class BoundPlan(Protocol):
     """A program ready to run for feeds of known shapes."""
 
     @property
-    def plan(self) -> Plan | CutPlan | None:
+    def plan(self) -> Plan | CutPlan | RoomPlan | None:
         """What is executed; None for a program that is run op by op."""
 
     def run(self, feeds: Sequence[Array], state: SessionState) -> list[Array]:
@@ -499,7 +499,7 @@ class _Runner:
             events = [*events, TraceEvent("plan", -1e6 * took, 1e6 * took, 0, 0, None, device="compiler")]
         return results if self._pack is None else self._pack(results), events
 
-    def plan(self, values: Sequence[Any]) -> Plan | CutPlan:
+    def plan(self, values: Sequence[Any]) -> Plan | CutPlan | RoomPlan:
         """Returns the plan for feeds of the shapes of `values`."""
         plan = self.bound(self.converted(values)).plan
         if plan is None:
@@ -832,7 +832,7 @@ class Session:
                 raise ValueError(f"each feed of run_steps needs {steps} rows, one has shape {list(rows)}")
         return self._missed(fetches, feed_dict, None).run_steps(feeds, int(steps))
 
-    def plan(self, fetches: Any, feed_dict: Any = None) -> Plan | CutPlan:
+    def plan(self, fetches: Any, feed_dict: Any = None) -> Plan | CutPlan | RoomPlan:
         """Returns the plan of a run without running it: its steps, their cost, the memory it will take.
 
         `print(session.plan(loss, feeds).summary())` tells before the first run what a run costs. Of what follows on

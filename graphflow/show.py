@@ -12,7 +12,7 @@ import numpy as np
 
 from graphflow.compiler import CompileOptions, compile_graph
 from graphflow.graph import Graph, Operation, Tensor
-from graphflow.later import CutPlan
+from graphflow.later import CutPlan, RoomPlan
 from graphflow.optimizer_passes.manager import PassReport
 from graphflow.plan import Plan
 from graphflow.profiling import Profile, profile
@@ -48,7 +48,7 @@ class Story:
 
     frozen: Program
     reports: tuple[PassReport, ...]
-    plan: Plan | CutPlan
+    plan: Plan | CutPlan | RoomPlan
 
 
 def open_model(path: str | os.PathLike[str]) -> Model:

@@ -16,6 +16,7 @@ __all__ = [
     "Bounds",
     "Even",
     "Limit",
+    "MoreTurns",
     "evens",
     "from_the_end",
     "inductions",
@@ -27,6 +28,14 @@ __all__ = [
     "most_turns",
     "turns_of",
 ]
+
+
+class MoreTurns(Exception):
+    """A loop goes on after as many turns as a plan has room for."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(f"a loop has more than {room} turns")
+        self.room = room
 
 
 class Even(NamedTuple):
@@ -250,8 +259,11 @@ class Bounds:
         if node.type == "GraphflowInList":
             return self.of(node.inputs[1])
         if node.type == "Mul":
-            ends = [(self.of(a), integer(b)) for a, b in (node.inputs, node.inputs[::-1])]
-            return next((end * by for end, by in ends if end is not None and by is not None and by >= 0), None)
+            for a, b in (node.inputs, node.inputs[::-1]):
+                end, by = self.of(a), integer(b)
+                if end is not None and by is not None and by >= 0:
+                    return end * by
+            return None
         if node.type in ("Add", "AddV2", "Sub"):
             a, b = node.inputs
             other = integer(b)

@@ -43,6 +43,7 @@ from graphflow.program import (
     sized_source,
 )
 from graphflow.records import dataclass
+from graphflow.shapes import TensorShape
 
 __all__ = ["Cut", "find_cut"]
 
@@ -236,6 +237,11 @@ def _elements_of(program: Program, first: Set[Node], specialized: Program) -> di
     return found
 
 
+def _open_sizes(builder: ProgramBuilder, shape: TensorShape) -> Value:
+    """A shape as operations on lists take it: -1 where a size is open."""
+    return builder.constant(np.array([-1 if size is None else size for size in shape.as_list()], np.int32))
+
+
 def _may_be_a_row(value: Value) -> bool:
     return value.dtype is not dtypes.variant and value.static_shape.rank is not None
 
@@ -276,8 +282,7 @@ def _divided(program: Program, first: set[Node], elements: Mapping[Value, Value]
                 number = handed[value] = len(made)
                 made.append(value)
                 if element is not None:
-                    dims = [-1 if size is None else size for size in element.static_shape.as_list()]
-                    shape = builder.constant(np.array(dims, np.int32))
+                    shape = _open_sizes(builder, element.static_shape)
                     parts = {"element_dtype": element.dtype, "num_elements": -1, ANY_LENGTH: True}
                     made[-1] = builder.node(get_op("TensorListStack"), (value, shape), parts).outputs[0]
             name = f"{number}: {node.name}:{value.index}"
@@ -286,8 +291,7 @@ def _divided(program: Program, first: set[Node], elements: Mapping[Value, Value]
             known = builder.node(FEED, (), attrs, (), (kind,), node.origin, node.name).outputs[0]
             given[known] = len(feeds) + number
             if element is not None:
-                dims = made[number].static_shape.as_list()[1:]
-                shape = builder.constant(np.array([-1 if size is None else size for size in dims], np.int32))
+                shape = _open_sizes(builder, element.static_shape)
                 parts = {"element_dtype": element.dtype, "shape_type": dtypes.int32}
                 known = builder.node(get_op("TensorListFromTensor"), (known, shape), parts).outputs[0]
         new[value] = known

@@ -7,6 +7,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from graphflow.optimizer_passes.bounded_turns import bounded_turns
 from graphflow.optimizer_passes.branches import place_branches
 from graphflow.optimizer_passes.counted_draws import counted_draws
 from graphflow.optimizer_passes.dense_lists import dense_lists
@@ -91,6 +92,7 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass("counted_draws", counted_draws, "sizes are fixed now; before what leaves alone what has effects"),
     Pass("loop_invariants", loop_invariants, "sizes are known; before what asks what limits the turns"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
+    Pass("bounded_turns", bounded_turns, "invariants are limits by now; before what asks how long lists get"),
     Pass("part_lists", part_lists, "after what merges equal nodes; before what asks how long lists get"),
     Pass("sized_lists", sized_lists, "the numbers of turns are known; before what asks for lengths"),
     Pass("loop_twins", loop_twins, "the lengths of lists are numbers now, all of which count the turns"),
@@ -110,6 +112,12 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass("merge_expanded", merge_common, "two expansions share their parts"),
     Pass("keep_masks", keep_masks, "on merged values: who takes random numbers is known"),
 )
+
+
+def with_room(turns: int) -> tuple[Pass, ...]:
+    """The `SPECIALIZED` passes, where loops that nobody limits get room for so many turns."""
+    run = functools.partial(bounded_turns, room=turns)
+    return tuple([Pass(step.name, run, step.reason) if step.name == "bounded_turns" else step for step in SPECIALIZED])
 
 
 def rematerialization(

@@ -127,7 +127,8 @@ class _Group:
     def room(self) -> int:
         """How many elements there is to be room for."""
         group = self.root()
-        return greatest(group.most, group.reach)
+        room: int = greatest(group.most, group.reach)
+        return room
 
     def good(self) -> bool:
         group = self.root()

@@ -70,3 +70,9 @@ def first_rows() -> Iterator[Sample]:
         given = [uniform(3, 4), np.int32(count)]
         yield Sample(given, {"unknown": ""}, differentiable=False, name=f"first{count}")
     yield Sample([integers(3), np.int32(1)], {"unknown": "[?]"}, differentiable=False, name="scalars")
+
+
+@samples("GraphflowTurn")
+def turn() -> Iterator[Sample]:
+    for number in (0, 4):
+        yield Sample([np.int32(number), np.int32(5)], differentiable=False, name=f"turn{number}")
