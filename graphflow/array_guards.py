@@ -225,6 +225,7 @@ class _Span(NamedTuple):
     once: bool
     least: float = -np.inf
     greatest: float = np.inf
+    places: frozenset[int] | None = None  # those, where all are known
 
 
 def _span(use: _Use, between: Sequence[tuple[Node, Program]]) -> _Span:
@@ -242,9 +243,8 @@ def _span(use: _Use, between: Sequence[tuple[Node, Program]]) -> _Span:
     if not loops:
         if known is not None:
             places = known.reshape(-1).tolist()
-            return _Span(
-                len(set(places)) == len(places), min(places, default=np.inf), max(places, default=-np.inf)
-            )
+            least, greatest = min(places, default=np.inf), max(places, default=-np.inf)
+            return _Span(len(set(places)) == len(places), least, greatest, frozenset(places))
         return _Span(index.shape.rank == 0 or index.node.type == "Range")
     loop, body = loops[0]
     if len(loops) > 1 or known is not None:
@@ -263,6 +263,9 @@ def _apart(spans: list[_Span]) -> bool:
     """Whether no two accesses reach the same element."""
     if not all(span.once for span in spans):
         return False
+    known = [span.places for span in spans if span.places is not None]
+    if len(known) == len(spans):
+        return len(frozenset().union(*known)) == sum(map(len, known))
     spans = sorted(spans, key=lambda span: span.least)
     return all(a.greatest < b.least for a, b in zip(spans, spans[1:], strict=False))
 

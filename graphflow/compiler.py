@@ -218,7 +218,11 @@ class Executable:
                 _refuse_what_does_not_fit(plan)
                 return bound
         pattern = self._pattern(sizes.feeds)
-        if not (pattern.values or self._room) or not self._has_templates() or self.without_template is not None:
+        if (
+            not (pattern.values or self._room)
+            or not self._has_templates()
+            or self.without_template is not None
+        ):
             return self._planned(sizes, state)
         try:
             return self._leaving_template(pattern, sizes, state, templates)
@@ -394,7 +398,9 @@ class Executable:
         if "plan" in stages:
             print(f"# plan\n{plan.summary()}", file=sys.stderr)
         bound = self._bound_to(plan, reports, sizes, state, self._room)
-        return self._planned(sizes, state) if bound is None else self._watched(bound, program, reports, backend)
+        return (
+            self._planned(sizes, state) if bound is None else self._watched(bound, program, reports, backend)
+        )
 
     def _watched(
         self, bound: BoundPlan, program: Program, reports: Sequence[PassReport], backend: Backend
@@ -509,7 +515,8 @@ def _can_be_left(plan: Plan) -> bool:
         number
         for number, launch in enumerate(plan.launches)
         if any(
-            isinstance(arg, Ref) and arg.slot.root.kind == "variable" and arg.access != "r" for arg in launch.args
+            isinstance(arg, Ref) and arg.slot.root.kind == "variable" and arg.access != "r"
+            for arg in launch.args
         )
     ]
     return not writes or not looks or max(looks) < min(writes)

@@ -38,7 +38,6 @@ from graphflow.program import (
     Replacement,
     TensorType,
     Value,
-    nested_programs,
     rebuild,
     sized_source,
 )
@@ -51,7 +50,9 @@ _LEAST = 4
 """So many kernels' worth of work has to be there for a plan of its own: less is done sooner by NumPy bodies."""
 
 
-_ROWS = "TensorListFromTensor"  # a list of rows, which some loop takes: that is native if their number is known
+_ROWS = (
+    "TensorListFromTensor"  # a list of rows, which some loop takes: that is native if their number is known
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from graphflow.program import (
     FEED,
     MOST_NESTED,
     NESTED,
-    WHILES,
     Node,
     Program,
     ProgramBuilder,
@@ -62,7 +61,11 @@ def turn_lower(b: Any, turn: Any, room: Any) -> Any:
 
 def bounded_turns(program: Program, counts: Counter[str], room: int | None = None) -> Program:
     """Returns the program with such loops limited to that number of turns; unchanged if there is no `room`."""
-    return program if room is None or not program.nests else _Change(room, counts).changed(program, Bounds({}), 0)
+    return (
+        program
+        if room is None or not program.nests
+        else _Change(room, counts).changed(program, Bounds({}), 0)
+    )
 
 
 def _fills(program: Program, depth: int = 0) -> bool:

@@ -227,7 +227,9 @@ class _Lists:
         self.wrong = wrong
         self.depth = 0
         self.kinds: dict[Value, _Kind] = {}
-        self.shown: dict[Node, np.ndarray[Any, Any] | None] = {}  # what is said of the shape of what is stacked
+        self.shown: dict[
+            Node, np.ndarray[Any, Any] | None
+        ] = {}  # what is said of the shape of what is stacked
         self.look(program)
         for value in (*program.feeds, *program.roots):  # whoever gives or takes lists knows no tensors
             if value.dtype is dtypes.variant:
@@ -422,7 +424,9 @@ class _Lists:
         unknown, said = "", self.shown.get(node)
         if said is not None:
             shapes = [TensorShape(list(dims)) for dims in kind.own]
-            shapes.append(TensorShape(None if not said.ndim else [None if d < 0 else d for d in said.tolist()]))
+            shapes.append(
+                TensorShape(None if not said.ndim else [None if d < 0 else d for d in said.tolist()])
+            )
             known = functools.reduce(TensorShape.merge_with, shapes, TensorShape(None))
             dims = known.as_tuple()
             if not known.is_fully_defined():

@@ -17,6 +17,7 @@ from graphflow.optimizer_passes.fold_constants import fold_constants
 from graphflow.optimizer_passes.indexed_rows import indexed_rows
 from graphflow.optimizer_passes.keep_masks import keep_masks
 from graphflow.optimizer_passes.known_checks import known_checks
+from graphflow.optimizer_passes.known_lists import known_lists
 from graphflow.optimizer_passes.late_waits import late_waits
 from graphflow.optimizer_passes.loop_invariants import loop_invariants
 from graphflow.optimizer_passes.loop_shapes import loop_shapes
@@ -92,6 +93,7 @@ SPECIALIZED: tuple[Pass, ...] = (
     Pass("counted_draws", counted_draws, "sizes are fixed now; before what leaves alone what has effects"),
     Pass("loop_invariants", loop_invariants, "sizes are known; before what asks what limits the turns"),
     Pass("prune_loops", prune_loops, "gradients leave behind what nobody takes; before lists are looked at"),
+    Pass("known_lists", known_lists, "sizes and turns are known; before what wants elements of one shape"),
     Pass("bounded_turns", bounded_turns, "invariants are limits by now; before what asks how long lists get"),
     Pass("part_lists", part_lists, "after what merges equal nodes; before what asks how long lists get"),
     Pass("sized_lists", sized_lists, "the numbers of turns are known; before what asks for lengths"),
@@ -117,7 +119,9 @@ SPECIALIZED: tuple[Pass, ...] = (
 def with_room(turns: int) -> tuple[Pass, ...]:
     """The `SPECIALIZED` passes, where loops that nobody limits get room for so many turns."""
     run = functools.partial(bounded_turns, room=turns)
-    return tuple([Pass(step.name, run, step.reason) if step.name == "bounded_turns" else step for step in SPECIALIZED])
+    return tuple(
+        [Pass(step.name, run, step.reason) if step.name == "bounded_turns" else step for step in SPECIALIZED]
+    )
 
 
 def rematerialization(

@@ -4,9 +4,9 @@ That is how the gradient of a loop finds the values of the loop's turns: each tu
 loop that goes back takes the last one off. A TensorArray of dynamic size is made longer by what is written behind its
 end. Where it is known how long a list can get, it is made so long at once. Its length is a number then, which goes
 through loops and branches with the list: appending sets the element at that number, taking off reads the one before,
-and whoever takes all elements takes so many. Where the turns are known, or their number, that number is known for each turn
-(`graphflow.turns`), and needs no memory. Of lists of such lists, which loops in loops fill, the lengths of the elements
-are kept in a list beside them.
+and whoever takes all elements takes so many. Where the turns are known, or their number, that number is known for
+each turn (`graphflow.turns`), and needs no memory. Of lists of such lists, which loops in loops fill, the lengths of
+the elements are kept in a list beside them.
 """
 
 from __future__ import annotations
@@ -454,7 +454,6 @@ class _Shadow(_Lengths):
         """Notes how long a list is at most; it may be shorter than in the beginning."""
         self.most[value] = max(most, self.most.get(value, most))
 
-
     def fresh(self, value: Value, long: int) -> None:
         """Notes how long a list is that was made of no other one: no turn makes it longer."""
         super().fresh(value, 0)
@@ -581,7 +580,12 @@ class _Change:
         return b.node(get_op("TensorListReserve"), (inputs[0], count), {**node.attrs})
 
     def at(
-        self, b: ProgramBuilder, node: Node, inputs: tuple[Value, ...], length: Value, controls: tuple[Node, ...]
+        self,
+        b: ProgramBuilder,
+        node: Node,
+        inputs: tuple[Value, ...],
+        length: Value,
+        controls: tuple[Node, ...],
     ) -> Replacement:
         """What reads or sets elements at numbers."""
         index = inputs[1]
@@ -595,7 +599,9 @@ class _Change:
                 self.lengths[node.outputs[0]] = b.emit("Maximum", length, end)
         attrs = {**node.attrs}
         attrs.pop("resize_if_index_out_of_bounds", None)
-        return b.node(node.op_def, (inputs[0], index, *inputs[2:]), attrs, controls, None, node.origin, node.name)
+        return b.node(
+            node.op_def, (inputs[0], index, *inputs[2:]), attrs, controls, None, node.origin, node.name
+        )
 
     def nested(
         self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
