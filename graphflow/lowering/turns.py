@@ -172,7 +172,7 @@ class _Rows:
         if index.node.type == "GraphflowFromEnd":
             index = index.node.inputs[0]  # what is among the rows in every turn is not counted from the end
         if index.node.type == "GraphflowInList":
-            if not self.in_list(*index.node.inputs[1:]):
+            if not (index.node.attrs["grows"] or self.in_list(*index.node.inputs[1:])):
                 return None
             index = index.node.inputs[1]
         even = self.known.get(index)

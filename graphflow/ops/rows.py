@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphflow import dtypes
 from graphflow.errors import InvalidArgumentError
 from graphflow.opdef import op
 from graphflow.ops import row_rules
@@ -141,23 +142,27 @@ placed_op.bounds(lambda node: {} if (end := node.inputs[2].constant) is None els
 
 # -- of stacked rows of which only the first ones count ---------------------------------------------------------
 
-_BEHIND = -(1 << 31)  # added to the number of an element that is behind the end
+_HALF = 1 << 31
 
 
 def _within(node: Any) -> dict[int, tuple[int, int]]:
-    return {0: (0, 1 << 31)}
+    return {0: (0, _HALF)}
 
 
-@op("GraphflowInList", "marked:int32; index:int32; length:int32", "place:int32", "verb:string",
+@op("GraphflowInList", "marked:int64; index:int32; length:int32", "place:int32", "verb:string; grows:bool",
     infer=lambda node: node.inputs[1].shape, differentiable=False)  # fmt: skip
-def in_list_op(marked: Array, index: Array, length: Array, *, verb: str) -> Array:
-    """Numbers of elements of a list that has so many; `marked` is less than zero where there is no such element."""
-    for place in index.reshape(-1).tolist():
-        if not 0 <= place < length:
+def in_list_op(marked: Array, index: Array, length: Array, *, verb: str, grows: bool) -> Array:
+    """Numbers of elements of a list that has so many, and that may get longer where it `grows`.
+
+    `marked` is what the run looks at: the number, or, less than zero, number and length where there is no such element.
+    """
+    for mark in marked.reshape(-1).tolist():
+        if mark < 0:
+            place, long = divmod(-1 - mark, _HALF)
             raise InvalidArgumentError(
-                None, None, f"Trying to {verb} element {place} in a list with {int(length)} elements."
+                None, None, f"Trying to {verb} element {place - _HALF} in a list with {long} elements."
             )
-    return index.copy()
+    return np.asarray(marked, np.int32)
 
 
 in_list_op.bounds(_within)
@@ -166,15 +171,27 @@ in_list_op.bounds(_within)
 @in_list_op.lower
 def in_list_lower(b: Any, marked: Any, index: Any, length: Any) -> Any:
     """What is marked as no element does not get here."""
-    return marked
+    return b.cast(marked, "i32")
 
 
-def in_list(b: Any, index: Any, length: Any, verb: str) -> Any:
+def in_list(b: Any, index: Any, length: Any, verb: str, grows: bool = False) -> Any:
     """Emits `GraphflowInList`: the index itself, which is to be the number of an element of a list of that length."""
-    behind = b.constant(np.array(_BEHIND, np.int32))
-    over = b.emit("AddV2", b.emit("Maximum", index, b.constant(np.array(0, np.int32))), behind)
-    marked = b.emit("SelectV2", b.emit("Less", index, length), index, over)
-    return b.emit("GraphflowInList", marked, index, length, verb=verb)
+
+    def wide(value: Any) -> Any:
+        return b.emit("Cast", value, DstT=dtypes.int64)
+
+    def number(value: int) -> Any:
+        return b.constant(np.array(value, np.int64))
+
+    zero = b.constant(np.array(0, np.int32))
+    inside = b.emit("GreaterEqual", index, zero)
+    if not grows:
+        inside = b.emit("LogicalAnd", inside, b.emit("Less", index, length))
+    place = wide(index)
+    shifted = b.emit("Mul", b.emit("AddV2", place, number(_HALF)), number(_HALF))
+    mark = b.emit("Sub", number(-1), b.emit("AddV2", shifted, wide(length)))
+    marked = b.emit("SelectV2", inside, place, mark)
+    return b.emit("GraphflowInList", marked, index, length, verb=verb, grows=grows)
 
 
 def _first_shape(node: Any) -> TensorShape:

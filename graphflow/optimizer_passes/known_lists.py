@@ -14,6 +14,7 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.optimizer_passes.fold_constants import fold_constants, folded
 from graphflow.optimizer_passes.loop_shapes import loop_shapes
+from graphflow.optimizer_passes.simplify import simplify
 from graphflow.program import (
     FEED,
     MOST_NESTED,
@@ -62,7 +63,7 @@ def known_lists(program: Program, counts: Counter[str], depth: int = 0) -> Progr
         if changed is program:
             break
         # Sizes have become known, and with them what follows: of elements, and of turns.
-        program = loop_shapes(fold_constants(changed, Counter()), Counter())
+        program = simplify(loop_shapes(fold_constants(changed, Counter()), Counter()), Counter())
     return program
 
 

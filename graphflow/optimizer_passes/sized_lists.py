@@ -84,13 +84,14 @@ class _Group:
     """Lists of which one is made of another.
 
     `most`: how long they ever get; `changes`: whether their length is no fixed one; `reach`: how long they get by what
-    does not lie behind what they were before.
+    does not lie behind what they were before; `given`: whether one begins with rows, or none, of a tensor.
     """
 
     fits: bool = True
     changes: bool = False
     most: int = 0
     reach: int = 0
+    given: bool = False
     least_room: int | None = None  # what those who made them said they may hold
     parent: _Group | None = None
     inner: _Group | None = None  # their elements, where these are lists
@@ -116,6 +117,7 @@ class _Group:
         b.parent = a
         a.fits &= b.fits
         a.changes |= b.changes
+        a.given |= b.given
         a.most, a.reach = max(a.most, b.most), max(a.reach, b.reach)
         rooms = [room for room in (a.least_room, b.least_room) if room is not None]
         a.least_room = min(rooms) if rooms else None
@@ -133,7 +135,7 @@ class _Group:
     def good(self) -> bool:
         group = self.root()
         room = group.least_room
-        fits = group.fits and group.changes and group.room > 0 and (room is None or group.room <= room)
+        fits = group.fits and group.changes and (group.given or group.room > 0) and (room is None or group.room <= room)
         return fits and all(holder.good() for holder in group.holders)
 
 
@@ -270,6 +272,7 @@ class _Lengths:
         elif node.type == "TensorListFromTensor":
             sizes = node.inputs[0].sizes
             long = sizes[0] if sizes else None
+            group.given = True
         elif node.type != "FakeParam":
             long = None
         if node.type not in ("EmptyTensorList", "TensorListReserve", "FakeParam"):
@@ -558,7 +561,7 @@ class _Change:
 
     def begun(self, b: ProgramBuilder, node: Node, inputs: tuple[Value, ...], made: Value) -> Replacement:
         """A new list, with room for all elements that it ever has."""
-        room = self.found.groups[made].root().room
+        room = greatest(1, self.found.groups[made].root().room)
         count = b.constant(Derived.holding(room, np.int32), True)
         self.lengths[made] = b.constant(np.array(0, np.int32))
         if self.found.holds_good(made):
@@ -571,7 +574,10 @@ class _Change:
             assert rows.sizes is not None
             self.lengths[made] = b.constant(Derived.holding(rows.sizes[0], np.int32), True)
             behind = room - rows.sizes[0]
-            if is_symbolic(behind) or behind:
+            if not is_symbolic(rows.sizes[0]) and not rows.sizes[0]:
+                sizes = b.constant(Derived.holding([room, *rows.sizes[1:]], np.int32), True)
+                rows = b.emit("Fill", sizes, b.constant(np.zeros((), rows.dtype.numpy)))
+            elif is_symbolic(behind) or behind:
                 sides = [[0, behind], *([0, 0] for _ in rows.sizes[1:])]
                 rows = b.emit("Pad", rows, b.constant(Derived.holding(sides, np.int32), True))
             return b.node(node.op_def, (rows, *inputs[1:]), node.attrs)
@@ -588,14 +594,13 @@ class _Change:
         controls: tuple[Node, ...],
     ) -> Replacement:
         """What reads or sets elements at numbers."""
-        index = inputs[1]
-        if not node.attrs.get("resize_if_index_out_of_bounds"):
-            verb = "modify" if node.type == "TensorListSetItem" else "access"
-            index = in_list(b, index, length, verb)
+        grows = bool(node.attrs.get("resize_if_index_out_of_bounds"))
+        verb = "modify" if node.type == "TensorListSetItem" else "access"
+        index = in_list(b, inputs[1], length, verb, grows)
         if node.type == "TensorListSetItem":
             self.lengths[node.outputs[0]] = length
-            if node.attrs.get("resize_if_index_out_of_bounds"):
-                end = b.emit("AddV2", index, b.constant(np.array(1, np.int32)))
+            if grows:
+                end = b.emit("AddV2", inputs[1], b.constant(np.array(1, np.int32)))
                 self.lengths[node.outputs[0]] = b.emit("Maximum", length, end)
         attrs = {**node.attrs}
         attrs.pop("resize_if_index_out_of_bounds", None)

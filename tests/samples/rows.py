@@ -60,8 +60,9 @@ def firsts() -> Iterator[Sample]:
 def in_list() -> Iterator[Sample]:
     for places in (2, 0, [0, 2, 2], []):
         index = np.array(places, np.int32)
-        given = [index, index, np.int32(3)]
-        yield Sample(given, {"verb": "access"}, differentiable=False, name=f"of{index.size}{index.ndim}")
+        given = [index.astype(np.int64), index, np.int32(3)]
+        attrs = {"verb": "access", "grows": False}
+        yield Sample(given, attrs, differentiable=False, name=f"of{index.size}{index.ndim}")
 
 
 @samples("GraphflowFirstRows")
