@@ -106,7 +106,13 @@ class _Known:
         if all(a is b for a, b in zip(new, old, strict=True)):
             return None
         return b.node(
-            node.op_def, inputs, with_programs(node.op_def, node.attrs, new), controls, None, node.origin, node.name
+            node.op_def,
+            inputs,
+            with_programs(node.op_def, node.attrs, new),
+            controls,
+            None,
+            node.origin,
+            node.name,
         )
 
     # -- loops ------------------------------------------------------------------------------------------
@@ -197,8 +203,10 @@ class _Known:
         if shape is None or count is None or not 0 <= count <= _MOST_ELEMENTS:
             return None
         if node.type == "EmptyTensorList" and _number(inputs[1]) != -1:
-            return None if (room := _number(inputs[1])) is None or room > _MOST_ELEMENTS else self.made(
-                b, node, inputs, _List((), shape)
+            return (
+                None
+                if (room := _number(inputs[1])) is None or room > _MOST_ELEMENTS
+                else self.made(b, node, inputs, _List((), shape))
             )
         return self.made(b, node, inputs, _List((None,) * count, shape))
 
@@ -213,7 +221,13 @@ class _Known:
     def pieces(self, b: ProgramBuilder, node: Node, inputs: Sequence[Value]) -> Replacement:
         """TensorListSplit."""
         tensor, lengths, shape = inputs[0], inputs[2].constant, _shape_of(inputs[1])
-        if shape is None or lengths is None or inputs[2].derived is not None or not tensor.sizes or lengths.ndim != 1:
+        if (
+            shape is None
+            or lengths is None
+            or inputs[2].derived is not None
+            or not tensor.sizes
+            or lengths.ndim != 1
+        ):
             return None
         total = tensor.sizes[0]
         longs = lengths.tolist()
@@ -279,7 +293,9 @@ class _Known:
         known, places, rows = self.lists.get(inputs[0]), _numbers(inputs[2]), inputs[1]
         if known is None or places is None or not rows.sizes or is_symbolic(rows.sizes[0]):
             return None  # how many rows there are is known for some sizes only
-        if rows.sizes[0] != len(places) or not known.shape.is_compatible_with(TensorShape(list(rows.sizes[1:]))):
+        if rows.sizes[0] != len(places) or not known.shape.is_compatible_with(
+            TensorShape(list(rows.sizes[1:]))
+        ):
             return None
         if any(not 0 <= place < _MOST_ELEMENTS for place in places):
             return None
@@ -381,7 +397,9 @@ class _Known:
             parts = [item(b) for item in column if item is not None]
             if any(part.sizes is None or part.sizes != parts[0].sizes for part in parts):
                 return None
-            whole = None if not parts else parts[0] if len(parts) == 1 else b.emit("AddN", *parts, N=len(parts))
+            whole = (
+                None if not parts else parts[0] if len(parts) == 1 else b.emit("AddN", *parts, N=len(parts))
+            )
             items.append(None if whole is None else _itself(whole))
         return self.made(b, node, inputs, _List(tuple(items), known[0].shape))
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from graphflow import dtypes
 from graphflow.optimizer_passes.fold_constants import fold_constants
+from graphflow.optimizer_passes.prune_loops import with_constants
 from graphflow.program import (
     MOST_NESTED,
     NESTED,
@@ -63,6 +64,7 @@ def _narrow(
     types = [value.type for value in inputs]
     if any(kind.dtype is not dtypes.variant and not kind.shape.is_fully_defined() for kind in types):
         return None
+    cond, body = with_constants(cond, body, inputs)
     narrow = fold_constants(retyped(body, types), Counter())
     if any(value.shape != kind.shape for value, kind in zip(narrow.fetches, types, strict=True)):
         return None

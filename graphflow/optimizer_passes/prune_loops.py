@@ -25,7 +25,7 @@ from graphflow.program import (
 from graphflow.symbolic import Derived
 from graphflow.turns import Even, evens, inductions, inductions_from, known_turns
 
-__all__ = ["prune_loops"]
+__all__ = ["prune_loops", "with_constants"]
 
 _SMALL = 64  # elements of a constant that a loop may have a copy of
 
@@ -50,7 +50,7 @@ def prune_loops(program: Program, counts: Counter[str], depth: int = 0) -> Progr
         # Two runs that are held against each other have to get the same of what acts only once.
         if node.op_def in WHILES and not (node.op_def.stateful and config.verify()):
             wanted = {value.index for value in node.outputs if value in roots or users.get(value)}
-            cond, body = _with_constants(attrs["cond"], attrs["body"], inputs)
+            cond, body = with_constants(attrs["cond"], attrs["body"], inputs)
             cond, body = _without_blind_sets(cond, body, inputs, wanted, counts)
             ends = {i: value for i, value in _ends(builder, inputs, cond, body).items() if i in wanted}
             wanted -= ends.keys()
@@ -78,8 +78,8 @@ def prune_loops(program: Program, counts: Counter[str], depth: int = 0) -> Progr
     return prune_loops(result, counts, depth) if changed and depth < MOST_NESTED else result
 
 
-def _with_constants(cond: Program, body: Program, inputs: Sequence[Value]) -> tuple[Program, Program]:
-    """The loop with small constants that it is given and leaves as they are inside of it."""
+def with_constants(cond: Program, body: Program, inputs: Sequence[Value]) -> tuple[Program, Program]:
+    """A loop's programs with small constants that it is given and leaves as they are inside of them."""
     known = {
         i: value
         for i, value in enumerate(inputs)

@@ -135,7 +135,12 @@ class _Group:
     def good(self) -> bool:
         group = self.root()
         room = group.least_room
-        fits = group.fits and group.changes and (group.given or group.room > 0) and (room is None or group.room <= room)
+        fits = (
+            group.fits
+            and group.changes
+            and (group.given or group.room > 0)
+            and (room is None or group.room <= room)
+        )
         return fits and all(holder.good() for holder in group.holders)
 
 
