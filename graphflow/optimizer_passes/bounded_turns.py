@@ -35,7 +35,6 @@ from graphflow.turns import Bounds, MoreTurns, inductions, most_turns
 __all__ = ["bounded_turns"]
 
 _TURN = TensorType(dtypes.int32, SCALAR, SCALAR)
-_GROWING = ("TensorListPushBack", "TensorListResize")
 
 
 @op("GraphflowTurn", "turn:int32; room:int32", "output:int32", "", infer=lambda node: TensorShape(()),
@@ -71,7 +70,8 @@ def bounded_turns(program: Program, counts: Counter[str], room: int | None = Non
 def _fills(program: Program, depth: int = 0) -> bool:
     """Whether a program makes lists longer."""
     return any(
-        node.type in _GROWING
+        node.type == "TensorListPushBack"
+        or (node.type == "TensorListResize" and node.inputs[1].node.type == "Maximum")
         or bool(node.attrs.get("resize_if_index_out_of_bounds"))
         or (depth < MOST_NESTED and any(_fills(inner, depth + 1) for _, inner in nested_programs(node)))
         for node in program.nodes
