@@ -192,7 +192,6 @@ class _Rows:
                 return None
         return even and {"T": rows.dtype, "start": even.start, "step": even.step, "ends": ends}
 
-
     def in_list(self, index: Value, length: Value) -> bool:
         """Whether the index is less than the length in every turn."""
         known = integer(length)
