@@ -577,13 +577,14 @@ class _Change:
         if node.type == "TensorListFromTensor":
             rows = inputs[0]
             assert rows.sizes is not None
-            self.lengths[made] = b.constant(Derived.holding(rows.sizes[0], np.int32), True)
-            behind = room - rows.sizes[0]
-            if not is_symbolic(rows.sizes[0]) and not rows.sizes[0]:
-                sizes = b.constant(Derived.holding([room, *rows.sizes[1:]], np.int32), True)
+            long, *rest = rows.sizes
+            self.lengths[made] = b.constant(Derived.holding(long, np.int32), True)
+            behind = room - long
+            if not is_symbolic(long) and not long:
+                sizes = b.constant(Derived.holding([room, *rest], np.int32), True)
                 rows = b.emit("Fill", sizes, b.constant(np.zeros((), rows.dtype.numpy)))
             elif is_symbolic(behind) or behind:
-                sides = [[0, behind], *([0, 0] for _ in rows.sizes[1:])]
+                sides = [[0, behind], *([0, 0] for _ in rest)]
                 rows = b.emit("Pad", rows, b.constant(Derived.holding(sides, np.int32), True))
             return b.node(node.op_def, (rows, *inputs[1:]), node.attrs)
         if node.type == "TensorListReserve":
