@@ -68,12 +68,16 @@ _OUT: dict[str, tuple[str, str]] = {
     "contrib.summary": ("summaries of eager execution", "gf.summary"),
     "contrib.tensor_forest": ("decision trees are another library's work", "scikit-learn"),
     "contrib.tpu": ("there are no TPUs here", "what of contrib.tpu runs without one, or gf.estimator"),
+    "nn.seq2seq": ("a name that TensorFlow 1.0 dropped", "gf.contrib.legacy_seq2seq"),
     "python.debug": ("tfdbg's terminal", "gf.debug.trace, gf.debug.find_nan and gf.debug.record"),
     "python.eager": ("there are graphs and sessions only", "gf.Session"),
     "python.framework.ops.register_proto_function": ("collections are written by their own rules", ""),
     "python.ops.control_flow_util": ("control flow is structured here: there are no contexts", ""),
     "python.ops.control_flow_ops.merge": ("control flow is structured here", "gf.cond"),
     "python.ops.control_flow_ops.switch": ("control flow is structured here", "gf.cond"),
+    "python.ops.resources": (
+        "resources are made when a session first needs them", "gf.tables_initializer for lookup tables",
+    ),
     "train.experimental": ("losses are scaled by nobody's rewrite", "the bfloat16 mode of gf.ConfigProto"),
 }  # fmt: skip
 
