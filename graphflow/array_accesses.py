@@ -17,9 +17,12 @@ from graphflow.graph import Operation, Tensor
 from graphflow.opdef import constant_value
 from graphflow.records import dataclass
 
-__all__ = ["Access", "access_of", "note_access", "refusal", "refuse_second_accesses", "second_access"]
+__all__ = [
+    "Access", "access_of", "is_strict", "note_access", "note_strict", "refusal", "refuse_second_accesses",
+    "second_access",
+]  # fmt: skip
 
-_KEY = "array_accesses"
+_KEY, _STRICT = "array_accesses", "strict_array_accesses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,24 @@ def access_of(operation: Operation | None) -> Access | None:
         return None
     noted: dict[Operation, Access] = operation.graph.registries.get(_KEY, {})
     return noted.get(operation)
+
+
+def note_strict(tensor: Tensor) -> None:
+    """Notes that an operation asks more of an array than of a list.
+
+    If it reads, that the elements have been written: there are no zeros where no shape is known. If it writes, that
+    elements are of one shape.
+
+    Args:
+      tensor: what the operation makes.
+    """
+    tensor.graph.registries.setdefault(_STRICT, set()).add(tensor.op)
+
+
+def is_strict(operation: Operation) -> bool:
+    """Whether that is noted of an operation, or a graph of TensorFlow's says so."""
+    noted: set[Operation] = operation.graph.registries.get(_STRICT, set())
+    return operation in noted or bool(operation.attrs.get("_array_strict"))
 
 
 def second_access(writes: bool, place: int | str) -> str:

@@ -3,7 +3,11 @@
 Which accesses surely meet is refused before the run (`array_accesses`, `turn_accesses`); which surely do not, as those
 at a number that grows with the turns of a loop, cost nothing. What only the run can tell (an index that is data, an
 access in a branch) is looked at by the run: a list of numbers, zero where nothing has been done, goes through loops and
-branches with the array, and becomes a tensor where the array does (`dense_lists`).
+branches with the array, and becomes a tensor where the array does (`dense_lists`). Such a list also tells whether what
+is read has been written, of arrays whose elements are not zeros before, unless what is written is known to be all.
+
+Of arrays whose elements are to have one shape, those that only the run knows are held against the first one where
+elements are set one at a time; where a list becomes a tensor, they have been found to be equal.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphflow import dtypes
-from graphflow.array_accesses import Access, access_of, second_access
+from graphflow.array_accesses import Access, access_of, is_strict, second_access
 from graphflow.errors import InvalidArgumentError
 from graphflow.graph import Operation
 from graphflow.opdef import get_op, op
@@ -37,7 +41,7 @@ from graphflow.program import (
 )
 from graphflow.records import dataclass, field
 from graphflow.shapes import SCALAR
-from graphflow.turns import evens, inductions, inductions_from, known_turns
+from graphflow.turns import evens, inductions, inductions_from, known_turns, limits_of, turns_of
 
 __all__ = ["with_guards"]
 
@@ -85,6 +89,19 @@ def unread_op(handle: Array, uses: Array, *, array: str) -> Array:
     return handle
 
 
+@op("GraphflowWritten", "condition:bool; writes:int32; places:int32", "", "array:string", infer=lambda node: [],
+    differentiable=False, lowering="check")  # fmt: skip
+def written_op(condition: Array, writes: Array, places: Array, *, array: str) -> None:
+    """Fails unless there have been writes to all of some elements."""
+    if not condition:
+        place = int(places.reshape(-1)[np.flatnonzero(writes.reshape(-1) == 0)[0]])
+        raise InvalidArgumentError(
+            None, None,
+            f"TensorArray {array}: Could not read from TensorArray index {place}: it has not been written, and it is"
+            " not zero, since the shape of the elements is not known (give the whole element_shape, or infer_shape)"
+        )  # fmt: skip
+
+
 class _Use(NamedTuple):
     """A node that accesses an array, and the nodes whose programs it lies in, from outside inwards."""
 
@@ -94,6 +111,7 @@ class _Use(NamedTuple):
 
 
 _Key = tuple[Value, object, bool]  # where a list begins, which array it is, and whether it is about writing
+_WRITTEN = object()  # in the place of an array: whichever, of which is known what has been written
 
 
 @dataclass(eq=False, slots=True)
@@ -123,15 +141,21 @@ class _Found:
         self.groups: dict[Value, _Group] = {}
         self.begins: list[tuple[Node, tuple[tuple[Node, Program], ...]]] = []
         self.growing: list[Value] = []
+        self.strict: list[_Use] = []  # reads of what has to be written
+        self.shaped: dict[
+            Value, list[Node]
+        ] = {}  # by list, what writes elements that have to be of one shape
         self.walk(program, ())
         for node, around in self.begins:
             self.groups.setdefault(self.root(node.outputs[0]), _Group()).homes.append((node, around))
         for value in self.growing:
             self.groups.setdefault(self.root(value), _Group()).grows = True
         self.guarded: dict[_Key, Node] = {}  # with the home of each
-        self.of_use: dict[Node, _Key] = {}
+        self.of_use: dict[Node, list[_Key]] = {}
         self.inside: dict[Node, list[_Key]] = {}  # what goes through a loop or a branch
         self.decide()
+        self.decide_written()
+        self.alike = {node for nodes in self.unlike() for node in nodes}
 
     def root(self, value: Value) -> Value:
         """The value that speaks for a list and those that are made of it."""
@@ -164,6 +188,11 @@ class _Found:
                 grows = node.type == "TensorListScatterIntoExistingList"
                 if grows or node.attrs.get("resize_if_index_out_of_bounds"):
                     self.growing.append(node.inputs[0])
+            if node.type in _INDICES and node.origin is not None and is_strict(node.origin):
+                if node.type not in _WRITERS:
+                    self.strict.append(_Use(node, Access(_WRITTEN, False, None), around))
+                elif made:
+                    self.shaped.setdefault(made[0], []).append(node)
 
     def nested(self, node: Node, around: tuple[tuple[Node, Program], ...]) -> None:
         given = node.inputs[1:] if node.op_def in CASES else node.inputs
@@ -195,15 +224,58 @@ class _Found:
                 continue
             if _apart([_span(use, use.around[len(outside) :]) for use in uses]):
                 continue
-            self.guarded[key] = home
-            for use in uses:
-                if use.node is home:
-                    continue
-                self.of_use[use.node] = key
-                for node, _ in use.around[len(outside) :]:
-                    keys = self.inside.setdefault(node, [])
-                    if key not in keys:
-                        keys.append(key)
+            self.guard(key, home, uses, len(outside))
+
+    def guard(self, key: _Key, home: Node, uses: Sequence[_Use], depth: int) -> None:
+        """Notes that uses are to be looked at."""
+        self.guarded[key] = home
+        for use in uses:
+            if use.node is home:
+                continue
+            self.of_use.setdefault(use.node, []).append(key)
+            for node, _ in use.around[depth:]:
+                keys = self.inside.setdefault(node, [])
+                if key not in keys:
+                    keys.append(key)
+
+    def decide_written(self) -> None:
+        """Of which arrays the run is to know what has been written."""
+        reads: dict[Value, list[_Use]] = {}
+        for use in self.strict:
+            reads.setdefault(self.root(use.node.inputs[0]), []).append(use)
+        for root, uses in reads.items():
+            group = self.groups.get(root)
+            if group is None or len(group.homes) != 1:
+                continue
+            home, outside = group.homes[0]
+            writes = [
+                use for use in self.uses
+                if use.access.writes and use.node.inputs and use.node is not home
+                and self.root(use.node.outputs[0]) is root
+            ]  # fmt: skip
+            every = [*writes, *uses]
+            if home.type != "TensorListReserve" or any(use.node.type in _HOMES for use in writes):
+                continue
+            if any(
+                use.around[: len(outside)] != outside or _decides(use.around[len(outside) :]) for use in every
+            ):
+                continue
+            fills = _fill(home, [(use, use.around[len(outside) :]) for use in writes])
+            if fills is not None and all(_comes_after(use, fills) for use in uses):
+                continue
+            self.guard((root, _WRITTEN, True), home, every, len(outside))
+
+    def unlike(self) -> list[list[Node]]:
+        """Those that write elements of one list which are not known to be of one shape."""
+        by_root: dict[Value, list[Node]] = {}
+        for value, nodes in self.shaped.items():
+            by_root.setdefault(self.root(value), []).extend(nodes)
+        found = []
+        for nodes in by_root.values():
+            shapes = {_written_shape(node) for node in nodes}
+            if len(shapes) > 1 or None in shapes:
+                found.append([node for node in nodes if node.type not in _HOMES])
+        return found
 
 
 # By op that accesses an array: which input says at which of its elements; None: at all.
@@ -212,6 +284,58 @@ _INDICES: dict[str, int | None] = {
     "TensorListStack": None, "TensorListConcatV2": None, "TensorListFromTensor": None, "TensorListSplit": None,
 }  # fmt: skip
 _HOMES = ("TensorListFromTensor", "TensorListSplit")
+_WRITERS = (*_HOMES, "TensorListSetItem", "TensorListScatterIntoExistingList")
+
+
+def _written_shape(node: Node) -> tuple[int | None, ...] | None:
+    """The shape of what is written, where it is wholly known."""
+    at = {"TensorListSetItem": 2, "TensorListScatterIntoExistingList": 1}.get(node.type, 0)
+    shape = node.inputs[at].shape
+    if node.type == "TensorListSplit" or shape.rank is None:
+        return None
+    dims = shape.as_list() if node.type == "TensorListSetItem" else shape.as_list()[1:]
+    return None if None in dims else tuple(dims)
+
+
+def _fill(home: Node, writes: Sequence[tuple[_Use, tuple[tuple[Node, Program], ...]]]) -> list[Node] | None:
+    """The writes, or the loop of writes, after which all of an array has been written; None: not known."""
+    count = home.inputs[1]
+    straight = {
+        place: use.node
+        for use, between in writes
+        if not between and (at := _INDICES[use.node.type]) is not None
+        and (known := use.node.inputs[at].constant) is not None
+        for place in known.reshape(-1).tolist()
+    }  # fmt: skip
+    if count.constant is not None and straight.keys() >= set(range(count.constant.item())):
+        return [use.node for use, _ in writes]
+    for use, between in writes:
+        if len(between) != 1 or between[0][0].op_def not in WHILES or use.node.type != "TensorListSetItem":
+            continue
+        loop, body = between[0]
+        counted = inductions(loop.inputs, body)
+        place = evens(body, counted).get(use.node.inputs[1])
+        limits, rest = limits_of(loop.inputs, loop.attrs["cond"], body, counted)
+        if place is None or place.base is not None or (place.start, place.step) != (0, 1):
+            continue
+        if rest or len(limits) != 1:
+            continue
+        limit, turns = limits[0], turns_of(limits[0])
+        same = limit.value is count and limit.even == place and not limit.inclusive
+        if same or (turns is not None and count.constant is not None and turns >= count.constant.item()):
+            return [loop]
+    return None
+
+
+def _comes_after(use: _Use, fills: Sequence[Node]) -> bool:
+    """Whether what is read is what has been made by all of some nodes."""
+    missing, made = set(fills), use.node.inputs[0].node
+    while missing:
+        missing.discard(made)
+        if made.type not in ("TensorListSetItem", "TensorListScatterIntoExistingList", "Identity"):
+            return not missing
+        made = made.inputs[0].node
+    return True
 
 
 def _decides(between: Sequence[tuple[Node, Program]]) -> bool:
@@ -273,7 +397,7 @@ def _apart(spans: list[_Span]) -> bool:
 def with_guards(program: Program) -> Program:
     """Returns the program with a look at each access that may be a second one; itself where there is none."""
     found = _Found(program)
-    return _Change(found).changed(program) if found.guarded else program
+    return _Change(found).changed(program) if found.guarded or found.alike else program
 
 
 class _Change:
@@ -282,10 +406,17 @@ class _Change:
     def __init__(self, found: _Found) -> None:
         self.found = found
         self.states: dict[_Key, Value] = {}
+        self.checks: list[Node] = []
 
     def changed(self, program: Program) -> Program:
         """The program with its looks."""
-        return rebuild(program, self.replace)
+        outside, self.checks = self.checks, []
+        made = rebuild(program, self.replace)
+        if self.checks:
+            effects = (*made.effects, *self.checks)
+            made = Program(made.feeds, made.fetches, made.commits, effects, made.specialized)
+        self.checks = outside
+        return made
 
     def replace(
         self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
@@ -296,12 +427,15 @@ class _Change:
             return self.nested(builder, node, inputs, controls)
         if node.op_def in NESTED:
             return self.with_arrays_inside(builder, node, inputs, controls)
-        key = found.of_use.get(node)
-        if key is not None:
-            return self.looked_at(builder, node, inputs, controls, key)
+        keys = found.of_use.get(node)
+        if keys is not None:
+            return self.looked_at(builder, node, inputs, controls, keys)
         begun = [key for key, home in found.guarded.items() if home is node]
         if not begun:
-            return None
+            if node not in found.alike:
+                return None
+            attrs = self.attrs(node)
+            return builder.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
         made = builder.again(node, inputs, controls)
         for key in begun:
             self.states[key] = self.begin(builder, made, key)
@@ -318,43 +452,94 @@ class _Change:
             return _list_of(b, b.emit("Fill", sizes, b.constant(np.int32(1))))
         return b.emit("TensorListReserve", _scalar(b), count, element_dtype=dtypes.int32)
 
+    def attrs(self, node: Node) -> dict[str, Any]:
+        """A node's attributes."""
+        return {**node.attrs, "_alike": True} if node in self.found.alike else node.attrs
+
     def looked_at(
         self,
         b: ProgramBuilder,
         node: Node,
         inputs: tuple[Value, ...],
         controls: tuple[Node, ...],
-        key: _Key,
+        keys: Sequence[_Key],
     ) -> Node:
-        attrs = {"writes": key[2], "array": self.found.guarded[key].name}
-        state, at, given = self.states[key], _INDICES[node.type], list(inputs)
-        kind = {"element_dtype": dtypes.int32}
-        one = b.constant(np.int32(1))
-        if at is None:
-            uses = b.emit("TensorListStack", state, _scalar(b), **kind)
-            given[0] = b.emit("GraphflowUnread", inputs[0], uses, array=attrs["array"])
-            self.states[key] = _list_of(b, b.emit("Fill", b.emit("Shape", uses), one))
-            return b.node(node.op_def, given, node.attrs, controls, None, node.origin, node.name)
-        index = inputs[at]
-        if self.found.groups[key[0]].grows:
-            last = index
-            if index.shape.rank != 0:
-                last = b.emit("Max", index, b.constant(np.array([0], np.int32)))
-            length = b.emit("TensorListLength", state)
-            state = b.emit("TensorListResize", state, b.emit("Maximum", length, b.emit("AddV2", last, one)))
+        given = list(inputs)
+        for key in keys:
+            if key[1] is not _WRITTEN:
+                self.looks(b, node, given, key)
+            elif node.type in _WRITERS:
+                self.states[key] = self.with_uses(b, node, self.reaching(b, node, given, key), given)
+            else:
+                self.looks_for_writes(b, node, given, key)
+        return b.node(node.op_def, given, self.attrs(node), controls, None, node.origin, node.name)
+
+    def reaching(self, b: ProgramBuilder, node: Node, given: Sequence[Value], key: _Key) -> Value:
+        """What has been done to elements, as long as an access may make the list."""
+        state, at = self.states[key], _INDICES[node.type]
+        if at is None or not self.found.groups[key[0]].grows:
+            return state
+        last = given[at]
+        if last.shape.rank != 0:
+            last = b.emit("Max", last, b.constant(np.array([0], np.int32)))
+        length = b.emit("TensorListLength", state)
+        wanted = b.emit("Maximum", length, b.emit("AddV2", last, b.constant(np.int32(1))))
+        return b.emit("TensorListResize", state, wanted)
+
+    def with_uses(self, b: ProgramBuilder, node: Node, state: Value, given: Sequence[Value]) -> Value:
+        """The list of what has been done to elements, after an access."""
+        at, one = _INDICES[node.type], b.constant(np.int32(1))
+        assert at is not None
         if node.type in ("TensorListGetItem", "TensorListSetItem"):
-            uses = b.emit("TensorListGetItem", state, index, _scalar(b), **kind)
+            return b.emit("TensorListSetItem", state, given[at], one, element_dtype=dtypes.int32)
+        ones = b.emit("Fill", b.emit("Shape", given[at]), one)
+        return b.emit("TensorListScatterIntoExistingList", state, ones, given[at], element_dtype=dtypes.int32)
+
+    def uses(self, b: ProgramBuilder, node: Node, state: Value, given: Sequence[Value]) -> Value:
+        """What has been done to the elements of an access."""
+        at, kind = _INDICES[node.type], {"element_dtype": dtypes.int32}
+        if at is None:
+            return b.emit("TensorListStack", state, _scalar(b), **kind)
+        if node.type in ("TensorListGetItem", "TensorListSetItem"):
+            verb = "modify" if node.type in _WRITERS else "access"
+            return b.emit("TensorListGetItem", state, given[at], _scalar(b), _verb=verb, **kind)
+        return b.emit("TensorListGather", state, given[at], _scalar(b), **kind)
+
+    def looks(self, b: ProgramBuilder, node: Node, given: list[Value], key: _Key) -> None:
+        """A look whether elements have been accessed before."""
+        attrs = {"writes": key[2], "array": self.found.guarded[key].name}
+        at, one = _INDICES[node.type], b.constant(np.int32(1))
+        state = self.reaching(b, node, given, key)
+        uses = self.uses(b, node, state, given)
+        if at is None:
+            given[0] = b.emit("GraphflowUnread", given[0], uses, array=attrs["array"])
+            self.states[key] = _list_of(b, b.emit("Fill", b.emit("Shape", uses), one))
+            return
+        index = given[at]
+        if node.type in ("TensorListGetItem", "TensorListSetItem"):
             # -1 - index where there has been one
             turned = b.emit("AddV2", b.emit("AddV2", index, index), one)
             marked = b.emit("Sub", index, b.emit("Mul", uses, turned))
             given[at] = b.emit("GraphflowFirst", marked, **attrs)
-            self.states[key] = b.emit("TensorListSetItem", state, given[at], one, **kind)
         else:
-            uses = b.emit("TensorListGather", state, index, _scalar(b), **kind)
             given[at] = b.emit("GraphflowFirsts", index, uses, **attrs)
-            ones = b.emit("Fill", b.emit("Shape", index), one)
-            self.states[key] = b.emit("TensorListScatterIntoExistingList", state, ones, given[at], **kind)
-        return b.node(node.op_def, given, node.attrs, controls, None, node.origin, node.name)
+        self.states[key] = self.with_uses(b, node, state, given)
+
+    def looks_for_writes(self, b: ProgramBuilder, node: Node, given: list[Value], key: _Key) -> None:
+        """A look whether elements have been written."""
+        at, zero = _INDICES[node.type], b.constant(np.int32(0))
+        state = self.states[key]
+        writes = self.uses(b, node, state, given)
+        all_are = b.emit("Greater", writes, zero)
+        if at is None:
+            places = b.emit("Range", zero, b.emit("TensorListLength", state), b.constant(np.int32(1)))
+        else:
+            places = given[at]
+        if node.type != "TensorListGetItem":
+            all_are = b.emit("All", all_are, b.constant(np.array([0], np.int32)), keep_dims=False)
+        attrs = {"array": self.found.guarded[key].name}
+        check = b.node(written_op, (all_are, writes, places), attrs, (), (), node.origin, node.name)
+        self.checks.append(check)
 
     def with_arrays_inside(
         self, builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphflow import dtypes, nest
-from graphflow.array_accesses import note_access
+from graphflow.array_accesses import note_access, note_strict
 from graphflow.dtypes import DType, as_dtype
 from graphflow.graph import Operation, Tensor, name_scope
 from graphflow.opdef import constant_value, convert_to_tensor, emit
@@ -30,7 +30,9 @@ class TensorArray:
       tensor_array_name: accepted.
       handle: accepted in the place of `flow`: the list of an existing one.
       flow: the list of an existing one, in which case no list is made.
-      infer_shape: whether all elements must have the shape of the first one that is written.
+      infer_shape: whether all elements must have the shape of the first one that is written. Elements that have not
+        been written are zeros; of an array for which neither this nor the whole `element_shape` is given, they cannot
+        be read.
       element_shape: what is known of the elements' shape.
       colocate_with_first_write_call: accepted.
       name: a name scope.
@@ -68,6 +70,7 @@ class TensorArray:
         # What all versions of the array have in common. One that is made of a flow is another array.
         self._identity = object()
         self._clears = clear_after_read is not False and existing is None
+        self._strict = existing is None
         if existing is not None:
             self._flow: Tensor = convert_to_tensor(existing)
             return
@@ -87,7 +90,7 @@ class TensorArray:
         made = TensorArray.__new__(TensorArray)
         made._dtype, made._dynamic, made._infer_shape = self._dtype, self._dynamic, self._infer_shape
         made._colocate = self._colocate
-        made._identity, made._clears = self._identity, self._clears
+        made._identity, made._clears, made._strict = self._identity, self._clears, self._strict
         made._element_shape = self._element_shape if shape is None else shape
         made._flow = flow
         return made
@@ -95,9 +98,13 @@ class TensorArray:
     def _reads(self, result: Tensor, index: Any = None) -> None:
         if self._clears:
             note_access(result, self._identity, index, writes=False)
+        if self._strict and not self._infer_shape and not self._element_shape.is_fully_defined():
+            note_strict(result)
 
     def _writes(self, flow: Tensor, index: Tensor | None) -> None:
         note_access(flow, self._identity, index, writes=True)
+        if self._strict and self._infer_shape:
+            note_strict(flow)
 
     def _merged(self, shape: TensorShape, what: str) -> TensorShape:
         """What is known of the elements' shape once an element of `shape` is written."""
@@ -163,7 +170,7 @@ class TensorArray:
         return result
 
     def read(self, index: Any, name: str | None = None) -> Tensor:
-        """Returns the element at `index`; zeros if it has not been written."""
+        """Returns the element at `index`; zeros if it has not been written and its shape is known."""
         with name_scope(name, "TensorArrayV2Read", [self._flow, index]) as scope:
             place = convert_to_tensor(index, dtypes.int32, name="index")
             result: Tensor = emit.TensorListGetItem(
@@ -275,7 +282,7 @@ class TensorArray:
         """
         with name_scope(name, "TensorArrayGrad", [self._flow]):
             made = self._with(emit.ZerosLike(self._flow))
-            made._identity, made._clears = object(), False
+            made._identity, made._clears, made._strict = object(), False, False
             return made
 
     def close(self, name: str | None = None) -> Operation:

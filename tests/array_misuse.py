@@ -1,4 +1,5 @@
-"""Elements of TensorArrays read and written, once or twice, where only the run can tell; also a program for TensorFlow.
+"""Elements of TensorArrays read and written, once or twice, in turn or not, in range, of one shape, where only the run
+can tell; also a program for TensorFlow.
 
     python array_misuse.py FOLDER
 
@@ -106,6 +107,37 @@ class Makes:
         places = self.numbers(4)
         return self.array().scatter(places[:2], [1.0, 2.0]).write(self.number("a"), 3.0).stack()
 
+    def plain(self, infer: bool, size: int | None = 4, shape: Any = None) -> Any:
+        size = self.number("size") if size is None else size
+        return self.tf.TensorArray(self.tf.float32, size, infer_shape=infer, element_shape=shape)
+
+    def filled(self, infer: bool, then: Any, shape: Any = None, size: int | None = 4) -> Any:
+        tf, array = self.tf, self.plain(infer, size, shape)
+        return then(self.loop(lambda i, a: a.write(i, [1.0, tf.cast(i, tf.float32)]), array))
+
+    def placed(self, then: Any) -> Any:
+        tf, places, array = self.tf, self.numbers(4), self.plain(False)
+        return then(self.loop(lambda i, a: a.write(tf.gather(places, i), [1.0, 2.0]), array))
+
+    def reads_own(self) -> Any:
+        tf, places, array = self.tf, self.numbers(4), self.plain(False).write(0, [1.0, 2.0])
+
+        def body(i: Any, a: Any) -> Any:
+            return a.write(i + 1, tf.reshape(a.read(tf.gather(places, i)), [2]) + 1.0)
+
+        return self.loop(body, array).read(3)
+
+    def longer(self, infer: bool, shape: Any = None) -> Any:
+        tf, array = self.tf, self.plain(infer, shape=shape)
+        x = tf.placeholder(tf.float32, [None], name="x")
+        return self.loop(lambda i, a: a.write(i, x[: i + 1]), array).read(0)
+
+    def shaped(self) -> Any:
+        tf = self.tf
+        x, y = (tf.placeholder(tf.float32, None, name=name) for name in "xy")
+        array = self.plain(True).write(2, x).write(0, y)
+        return tf.reduce_sum(array.read(0)) + tf.reduce_sum(array.read(2))
+
 
 def cases(tf: Any) -> Iterator[Case]:
     """The graphs, as a module makes them."""
@@ -147,6 +179,46 @@ def cases(tf: Any) -> Iterator[Case]:
     yield Case("scattered", makes.scattered, places(0, 3, 0, 0, a=1))
     yield Case("scattered and written", makes.scattered, places(0, 3, 0, 0, a=3), True)
     yield Case("scattered twice", makes.scattered, places(3, 3, 0, 0, a=1), True)
+
+    yield Case("read behind a loop", lambda: makes.filled(False, lambda a: a.read(1)), {"turns": 2})
+    yield Case(
+        "read behind a short loop", lambda: makes.filled(False, lambda a: a.read(2)), {"turns": 2}, True
+    )
+    yield Case("zeros by inference", lambda: makes.filled(True, lambda a: a.read(3)), {"turns": 2})
+    yield Case("zeros by shape", lambda: makes.filled(False, lambda a: a.read(3), [2]), {"turns": 2})
+    yield Case(
+        "no zeros by half a shape",
+        lambda: makes.filled(False, lambda a: a.read(3), [None]),
+        {"turns": 2},
+        True,
+    )
+    for turns in (2, 4):
+        fed = {"turns": turns}
+        yield Case(f"stacked {turns}", lambda: makes.filled(False, lambda a: a.stack()), fed, turns < 4)
+        gather = lambda: makes.filled(False, lambda a: a.gather([0, turns - 1]))  # noqa: B023, E731
+        yield Case(f"gathered {turns}", gather, fed)
+        concat = lambda: makes.filled(False, lambda a: a.concat())  # noqa: E731
+        yield Case(f"joined {turns}", concat, fed, turns < 4)
+    beyond = lambda: makes.filled(False, lambda a: a.gather([0, 2]))  # noqa: E731
+    yield Case("gathered beyond", beyond, {"turns": 2}, True)
+    long = lambda: makes.filled(False, lambda a: a.stack(), size=None)  # noqa: E731
+    yield Case("as long as written", long, {"turns": 3, "size": 3})
+    yield Case("longer than written", long, {"turns": 3, "size": 5}, True)
+    yield Case("placed", lambda: makes.placed(lambda a: a.stack()), places(3, 0, 1, 2, turns=4))
+    yield Case(
+        "placed, not all", lambda: makes.placed(lambda a: a.stack()), places(3, 0, 2, 1, turns=3), True
+    )
+    yield Case("reads its own", makes.reads_own, places(0, 1, 2, 0, turns=3))
+    yield Case("reads its own too soon", makes.reads_own, places(0, 2, 1, 0, turns=3), True)
+    row = {"x": [1.0, 2.0, 3.0]}
+    yield Case("longer and longer", lambda: makes.longer(True), {**row, "turns": 3}, True)
+    yield Case("longer, once", lambda: makes.longer(True), {**row, "turns": 1})
+    yield Case("longer than they may be", lambda: makes.longer(False, [1]), {**row, "turns": 3}, True)
+    yield Case("as long as they like", lambda: makes.longer(False), {**row, "turns": 3})
+    yield Case("of one shape", makes.shaped, {"x": [1.0, 2.0], "y": [3.0, 4.0]})
+    yield Case("of two shapes", makes.shaped, {"x": [1.0, 2.0], "y": [3.0]}, True)
+    yield Case("out of range", makes.written, places(3, 6, 1, 2, turns=3), True)
+    yield Case("read out of range", makes.read, places(3, -1, 1, 2, turns=3), True)
 
 
 def main(folder: Path) -> None:

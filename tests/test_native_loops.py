@@ -238,7 +238,7 @@ def test_rows_may_be_chosen_by_what_the_turns_compute() -> None:
     native([made.stack()], [order, x], [np.array([3, 0, 5, 1, 2], np.int32), numbers(5, 3)])
     with (
         gf.Session() as session,
-        pytest.raises(gf.errors.InvalidArgumentError, match="element 6 in a list with 6"),
+        pytest.raises(gf.errors.InvalidArgumentError, match="modify element 6 in a list with 6"),
     ):
         session.run(made.stack(), {order: [3, 0, 6, 1, 2], x: numbers(5, 3)})
 

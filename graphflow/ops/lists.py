@@ -109,12 +109,15 @@ def _zeros(dtype: DType, shape: TensorShape) -> Array:
     return np.zeros(sizes, dtype.numpy)
 
 
-def _set(lst: TensorList, index: int, item: Array, what: str) -> TensorList:
+def _set(lst: TensorList, index: int, item: Array, what: str, alike: bool) -> TensorList:
+    """The list with an element. `alike`: all must have the shape of the first one, which is the list's from now on."""
     if not lst.shape.is_compatible_with(item.shape) and item.dtype != object:
         raise _refused(
-            f"Tried to {what} a tensor with incompatible shape. Item element shape: {list(item.shape)} list shape:"
-            f" {_shown(lst.shape)}"
+            f"Tried to {what} a tensor with incompatible shape at index {index}. Item element shape:"
+            f" {list(item.shape)} list shape: {_shown(lst.shape)}"
         )
+    if alike and not lst.shape.is_fully_defined():
+        lst = lst.of_shape(TensorShape(item.shape))
     return lst.with_item(index, item)
 
 
@@ -283,7 +286,7 @@ tensor_list_scatter_v2.gradient(_scatter_gradient)
 @op("TensorListScatterIntoExistingList", "input_handle:variant; tensor:element_dtype; indices:int32",
     "output_handle:variant", "element_dtype:type", infer=_handle)  # fmt: skip
 def tensor_list_scatter_into_existing_list(
-    input_handle: Array, tensor: Array, indices: Array, *, element_dtype: DType
+    input_handle: Array, tensor: Array, indices: Array, *, element_dtype: DType, _alike: bool = False
 ) -> Array:
     """The list with a tensor's rows at `indices`, longer where need be."""
     lst = _list(input_handle, element_dtype)
@@ -291,7 +294,7 @@ def tensor_list_scatter_into_existing_list(
     while len(lst) <= max(positions, default=-1):
         lst = lst.with_last(None)
     for position, row in zip(positions, _own(tensor), strict=True):
-        lst = _set(lst, position, np.asarray(row), "scatter")
+        lst = _set(lst, position, np.asarray(row), "scatter", _alike)
     return boxed(lst)
 
 
@@ -401,11 +404,11 @@ def pop_back_gradient(op: Any, dlist: Tensor | None, delement: Tensor | None) ->
 @op("TensorListGetItem", "input_handle:variant; index:int32; element_shape:Tshape", "item:element_dtype",
     "element_dtype:type; Tshape:type{int32|int64}=int32", infer=_said(2))  # fmt: skip
 def tensor_list_get_item(
-    input_handle: Array, index: Array, element_shape: Array, *, element_dtype: DType
+    input_handle: Array, index: Array, element_shape: Array, *, element_dtype: DType, _verb: str = "access"
 ) -> Array:
     """An element; zeros if it has not been written."""
     lst = _list(input_handle, element_dtype)
-    return _element(lst, _in_range(lst, index, "access"), _shape_of(element_shape))
+    return _element(lst, _in_range(lst, index, _verb), _shape_of(element_shape))
 
 
 @tensor_list_get_item.gradient
@@ -430,7 +433,7 @@ def _static_shape(tensor: Tensor) -> Array:
     "element_dtype:type; resize_if_index_out_of_bounds:bool=false", infer=_handle)  # fmt: skip
 def tensor_list_set_item(
     input_handle: Array, index: Array, item: Array, *, element_dtype: DType,
-    resize_if_index_out_of_bounds: bool = False,
+    resize_if_index_out_of_bounds: bool = False, _alike: bool = False,
 ) -> Array:  # fmt: skip
     """The list with another element at an index, longer where need be and allowed."""
     lst = _list(input_handle, element_dtype)
@@ -439,7 +442,7 @@ def tensor_list_set_item(
         while len(lst) <= position:
             lst = lst.with_last(None)
     _in_range(lst, index, "modify")
-    return boxed(_set(lst, position, _own(item), "set"))
+    return boxed(_set(lst, position, _own(item), "set", _alike))
 
 
 @tensor_list_set_item.gradient

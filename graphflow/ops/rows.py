@@ -45,14 +45,14 @@ def _place(rows: Array, index: Array, verb: str) -> int:
     "GraphflowRow",
     "rows:T; index:Tindex",
     "row:T",
-    _ROWS,
+    _ROWS + "; verb:string=access",
     infer=_row_shape,
     lowering="gather",
     differentiable=False,
 )
-def row_op(rows: Array, index: Array) -> Any:
-    """One row of a tensor."""
-    return rows[_place(rows, index, "access")].copy()
+def row_op(rows: Array, index: Array, *, verb: str = "access") -> Any:
+    """One row of a tensor; `verb`: what whoever asks for it does, for the error."""
+    return rows[_place(rows, index, verb)].copy()
 
 
 row_op.by_row(row_rules.row_of)

@@ -487,7 +487,7 @@ def _itself(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind)
 
 
 def _row(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:
-    return b.emit("GraphflowRow", inputs[0], inputs[1])
+    return b.emit("GraphflowRow", inputs[0], inputs[1], verb=node.attrs.get("_verb", "access"))
 
 
 def _with_row(b: ProgramBuilder, node: Node, inputs: Sequence[Value], kind: _Kind) -> Value:

@@ -62,6 +62,7 @@ class _Kind:
             self.shape.CopyFrom(attrs["element_shape"].shape)
         self.grows = node.op == _NEW_STACK or ("dynamic_size" in attrs and attrs["dynamic_size"].b)
         self.clears = "clear_after_read" not in attrs or attrs["clear_after_read"].b
+        self.alike = "identical_element_shapes" in attrs and attrs["identical_element_shapes"].b
         self.element: _Kind | None = None
         self.holds_flows = False
 
@@ -364,12 +365,15 @@ class _Threader:
     def reads(self, handle: _Handle) -> dict[str, attr_value_pb2.AttrValue]:
         """The attributes of what reads elements; whether they may be read again is a matter of the array."""
         kind, source = handle[0].kind, handle[1]
-        return self.element_attrs(kind) | (_accesses(kind, "reads") if kind.clears and not source else {})
+        noted = _accesses(kind, "reads") if kind.clears and not source else {}
+        strict = {} if source or kind.alike or kind.is_shape_known else _STRICT
+        return self.element_attrs(kind) | noted | strict
 
     def writes(self, handle: _Handle) -> dict[str, attr_value_pb2.AttrValue]:
         """The attributes of what writes elements: once, but to a gradient, where it adds up."""
         kind, source = handle[0].kind, handle[1]
-        return self.element_attrs(kind) | ({} if source else _accesses(kind, "writes"))
+        noted = {} if source else _accesses(kind, "writes")
+        return self.element_attrs(kind) | noted | (_STRICT if kind.alike and not source else {})
 
     def element_shape(self, node: Node, handle: _Handle, index: Ref) -> Ref:
         """The shape of the element of a gradient, which may not have been written: that of the array's own."""
@@ -682,6 +686,9 @@ class _Inside:
         self.threader.empty(node, kind)
         self.region.nodes.append(node)
         self.region.results[i] = node, 0
+
+
+_STRICT = {"_array_strict": attr_value_pb2.AttrValue(b=True)}
 
 
 def _accesses(kind: _Kind, what: str) -> dict[str, attr_value_pb2.AttrValue]:
