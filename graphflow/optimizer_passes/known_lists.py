@@ -30,7 +30,7 @@ from graphflow.program import (
     with_programs,
 )
 from graphflow.records import dataclass
-from graphflow.shapes import TensorShape
+from graphflow.shapes import UNKNOWN, TensorShape
 from graphflow.symbolic import Derived, is_symbolic
 from graphflow.turns import inductions, known_turns
 
@@ -46,10 +46,14 @@ _Element = Callable[[ProgramBuilder], Value]
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """What is known of a list: its elements, None where one has not been written, and the shape that they must have."""
+    """What is known of a list: its elements, None where one has not been written, and the shape that they must have.
+
+    `first`: the shape of one that was written, where all must have the same.
+    """
 
     items: tuple[_Element | None, ...]
     shape: TensorShape
+    first: TensorShape = UNKNOWN
 
 
 def known_lists(program: Program, counts: Counter[str], depth: int = 0) -> Program:
@@ -270,7 +274,12 @@ class _Known:
                 return None
             items += [None] * (at + 1 - len(items))
         items[at] = _itself(inputs[2])
-        return self.made(b, node, inputs, _List(tuple(items), known.shape))
+        first = known.first
+        if node.attrs.get("_alike"):
+            if not _fits(inputs[2], first):
+                return None
+            first = inputs[2].shape
+        return self.made(b, node, inputs, _List(tuple(items), known.shape, first))
 
     def scattered(self, b: ProgramBuilder, node: Node, inputs: Sequence[Value]) -> Replacement:
         """TensorListScatterV2."""
@@ -303,7 +312,12 @@ class _Known:
         items += [None] * (max(places, default=-1) + 1 - len(items))
         for number, place in enumerate(places):
             items[place] = _row(rows, number)
-        return self.made(b, node, inputs, _List(tuple(items), known.shape))
+        first, own = known.first, TensorShape(list(rows.sizes[1:]))
+        if node.attrs.get("_alike"):
+            if not first.is_compatible_with(own):
+                return None
+            first = own
+        return self.made(b, node, inputs, _List(tuple(items), known.shape, first))
 
     def read(self, b: ProgramBuilder, node: Node, inputs: Sequence[Value]) -> Replacement:
         """TensorListGetItem."""
