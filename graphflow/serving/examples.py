@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -190,5 +189,5 @@ def _bytes(item: Any, what: str) -> bytes:
         raise _invalid(f'{what}: an object here has the one key "b64" with text')
     try:
         return base64.b64decode(item["b64"], validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii has one of its own; text that is not ASCII gives a plain one
         raise _invalid(f"{what}: Unable to base64 decode") from None

@@ -220,6 +220,9 @@ def test_a_process_with_little_address_space_lives(saved: Path) -> None:
 
 @hypothesis.settings(max_examples=int(os.environ.get("GRAPHFLOW_FUZZ", "150")))
 @hypothesis.given(request=fuzz.REST)
+@hypothesis.example(
+    ("/v1/models/m:classify", '{"examples": [{}], "context": {"x": {"b64": "é"}}}'.encode(), {})
+)
 def test_strange_requests_over_rest(port: int, request: tuple[str, bytes, dict[str, str]]) -> None:
     path, body, given = request
     headers = {key: value.encode().decode("latin-1") for key, value in given.items()}
