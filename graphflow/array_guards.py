@@ -35,6 +35,8 @@ from graphflow.program import (
     Replacement,
     TensorType,
     Value,
+    has_effects,
+    inlined,
     nested_programs,
     rebuild,
     with_programs,
@@ -135,7 +137,9 @@ def _access(operation: Operation | None) -> Access | None:
 class _Found:
     """What a program does to arrays."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, moved: frozenset[Operation | None] = frozenset()) -> None:
+        self.moved = moved  # what stands twice, since it has been moved out of a loop's condition
+        self.deciding: set[Node] = set()  # loops whose conditions are to be looked at
         self.parents: dict[Value, Value] = {}
         self.uses: list[_Use] = []
         self.groups: dict[Value, _Group] = {}
@@ -217,12 +221,14 @@ class _Found:
                 continue
             home, outside = group.homes[0]
             inner = [use for use in uses if use.around[: len(outside)] == outside]
-            copies = Counter(use.node.origin for use in uses)
-            if len(inner) < len(uses) or max(copies.values()) > 1:
+            copies = Counter(use.node.origin for use in uses if use.node.origin not in self.moved)
+            if len(inner) < len(uses) or max(copies.values(), default=0) > 1:
                 continue  # a function that is called twice: each call has its own arrays
-            if any(_decides(use.around[len(outside) :]) for use in uses):
-                continue
             if _apart([_span(use, use.around[len(outside) :]) for use in uses]):
+                continue
+            deciding = {loop for use in uses for loop in _decided(use.around[len(outside) :])}
+            if deciding:
+                self.deciding |= deciding
                 continue
             self.guard(key, home, uses, len(outside))
 
@@ -256,12 +262,14 @@ class _Found:
             every = [*writes, *uses]
             if home.type != "TensorListReserve" or any(use.node.type in _HOMES for use in writes):
                 continue
-            if any(
-                use.around[: len(outside)] != outside or _decides(use.around[len(outside) :]) for use in every
-            ):
+            if any(use.around[: len(outside)] != outside for use in every):
                 continue
             fills = _fill(home, [(use, use.around[len(outside) :]) for use in writes])
             if fills is not None and all(_comes_after(use, fills) for use in uses):
+                continue
+            deciding = {loop for use in every for loop in _decided(use.around[len(outside) :])}
+            if deciding:
+                self.deciding |= deciding
                 continue
             self.guard((root, _WRITTEN, True), home, every, len(outside))
 
@@ -338,9 +346,9 @@ def _comes_after(use: _Use, fills: Sequence[Node]) -> bool:
     return True
 
 
-def _decides(between: Sequence[tuple[Node, Program]]) -> bool:
-    """Whether something lies in the condition of a loop, which gives nothing but its answer."""
-    return any(node.op_def in WHILES and program is node.attrs["cond"] for node, program in between)
+def _decided(between: Sequence[tuple[Node, Program]]) -> list[Node]:
+    """The loops in whose conditions something lies, which give nothing but their answers."""
+    return [node for node, program in between if node.op_def in WHILES and program is node.attrs["cond"]]
 
 
 class _Span(NamedTuple):
@@ -370,15 +378,18 @@ def _span(use: _Use, between: Sequence[tuple[Node, Program]]) -> _Span:
             least, greatest = min(places, default=np.inf), max(places, default=-np.inf)
             return _Span(len(set(places)) == len(places), least, greatest, frozenset(places))
         return _Span(index.shape.rank == 0 or index.node.type == "Range")
-    loop, body = loops[0]
+    loop, inside = loops[0]
     if len(loops) > 1 or known is not None:
         return _Span(False)
-    even = evens(body, inductions_from(loop.inputs, body)).get(index)
+    cond, body = loop.attrs["cond"], loop.attrs["body"]
+    even = evens(inside, inductions_from(loop.inputs, body)).get(index)
     if even is None or not even.step:
         return _Span(False)
     if even.base is not None:
         return _Span(True)
-    turns = known_turns(loop.inputs, loop.attrs["cond"], body, inductions(loop.inputs, body))
+    turns = known_turns(loop.inputs, cond, body, inductions(loop.inputs, body))
+    if turns is not None:
+        turns += inside is cond
     last = np.inf * even.step if turns is None else even.start + even.step * max(0, turns - 1)
     return _Span(True, min(even.start, last), max(even.start, last))
 
@@ -397,7 +408,45 @@ def _apart(spans: list[_Span]) -> bool:
 def with_guards(program: Program) -> Program:
     """Returns the program with a look at each access that may be a second one; itself where there is none."""
     found = _Found(program)
+    loops = {loop for loop in found.deciding if not has_effects(loop.attrs["cond"])}
+    if loops:
+        moved = frozenset(node.origin for loop in loops for node in loop.attrs["cond"].nodes)
+        program = _with_answers(program, loops)
+        found = _Found(program, moved)
     return _Change(found).changed(program) if found.guarded or found.alike else program
+
+
+def _with_answers(program: Program, loops: set[Node]) -> Program:
+    """The program with loops that ask in front of the first turn, and at the end of each, whether there is another."""
+
+    def replace(
+        b: ProgramBuilder, node: Node, inputs: tuple[Value, ...], controls: tuple[Node, ...]
+    ) -> Replacement:
+        if node.op_def not in NESTED:
+            return None
+        old = [nested for _, nested in nested_programs(node)]
+        new = [_with_answers(nested, loops) for nested in old]
+        if node not in loops:
+            if all(one is other for one, other in zip(new, old, strict=True)):
+                return None
+            attrs = with_programs(node.op_def, node.attrs, new)
+            return b.node(node.op_def, inputs, attrs, controls, None, node.origin, node.name)
+        cond, body = new
+        inner = ProgramBuilder(max(part.nodes[-1].serial for part in new if part.nodes) + 1)
+        kinds = {"dtype": dtypes.bool_, "shape": SCALAR, "feed": "goes on"}
+        answer = inner.node(FEED, (), kinds, (), (TensorType(dtypes.bool_, SCALAR, SCALAR),)).outputs[0]
+        again = inlined(inner, cond, body.fetches)[0]
+        attrs = with_programs(node.op_def, node.attrs, [
+            Program((*cond.feeds, answer), (answer,), (), (), cond.specialized),
+            Program((*body.feeds, answer), (*body.fetches, again), body.commits, body.effects, body.specialized),
+        ])  # fmt: skip
+        more = (*inputs, inlined(b, cond, inputs)[0])
+        attrs["T"] = tuple(value.dtype for value in more)
+        made = b.node(node.op_def, more, attrs, controls, None, node.origin, node.name)
+        count = len(node.outputs)
+        return list(made.outputs[:count]) if count else made
+
+    return rebuild(program, replace)
 
 
 class _Change:

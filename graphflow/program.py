@@ -1514,6 +1514,22 @@ def rebuild(
     )
 
 
+def inlined(builder: ProgramBuilder, program: Program, inputs: Sequence[Value]) -> list[Value]:
+    """Makes a program's nodes again in another one; returns what its fetches are there."""
+    new: dict[Value, Value] = dict(zip(program.feeds, inputs, strict=True))
+    nodes: dict[Node, Node] = {}
+    for node in program.nodes:
+        if node.op_def is FEED:
+            continue
+        controls = tuple(nodes[control] for control in node.controls if control in nodes)
+        made = builder.node(
+            node.op_def, tuple(new[value] for value in node.inputs), node.attrs, controls, None, node.origin, node.name
+        )  # fmt: skip
+        nodes[node] = made
+        new.update(zip(node.outputs, made.outputs, strict=True))
+    return [new[value] for value in program.fetches]
+
+
 def sized_source(
     program: Program,
     feed_sizes: Sequence[tuple[int, ...]],

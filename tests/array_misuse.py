@@ -132,6 +132,22 @@ class Makes:
         x = tf.placeholder(tf.float32, [None], name="x")
         return self.loop(lambda i, a: a.write(i, x[: i + 1]), array).read(0)
 
+    def asked(self, counted: bool = False) -> Any:
+        tf, places, array = self.tf, self.numbers(4), self.array(filled=True)
+        goes = lambda i, _: array.read(i if counted else tf.gather(places, i)) < 3.5  # noqa: E731
+        last, total = tf.while_loop(goes, lambda i, s: (i + 1, s + tf.cast(i, tf.float32)), [0, 0.5])
+        return total + tf.cast(last, tf.float32) * 10.0
+
+    def asked_in_turns(self) -> Any:
+        tf, places = self.tf, self.numbers(4)
+
+        def body(i: Any, s: Any) -> Any:
+            array = self.array(filled=True)
+            goes = lambda j: array.read(tf.gather(places, i + j)) < 2.5  # noqa: E731
+            return s + tf.cast(tf.while_loop(goes, lambda j: j + 1, [0]), tf.float32)
+
+        return self.loop(body, 0.0)
+
     def shaped(self) -> Any:
         tf = self.tf
         x, y = (tf.placeholder(tf.float32, None, name=name) for name in "xy")
@@ -217,6 +233,12 @@ def cases(tf: Any) -> Iterator[Case]:
     yield Case("as long as they like", lambda: makes.longer(False), {**row, "turns": 3})
     yield Case("of one shape", makes.shaped, {"x": [1.0, 2.0], "y": [3.0, 4.0]})
     yield Case("of two shapes", makes.shaped, {"x": [1.0, 2.0], "y": [3.0]}, True)
+    yield Case("asked once", makes.asked, places(0, 2, 3, 1))
+    yield Case("asked twice", makes.asked, places(0, 1, 0, 3), True)
+    yield Case("not asked again", makes.asked, places(2, 3, 2, 2))
+    yield Case("asked in order", lambda: makes.asked(True), places(0, 0, 0, 0))
+    yield Case("asked in turns", makes.asked_in_turns, places(1, 0, 2, 3, turns=2))
+    yield Case("asked twice in a turn", makes.asked_in_turns, places(1, 0, 0, 3, turns=2), True)
     yield Case("out of range", makes.written, places(3, 6, 1, 2, turns=3), True)
     yield Case("read out of range", makes.read, places(3, -1, 1, 2, turns=3), True)
 

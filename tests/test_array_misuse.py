@@ -13,6 +13,7 @@ import pytest
 import graphflow as gf
 from graphflow import Session
 from graphflow.compiler import compile_graph
+from graphflow.functional_ops import Defun
 from tests import array_misuse
 from tests.tensorflow_process import TensorFlowProcess
 
@@ -69,3 +70,17 @@ def test_tensorflow_refuses_the_same(tmp_path: Path, tensorflow_process: TensorF
             wanted = said["value"] if found is None else f"index {found[1]}"
             got = answer(session, graph.get_tensor_by_name(said["fetch"]), number, case.feeds)
             assert got == wanted, case.name
+
+
+def test_each_call_of_a_function_has_its_own_arrays() -> None:
+    @Defun(gf.float32, gf.int32, gf.int32)
+    def read_two(x: Any, i: Any, j: Any) -> Any:
+        array = gf.TensorArray(gf.float32, 3, element_shape=[]).unstack(x)
+        return array.read(i) + array.read(j)
+
+    i, j = gf.placeholder(gf.int32, []), gf.placeholder(gf.int32, [])
+    total = read_two(gf.constant([1.0, 2.0, 3.0]), i, j) + read_two(gf.constant([4.0, 5.0, 6.0]), j, i)
+    with Session() as session:
+        assert session.run(total, {i: 0, j: 1}) == 12.0
+        with pytest.raises(gf.errors.InvalidArgumentError, match="index 1 twice"):
+            session.run(total, {i: 1, j: 1})

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from graphflow.program import CASES, FEED, Node, Program, ProgramBuilder, Replacement, Value, rebuild
+from graphflow.program import CASES, FEED, Node, Program, ProgramBuilder, Replacement, Value, inlined, rebuild
 
 _MOST_NODES = 4  # of two branches that are both computed rather than chosen between
 _MOST_ELEMENTS = 1024
@@ -62,22 +62,6 @@ def _with_results(builder: ProgramBuilder, node: Node, inputs: tuple[Value, ...]
     )
     attrs = {**node.attrs, "branches": branches, "Tout": tuple(node.attrs["Tout"][i] for i in kept)}
     return builder.node(node.op_def, inputs, attrs, (), None, node.origin, node.name)
-
-
-def inlined(builder: ProgramBuilder, program: Program, inputs: tuple[Value, ...]) -> list[Value]:
-    """Makes a program's nodes again in another one; returns what its fetches are there."""
-    new: dict[Value, Value] = dict(zip(program.feeds, inputs, strict=True))
-    nodes: dict[Node, Node] = {}
-    for node in program.nodes:
-        if node.op_def is FEED:
-            continue
-        controls = tuple(nodes[control] for control in node.controls if control in nodes)
-        made = builder.node(
-            node.op_def, tuple(new[value] for value in node.inputs), node.attrs, controls, None, node.origin, node.name
-        )  # fmt: skip
-        nodes[node] = made
-        new.update(zip(node.outputs, made.outputs, strict=True))
-    return [new[value] for value in program.fetches]
 
 
 def _cheap(program: Program) -> bool:
