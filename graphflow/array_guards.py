@@ -264,7 +264,8 @@ class _Found:
                 continue
             if any(use.around[: len(outside)] != outside for use in every):
                 continue
-            fills = _fill(home, [(use, use.around[len(outside) :]) for use in writes])
+            between = [(use, use.around[len(outside) :]) for use in writes]
+            fills = _fill(home, between, group.grows)
             if fills is not None and all(_comes_after(use, fills) for use in uses):
                 continue
             deciding = {loop for use in every for loop in _decided(use.around[len(outside) :])}
@@ -305,32 +306,43 @@ def _written_shape(node: Node) -> tuple[int | None, ...] | None:
     return None if None in dims else tuple(dims)
 
 
-def _fill(home: Node, writes: Sequence[tuple[_Use, tuple[tuple[Node, Program], ...]]]) -> list[Node] | None:
-    """The writes, or the loop of writes, after which all of an array has been written; None: not known."""
+def _fill(
+    home: Node, writes: Sequence[tuple[_Use, tuple[tuple[Node, Program], ...]]], grows: bool
+) -> list[Node] | None:
+    """The writes, or the loop of writes, after which all of an array has been written; None: not known.
+
+    One that grows is as long as what is written asks for, so that all writes count.
+    """
     count = home.inputs[1]
-    straight = {
-        place: use.node
+    least = None if count.constant is None else count.constant.item()
+    straight = [
+        known.reshape(-1).tolist()
         for use, between in writes
         if not between and (at := _INDICES[use.node.type]) is not None
         and (known := use.node.inputs[at].constant) is not None
-        for place in known.reshape(-1).tolist()
-    }  # fmt: skip
-    if count.constant is not None and straight.keys() >= set(range(count.constant.item())):
-        return [use.node for use, _ in writes]
-    for use, between in writes:
+    ]  # fmt: skip
+    places = {place for known in straight for place in known}
+    if least is not None and places >= set(
+        range(max(least, max(places, default=-1) + 1) if grows else least)
+    ):
+        if not grows or len(straight) == len(writes):
+            return [use.node for use, _ in writes]
+    for use, between in writes if not grows or len(writes) == 1 else ():
         if len(between) != 1 or between[0][0].op_def not in WHILES or use.node.type != "TensorListSetItem":
             continue
         loop, body = between[0]
         counted = inductions(loop.inputs, body)
         place = evens(body, counted).get(use.node.inputs[1])
-        limits, rest = limits_of(loop.inputs, loop.attrs["cond"], body, counted)
         if place is None or place.base is not None or (place.start, place.step) != (0, 1):
             continue
+        if grows and least == 0:
+            return [loop]
+        limits, rest = limits_of(loop.inputs, loop.attrs["cond"], body, counted)
         if rest or len(limits) != 1:
             continue
         limit, turns = limits[0], turns_of(limits[0])
         same = limit.value is count and limit.even == place and not limit.inclusive
-        if same or (turns is not None and count.constant is not None and turns >= count.constant.item()):
+        if same or (turns is not None and least is not None and turns >= least):
             return [loop]
     return None
 

@@ -119,6 +119,11 @@ class Makes:
         tf, places, array = self.tf, self.numbers(4), self.plain(False)
         return then(self.loop(lambda i, a: a.write(tf.gather(places, i), [1.0, 2.0]), array))
 
+    def grown(self, first: int | None) -> Any:
+        tf, array = self.tf, self.tf.TensorArray(self.tf.float32, 0, dynamic_size=True, infer_shape=False)
+        array = array if first is None else array.write(first, [5.0, 6.0])
+        return self.loop(lambda i, a: a.write(i, [1.0, tf.cast(i, tf.float32)]), array).stack()
+
     def reads_own(self) -> Any:
         tf, places, array = self.tf, self.numbers(4), self.plain(False).write(0, [1.0, 2.0])
 
@@ -224,6 +229,9 @@ def cases(tf: Any) -> Iterator[Case]:
     yield Case(
         "placed, not all", lambda: makes.placed(lambda a: a.stack()), places(3, 0, 2, 1, turns=3), True
     )
+    yield Case("grown by turns", lambda: makes.grown(None), {"turns": 3})
+    yield Case("grown with no gap", lambda: makes.grown(3), {"turns": 3})
+    yield Case("grown with a gap", lambda: makes.grown(3), {"turns": 2}, True)
     yield Case("reads its own", makes.reads_own, places(0, 1, 2, 0, turns=3))
     yield Case("reads its own too soon", makes.reads_own, places(0, 2, 1, 0, turns=3), True)
     row = {"x": [1.0, 2.0, 3.0]}
