@@ -63,7 +63,7 @@ async def _by_protocol(service: Service, request: Asked, path: str, lower: str) 
     return error_response(f"Not Found: {request.method} {path}", 404)
 
 
-async def _admitted(service: Service, request: Asked) -> Answer:
+async def _admitted(service: Service, request: Asked, name: str) -> Answer:
     if service.access.token and request.path.lower() not in _HEALTH:
         service.access.check(request.header(b"authorization"))
     # Whoever watches the process must get an answer when it is full, then above all.
@@ -74,7 +74,8 @@ async def _admitted(service: Service, request: Asked) -> Answer:
             return await _answer(service, request)
         verb = re.split("[:/]", request.path)[-1].lower()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
-        with service.tracing.request(f"POST {verb}", headers, **{"url.path": request.path}) as span:
+        known = {"url.path": request.path, "graphflow.request_id": name}
+        with service.tracing.request(f"POST {verb}", headers, **known) as span:
             response = await _answer(service, request)
             span.set_attribute("http.response.status_code", response.status)
             return response
@@ -86,7 +87,7 @@ def make_app(service: Service) -> Callable[[Asked], Coroutine[Any, Any, Answer]]
     async def handle(request: Asked) -> Answer:
         begin, name, text = time.perf_counter(), logs.request_id(request.header(_REQUEST_ID)), ""
         try:
-            response = await _admitted(service, request)
+            response = await _admitted(service, request, name)
         except errors.OpError as error:
             text = error.message
             response = error_response(text, HTTP_STATUS[error.error_code])
