@@ -75,6 +75,7 @@ async def _infer(service: Service, request: Asked, target: Target) -> Answer:
     body = await read_body(request)
     json_size = None if announced is None else int(announced)
     with service.metrics.request(target.name, "infer", "REST"), service.hold(target) as model:
+        model.turn_away(deadline, body)
         read = await done(len(body), open_inference.from_json, body, json_size, model)
         results = await model.answer(read.signature_name, read.inputs, deadline)
         content, size = await done(elements(results), open_inference.to_json, read, model, results)

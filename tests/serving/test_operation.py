@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from graphflow import errors
 from graphflow.serving import logs, openapi
+from graphflow.serving.batching import Batcher
 from graphflow.serving.grpc_server import GrpcServer
 from graphflow.serving.manager import ModelManager
 from graphflow.serving.metrics import Metrics
@@ -139,6 +140,22 @@ def test_too_many_requests_are_turned_away_at_once_but_health_and_metrics_answer
         service.most_requests = most
     assert client.post("/v1/models/m:predict", json={"instances": X}).status_code == 200
     assert service.requests == 0
+
+
+def test_where_the_queue_is_full_nobody_looks_at_what_a_body_says(
+    client: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Batcher, "queued", 1)
+    monkeypatch.setattr(Batcher, "turn_away", _full)
+    for path in ("/v1/models/m:predict", "/v2/models/m/infer"):
+        answer = client.post(path, content=b"{")
+        assert answer.status_code == 503 and answer.json() == {"error": "full"}
+        # Another signature may have another queue, or none.
+        assert client.post(path, content=b'{"signature_name').status_code == 400
+
+
+def _full(batcher: Batcher, deadline: float | None) -> None:
+    raise errors.UnavailableError(None, None, "full")
 
 
 @pytest.mark.parametrize(
