@@ -41,8 +41,8 @@ from graphflow.control_flow import (
 )
 from graphflow.function import init_scope as init_scope
 from graphflow.gradients import (
-    AggregationMethod as AggregationMethod, custom_gradient as custom_gradient, gradients as gradients,
-    hessians as hessians, NoGradient as NoGradient, NotDifferentiable as NotDifferentiable,
+    AggregationMethod as AggregationMethod, custom_gradient as custom_gradient, grad_pass_through as grad_pass_through,
+    gradients as gradients, hessians as hessians, NoGradient as NoGradient, NotDifferentiable as NotDifferentiable,
     RegisterGradient as RegisterGradient, UnconnectedGradients as UnconnectedGradients,
 )
 from graphflow.graph import (
@@ -163,7 +163,8 @@ from graphflow.variable_scope import (
 )
 from graphflow.variables import (
     all_variables as all_variables, assert_variables_initialized as assert_variables_initialized,
-    assign as assign, assign_add as assign_add, assign_sub as assign_sub, count_up_to as count_up_to,
+    assign as assign, assign_add as assign_add, assign_sub as assign_sub,
+    batch_scatter_update as batch_scatter_update, count_up_to as count_up_to,
     global_variables as global_variables, global_variables_initializer as global_variables_initializer,
     initialize_all_variables as initialize_all_variables,
     initialize_local_variables as initialize_local_variables, initialize_variables as initialize_variables,
@@ -280,6 +281,7 @@ if TYPE_CHECKING:
         ReaderBase as ReaderBase, TextLineReader as TextLineReader, TFRecordReader as TFRecordReader,
         WholeFileReader as WholeFileReader,
     )
+    from graphflow.ops.repetition import repeat as repeat
     from graphflow.ops.segments import (
         segment_max as segment_max, segment_mean as segment_mean, segment_min as segment_min,
         segment_prod as segment_prod, segment_sum as segment_sum, sparse_segment_mean as sparse_segment_mean,
@@ -462,6 +464,7 @@ _LATER = {
         ),
         "graphflow.ops.readers",
     ),
+    "repeat": "graphflow.ops.repetition",
     **dict.fromkeys(
         (
             "segment_max", "segment_mean", "segment_min", "segment_prod", "segment_sum", "sparse_segment_mean",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import builtins
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
+
+from graphflow.namespace import lazy
 
 
 class DType:
@@ -211,7 +214,7 @@ def as_dtype(type_value: Any) -> DType:
     found: DType | None = None
     if isinstance(type_value, type):
         found = _BY_PYTHON.get(type_value)
-    elif isinstance(type_value, bool):
+    elif isinstance(type_value, builtins.bool):
         found = None
     elif isinstance(type_value, int):
         # The numbers above 100 mark reference types in TensorFlow's files.
@@ -231,3 +234,15 @@ def as_dtype(type_value: Any) -> DType:
         if found is not None:
             return found
     raise TypeError(f"Cannot convert value {type_value!r} to a graphflow DType.")
+
+
+# What TensorFlow has under this name besides: functions that stand above, and the name that hides Python's own.
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        attributes={
+            "as_string": "graphflow.ops.strings",
+            "bool": "graphflow.dtypes:bool_",
+            **dict.fromkeys(("cast", "complex", "saturate_cast"), "graphflow.ops.elementwise"),
+        },
+    )

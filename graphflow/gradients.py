@@ -481,6 +481,22 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
+def grad_pass_through(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function that gives what `f` gives and through which gradients flow as through an identity.
+
+    Args:
+      f: takes tensors and returns a tensor or as many as it takes. Variables that it uses get no gradients.
+    """
+
+    def with_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Callable[..., Any]]:
+        def passed_on(*dys: Any, variables: Sequence[Any] | None = None) -> Any:
+            return dys if variables is None else (dys, [None] * len(variables))
+
+        return f(*args, **kwargs), passed_on
+
+    return functools.wraps(f)(custom_gradient(with_gradient))
+
+
 def _variables_read(graph: Graph, first: int) -> list[Tensor]:
     handles: dict[Tensor, None] = {}
     for operation in graph._operations[first:]:

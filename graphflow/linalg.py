@@ -25,8 +25,8 @@ from graphflow.ops.factorizations import (
 from graphflow.ops.layout import matrix_transpose as matrix_transpose
 from graphflow.ops.linalg import (
     adjoint as adjoint, cross as cross, einsum as einsum, eye as eye, global_norm as global_norm,
-    l2_normalize as l2_normalize, matmul as matmul, matvec as matvec, norm as norm, tensordot as tensordot,
-    trace as trace,
+    l2_normalize as l2_normalize, matmul as matmul, matvec as matvec, norm as norm, normalize as normalize,
+    tensordot as tensordot, trace as trace,
 )
 from graphflow.namespace import lazy
 
@@ -58,5 +58,11 @@ _OPERATORS = (
 
 if TYPE_CHECKING:
     from graphflow.linear_operators import *  # noqa: F403
+    from graphflow.matrix_exponential import expm as expm
 else:
-    __getattr__, __dir__ = lazy(__name__, attributes=dict.fromkeys(_OPERATORS, "graphflow.linear_operators"))
+    __getattr__, __dir__ = lazy(
+        __name__,
+        attributes={
+            **dict.fromkeys(_OPERATORS, "graphflow.linear_operators"), "expm": "graphflow.matrix_exponential",
+        },
+    )

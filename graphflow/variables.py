@@ -901,6 +901,39 @@ def scatter_update(
     return _scatter("ResourceScatterUpdate", ref, indices, updates, name)
 
 
+def batch_scatter_update(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None
+) -> Tensor:
+    """Sets slices of a variable when run, through all leading dimensions of `indices` in step.
+
+    Args:
+      ref: the variable.
+      indices: integers of rank n; each names a slice of axis n - 1 within its place in the axes before.
+      updates: `indices.shape + ref.shape[n:]`.
+      use_locking: accepted.
+      name: a name scope.
+
+    Returns:
+      A tensor of the new value.
+
+    Raises:
+      ValueError: if the rank of `indices` is unknown.
+    """
+    with name_scope(name, "BatchScatterUpdate"):
+        indices = convert_to_tensor(indices, name="indices")
+        rank = indices.shape.rank
+        if rank is None:
+            raise ValueError(f"batch_scatter_update needs indices of a known rank, got {indices!r}")
+        sizes = emit.Shape(indices)
+        zeros = emit.ZerosLike(indices)
+        vectors = []
+        for axis in range(rank - 1):
+            place = emit.Range(0, sizes[axis], 1)
+            column = emit.Reshape(place, [-1 if other == axis else 1 for other in range(rank)])
+            vectors.append(emit.AddV2(emit.Cast(column, DstT=indices.dtype), zeros))
+        return scatter_nd_update(ref, emit.Pack([*vectors, indices], axis=-1), updates, use_locking)
+
+
 def scatter_add(
     ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
 ) -> Tensor:
@@ -966,7 +999,7 @@ def scatter_nd_sub(
 
 __all__ = [
     "Variable", "VariableAggregation", "VariableSynchronization", "all_variables",
-    "assert_variables_initialized", "assign", "assign_add", "assign_sub", "global_variables",
+    "assert_variables_initialized", "assign", "assign_add", "assign_sub", "batch_scatter_update", "global_variables",
     "global_variables_initializer", "initialize_all_variables", "initialize_local_variables",
     "initialize_variables", "is_variable_initialized", "local_variables", "local_variables_initializer",
     "model_variables", "moving_average_variables", "report_uninitialized_variables", "scatter_add",

@@ -307,8 +307,31 @@ tf.nn.conv2d_transpose(value=x, filter=tf.ones([2, 2, 4, 3]), output_shape=[2, 1
 [tf.get_variable(name="v", shape=[2], initializer=tf.constant_initializer(value=4.0, dtype=tf.float32), trainable=False), tf.Variable(initial_value=[1.0, 2.0], trainable=True, name="w", dtype=tf.float32), tf.train.exponential_decay(learning_rate=0.1, global_step=7, decay_steps=5, decay_rate=0.5, staircase=True)]
 """
 
+# What few programs use.
+RARE = """
+tf.linalg.expm(matrix[:, :4])
+[tf.linalg.expm(tf.reshape(x[0, :, :8, 0], [-1, 2, 2]) * s) for s in (0.2, 1.0, 3.0)]
+[tf.linalg.expm(tf.cast(tf.reshape(matrix[:, :4], [1, 2, 2, 2, 2]), tf.float64) * s) for s in (0.005, 0.1, 0.4, 1.0, 9.0)]
+[tf.linalg.expm(tf.complex(matrix[:, 1:], matrix[:, :4])), tf.linalg.expm(tf.cast(tf.complex(matrix[:, 1:], matrix[:, :4]), tf.complex128) * 4.0)]
+[tf.linalg.expm(tf.placeholder_with_default(matrix[:, :4], s)) for s in ([None, 4], [None, None], None)]
+[tf.linalg.expm([[1.0, float("inf")], [0.0, 1.0]]), tf.linalg.expm(tf.zeros([0, 2, 2])), tf.linalg.expm(tf.zeros([3, 0, 0]))]
+tf.gradients(tf.linalg.expm(matrix[:, :4] * 3.0), matrix)
+[*tf.linalg.normalize(matrix), *tf.linalg.normalize(matrix, 1, axis=0), *tf.linalg.normalize(x, "fro", [1, 2]), *tf.linalg.normalize(x, 3, -1), *tf.linalg.normalize(tf.complex(x, y), axis=1)]
+[tf.math.reciprocal_no_nan([2.0, 0.0, -0.5]), tf.math.reciprocal_no_nan(tf.complex(matrix, matrix)), tf.gradients(tf.math.reciprocal_no_nan(x), x)[0]]
+[tf.dtypes.cast(x * 9.0, tf.int32), tf.dtypes.as_string(bytes), tf.dtypes.complex(x, y), tf.dtypes.saturate_cast(x * 900.0, tf.uint8), tf.zeros([2], tf.dtypes.bool)]
+[tf.repeat(3, 4), tf.repeat(matrix, 2), tf.repeat(matrix, 3, axis=1), tf.repeat(x, [2], axis=-2), tf.repeat(["a", "b", "c"], [3, 0, 2], 0)]
+[tf.repeat(matrix, [2, -1, 3, 1], axis=0), tf.repeat(matrix, [1, 2, 0, 0, 3], axis=-1), tf.repeat(x, tf.constant([3, 0, 2], tf.int64), axis=3), tf.repeat(matrix[:0], [1], axis=0), tf.repeat(matrix[:0], tf.zeros([0], tf.int32), axis=0)]
+[tf.repeat(tf.placeholder_with_default(matrix, s), tf.placeholder_with_default(c, None), axis=0) for s in ([4, 5], [None, 5], [None, None]) for c in (2, [0, 1, 2, 0])]
+[tf.repeat(tf.placeholder_with_default(v, None), 2, axis=0) for v in (matrix, 7.0)]
+tf.convert_to_tensor(tf.gradients(tf.repeat(matrix, [2, 0, 3, 1], axis=0) * tf.repeat(matrix, [2, 0, 3, 1], 0), matrix)[0])
+tf.batch_scatter_update(tf.Variable(matrix[:2], name="v"), [[0, 3], [4, 1]], [[1.0, 2.0], [3.0, 4.0]])
+tf.batch_scatter_update(tf.Variable(x, name="v"), tf.constant([[[0], [2], [1], [0], [2], [1], [8]]] * 2, tf.int64), y[:, :, :1])
+tf.batch_scatter_update(tf.Variable(matrix, name="v"), [3, 0], matrix[:2])
+[tf.gradients(tf.grad_pass_through(tf.floor)(x * 3.0) * y, [x, y]), tf.grad_pass_through(lambda a, b: [a * b, a + b])(x, y)]
+"""
+
 EXPRESSIONS = [
-    line for text in (IMAGE, SPARSE, NN, SPATIAL, EVERYDAY) for line in text.strip().splitlines()
+    line for text in (IMAGE, SPARSE, NN, SPATIAL, EVERYDAY, RARE) for line in text.strip().splitlines()
 ] + CELLS
 
 # Evaluates every expression; as a program it has TensorFlow for a package.

@@ -68,7 +68,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("keras.",),
     ("layers.", "broadcast_weights"),
     ("losses", "metrics"),
-    ("signal", "linear_operators"),
+    ("signal", "linear_operators", "matrix_exponential"),
     (
         "bitwise",
         "debugging",

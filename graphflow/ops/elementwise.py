@@ -401,6 +401,13 @@ def div_no_nan(x: Any, y: Any, name: str | None = None) -> Tensor:
         return emit.DivNoNan(x, y, name=scope)
 
 
+def reciprocal_no_nan(x: Any, name: str | None = None) -> Tensor:
+    """Returns 1 / x, and 0 where x is 0; for floats and complex numbers."""
+    with name_scope(name, "reciprocal_no_nan", [x]) as scope:
+        x = convert_to_tensor(x, name="x")
+        return emit.DivNoNan(convert_to_tensor(1, x.dtype, name="one"), x, name=scope)
+
+
 @binary("MulNoNan", FLOATS_COMPLEX)
 def mul_no_nan_op(x: Array, y: Array) -> Any:
     """The product, 0 where y is 0 even if x is NaN or infinite."""
@@ -2703,9 +2710,10 @@ __all__ = [
     "expm1", "floor", "floor_div", "floordiv", "floormod", "greater", "greater_equal", "imag", "invert",
     "is_finite", "is_inf", "is_nan", "leaky_relu", "left_shift", "less", "less_equal", "log", "log1p",
     "log_sigmoid", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod",
-    "multiply", "multiply_no_nan", "negative", "not_equal", "pow", "real", "realdiv", "reciprocal", "relu",
-    "relu6", "right_shift", "rint", "round", "rsqrt", "saturate_cast", "scalar_mul", "selu", "sigmoid", "sign",
-    "sin", "sinh", "softplus", "softsign", "sqrt", "square", "squared_difference", "subtract", "tan", "tanh",
+    "multiply", "multiply_no_nan", "negative", "not_equal", "pow", "real", "realdiv", "reciprocal",
+    "reciprocal_no_nan", "relu", "relu6", "right_shift", "rint", "round", "rsqrt", "saturate_cast",
+    "scalar_mul", "selu", "sigmoid", "sign", "sin", "sinh", "softplus", "softsign", "sqrt", "square",
+    "squared_difference", "subtract", "tan", "tanh",
     "to_bfloat16", "to_complex128", "to_complex64", "to_double", "to_float", "to_int32", "to_int64", "truediv",
     "truncatediv", "truncatemod", "where", "where_v2", "xdivy", "xlog1py", "xlogy",
 ]  # fmt: skip

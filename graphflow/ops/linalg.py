@@ -871,6 +871,20 @@ def norm(
         return squeezed
 
 
+def normalize(
+    tensor: Any, ord: Any = "euclidean", axis: Any = None, name: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Returns `tensor / norm` and the norm, whose normed axes have size one; see `norm` for the arguments.
+
+    Raises:
+      ValueError: if the order or the axis is none of `norm`'s.
+    """
+    with name_scope(name, "normalize", [tensor]):
+        tensor = convert_to_tensor(tensor)
+        size = cast(norm(tensor, ord, axis, keepdims=True), tensor.dtype)
+        return tensor / size, size
+
+
 def l2_normalize(
     x: Any, axis: Any = None, epsilon: float = 1e-12, name: str | None = None, dim: Any = None
 ) -> Tensor:
@@ -992,6 +1006,6 @@ def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Ten
 
 __all__ = [
     "adjoint", "batch_matmul", "clip_by_average_norm", "clip_by_global_norm", "clip_by_norm", "cross", "einsum",
-    "eye", "global_norm", "l2_normalize", "matmul", "matvec", "norm", "sparse_matmul", "tensordot", "trace",
-    "xw_plus_b",
+    "eye", "global_norm", "l2_normalize", "matmul", "matvec", "norm", "normalize", "sparse_matmul", "tensordot",
+    "trace", "xw_plus_b",
 ]  # fmt: skip
