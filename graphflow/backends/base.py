@@ -66,7 +66,8 @@ class Backend(Machine, Protocol):
     Attributes:
       name: the kind.
       absorbs: what its library calls take in besides epilogues: "attention" (two products and what is between them),
-        "prologue" (what the first operand of a product is made of), "float16" (factors of that dtype).
+        "attention16" (the same of factors of 16 bits), "prologue" (what the first operand of a product is made of),
+        "float16" (factors of that dtype).
       devices: the numbers of its devices, as the machine counts them; several where one plan is for several.
       many_threads: whether it has thousands of threads rather than some: then more of the work is cut into shares.
 

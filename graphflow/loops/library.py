@@ -417,6 +417,10 @@ class Attention:
     the next; `steps_q`, ...: from one matrix to the next along each of the `batch` axes, zero where the
     operand has one for all. The elements of a row lie side by side. Run-time sizes where `None`: "m", "n",
     "k", "width", "batch0", ..., "stride_q", ..., "step_q0", ..., and "stride_MASK", "step_MASK0".
+
+    `operand_dtype`: "bf16" or "f16" where `q`, `k` and `v` hold such numbers, to which the softmax is rounded as well;
+    both products are summed in f32, the call's dtype. There is no `weight` then, and each `epilogue`, over `acc`, a sum
+    of the second product, is as in `Gemm`; the results lie as `c` does. A processor takes no such call.
     """
 
     dtype: str
@@ -436,6 +440,15 @@ class Attention:
     score: Epilogue
     masks: tuple[Mask, ...] = ()
     weight: Epilogue | None = None
+    operand_dtype: str | None = None
+    epilogue: Epilogue | None = None
+
+    @property
+    def scaled(self) -> tuple[float, str | None] | None:
+        """What products are multiplied by and the mask that is then added, where the scores are no more than that."""
+        return _scaled(
+            self.score.results[0][1], {mask.name for mask in self.masks if mask.dtype == self.dtype}
+        )
 
     def flops(self, sizes: Mapping[str, int]) -> int:
         """Floating-point operations of the two products, a multiply-add being two."""
@@ -498,6 +511,25 @@ class AttentionGradient:
 
 
 Call = Gemm | Conv2D | Pool2D | Attention | AttentionGradient
+
+
+def _scaled(score: Expr, masks: set[str]) -> tuple[float, str | None] | None:
+    if isinstance(score, Var):
+        return (1.0, None) if score.name == ACCUMULATOR else None
+    if not isinstance(score, Op) or len(score.args) != 2:
+        return None
+    one, other = score.args
+    for left, right in ((one, other), (other, one)):
+        if score.name == "add" and isinstance(right, Var) and right.name in masks:
+            found = _scaled(left, set())
+            return None if found is None else (found[0], right.name)
+        if score.name == "mul" and isinstance(right, Const):
+            found = _scaled(left, set())
+            return None if found is None else (found[0] * float(right.value), None)
+    if score.name == "div" and isinstance(other, Const) and other.value:
+        found = _scaled(one, set())
+        return None if found is None else (found[0] / float(other.value), None)
+    return None
 
 
 def _number(size: int | str, sizes: Mapping[str, int]) -> int:

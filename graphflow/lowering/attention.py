@@ -87,7 +87,7 @@ def _one(name: str, expr: ir.Expr | None, dtype: str) -> Epilogue | None:
 
 
 def attention_of(
-    product: CallNode, scores: CallNode, body: Body, scored: Value, weights: Value
+    product: CallNode, scores: CallNode, body: Body, scored: Value, weights: Value, halves: bool = False
 ) -> CallNode | None:
     """Returns the attention that two products with a group between them are, or None.
 
@@ -97,17 +97,18 @@ def attention_of(
       body: what the group computes.
       scored: the first product's result.
       weights: what of the group the second product takes as its first factor.
+      halves: whether factors of 16 bits are wanted, and no others.
     """
     first, second = scores.call, product.call
     if not isinstance(first, Gemm) or not isinstance(second, Gemm) or first.dtype != second.dtype:
         return None
-    if first.operand_dtype or second.operand_dtype:
+    if first.operand_dtype != second.operand_dtype or halves != (first.operand_dtype in ("bf16", "f16")):
         return None
     if first.epilogue or second.epilogue or len(body.space) != len(first.batch) + 2:
         return None
     if not _takes_whole(second, first, False):
         return None
-    if first.m is not None and first.m <= _FEW_QUERIES or scores.sizes["n"] > _MOST_KEYS:
+    if not halves and (first.m is not None and first.m <= _FEW_QUERIES or scores.sizes["n"] > _MOST_KEYS):
         return None
     q, k, v = side_of(scores, "a"), side_of(scores, "b"), side_of(product, "b")
     if q is None or k is None or v is None or q.transposed or not k.transposed or v.transposed:
@@ -115,6 +116,13 @@ def attention_of(
     shares = _shares_of(body, weights)
     if shares is None:
         return None
+    if first.operand_dtype:
+        share, score, weight = shares
+        if not (isinstance(weight, ir.Op) and weight.name == "cast" and weight.args[0] is share):
+            return None
+        if weight.dtype != first.operand_dtype:
+            return None
+        shares = share, score, share
     sizes = _sizes(scores, product.sizes["n"])
     masks = _Masks(first.dtype, sizes)
     rules = _rules(shares, body, scored, masks)
@@ -134,7 +142,10 @@ def attention_of(
         stride_v=named(sizes, "stride_v", v.stride), stride_c=named(sizes, "stride_c", c.stride),
         steps_q=_steps(sizes, "q", q), steps_k=_steps(sizes, "k", k), steps_v=_steps(sizes, "v", v),
         steps_c=_steps(sizes, "c", c), score=rules[0], weight=rules[1], masks=tuple(masks.masks),
+        operand_dtype=first.operand_dtype,
     )  # fmt: skip
+    if halves and call.scaled is None:
+        return None
     return CallNode(call, operands | masks.operands, "c", sizes, offsets | masks.offsets)
 
 
@@ -264,7 +275,8 @@ def _takes_whole(call: Call, scores: Gemm, turned: bool) -> bool:
     """Whether a product's first factor is all scores, one matrix after the other, or these turned."""
     return (
         isinstance(call, Gemm) and call.batch == scores.batch and call.dtype == scores.dtype
-        and call.stride_a == "dense" and call.transpose_a == turned and not call.epilogue and not call.operand_dtype
+        and call.stride_a == "dense" and call.transpose_a == turned and not call.epilogue
+        and call.operand_dtype == scores.operand_dtype
         and call.batch_a in (None, (True,) * len(call.batch))
     )  # fmt: skip
 

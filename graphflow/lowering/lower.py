@@ -185,7 +185,9 @@ class _Lowering(NativeRegions):
             _factor(found) for found in self.call_nodes.values() if isinstance(found.call, Gemm)
         )
         if "attention" in self.backend.absorbs:
-            self.join_attention()
+            self.join_attention(False)
+        if "attention16" in self.backend.absorbs:
+            self.join_attention(True)
         self.place_results({node: node.outputs[0] for node in self.call_nodes})
         absorbed = self.absorbed = self.absorb_calls(self.fusion.order)
         self.compute_again(absorbed)
@@ -351,9 +353,10 @@ class _Lowering(NativeRegions):
             for source in node.inputs:
                 self.drop_use(source, node)
 
-    def join_attention(self) -> None:
+    def join_attention(self, halves: bool) -> None:
         """Makes one call of two products with a softmax between them, and one of their gradients, where nobody else
-        takes anything of what is between.
+        takes anything of what is between. `halves`: of products of factors of 16 bits, whose gradients stay as they
+        are, and then so do these.
         """
         position = {entry: number for number, entry in enumerate(self.fusion.order)}
         for node, found in list(self.call_nodes.items()):
@@ -373,11 +376,11 @@ class _Lowering(NativeRegions):
                     continue
                 if any(self.group_of.get(user) is not group for user in self.uses[value]):
                     continue
-                joined = attention_of(found, scores, body, value, weights)
+                joined = attention_of(found, scores, body, value, weights, halves)
                 if joined is None:
                     continue
                 if not (self.uses[weights] == [node] and self.needed(group) == [weights]):
-                    if not self.join_gradient(node, scores, body, value, weights, position):
+                    if halves or not self.join_gradient(node, scores, body, value, weights, position):
                         break
                 self.call_nodes[node] = joined
                 del self.call_nodes[value.node]
@@ -489,7 +492,10 @@ class _Lowering(NativeRegions):
         for entry in list(order):
             if not isinstance(entry, Node) or entry not in self.call_nodes:
                 continue
-            if isinstance(self.call_nodes[entry].call, Attention | AttentionGradient):
+            attention = self.call_nodes[entry].call
+            if isinstance(attention, AttentionGradient):
+                continue
+            if isinstance(attention, Attention) and attention.operand_dtype is None:
                 continue
             value = self.shown(entry)
             users = self.uses.get(value, [])
@@ -699,7 +705,7 @@ class _Lowering(NativeRegions):
         """The call with the group as its epilogue, operands and results by name, and from which byte on operands
         are read; None where it doesn't fit."""
         call_node = self.call_nodes[node]
-        assert not isinstance(call_node.call, Attention | AttentionGradient)
+        assert not isinstance(call_node.call, AttentionGradient)
         produced = self.shown(node)
         dtype, made = call_node.call.dtype, ir.dtype_name(produced.dtype.name)
         allowed = [held for held in held_in(dtype) if held != "i1"]

@@ -11,6 +11,7 @@ from typing import Any
 from graphflow import config
 from graphflow.backends.base import Backend, load
 from graphflow.backends.cuda.contraction import library as kernels_of
+from graphflow.backends.gpu.attentions import AttentionPlan
 from graphflow.backends.gpu.calls import LibraryCode, code_of
 from graphflow.backends.gpu.device import Device
 from graphflow.backends.gpu.plan import DevicePlanBuilder
@@ -36,7 +37,7 @@ class GpuBackend:
 
     name = "gpu"
     threads = 1
-    absorbs = frozenset(("float16",))
+    absorbs = frozenset(("attention16", "float16"))
     many_threads = True
 
     def __init__(
@@ -78,6 +79,12 @@ class GpuBackend:
         if code is None:
             code = self._library[key] = code_of(call, kernels_of)
         return code
+
+    def attends(self, plan: AttentionPlan) -> bool:
+        """Whether the device has a library that does an attention."""
+        residents = self.residents(None)
+        with residents.turn():
+            return residents.device.attention(plan) is not None
 
     def panel_width(self, dtype: str, columns: int) -> int:
         """Matrices lie row by row here."""

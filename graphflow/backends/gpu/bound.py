@@ -34,6 +34,7 @@ from graphflow.backends.gpu.putting import Putter, Steering, Turns, fits
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.steps import (
     Access,
+    Attention,
     Cond,
     Convolution,
     Copy,
@@ -210,6 +211,16 @@ class Bound:
                 if scratch is not None:
                     self._workspaces[id(step)] = scratch
                     need = max(need, scratch)
+            elif isinstance(step, Attention) and step.plan is not None:
+                scratch = device.attention(step.plan)
+                if scratch is None:
+                    raise errors.InternalError(
+                        None, None,
+                        f"{device.properties.name} does not do an attention that a device of this kind did when the"
+                        f" plan was made: {step.plan}",
+                    )  # fmt: skip
+                self._workspaces[id(step)] = scratch
+                need = max(need, scratch)
 
         walk(plan.device_steps, see)
         device.load(

@@ -1,23 +1,35 @@
-"""Library calls as launches of a device's plan: products and convolutions go to libraries, all else to our kernels.
+"""Library calls as launches of a device's plan: products, convolutions and attention of factors of 16 bits go to
+libraries, all else to our kernels.
 
 A convolution's filters are turned for the library, before or after it; what it does where there is no library for it
 is part of the same launch. Of bfloat16 factors the library's convolutions make bfloat16 results, as TensorFlow's do;
 where float32 is wanted, what is rounded so is widened. A product whose epilogue the library does not know is made
 plain, and the epilogue is a kernel of its own, over the result or, where it reads operands element by element that may
-lie where the result does, over scratch.
+lie where the result does, over scratch. An attention is one launch with the products that it is where the library does
+not do it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphflow.backends.gpu import convolutions
+from graphflow.backends.gpu import attentions, convolutions
 from graphflow.backends.gpu.products import Tail, tail_of, taken_by_library
 from graphflow.loops.build import Builder
 from graphflow.loops.ir import Expr, Kernel, Op, Var
-from graphflow.loops.library import ACCUMULATOR, Call, Conv2D, Epilogue, Gemm, Size, element_bytes
+from graphflow.loops.library import (
+    ACCUMULATOR,
+    Attention,
+    Call,
+    Conv2D,
+    Epilogue,
+    Gemm,
+    Mask,
+    Size,
+    element_bytes,
+)
 from graphflow.records import dataclass
 
 __all__ = ["BufferArgument", "CallLaunch", "LibraryCode", "SizeArgument", "Workspace", "code_of"]
@@ -47,7 +59,7 @@ class Workspace:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CallLaunch:
-    """One step of a library call: a kernel, or a product or convolution that a library makes.
+    """One step of a library call: a kernel, or a product, convolution or attention that a library makes.
 
     Attributes:
       arguments: what it takes, as lowering wants them; of what a library makes first the buffers, then the sizes, then
@@ -58,22 +70,29 @@ class CallLaunch:
       sizes: the names of its sizes.
       before, after: kernels that run before and after the library's part.
       instead: kernels that do the same as all of it, for devices without a library that does.
+      operands: of an attention, the buffers that the library takes.
+      parts: of an attention, the launches that do the same as all of it.
+      scratch: the workspaces that the library's way alone needs, and those that these alone need.
     """
 
     arguments: tuple[Any, ...]
     kernel: Kernel | None = None
-    call: Gemm | Conv2D | None = None
+    call: Gemm | Conv2D | Attention | None = None
     tail: Tail = ""
     sizes: tuple[str, ...] = ()
     before: tuple[Kernel, ...] = ()
     after: tuple[Kernel, ...] = ()
     instead: tuple[Kernel, ...] = ()
+    operands: tuple[str, ...] = ()
+    parts: tuple[CallLaunch, ...] = ()
+    scratch: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
     parallel: bool = True
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """All kernels of the launch, in the order of their arguments."""
-        return (() if self.kernel is None else (self.kernel,)) + self.before + self.after + self.instead
+        own = (() if self.kernel is None else (self.kernel,)) + self.before + self.after + self.instead
+        return own + tuple([kernel for part in self.parts for kernel in part.kernels])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +113,8 @@ def code_of(call: Call, own: Callable[[Call], Any]) -> LibraryCode:
     """
     if isinstance(call, Conv2D) and convolutions.taken_by_library(call):
         return _convolution(call, own)
+    if isinstance(call, Attention) and call.operand_dtype is not None:
+        return _attention(call, own)
     if not isinstance(call, Gemm) or not taken_by_library(call):
         launches = [CallLaunch(tuple(launch.arguments), launch.loops) for launch in own(call).launches]
         return LibraryCode(tuple(launches))
@@ -188,6 +209,201 @@ def _convolution(call: Conv2D, own: Callable[[Call], Any]) -> LibraryCode:
     return LibraryCode((one,), tuple(scratch))
 
 
+def _attention(call: Attention, own: Callable[[Call], Any]) -> LibraryCode:
+    """An attention by the library, in one launch with what it adds to scores and its products."""
+    held = call.operand_dtype
+    assert held is not None and call.scaled is not None
+    epilogue = call.epilogue or Epilogue.plain("c", call.dtype)
+    batch = [f"batch{axis}" if extent is None else extent for axis, extent in enumerate(call.batch)]
+    queries, keys, width = call.m or "m", call.n or "n", call.width or "width"
+    scratch: list[Workspace] = []
+    more: list[str] = []
+    before: list[tuple[Kernel, list[BufferArgument | SizeArgument]]] = []
+    after: list[tuple[Kernel, list[BufferArgument | SizeArgument]]] = []
+    if call.scaled[1] is not None:
+        (mask,) = (one for one in call.masks if one.name == call.scaled[1])
+        extents = [1 if step == 0 else extent for step, extent in zip(mask.steps, batch, strict=True)]
+        before.append(_adding_kernel(held, mask, extents, queries, keys))
+        scratch.append(Workspace("added", Size.of(element_bytes(held), *extents, queries, keys)))
+        more.append("added")
+    target = epilogue.results[0][0]
+    if not _only_rounds(epilogue, held):
+        target = "mixed"
+        scratch.append(Workspace("mixed", Size.of(element_bytes(held), *batch, queries, width)))
+        rows = [*batch, queries]
+        after.append(_epilogue_kernel(held, rows, width, epilogue, "mixed", gaps=call, dtype=call.dtype))
+    sizes = attentions.size_names(call)
+    operands = ("q", "k", "v", *more, target)
+    arguments: list[Any] = [*map(BufferArgument, operands)]
+    arguments += [SizeArgument(Size.of(1, name)) for name in sizes]
+    for _, its in (*before, *after):
+        arguments += its
+    parts, apart = _products_of(call, own)
+    for part in parts:
+        arguments += part.arguments
+    one = CallLaunch(
+        tuple(arguments),
+        call=call,
+        sizes=tuple(sizes),
+        before=tuple(kernel for kernel, _ in before),
+        after=tuple(kernel for kernel, _ in after),
+        operands=operands,
+        parts=tuple(parts),
+        scratch=(frozenset(space.name for space in scratch), frozenset(space.name for space in apart)),
+    )
+    return LibraryCode((one,), (*scratch, *apart))
+
+
+def _products_of(call: Attention, own: Callable[[Call], Any]) -> tuple[list[CallLaunch], list[Workspace]]:
+    """An attention as two products with a kernel between them."""
+    held = call.operand_dtype
+    assert held is not None
+    scores = Gemm(
+        dtype=call.dtype, m=call.m, n=call.n, k=call.k, transpose_b=True, batch=call.batch, stride_a=call.stride_q,
+        stride_b=call.stride_k, steps_a=call.steps_q, steps_b=call.steps_k, operand_dtype=held,
+    )  # fmt: skip
+    mixed = Gemm(
+        dtype=call.dtype, m=call.m, n=call.width, k=call.n, batch=call.batch, stride_b=call.stride_v,
+        stride_c=call.stride_c, steps_b=call.steps_v, steps_c=call.steps_c, operand_dtype=held, epilogue=call.epilogue,
+    )  # fmt: skip
+    first, second = code_of(scores, own), code_of(mixed, own)
+    kernel, arguments = _shares_kernel(call, held)
+    axes = range(len(call.batch))
+    of_first = {"a": "q", "b": "k", "c": "scores", "stride_a": "stride_q", "stride_b": "stride_k"}
+    of_first |= {f"step_a{axis}": f"step_q{axis}" for axis in axes}
+    of_first |= {f"step_b{axis}": f"step_k{axis}" for axis in axes}
+    of_second = {"a": "shares", "b": "v", "n": "width", "k": "n", "stride_b": "stride_v"}
+    of_second |= {f"step_b{axis}": f"step_v{axis}" for axis in axes}
+    launches = [
+        *(_renamed(launch, of_first) for launch in first.launches),
+        CallLaunch(tuple(arguments), kernel),
+        *(_renamed(launch, of_second) for launch in second.launches),
+    ]
+    extents = [f"batch{axis}" if extent is None else extent for axis, extent in enumerate(call.batch)]
+    extents += [call.m or "m", call.n or "n"]
+    spaces = [
+        Workspace("scores", Size.of(element_bytes(call.dtype), *extents)),
+        Workspace("shares", Size.of(element_bytes(held), *extents)),
+    ]
+    for space in second.workspaces:
+        spaces.append(Workspace(space.name, _sizes_renamed(space.bytes, of_second)))
+    return launches, spaces
+
+
+def _sizes_renamed(size: Size, names: Mapping[str, str]) -> Size:
+    return Size(
+        tuple([(factor, tuple([names.get(name, name) for name in row])) for factor, row in size.terms])
+    )
+
+
+def _renamed(launch: CallLaunch, names: Mapping[str, str]) -> CallLaunch:
+    """A launch whose buffers and sizes are called otherwise."""
+    arguments: list[BufferArgument | SizeArgument] = []
+    for argument in launch.arguments:
+        if isinstance(argument, BufferArgument):
+            arguments.append(BufferArgument(names.get(argument.name, argument.name)))
+        else:
+            arguments.append(SizeArgument(_sizes_renamed(argument.size, names)))
+    return dataclasses.replace(launch, arguments=tuple(arguments))
+
+
+_LARGEST_HALF = 65504.0
+
+
+def _adding_kernel(
+    held: str, mask: Mask, extents: list[int | str], queries: int | str, keys: int | str
+) -> tuple[Kernel, list[BufferArgument | SizeArgument]]:
+    """The kernel that lays what is added to scores out row by row, rounded as the library wants it."""
+    b = Builder("add")
+    source, target = b.buffer("mask_", mask.dtype), b.buffer("added_", held)
+    given = _Given(b, [BufferArgument(mask.name), BufferArgument("added")])
+    lines = [given.size(extent) for extent in (*extents, queries)]
+    wide = given.size(keys)
+    steps = [given.stride(step, f"step_{mask.name}{axis}") for axis, step in enumerate(mask.steps)]
+    steps.append(given.stride(mask.row, f"stride_{mask.name}"))
+    with b.loop("row", 0, _all(b, lines), "parallel") as row:
+        base = b.let("base", _place(b, row, lines, steps))
+        with b.loop("i", 0, wide, "vector") as i:
+            value = b.load(source, b.add(base, i) if mask.column else base)
+            if held == "f16":
+                value = b.clamp(value, -_LARGEST_HALF, _LARGEST_HALF)
+            b.store(target, b.add(b.mul(row, wide), i), b.cast(value, held))
+    return b.kernel(), given.arguments
+
+
+def _shares_kernel(call: Attention, held: str) -> tuple[Kernel, list[BufferArgument | SizeArgument]]:
+    """The kernel that makes shares, rounded, of an attention's products."""
+    b = Builder("shares")
+    scores, shares = b.buffer("scores_", call.dtype), b.buffer("shares_", held)
+    given = _Given(b, [BufferArgument("scores"), BufferArgument("shares")])
+    masks = {}
+    for mask in call.masks:
+        masks[mask] = b.buffer(f"{mask.name}_", mask.dtype)
+        given.arguments.append(BufferArgument(mask.name))
+    lines = [given.size(f"batch{axis}" if value is None else value) for axis, value in enumerate(call.batch)]
+    lines.append(given.size(call.m or "m"))
+    wide = given.size(call.n or "n")
+    lies = {}
+    for mask in call.masks:
+        lies[mask] = [given.stride(step, f"step_{mask.name}{axis}") for axis, step in enumerate(mask.steps)]
+        lies[mask].append(given.stride(mask.row, f"stride_{mask.name}"))
+    with b.loop("row", 0, _all(b, lines), "parallel") as row:
+        start = b.let("start", b.mul(row, wide))
+        bases = {mask: b.let("base", _place(b, row, lines, steps)) for mask, steps in lies.items()}
+
+        def score(i: Expr) -> Expr:
+            known = {ACCUMULATOR: b.load(scores, b.add(start, i))}
+            for mask, base in bases.items():
+                known[mask.name] = b.load(masks[mask], b.add(base, i) if mask.column else base)
+            return _with(call.score.results[0][1], known, {})
+
+        top = b.carry("top", b.lowest(call.dtype), "maxnum")
+        with b.loop("i", 0, wide, "vector", (top,)) as i:
+            b.update(top, score(i))
+        total = b.carry("total", b.const(0, call.dtype), "add")
+        with b.loop("i", 0, wide, "vector", (total,)) as i:
+            b.update(total, b.exp(b.sub(score(i), top)))
+        share = b.let("share", b.reciprocal(total))
+        with b.loop("i", 0, wide, "vector") as i:
+            b.store(shares, b.add(start, i), b.cast(b.mul(b.exp(b.sub(score(i), top)), share), held))
+    return b.kernel(), given.arguments
+
+
+class _Given:
+    """What a kernel is handed: a size that is known is a constant of it, one that is not an argument."""
+
+    def __init__(self, builder: Builder, arguments: list[BufferArgument | SizeArgument]) -> None:
+        self.builder = builder
+        self.arguments = arguments
+
+    def size(self, extent: int | str) -> Expr:
+        """An extent, by its number or its name."""
+        if isinstance(extent, int):
+            return self.builder.expr(extent, "i64")
+        self.arguments.append(SizeArgument(Size.of(1, extent)))
+        return self.builder.int_param(extent)
+
+    def stride(self, known: int | None, name: str) -> Expr:
+        """How far apart elements lie."""
+        return self.size(name if known is None else known)
+
+
+def _all(b: Builder, lines: list[Expr]) -> Expr:
+    count = lines[0]
+    for line in lines[1:]:
+        count = b.mul(count, line)
+    return count
+
+
+def _place(b: Builder, row: Expr, lines: list[Expr], steps: list[Expr]) -> Expr:
+    """Where a row begins, counted along several axes."""
+    base: Expr = b.expr(0, "i64")
+    for line, step in zip(reversed(lines), reversed(steps), strict=True):
+        base = b.add(base, b.mul(b.floormod(row, line), step))
+        row = b.floordiv(row, line)
+    return base
+
+
 def _turning_kernel(dtype: str, taps: int, outs: int) -> tuple[Kernel, list[BufferArgument | SizeArgument]]:
     """The kernel that lays filters `[height, width, in, out]` out as `[out, height, width, in]`."""
     b = Builder("turn")
@@ -236,7 +452,7 @@ def _epilogue_kernel(
     epilogue: Epilogue,
     sums: str,
     *,
-    gaps: Gemm | None = None,
+    gaps: Gemm | Attention | None = None,
     across: bool = False,
     dtype: str = "",
 ) -> tuple[Kernel, list[BufferArgument | SizeArgument]]:
@@ -301,12 +517,7 @@ def _epilogue_kernel(
             steps.insert(0, span)
             span = b.mul(span, line)
     with b.loop("row", 0, count, "parallel") as row:
-        rest = row
-        base: Expr = b.expr(0, "i64")
-        for line, step in zip(reversed(lines), [between, *reversed(steps)], strict=True):
-            base = b.add(base, b.mul(b.floormod(rest, line), step))
-            rest = b.floordiv(rest, line)
-        base = b.let("base", base)
+        base = b.let("base", _place(b, row, lines, [*steps, between]))
         with b.loop("i", 0, wide, "vector") as i:
             element(b.add(b.mul(row, wide), i), b.add(base, i), row, i)
     return b.kernel(), arguments

@@ -21,11 +21,12 @@ from graphflow.backends.cuda.joined import JoinedKernel, join
 from graphflow.backends.cuda.kernel import CudaKernel, dump
 from graphflow.backends.cuda.printer import print_all
 from graphflow.backends.cuda.steering import STEERING
+from graphflow.backends.gpu.attentions import AttentionPlan, usual
 from graphflow.backends.gpu.blas import WORKSPACE, BlasLt, load_library
 from graphflow.backends.gpu.conditional_nodes import ConditionalNodes
 from graphflow.backends.gpu.convolutions import ConvPlan
 from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Uncapturable, exhausted
-from graphflow.backends.gpu.dnn import Convolutions
+from graphflow.backends.gpu.dnn import CuDnn
 from graphflow.backends.gpu.dnn import load_library as load_dnn
 from graphflow.backends.gpu.nccl import Reductions
 from graphflow.backends.gpu.products import GemmPlan, reach
@@ -146,7 +147,7 @@ class CupyDevice:
         )
         self._compiler = Compiler(self.properties.architecture)
         self._nccl: Reductions | None = None
-        self._convolutions: Convolutions | None = None
+        self._dnn: CuDnn | None = None
         self._functions: dict[str, Any] = {}
         self._modules: dict[int, Any] = {}
 
@@ -302,20 +303,35 @@ class CupyDevice:
     def convolution(self, plan: ConvPlan) -> int | None:
         """See `Device`."""
         self._refuse("a convolution is prepared")
+        return self._prepared(plan)
+
+    def attention(self, plan: AttentionPlan) -> int | None:
+        """See `Device`."""
+        self._refuse("an attention is prepared")
+        return self._prepared(plan) if usual(plan) else None
+
+    def _prepared(self, plan: ConvPlan | AttentionPlan) -> int | None:
         with self._context:
-            if self._convolutions is None:
+            if self._dnn is None:
                 library = load_dnn()
                 if library is None:
                     return None
-                self._convolutions = Convolutions(library, config.matmul_precision(), self._stream.ptr)
-            return self._convolutions.prepare(plan)
+                self._dnn = CuDnn(library, config.matmul_precision(), self._stream.ptr)
+            return self._dnn.prepare(plan)
 
     def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
         """See `Device`."""
-        assert self._convolutions is not None
+        self._run(plan, pointers, workspace)
+
+    def attend(self, plan: AttentionPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`."""
+        self._run(plan, pointers, workspace)
+
+    def _run(self, plan: ConvPlan | AttentionPlan, pointers: Sequence[int], workspace: int) -> None:
+        assert self._dnn is not None
         self._count()
         with self._context:
-            self._convolutions.run(plan, pointers, workspace)
+            self._dnn.run(plan, pointers, workspace)
 
     # order
 
@@ -440,8 +456,8 @@ class CupyDevice:
     def _go_on(self, stream: Any) -> None:
         """From now on all is put on another stream."""
         self._stream = stream
-        if self._convolutions is not None:
-            self._convolutions.go_on(stream.ptr)
+        if self._dnn is not None:
+            self._dnn.go_on(stream.ptr)
 
     def end_capture(self, others: Sequence[CupyDevice] = ()) -> CudaGraph:
         """See `Device`."""
@@ -482,9 +498,9 @@ class CupyDevice:
         with self._context, self._stream:
             self._stream.synchronize()
             self._blas.close()
-            if self._convolutions is not None:
-                self._convolutions.close()
-                self._convolutions = None
+            if self._dnn is not None:
+                self._dnn.close()
+                self._dnn = None
             self._functions.clear()
             self._modules.clear()
             self._pool.free_all_blocks()

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from graphflow.backends.gpu.attentions import AttentionPlan
 from graphflow.backends.gpu.convolutions import ConvPlan
 from graphflow.backends.gpu.products import GemmPlan
 from graphflow.errors import ResourceExhaustedError
@@ -175,6 +176,12 @@ class Device(Protocol):
 
     def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
         """A convolution: its two operands, its result, and the bias where the plan has one."""
+
+    def attention(self, plan: AttentionPlan) -> int | None:
+        """How much scratch an attention is given, in bytes; None: the device has no library that does it."""
+
+    def attend(self, plan: AttentionPlan, pointers: Sequence[int], workspace: int) -> None:
+        """An attention: `q`, `k`, `v`, its result, and what is added to the scores where the plan has it."""
 
     def event(self) -> Event:
         """The point on the stream that has been reached."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from graphflow.backends.base import Backend, load
 from graphflow.backends.cuda.steering import ROW
+from graphflow.backends.gpu.attentions import AttentionPlan, usual
 from graphflow.backends.gpu.convolutions import ConvPlan, names_of
 from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Uncapturable
 from graphflow.backends.gpu.products import GemmPlan, Tail, reach
@@ -326,6 +327,31 @@ class HostDevice:
             {**dict(zip(names, (first, here, made), strict=True)), **({"bias": bias[0]} if bias else {})},
         )
 
+    def attention(self, plan: AttentionPlan) -> int | None:
+        """See `Device`."""
+        return 0 if usual(plan) else None
+
+    def attend(self, plan: AttentionPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`. Shares are rounded as a GPU does it: before they are divided by their sum."""
+        q, k, v, c, *added = pointers
+        held = numpy_dtype(plan.dtype)
+
+        def run() -> None:
+            extents, wide = (plan.batch, plan.heads), np.float32
+            queries = _matrices(q, held, (*extents, plan.queries, plan.depth), plan.strides_q).astype(wide)
+            keys = _matrices(k, held, (*extents, plan.keys, plan.depth), plan.strides_k).astype(wide)
+            values = _matrices(v, held, (*extents, plan.keys, plan.width), plan.strides_v).astype(wide)
+            scores = np.float32(plan.scale) * (queries @ np.swapaxes(keys, 2, 3))
+            if plan.added is not None:
+                shape = (*plan.added, plan.queries, plan.keys)
+                row = plan.queries * plan.keys
+                scores += _matrices(added[0], held, shape, (plan.added[1] * row, row, plan.keys)).astype(wide)
+            grown = np.exp(scores - scores.max(3, keepdims=True))
+            mixed = grown.astype(held).astype(wide) @ values / grown.sum(3, keepdims=True)
+            _matrices(c, held, (*extents, plan.queries, plan.width), plan.strides_c)[:] = mixed.astype(held)
+
+        self._do(run)
+
     def _prepare(self, call: Any) -> Any:
         """The processor's code of a library call."""
         found = self._calls.get(call)
@@ -497,6 +523,13 @@ def _pointer(array: Array) -> int:
 def _halves_at(address: int, count: int) -> Array:
     """Memory as float16 numbers."""
     return np.ctypeslib.as_array((ctypes.c_uint16 * count).from_address(address)).view(np.float16)
+
+
+def _matrices(address: int, dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """Matrices in memory; strides: elements along all axes but the last."""
+    count = 1 + sum((extent - 1) * stride for extent, stride in zip(shape, (*strides, 1), strict=True))
+    raw = np.ctypeslib.as_array((ctypes.c_uint16 * count).from_address(address)).view(dtype)
+    return np.lib.stride_tricks.as_strided(raw, shape, [2 * stride for stride in (*strides, 1)])
 
 
 def _counts(plan: ConvPlan) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -12,17 +13,20 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphflow.backends.gpu.attentions import AttentionPlan, attention_plan
 from graphflow.backends.gpu.bound import Bound
 from graphflow.backends.gpu.bound_together import BoundTogether
-from graphflow.backends.gpu.calls import CallLaunch
+from graphflow.backends.gpu.calls import BufferArgument, CallLaunch
 from graphflow.backends.gpu.convolutions import conv_plan
 from graphflow.backends.gpu.device import aligned
+from graphflow.backends.gpu.dnn import ALIGNMENT
 from graphflow.backends.gpu.joining import joined, updates_last
 from graphflow.backends.gpu.products import aligned_as, gemm_plan
 from graphflow.backends.gpu.residents import Residents
 from graphflow.backends.gpu.spread import Spread
 from graphflow.backends.gpu.steps import (
     AllReduce,
+    Attention,
     Cond,
     Convolution,
     Copy,
@@ -43,8 +47,7 @@ from graphflow.backends.gpu.steps import (
     step_lines,
     walk,
 )
-from graphflow.loops import ir
-from graphflow.loops.library import Conv2D
+from graphflow.loops import ir, library
 from graphflow.memory import Request, plan_arena
 from graphflow.plan import (
     COPY,
@@ -187,6 +190,7 @@ class DevicePlan(Plan):
             for step in build.steps
         ]
         self.spread = template.spread
+        self._attentions: dict[int, AttentionPlan | None] = {}
         self._number = {id(step): number for number, step in enumerate(steps)}
         self.early, late = self._parted(steps)
         self.places = self._laid_out(steps)
@@ -254,7 +258,11 @@ class DevicePlan(Plan):
             index: take(array.nbytes) for index, array in self.constants.items() if not array.dtype.hasobject
         }
         constant_bytes = end
-        sizes = [aligned(int(at(request.size))) for request in build.requests]
+        spared = self._spared(steps)
+        sizes = [
+            0 if number in spared else aligned(int(at(request.size)))
+            for number, request in enumerate(build.requests)
+        ]
         arenas, borrowed = [], []
         for device in range(self.template.count):
             there = self._there(device)
@@ -408,6 +416,7 @@ class DevicePlan(Plan):
         return Transfer((Use(there, "w"), Use(here, "r")), there.nbytes, slot.name)
 
     def _launched(self, launch: Launch) -> Step:
+        number = id(launch)
         launch = self._launch(launch)
         kernel, name, origin = launch.kernel, launch.name, launch.origin
         if isinstance(kernel, Collective):
@@ -421,19 +430,29 @@ class DevicePlan(Plan):
             target, source, size = launch.args
             assert isinstance(target, Ref) and isinstance(source, Ref) and isinstance(size, int)
             return Copy((self._use(target), self._use(source)), size, name, origin)
+        if isinstance(kernel, CallLaunch) and isinstance(kernel.call, library.Attention):
+            return self._attention(launch, kernel, self._attentions[number])
+        return self._made(kernel, self._arguments(launch.args), launch)
+
+    def _arguments(self, given: Iterable[Any]) -> list[Any]:
         args: list[Any] = []
-        for arg in launch.args:
+        for arg in given:
             if isinstance(arg, Ref):
                 args.append(self._use(arg))
             elif isinstance(arg, np.generic):
                 args.append(self._scalar(arg))
             else:
                 args.append(arg if isinstance(arg, Count) else int(arg))
+        return args
+
+    def _made(self, kernel: Any, args: list[Any], launch: Launch) -> Kernel | Gemm | Convolution:
+        """The step of a kernel, or of a library's product or convolution."""
+        name, origin = launch.name, launch.origin
         if isinstance(kernel, CallLaunch) and kernel.call is not None:
             stop = len(args) - sum(len(one.params) for one in kernel.kernels)
             count = stop - len(kernel.sizes)
             sizes = dict(zip(kernel.sizes, args[count:stop], strict=True))
-            if isinstance(kernel.call, Conv2D):
+            if isinstance(kernel.call, library.Conv2D):
                 rest = iter(args[stop:])
                 before, after, instead = (
                     tuple([self._kernel(one, itertools.islice(rest, len(one.params)), launch) for one in row])
@@ -446,10 +465,73 @@ class DevicePlan(Plan):
                 )  # fmt: skip
             factor, other, *more, made = args[:count]
             operands = (factor, other, made, *more)
+            assert isinstance(kernel.call, library.Gemm)
             plan = gemm_plan(kernel.call, sizes, kernel.tail)
             return Gemm(aligned_as(plan, [use.place.alignment for use in operands]), operands, name, origin)
-        (only,) = _kernels_of(launch)
+        only = kernel.kernel if isinstance(kernel, CallLaunch) else kernel
+        assert isinstance(only, ir.Kernel)
         return self._kernel(only, args, launch)
+
+    def _attention(self, launch: Launch, kernel: CallLaunch, plan: AttentionPlan | None) -> Attention:
+        """An attention by the library, or its products; which, was asked before places were given out."""
+        given = iter(launch.args)
+        operands = self._arguments(itertools.islice(given, len(kernel.operands)))
+        for _ in kernel.sizes:
+            next(given)
+        row = (*kernel.before, *kernel.after)
+        kernels = [(one, list(itertools.islice(given, len(one.params)))) for one in row]
+        if plan is None:
+            parts = []
+            for part in kernel.parts:
+                args = self._arguments(itertools.islice(given, len(part.arguments)))
+                made = self._made(part, args, launch)
+                assert not isinstance(made, Convolution)
+                parts.append(made)
+            return Attention(None, (), (), (), tuple(parts), launch.name, launch.origin)
+        made_of = [self._kernel(one, self._arguments(args), launch) for one, args in kernels]
+        first, second, third, *more, target = operands
+        before = len(kernel.before)
+        return Attention(
+            plan, (first, second, third, target, *more), tuple(made_of[:before]), tuple(made_of[before:]), (),
+            launch.name, launch.origin,
+        )  # fmt: skip
+
+    def _attended(self, launch: Launch, kernel: CallLaunch) -> AttentionPlan | None:
+        """How the library does an attention; None where it does not."""
+        call, count = kernel.call, len(kernel.operands)
+        assert isinstance(call, library.Attention)
+        if len(call.batch) > 2:
+            return None
+        for ref in launch.args[:count]:
+            assert isinstance(ref, Ref)
+            slot = self._slot(ref.slot)
+            moves = [number for term in slot.terms for number in (term.step, term.swing, term.ends)]
+            skip = int(self._at(ref.offset)) if ref.offset else 0
+            if math.gcd(ALIGNMENT, slot.offset + skip, *moves) != ALIGNMENT:
+                return None
+        numbers = launch.args[count : count + len(kernel.sizes)]
+        if any(isinstance(number, Count) for number in numbers):
+            return None
+        sizes = {name: int(number) for name, number in zip(kernel.sizes, numbers, strict=True)}  # type: ignore[arg-type]
+        plan = attention_plan(call, sizes, kernel.operands[-1] == "mixed")
+        return plan if self.template.backend.attends(plan) else None
+
+    def _spared(self, steps: Sequence[Any]) -> set[int]:
+        """The parts of the arena that only the other way of doing an attention needs. Asks how each one is done."""
+        found: set[int] = set()
+        for step in steps:
+            if not isinstance(step, Launch) or not isinstance(step.kernel, CallLaunch):
+                continue
+            kernel = step.kernel
+            if not isinstance(kernel.call, library.Attention):
+                continue
+            plan = self._attentions[id(step)] = self._attended(self._launch(step), kernel)
+            spared = kernel.scratch[plan is not None]
+            for argument, ref in zip(kernel.arguments, step.args, strict=True):
+                if isinstance(argument, BufferArgument) and argument.name in spared:
+                    assert isinstance(ref, Ref)
+                    found.add(self.build.homes[ref.slot.root.index].number)
+        return found
 
     def _kernel(self, kernel: ir.Kernel, args: Iterable[Any], launch: Launch) -> Kernel:
         return Kernel(self.template.numbers[id(kernel)], tuple(args), launch.name, launch.origin)

@@ -18,6 +18,7 @@ from graphflow.backends.cuda.steering import DEPTH, ROW
 from graphflow.backends.gpu.device import Device, Table, aligned
 from graphflow.backends.gpu.steps import (
     AllReduce,
+    Attention,
     Cond,
     Convolution,
     Copy,
@@ -47,7 +48,7 @@ Names: TypeAlias = "frozenset[str]"
 MOST_UNROLLED = 512
 """Steps of a loop, all turns together, up to which a graph holds each turn."""
 
-_SIMPLE = (Kernel, Joined, Gemm, Convolution, Copy, Memset, Transfer, AllReduce)
+_SIMPLE = (Kernel, Joined, Gemm, Convolution, Attention, Copy, Memset, Transfer, AllReduce)
 
 
 def fits(step: Step, conditional: bool, depth: int = 0) -> bool:
@@ -152,11 +153,11 @@ class Steering:
             else:
                 moving = [arg for arg in step.args if self.moves(arg)]
                 self._words += times * len(moving)
-                if isinstance(step, Gemm | Convolution):
+                if isinstance(step, Gemm | Convolution | Attention):
                     self._staging = max(
                         self._staging, sum(aligned(arg.nbytes) for arg in moving if isinstance(arg, Use))
                     )
-                if isinstance(step, Convolution):
+                if isinstance(step, Convolution | Attention):
                     self._see(inner_steps(step), times)
 
 
@@ -229,6 +230,14 @@ class Putter:
                     device.conv(step.plan, pointers, self._scratch)
                 for kernel in step.after:
                     self.put(kernel, turns)
+        elif isinstance(step, Attention):
+            for first in step.instead or step.before:
+                self.put(first, turns)
+            if step.plan is not None:
+                with self._pointers(step.args, turns) as pointers:
+                    device.attend(step.plan, pointers, self._scratch)
+                for last in step.after:
+                    self.put(last, turns)
         elif isinstance(step, Copy):
             if not step.nbytes:
                 return

@@ -15,6 +15,7 @@ from graphflow.backends.cuda.joined import JoinedKernel, join
 from graphflow.backends.cuda.kernel import CudaKernel, dump
 from graphflow.backends.cuda.printer import print_all
 from graphflow.backends.cuda.steering import STEERING
+from graphflow.backends.gpu.attentions import AttentionPlan, usual
 from graphflow.backends.gpu.convolutions import ConvPlan
 from graphflow.backends.gpu.device import NodeKind, Properties, Slab, Table, Uncapturable, aligned
 from graphflow.backends.gpu.products import GemmPlan
@@ -163,6 +164,14 @@ class RecordingDevice:
     def conv(self, plan: ConvPlan, pointers: Sequence[int], workspace: int) -> None:
         """See `Device`."""
         self._write("conv", plan, tuple(pointers), workspace)
+
+    def attention(self, plan: AttentionPlan) -> int | None:
+        """See `Device`."""
+        return 16 << 20 if usual(plan) else None
+
+    def attend(self, plan: AttentionPlan, pointers: Sequence[int], workspace: int) -> None:
+        """See `Device`."""
+        self._write("attend", plan, tuple(pointers), workspace)
 
     def event(self) -> _Passed:
         """See `Device`."""

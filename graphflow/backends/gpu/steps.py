@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from graphflow.backends.gpu.attentions import AttentionPlan
 from graphflow.backends.gpu.convolutions import ConvPlan
 from graphflow.backends.gpu.device import ALIGNMENT
 from graphflow.backends.gpu.products import GemmPlan
@@ -17,6 +18,7 @@ from graphflow.regions import Region, Term
 
 __all__ = [
     "AllReduce",
+    "Attention",
     "Cond",
     "Convolution",
     "Copy",
@@ -141,6 +143,23 @@ class Convolution:
     before: tuple[Kernel, ...]
     after: tuple[Kernel, ...]
     instead: tuple[Kernel, ...]
+    name: str
+    origin: Any = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Attention:
+    """An attention by the library: `q`, `k`, `v`, the result, perhaps what is added to the scores.
+
+    `before` and `after` belong to it. `instead`: its products and what is between them, where the library does not do
+    it; there is nothing else then, and no plan.
+    """
+
+    plan: AttentionPlan | None
+    args: tuple[Use, ...]
+    before: tuple[Kernel, ...]
+    after: tuple[Kernel, ...]
+    instead: tuple[Kernel | Gemm, ...]
     name: str
     origin: Any = None
 
@@ -273,6 +292,7 @@ Step: TypeAlias = (
     | Joined
     | Gemm
     | Convolution
+    | Attention
     | Copy
     | Memset
     | Transfer
@@ -284,10 +304,12 @@ Step: TypeAlias = (
 )
 
 
-def inner_steps(step: Loop | Cond | Convolution | Joined) -> list[Step]:
-    """The steps of a loop or a choice, the kernels of a convolution, those that are joined."""
+def inner_steps(step: Loop | Cond | Convolution | Attention | Joined) -> list[Step]:
+    """The steps of a loop or a choice, what a convolution or an attention consists of, what is joined."""
     if isinstance(step, Joined):
         return list(step.parts)
+    if isinstance(step, Attention):
+        return list(step.instead or (*step.before, *step.after))
     if isinstance(step, Convolution):
         return [*step.before, *step.after, *step.instead]
     if isinstance(step, Loop):
@@ -317,7 +339,7 @@ def walk(steps: Sequence[Step], see: Callable[[Step], None]) -> None:
     """Shows every step, those inside others after these."""
     for step in steps:
         see(step)
-        if isinstance(step, Loop | Cond | Convolution | Joined):
+        if isinstance(step, Loop | Cond | Convolution | Attention | Joined):
             walk(inner_steps(step), see)
 
 
@@ -328,6 +350,12 @@ def step_lines(steps: Sequence[Step], indent: str = "  ") -> list[str]:
         what = type(step).__name__.lower()
         if isinstance(step, Joined):
             lines += [f"{indent}joined {step.name}", *step_lines(step.parts, indent + "  ")]
+            continue
+        if isinstance(step, Attention) and step.instead:
+            lines += [
+                f"{indent}attention {step.name}, its products",
+                *step_lines(step.instead, indent + "  "),
+            ]
             continue
         uses = ", ".join(f"{use.access} {_show(use.place)}" for use in places_of(step))
         lines.append(f"{indent}{what} {step.name}({uses})")

@@ -137,7 +137,7 @@ def test_plans_are_made_without_a_device(precision: str) -> None:
     if library is None:
         pytest.skip("nvidia-cudnn-frontend and nvidia-cudnn-cu13 are not installed")
     try:
-        cudnn = dnn.Convolutions(library, precision, device=(_DEVICE, 900, 132))
+        cudnn = dnn.CuDnn(library, precision, device=(_DEVICE, 900, 132))
     except RuntimeError as error:
         pytest.skip(f"this cuDNN plans nothing without a driver: {error}")
     for direction in ("forward", "input", "filter"):
