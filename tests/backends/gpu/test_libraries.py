@@ -138,7 +138,7 @@ def test_names_are_cudnns() -> None:
         cudnn.data_type: "FLOAT BFLOAT16 HALF",
         cudnn.heur_mode: "A FALLBACK",
         cudnn.numerical_note: " ".join(("NONDETERMINISTIC", *dnn._INEXACT)),
-        cudnn.pygraph: "tensor conv_fprop conv_dgrad conv_wgrad bias relu validate build_operation_graph"
+        cudnn.pygraph: "tensor conv_fprop conv_dgrad conv_wgrad bias relu sdpa validate build_operation_graph"
         " create_execution_plans deselect_numeric_notes deselect_workspace_greater_than check_support build_plans"
         " get_workspace_size execute",
     }
