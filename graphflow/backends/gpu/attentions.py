@@ -94,7 +94,7 @@ def attention_plan(call: Attention, sizes: Mapping[str, int], dense: bool) -> At
         outer, inner = [rows * row] * missing + steps
         # Along an axis of one, any step is right: the library is given one that looks like it.
         inner = inner if heads > 1 else rows * row
-        return outer if batch > 1 else heads * inner, inner, row
+        return outer if batch > 1 else max(heads * inner, rows * row), inner, row
 
     scaled = call.scaled
     assert scaled is not None

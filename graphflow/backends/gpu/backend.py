@@ -82,7 +82,12 @@ class GpuBackend:
 
     def attends(self, plan: AttentionPlan) -> bool:
         """Whether the device has a library that does an attention."""
-        residents = self.residents(None)
+        first = self
+        if len(self.devices) > 1:
+            found = load(f"gpu:{self.devices[0]}", self._processor_threads, self.share_from)
+            assert isinstance(found, GpuBackend)
+            first = found
+        residents = first.residents(None)
         with residents.turn():
             return residents.device.attention(plan) is not None
 

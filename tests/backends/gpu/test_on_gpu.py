@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.backends.gpu import found
+from graphflow.backends.gpu import dnn, found
 from graphflow.backends.gpu.plan import DevicePlan
+from graphflow.backends.gpu.steps import Attention
 from tests.backends.gpu.models import MODELS, Trained, feeds_of
 
 KIND = os.environ.get("GRAPHFLOW_GPU") or "auto"
@@ -83,6 +84,34 @@ def test_bfloat16_goes_as_on_the_processor(network: str) -> None:
         )
         model.session.close()
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-2)
+
+
+@pytest.mark.parametrize("case", ["plain", "mask", "bias"])
+def test_attention_is_the_librarys(case: str) -> None:
+    random = np.random.default_rng(7)
+    shapes = {"mask": [2, 1, 1, 72], "bias": [1, 4, 96, 72]}
+    operands = [gf.placeholder(gf.float32, [2, 4, rows, 64]) for rows in (96, 72, 72)]
+    scores = gf.matmul(operands[0], operands[1], transpose_b=True) * 0.125
+    feed = {one: random.standard_normal(one.shape.as_list()).astype(np.float32) for one in operands}
+    if case in shapes:
+        added = gf.placeholder(gf.float32, shapes[case])
+        scores += added
+        feed[added] = random.standard_normal(shapes[case]).astype(np.float32)
+        if case == "mask":
+            feed[added] = np.float32(-1e4) * (feed[added] > 0)
+    mixed = gf.matmul(gf.nn.softmax(scores), operands[2])
+    config = gf.ConfigProto()
+    config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1
+    values = []
+    for gpus in (0, 1):
+        given = gf.ConfigProto(device_count={"GPU": gpus}, graph_options=config.graph_options)
+        with gf.Session(config=given) as session:
+            values.append([session.run(mixed, feed) for _ in range(3)])  # step by step, captured, replayed
+            plan = session.plan(mixed, feed)
+    np.testing.assert_allclose(values[1], values[0], atol=2**-6 * np.abs(values[0]).max())
+    assert isinstance(plan, DevicePlan)
+    (step,) = (one for one in plan.device_steps if isinstance(one, Attention))
+    assert (step.plan is not None) == (TRIED or dnn.load_library() is not None)
 
 
 def test_more_memory_than_there_is_says_what_is_large() -> None:
