@@ -48,7 +48,8 @@ def usual(plan: AttentionPlan) -> bool:
     """Whether sizes and strides are such as libraries take on every device that they know."""
     strides = (*plan.strides_q, *plan.strides_k, *plan.strides_v, *plan.strides_c)
     return (
-        0 < plan.depth <= _MOST_DEPTH
+        min(plan.batch, plan.heads, plan.queries, plan.keys) > 0
+        and 0 < plan.depth <= _MOST_DEPTH
         and 0 < plan.width <= _MOST_DEPTH
         and not plan.depth % _MULTIPLE
         and not plan.width % _MULTIPLE
