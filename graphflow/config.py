@@ -77,7 +77,9 @@ WINOGRAD = EnvironmentVariable(
     " fewer products: `4`, `2` (as exact as the direct way; `4` loses up to twice as much), or `0` to compute directly",
 )
 
-VARIABLES = (BACKEND, CACHE_DIR, DUMP, GPU, GPU_SYNC, MATMUL_PRECISION, NUM_THREADS, VERIFY, WINOGRAD)
+VARIABLES = (
+    BACKEND, CACHE_DIR, DUMP, GPU, GPU_LOOPS, GPU_SYNC, MATMUL_PRECISION, NUM_THREADS, VERIFY, WINOGRAD,
+)  # fmt: skip
 
 
 # What can be printed on the way from a graph to code.
