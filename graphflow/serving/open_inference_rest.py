@@ -25,6 +25,7 @@ from graphflow.serving.service import Service, Target, version_number
 _JSON_SIZE = "Inference-Header-Content-Length"
 _JSON_SIZE_HEADER = _JSON_SIZE.lower().encode()
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
+_LOAD = re.compile(r"/v2/repository/models/[^/]+/(?:load|unload)")
 
 
 @functools.lru_cache(256)
@@ -53,6 +54,12 @@ async def answer(service: Service, request: Asked, path: str) -> Answer:
         return json_response({"ready": ready}, 200 if ready else 503)
     if method == "POST" and path == "/v2/repository/index":
         return json_response(_index(service))
+    if method == "POST" and _LOAD.fullmatch(path):
+        raise errors.FailedPreconditionError(
+            None,
+            None,
+            "models are loaded and unloaded as their folders and the list of models say, not by requests",
+        )
     found = _parts(path)
     if found is not None:
         target, verb = found

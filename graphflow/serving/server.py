@@ -174,7 +174,7 @@ def serve(
             reader.join()
         service = Service(models, metrics, options.most_requests, reload, options.access, tracing)
         if file is not None and options.model_config_file_poll_seconds > 0:
-            stack.enter_context(_following(file, options.model_config_file_poll_seconds, models))
+            stack.enter_context(_following(file, configs, options.model_config_file_poll_seconds, models))
 
         def finish() -> GrpcServer | None:
             """What comes when REST's requests are answered already: gRPC, whose library takes long to load."""
@@ -251,12 +251,21 @@ def _announce(
 
 
 @contextlib.contextmanager
-def _following(path: str, seconds: float, models: ModelManager) -> Iterator[None]:
-    """Reads the list of models again and again; what is wrong with a new one is said, and the old one stays."""
+def _following(
+    path: str, served: Sequence[ModelConfig], seconds: float, models: ModelManager
+) -> Iterator[None]:
+    """Reads the list of models again and again; what is wrong with a new one is said, and the old one stays.
+
+    Args:
+      path: the file that holds it.
+      served: what is served already.
+      seconds: how long to wait between readings.
+      models: what serves another list.
+    """
     ended = threading.Event()
 
     def follow() -> None:
-        before = read_models(path)
+        before = list(served)
         while not ended.wait(seconds):
             try:
                 now = read_models(path)

@@ -125,12 +125,15 @@ def _read(path: str | os.PathLike[str], proto: Any) -> Any:
     import yaml
     from google.protobuf import json_format, text_format
 
-    text = Path(path).read_text(encoding="utf-8")
+    data = Path(path).read_bytes()
     try:
+        text = data.decode()
         if os.fspath(path).endswith((".yaml", ".yml", ".json")):
             json_format.ParseDict(yaml.safe_load(text) or {}, proto)
         else:
             text_format.Parse(text, proto)
-    except (text_format.ParseError, json_format.ParseError, yaml.YAMLError, TypeError) as error:
+    except (
+        text_format.ParseError, json_format.ParseError, yaml.YAMLError, TypeError, UnicodeDecodeError,
+    ) as error:  # fmt: skip
         raise _invalid(f"{os.fspath(path)} is not understood: {error}") from None
     return proto

@@ -290,7 +290,7 @@ def test_parameters_of_tensorflow_serving(tmp_path: Path) -> None:
     file.write_text(
         "max_batch_size { value: 16 }\nbatch_timeout_micros { value: 500 }\nmax_enqueued_batches { value: 7 }\n"
         "num_batch_threads { value: 2 }\nallowed_batch_sizes: 4\nallowed_batch_sizes: 16\n"
-        'thread_pool_name { value: "t" }\n'
+        'thread_pool_name { value: "t" }\nenable_large_batch_splitting { value: true }\n'
     )
     assert read_batching_options(file) == BatchingOptions(16, 500, 7, 2, (4, 16))
     for text, reason in (

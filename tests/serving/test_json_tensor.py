@@ -43,6 +43,8 @@ TWO = signature(a=dtypes.float32, b=dtypes.string)
         ({"inputs": {"x": [[], []]}}, ONE, {"x": [[], []]}),
         ({"inputs": {"a": [1, 2, 3], "b": ["s"]}}, TWO, {"a": [1, 2, 3], "b": [b"s"]}),
         ({"inputs": {"b64": "aGk="}}, signature(s=dtypes.string), {"s": b"hi"}),
+        ({"inputs": [True, False]}, signature(b=dtypes.bool_), {"b": [True, False]}),
+        ({"inputs": [2**64 - 1]}, signature(u=dtypes.uint64), {"u": [2**64 - 1]}),
     ],
 )  # fmt: skip
 def test_requests(request_: dict[str, Any], of: Signature, want: dict[str, Any]) -> None:
@@ -147,10 +149,11 @@ def test_what_does_not_fit(body: bytes, of: Signature, text: str) -> None:
 
 
 def test_types_without_json() -> None:
-    with pytest.raises(UnimplementedError, match="Conversion of JSON Value: 1 to type: half"):
-        to_array([1], dtypes.float16)
-    with pytest.raises(InvalidArgumentError, match="Failed to write JSON value for tensor type: bfloat16"):
-        write_answer({"y": np.zeros(1, dtypes.bfloat16.numpy)}, rows=False)
+    for dtype, name in ((dtypes.float16, "half"), (dtypes.bfloat16, "bfloat16"), (dtypes.complex64, "complex64")):
+        with pytest.raises(UnimplementedError, match=f"Conversion of JSON Value: 1 to type: {name}"):
+            to_array([1], dtype)
+        with pytest.raises(InvalidArgumentError, match=f"Failed to write JSON value for tensor type: {name}"):
+            write_answer({"y": np.zeros(1, dtype.numpy)}, rows=False)
 
 
 @given(arrays.arrays(st.sampled_from([np.float32, np.float64]), arrays.array_shapes(min_dims=1, min_side=0)))

@@ -120,6 +120,21 @@ def test_a_new_version_takes_over_while_the_old_one_is_held(base: Path, saved: P
         served(models)
 
 
+def test_the_old_version_serves_until_the_new_one_is_warm(base: Path, saved: Path) -> None:
+    seen: list[tuple[int, dict[int, str]]] = []
+
+    def warm_up(model: Model, last: Any) -> None:
+        if model.version == 2:
+            seen.append((served(models), states(models)))
+
+    models = managed(ModelConfig("m", str(base)), warm_up=warm_up)
+    shutil.copytree(saved, base / "2")
+    models.look()
+    assert seen == [(1, {2: "LOADING", 1: "AVAILABLE"})]
+    assert states(models) == {2: "AVAILABLE", 1: "END"}
+    models.close()
+
+
 def test_a_version_that_is_being_copied_waits(base: Path, saved: Path) -> None:
     clock = Clock()
     models = managed(ModelConfig("m", str(base)), clock=clock)
@@ -171,6 +186,7 @@ def test_a_broken_version_leaves_the_old_one_and_says_why(base: Path, saved: Pat
         clock.now += manager.RETRY_SECONDS
         models.look()
     assert models.status("m", 2)[0].attempts == 1 + manager.LOAD_RETRIES
+    assert (manager.LOAD_RETRIES, manager.RETRY_SECONDS) == (5, 60)  # as TensorFlow Serving does
     broken.write_bytes(whole)  # mended: tried at once
     models.look()
     assert states(models) == {2: "AVAILABLE", 1: "END"}
@@ -192,6 +208,10 @@ def test_labels(base: Path, saved: Path) -> None:
     assert served(models, label="stable") == 1
     models.reload([ModelConfig("m", str(base), ALL_VERSIONS, {"stable": 2})])
     assert served(models, label="stable") == 2
+    models._allow_labels_for_unavailable = True
+    models.reload([ModelConfig("m", str(base), ALL_VERSIONS, {"stable": 3})])
+    with pytest.raises(NotFoundError, match=r"Specific\(m, 3\)"):
+        served(models, label="stable")
     models.close()
 
 
