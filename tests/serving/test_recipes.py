@@ -99,6 +99,10 @@ def test_kubernetes(tmp_path: Path) -> None:
     (container,) = pod["containers"]
     assert parsed(container["args"])["model_name"] == "digits"
     assert pod["terminationGracePeriodSeconds"] > 30
+    # A mount without its volume is refused by Kubernetes, though no schema says so.
+    assert [mount["name"] for mount in container["volumeMounts"]] == [item["name"] for item in pod["volumes"]]
+    (mount,) = container["volumeMounts"]
+    assert parsed(container["args"])["model_base_path"].startswith(mount["mountPath"] + "/")
     assert {port["containerPort"] for port in container["ports"]} == {8500, 8501}
     assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
     (predictor,) = service["spec"]["predictor"]["containers"]
