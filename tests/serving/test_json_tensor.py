@@ -149,7 +149,11 @@ def test_what_does_not_fit(body: bytes, of: Signature, text: str) -> None:
 
 
 def test_types_without_json() -> None:
-    for dtype, name in ((dtypes.float16, "half"), (dtypes.bfloat16, "bfloat16"), (dtypes.complex64, "complex64")):
+    for dtype, name in (
+        (dtypes.float16, "half"),
+        (dtypes.bfloat16, "bfloat16"),
+        (dtypes.complex64, "complex64"),
+    ):
         with pytest.raises(UnimplementedError, match=f"Conversion of JSON Value: 1 to type: {name}"):
             to_array([1], dtype)
         with pytest.raises(InvalidArgumentError, match=f"Failed to write JSON value for tensor type: {name}"):

@@ -45,7 +45,10 @@ VALUES: dict[str, tuple[Any, str | None]] = {
     "UINT64": (np.array([0, 2**64 - 1], np.uint64), "uint64_contents"),
     "UINT8": (np.array([0, 255], np.uint8), "uint_contents"),
 }
-PREDICT, STATUS = "tensorflow.serving.PredictionService/Predict", "tensorflow.serving.ModelService/GetModelStatus"
+PREDICT, STATUS = (
+    "tensorflow.serving.PredictionService/Predict",
+    "tensorflow.serving.ModelService/GetModelStatus",
+)
 INFER = "inference.GRPCInferenceService/ModelInfer"
 
 
@@ -167,7 +170,9 @@ def spec(request: Any, **fields: Any) -> Any:
     return request
 
 
-@pytest.mark.parametrize("which", [{}, {"version": 3}, {"version": 0}, {"version_label": "best one"}], ids=str)
+@pytest.mark.parametrize(
+    "which", [{}, {"version": 3}, {"version": 0}, {"version_label": "best one"}], ids=str
+)
 def test_predict_over_grpc(channel: grpc.Channel, which: dict[str, Any]) -> None:
     request = spec(prediction_service_pb2.PredictRequest(), **which, signature_name="all")
     for kind, (values, _) in VALUES.items():
@@ -236,9 +241,7 @@ def _metadata(*fields: str) -> Any:
         ("GetModelMetadata", _metadata("signature_def", "graph"), "INVALID_ARGUMENT", "field graph is not"),
     ],
 )  # fmt: skip
-def test_refusals_over_grpc(
-    channel: grpc.Channel, method: str, request_: Any, code: str, text: str
-) -> None:
+def test_refusals_over_grpc(channel: grpc.Channel, method: str, request_: Any, code: str, text: str) -> None:
     found = refusal(channel, f"tensorflow.serving.PredictionService/{method}", request_)
     assert found[0] == code and text in found[1]
 
@@ -275,10 +278,17 @@ def test_what_is_there(client: httpx.Client, channel: grpc.Channel, service: Ser
         assert found == described
         assert client.get(f"{path}/ready").status_code == 200
         ask = messages.ModelMetadataRequest(name="m d", version=version)
-        answer = call(channel, "inference.GRPCInferenceService/ModelMetadata", ask, messages.ModelMetadataResponse)
+        answer = call(
+            channel, "inference.GRPCInferenceService/ModelMetadata", ask, messages.ModelMetadataResponse
+        )
         assert (answer.name, list(answer.versions), answer.platform) == ("m d", ["3"], described["platform"])
-        assert [(item.name, item.datatype, list(item.shape)) for item in answer.inputs] == [("x", "FP32", [-1, 2])]
-        assert sorted((item.name, list(item.shape)) for item in answer.outputs) == [("b", [-1]), ("y", [-1, 2])]
+        assert [(item.name, item.datatype, list(item.shape)) for item in answer.inputs] == [
+            ("x", "FP32", [-1, 2])
+        ]
+        assert sorted((item.name, list(item.shape)) for item in answer.outputs) == [
+            ("b", [-1]),
+            ("y", [-1, 2]),
+        ]
     for path in ("/v2/models/n/ready", "/v2/models/m%20d/versions/4/ready", "/v2/models/n"):
         assert client.get(path).status_code == 404
     index = client.post("/v2/repository/index").json()
@@ -312,7 +322,9 @@ def raw(values: Any) -> bytes:
     return bytes(values.tobytes())
 
 
-def infer(client: httpx.Client, body: bytes, size: int | None, **headers: str) -> tuple[dict[str, Any], bytes]:
+def infer(
+    client: httpx.Client, body: bytes, size: int | None, **headers: str
+) -> tuple[dict[str, Any], bytes]:
     """The JSON of an answer, and what stands behind it."""
     if size is not None:
         headers["Inference-Header-Content-Length"] = str(size)
@@ -327,7 +339,9 @@ def test_binary_tensors_of_each_datatype(client: httpx.Client) -> None:
     inputs, tail = [], b""
     for kind, (values, _) in VALUES.items():
         data = raw(values)
-        inputs.append({"name": kind, "datatype": kind, "shape": [2], "parameters": {"binary_data_size": len(data)}})
+        inputs.append(
+            {"name": kind, "datatype": kind, "shape": [2], "parameters": {"binary_data_size": len(data)}}
+        )
         tail += data
     parameters = {"binary_data_output": True, "signature_name": "all"}
     text = json.dumps({"id": "7", "inputs": inputs, "parameters": parameters}).encode()
@@ -348,7 +362,11 @@ def test_binary_tensors_of_each_datatype(client: httpx.Client) -> None:
     ]  # fmt: skip
     text = json.dumps({"inputs": inputs, "parameters": parameters, "outputs": outputs}).encode()
     head, found = infer(client, text + tail, len(text))
-    assert "id" not in head and [item["name"] for item in head["outputs"]] == ["of INT8", "of FP32", "of BYTES"]
+    assert "id" not in head and [item["name"] for item in head["outputs"]] == [
+        "of INT8",
+        "of FP32",
+        "of BYTES",
+    ]
     assert head["outputs"][0]["data"] == [-128, 127] and "parameters" not in head["outputs"][0]
     assert found == raw(VALUES["FP32"][0]) + raw(VALUES["BYTES"][0])
 
@@ -376,7 +394,9 @@ def test_packed_bodies(client: httpx.Client, form: str) -> None:
     rows = np.arange(PACKED_FROM // 2, dtype=np.float32).reshape(-1, 2)
     inputs = [{"name": "x", "datatype": "FP32", "shape": list(rows.shape),
                "parameters": {"binary_data_size": rows.nbytes}}]  # fmt: skip
-    text = json.dumps({"inputs": inputs, "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}).encode()
+    text = json.dumps(
+        {"inputs": inputs, "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}
+    ).encode()
     pack = gzip.compress if form == "gzip" else zlib.compress
     headers = {
         "Content-Encoding": form, "Accept-Encoding": form, "Inference-Header-Content-Length": str(len(text)),

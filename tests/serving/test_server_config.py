@@ -77,7 +77,9 @@ def test_bad_lists_are_refused(tmp_path: Path, text: str, error: str) -> None:
         read_models(tmp_path / "models")
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "3", "a: [", "model_config_list: 3", "- model_config_list", "text", "? [a]"])
+@pytest.mark.parametrize(
+    "text", ["[1, 2]", "3", "a: [", "model_config_list: 3", "- model_config_list", "? [a]"]
+)
 def test_yaml_that_is_no_list_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "models.yaml").write_text(text)
     with pytest.raises(InvalidArgumentError, match="not understood"):
