@@ -290,6 +290,10 @@ if TYPE_CHECKING:
         unsorted_segment_min as unsorted_segment_min, unsorted_segment_prod as unsorted_segment_prod,
         unsorted_segment_sqrt_n as unsorted_segment_sqrt_n, unsorted_segment_sum as unsorted_segment_sum,
     )
+    from graphflow.ops.session_tensors import (
+        delete_session_tensor as delete_session_tensor, get_session_handle as get_session_handle,
+        get_session_tensor as get_session_tensor,
+    )
     from graphflow.ops.sorting import (
         argsort as argsort, edit_distance as edit_distance, searchsorted as searchsorted, setdiff1d as setdiff1d,
         sort as sort, unique as unique, unique_with_counts as unique_with_counts,
@@ -472,6 +476,9 @@ _LATER = {
             "unsorted_segment_min", "unsorted_segment_prod", "unsorted_segment_sqrt_n", "unsorted_segment_sum",
         ),
         "graphflow.ops.segments",
+    ),
+    **dict.fromkeys(
+        ("delete_session_tensor", "get_session_handle", "get_session_tensor"), "graphflow.ops.session_tensors"
     ),
     **dict.fromkeys(
         (

@@ -16,8 +16,10 @@ import numpy as np
 from graphflow import dtypes
 from graphflow.backends.device_arrays import device_array, host_array
 from graphflow.graph import Graph, IndexedSlices, Operation, Tensor
+from graphflow.ops.session_tensors import SessionTensors, TensorHandle, kept_dtype
 from graphflow.ops.sparse_tensor import SparseTensor, SparseTensorValue
 from graphflow.records import dataclass
+from graphflow.resources import Resources
 
 Element = Tensor | Operation
 Pack = Callable[[Sequence[Any]], Any]  # from the values of all distinct elements to the user's structure
@@ -151,7 +153,7 @@ class Fetches:
       single: whether the structure is one tensor by itself, which the user gets as an array or scalar.
     """
 
-    def __init__(self, graph: Graph, structure: Any) -> None:
+    def __init__(self, graph: Graph, structure: Any, resources: Resources | None = None) -> None:
         self._graph = graph
         self._positions: dict[Tensor, int] = {}
         self._operations: dict[Operation, None] = {}
@@ -162,7 +164,19 @@ class Fetches:
         if any(tensor.dtype.is_quantized for tensor in self.tensors):
             inner = self.pack
             self.pack = lambda values: inner(_plain(values)) if inner is not None else _plain(values)
-        self.single = isinstance(structure, Tensor) and structure.dtype is not dtypes.resource
+        kept = [kept_dtype(tensor) for tensor in self.tensors]
+        keeps = resources is not None and any(kept)
+        if keeps:
+            after = self.pack
+
+            def with_handles(values: Sequence[Any]) -> Any:
+                assert resources is not None
+                own = SessionTensors.of(resources)
+                made = [v if k is None else _handle(v, k, own) for v, k in zip(values, kept, strict=True)]
+                return _with_scalars(made) if after is None else after(made)
+
+            self.pack = with_handles
+        self.single = isinstance(structure, Tensor) and structure.dtype is not dtypes.resource and not keeps
 
     def _simplified(self, structure: Any, build: Pack) -> Pack | None:
         """The shortest function that does what `build` does; a run's time is counted in hundreds of nanoseconds."""
@@ -261,6 +275,13 @@ def _plain(values: Sequence[Any]) -> list[Any]:
     return [value[value.dtype.names[0]] if value.dtype.names else value for value in values]
 
 
+def _handle(text: Any, dtype: dtypes.DType, kept: SessionTensors) -> Any:
+    """A `TensorHandle` in a scalar array."""
+    array = np.empty((), object)
+    array[()] = TensorHandle(text[()].decode(), dtype, kept)
+    return array
+
+
 def _with_scalars(values: Sequence[Any]) -> Any:
     return [value if value.ndim else value[()] for value in values]
 
@@ -350,6 +371,8 @@ def feed_array(tensor: Tensor, value: Any) -> np.ndarray[Any, Any]:
       TypeError: if the value is a tensor, or cannot be converted.
       ValueError: if the value is not rectangular, or has fractions or numbers too large for an integer tensor.
     """
+    if isinstance(value, TensorHandle):
+        value = value.fed(tensor)
     if isinstance(value, Tensor) or (hasattr(value, "_as_graph_element") and hasattr(value, "dtype")):
         raise TypeError(
             "The value of a feed cannot be a gf.Tensor object. Acceptable feed values include Python scalars, strings,"

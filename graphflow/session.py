@@ -898,7 +898,7 @@ class Session:
             raise RuntimeError("Attempted to use a closed Session.")
         feed_dict = feed_dict or {}
         feeds = Feeds(self._graph, tuple(feed_dict))
-        parts = Fetches(self._graph, fetches)
+        parts = Fetches(self._graph, fetches, self._state.resources)
         slice_ = _Slice(parts.elements, feeds.tensors)
         slice_.refuse_unfed(parts.elements)
         program = _Interpreted(freeze(parts.elements, feeds.tensors), observer)
@@ -954,7 +954,7 @@ class Session:
             self._clock += 1
             self._forget_old()
             feeds = Feeds(self._graph, keys)
-            parts = Fetches(self._graph, fetches)
+            parts = Fetches(self._graph, fetches, self._state.resources)
             slice_ = _Slice(parts.elements, feeds.tensors)
             slice_.refuse_unfed(parts.elements)
             self._watch_growth(slice_)

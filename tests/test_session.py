@@ -556,3 +556,52 @@ def test_a_child_of_fork_trains_on() -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert got == wanted
     assert _losses(8, 4, again) == wanted[:4]
+
+
+def test_a_tensor_is_kept_from_run_to_run() -> None:
+    a, b = gf.placeholder(gf.float32, [2]), gf.constant([10.0, 20.0])
+    made = gf.get_session_handle(a * b)
+    scalar = gf.get_session_handle(gf.constant(b"text"), name="words")
+    with gf.Session() as session:
+        kept, [again, plain] = session.run(made, {a: [1, 2]}), session.run([made, b], {a: [3, 4]})
+        assert isinstance(kept.handle, str) and kept.handle.count(";") == 2 and kept.handle != again.handle
+        np.testing.assert_array_equal(plain, [10, 20])
+        np.testing.assert_array_equal(kept.eval(), [10, 40])
+        holder, tensor = gf.get_session_tensor(kept.handle, gf.float32)
+        assert (holder.dtype, tensor.dtype, tensor.op.type) == (gf.string, gf.float32, "GetSessionTensor")
+        np.testing.assert_array_equal(session.run(tensor + 1, {holder: kept.handle}), [11, 41])
+        np.testing.assert_array_equal(session.run(tensor + 1, {holder: again.handle}), [31, 81])
+        # A handle stands for its value where that is fed.
+        np.testing.assert_array_equal(session.run(a + 1, {a: kept}), [11, 41])
+        words = session.run({"w": scalar})["w"]
+        assert words.eval() == b"text" and words.handle.startswith("words;")
+        with pytest.raises(TypeError, match="of string"):
+            session.run(a, {a: words})
+        with pytest.raises(gf.errors.InvalidArgumentError, match="is of object"):
+            session.run(tensor, {holder: words.handle})
+        holder_of_old, delete = gf.delete_session_tensor(kept.handle)
+        assert session.run(delete, {holder_of_old: kept.handle}) is None
+        with pytest.raises(gf.errors.InvalidArgumentError, match="not in the session store"):
+            kept.eval()
+        with pytest.raises(gf.errors.InvalidArgumentError, match="not in the session store"):
+            session.run(delete, {holder_of_old: kept.handle})
+        raw = again.get_raw_handle()
+        with pytest.raises(TypeError, match="already been deleted"):
+            again.delete()
+        del again
+        np.testing.assert_array_equal(session.run(tensor, {holder: raw}), [30, 80])
+        text = words.handle
+        words.delete()
+        del words, kept
+        held, value = gf.get_session_tensor(text, gf.string)
+        with pytest.raises(gf.errors.InvalidArgumentError, match="not in the session store"):
+            session.run(value, {held: text})
+    with (
+        gf.Session() as other,
+        pytest.raises(gf.errors.InvalidArgumentError, match="not in the session store"),
+    ):
+        other.run(tensor, {holder: raw})
+    with pytest.raises(TypeError, match="takes a Tensor"):
+        gf.get_session_handle(3.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no handle"):
+        gf.get_session_tensor("nothing", gf.float32)

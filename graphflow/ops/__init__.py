@@ -22,7 +22,7 @@ __all__ = [
     "global_normalization", "hashing", "image", "image_files", "io", "layout", "learned_candidates",
     "linalg", "lists", "messages", "moments", "morphology", "ngrams", "nn", "optional", "parsing", "patches", "pools",
     "quantize", "quantized", "queues", "random", "readers", "reduction", "resize", "rows", "scatter",
-    "segments", "sequence_examples", "sets", "sorting", "source", "sparse", "sparse_math",
+    "segments", "sequence_examples", "session_tensors", "sets", "sorting", "source", "sparse", "sparse_math",
     "sparse_maps", "sparse_messages", "sparse_tensor", "spatial", "special_functions", "spectral", "staging", "state",
     "stateless", "strings", "summaries", "tables", "training", "unicode", "volumes",
 ]  # fmt: skip
