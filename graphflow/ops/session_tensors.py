@@ -165,10 +165,10 @@ def _unknown(node: Any) -> TensorShape:
     differentiable=False)  # fmt: skip
 def get_session_tensor_op(handle: Array, *, dtype: DType, context: Any) -> Array:
     """A value that the session keeps."""
-    value = SessionTensors.of(context.resources).get(handle[()].decode())
+    value = SessionTensors.of(context.resources).get(handle.item().decode())
     if value.dtype != dtype.numpy:
         raise InvalidArgumentError(
-            None, None, f"the tensor with handle '{handle[()].decode()}' is of {value.dtype}, not of {dtype.name}"
+            None, None, f"the tensor with handle '{handle.item().decode()}' is of {value.dtype}, not of {dtype.name}"
         )  # fmt: skip
     return value
 
@@ -181,7 +181,7 @@ def _nothing(node: Any) -> list[TensorShape]:
 @op("DeleteSessionTensor", "handle:string", "", "", infer=_nothing, effects="host", differentiable=False)
 def delete_session_tensor_op(handle: Array, *, context: Any) -> None:
     """Keeps a value no longer."""
-    SessionTensors.of(context.resources).drop(handle[()].decode())
+    SessionTensors.of(context.resources).drop(handle.item().decode())
 
 
 def kept_dtype(tensor: Tensor) -> DType | None:
