@@ -13,6 +13,7 @@ from graphflow.gradients import gradients
 from graphflow.graph import name_scope
 from graphflow.keras.identifiers import found
 from graphflow.keras.session import get_session
+from graphflow.keras.update_rules import AdamaxRule, FtrlRule, NadamRule
 from graphflow.opdef import convert_to_tensor
 from graphflow.ops.control import group
 from graphflow.ops.elementwise import cast, clip_by_value, sqrt, square
@@ -43,6 +44,7 @@ class Optimizer:
         self.clipnorm = kwargs.get("clipnorm")
         self.clipvalue = kwargs.get("clipvalue")
         self._made: tuple[Variable, Variable, Any] | None = None
+        self._steps: Any = None
         self._slots: list[Variable] = []
         self._waiting: list[Any] | None = None
 
@@ -58,6 +60,7 @@ class Optimizer:
                 now: Any = rate.value()
                 if self._decay:
                     now = now / (1.0 + self._decay * cast(steps.value(), rate.dtype))
+            self._steps = steps
             self._made = rate, steps, self._optimizer(now)
         return self._made
 
@@ -94,8 +97,12 @@ class Optimizer:
         slots = [
             optimizer.get_slot(weight, slot) for slot in optimizer.get_slot_names() for _, weight in pairs
         ]
-        self._keep(slots)
+        self._keep([*self._common(optimizer), *slots])
         return step
+
+    def _common(self, optimizer: Any) -> list[Variable]:
+        """What is kept for all weights together, besides the count of steps, and counts among `weights`."""
+        return []
 
     def _keep(self, slots: Sequence[Variable]) -> None:
         """Remembers the variables of a step, which values may be waiting for."""
@@ -310,7 +317,79 @@ class Adadelta(Optimizer):
         return {**super().get_config(), **dict(zip(("rho", "epsilon"), self._arguments, strict=True))}
 
 
-_KNOWN = {"adadelta": Adadelta, "adagrad": Adagrad, "adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+class Adamax(Optimizer):
+    """Adam with the largest gradient so far in place of the mean square."""
+
+    def __init__(
+        self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float | None = 1e-7,
+        name: str = "Adamax", **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(name, learning_rate, **kwargs)
+        self._betas = beta_1, beta_2
+        self._epsilon = 1e-7 if epsilon is None else epsilon
+
+    def _optimizer(self, rate: Any) -> Any:
+        return AdamaxRule(rate, self._betas, self._epsilon, self._steps, self._name)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain values."""
+        beta_1, beta_2 = self._betas
+        return {**super().get_config(), "beta_1": beta_1, "beta_2": beta_2, "epsilon": self._epsilon}
+
+
+class Nadam(Adamax):
+    """Adam with Nesterov's momentum, as TF1 has it: `schedule_decay` says how fast the momentum comes in."""
+
+    def __init__(
+        self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float | None = 1e-7,
+        name: str = "Nadam", **kwargs: Any,
+    ) -> None:  # fmt: skip
+        # Its learning rate does not fall: what other optimizers call `decay` is the momentum's.
+        self._momentum_decay = float(kwargs.pop("schedule_decay", kwargs.pop("decay", 0.004)))
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, name, **kwargs)
+
+    def _optimizer(self, rate: Any) -> Any:
+        return NadamRule(rate, self._betas, self._epsilon, self._steps, self._name, self._momentum_decay)
+
+    def _common(self, optimizer: Any) -> list[Variable]:
+        return [optimizer.cache]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain values."""
+        return {**super().get_config(), "decay": self._momentum_decay}
+
+
+class Ftrl(Optimizer):
+    """Follow the regularized leader; see `train.FtrlOptimizer`."""
+
+    def __init__(
+        self, learning_rate: Any = 0.001, learning_rate_power: float = -0.5, initial_accumulator_value: float = 0.1,
+        l1_regularization_strength: float = 0.0, l2_regularization_strength: float = 0.0, name: str = "Ftrl",
+        l2_shrinkage_regularization_strength: float = 0.0, beta: float = 0.0, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(name, learning_rate, **kwargs)
+        self._arguments = {
+            "learning_rate_power": learning_rate_power,
+            "initial_accumulator_value": initial_accumulator_value,
+            "l1_regularization_strength": l1_regularization_strength,
+            "l2_regularization_strength": l2_regularization_strength,
+            "l2_shrinkage_regularization_strength": l2_shrinkage_regularization_strength,
+        }
+        self._beta = beta
+        self._optimizer(0.0)  # which refuses what they must not be
+
+    def _optimizer(self, rate: Any) -> Any:
+        return FtrlRule(self._beta, rate, **self._arguments)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain values."""
+        return {**super().get_config(), **self._arguments, "beta": self._beta}
+
+
+_KNOWN = {
+    "adadelta": Adadelta, "adagrad": Adagrad, "adam": Adam, "adamax": Adamax, "ftrl": Ftrl, "nadam": Nadam,
+    "rmsprop": RMSprop, "sgd": SGD,
+}  # fmt: skip
 
 
 class _OfTrain:
@@ -337,4 +416,4 @@ def get(identifier: Any) -> Any:
     return found(identifier, _KNOWN, "optimizer")
 
 
-__all__ = ["Adadelta", "Adagrad", "Adam", "Optimizer", "RMSprop", "SGD", "get"]
+__all__ = ["Adadelta", "Adagrad", "Adam", "Adamax", "Ftrl", "Nadam", "Optimizer", "RMSprop", "SGD", "get"]

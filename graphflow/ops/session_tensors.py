@@ -242,6 +242,4 @@ def _holder(handle: Any) -> Tensor:
     return placeholder(as_dtype("string"), [])
 
 
-__all__ = [
-    "TensorHandle", "delete_session_tensor", "get_session_handle", "get_session_tensor",
-]  # fmt: skip
+__all__ = ["delete_session_tensor", "get_session_handle", "get_session_tensor"]
