@@ -11,8 +11,8 @@ from graphflow.ops.control import group
 from graphflow.ops.elementwise import cast
 from graphflow.ops.elementwise import pow as power
 from graphflow.ops.layout import gather
-from graphflow.train import FtrlOptimizer, Optimizer
-from graphflow.train.optimizer import as_type
+from graphflow.train.ftrl import FtrlOptimizer
+from graphflow.train.optimizer import Optimizer, as_type
 from graphflow.variables import Variable
 
 
