@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from graphflow.serialization.tensor_bundle import (
     read_bundle,
     write_bundle,
 )
+from graphflow.tfrecord import TFRecordWriter
 
 
 def strings(*items: bytes) -> np.ndarray[Any, Any]:
@@ -68,6 +70,35 @@ def test_round_trip(tmp_path: Path) -> None:
         assert_same(got[name], array)
     entry = BundleReader(prefix).entry("float")
     assert (entry.dtype.name, entry.shape) == ("float32", (3, 4))
+
+
+def masked(data: bytes) -> int:
+    """TensorFlow's checksum, bit by bit."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def test_bytes_of_records_and_tables_are_as_the_formats_say(tmp_path: Path) -> None:
+    crc = 0xE3069283  # of CRC-32C's own example
+    assert masked(b"123456789") == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    with TFRecordWriter(tmp_path / "records") as writer:
+        writer.write(b"123456789")
+    size = struct.pack("<Q", 9)
+    record = size + struct.pack("<I", masked(size)) + b"123456789" + struct.pack("<I", masked(b"123456789"))
+    assert (tmp_path / "records").read_bytes() == record
+    array = np.float32([1, 2])
+    write_bundle(tmp_path / "c", {"a": array})
+    assert (tmp_path / "c.data-00000-of-00001").read_bytes() == array.tobytes()
+    index = (tmp_path / "c.index").read_bytes()
+    assert index.endswith(bytes.fromhex("57fb808b247547db"))
+    # shard and offset are zero, so they are not written: the type, the shape, the size, and the fixed checksum.
+    entry = b"\x08\x01\x12\x04\x12\x02\x08\x02\x28\x08\x35" + struct.pack("<I", masked(array.tobytes()))
+    assert entry in index
 
 
 def test_many_names_span_many_blocks(tmp_path: Path) -> None:
