@@ -73,7 +73,7 @@ _LATER = {
     ),
     "Server": "graphflow.train.server_lib",
     "SessionManager": "graphflow.train.session_manager",
-    "Supervisor": "graphflow.train.supervisor",
+    **dict.fromkeys(("Supervisor", "basic_train_loop"), "graphflow.train.supervisor"),
     "init_from_checkpoint": "graphflow.train.checkpoint_utils",
     **dict.fromkeys(("History", "loop"), "graphflow.train.training_loop"),
     **dict.fromkeys(("VocabInfo", "warm_start"), "graphflow.train.warm_starting"),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from graphflow import logging
+from graphflow.errors import AbortedError
 from graphflow.graph import Graph, GraphKeys, get_default_graph
 from graphflow.ops.control import group
 from graphflow.summary import SessionLog, Summary
@@ -381,6 +382,33 @@ class Supervisor:
             finally:
                 with contextlib.suppress(Exception, UnboundLocalError):
                     session.close()
+
+
+def basic_train_loop(
+    supervisor: Supervisor,
+    train_step_fn: Callable[..., Any],
+    args: Any = None,
+    kwargs: Any = None,
+    master: str = "",
+) -> None:
+    """Takes steps in a session of the supervisor until it is asked to stop.
+
+    Args:
+      supervisor: makes the session and runs what goes with training.
+      train_step_fn: called as `train_step_fn(session, *args, **kwargs)`, over and over; after an AbortedError in a
+        new session.
+      args: see `train_step_fn`.
+      kwargs: likewise.
+      master: the target of the session.
+    """
+    while True:
+        try:
+            with supervisor.managed_session(master) as session:
+                while not supervisor.should_stop():
+                    train_step_fn(session, *(args or ()), **(kwargs or {}))
+            return
+        except AbortedError:
+            continue
 
 
 class _StepsPerSecond:

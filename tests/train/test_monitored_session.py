@@ -256,6 +256,23 @@ def test_supervisors(tmp_path: Path) -> None:
             raise ValueError("mine")
 
 
+def test_basic_loops_go_on_in_a_new_session(tmp_path: Path) -> None:
+    _, train = counting_model()
+    supervisor = gf.train.Supervisor(logdir=None, summary_op=None)
+    seen: list[Any] = []
+
+    def step(session: Any, stop_at: int, told: str = "") -> None:
+        seen.append((session, session.run(train), told))
+        if len(seen) == 2:
+            raise gf.errors.AbortedError(None, None, "the machine is gone")
+        if len(seen) == stop_at:
+            supervisor.request_stop()
+
+    gf.train.basic_train_loop(supervisor, step, [5], {"told": "x"})
+    assert len(seen) == 5 and {told for *_, told in seen} == {"x"}
+    assert seen[0][0] is seen[1][0] is not seen[2][0] is seen[4][0]
+
+
 def test_variables_that_begin_as_a_checkpoint_says(tmp_path: Path) -> None:
     path = str(tmp_path / "model")
     with gf.Graph().as_default(), gf.Session() as session:
