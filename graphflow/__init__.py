@@ -176,7 +176,8 @@ from graphflow.variables import (
     scatter_mul as scatter_mul, scatter_nd_add as scatter_nd_add, scatter_nd_sub as scatter_nd_sub,
     scatter_nd_update as scatter_nd_update, scatter_sub as scatter_sub, scatter_update as scatter_update,
     trainable_variables as trainable_variables, Variable as Variable,
-    VariableAggregation as VariableAggregation, variables_initializer as variables_initializer,
+    variable_creator_scope as variable_creator_scope, VariableAggregation as VariableAggregation,
+    variables_initializer as variables_initializer,
     VariableSynchronization as VariableSynchronization,
 )
 from graphflow import errors as errors

@@ -7,8 +7,12 @@ read at that point of the program, under the control dependencies in force there
 
 from __future__ import annotations
 
+import contextlib
 import enum
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,7 +112,52 @@ class SaveSliceInfo:
 _Piece = SaveSliceInfo
 
 
-class Variable:
+def _creators() -> list[Callable[..., Any]]:
+    """What makes the variables of the default graph in this thread, the innermost scope's last."""
+    found: list[Callable[..., Any]] = get_default_graph().registries.setdefault(
+        f"variable creators of {threading.get_ident()}", []
+    )
+    return found
+
+
+@contextlib.contextmanager
+def variable_creator_scope(variable_creator: Callable[..., Any]) -> Iterator[None]:
+    """Inside, a function makes the variables of the default graph.
+
+    Args:
+      variable_creator: called as `variable_creator(next_creator, **kwargs)` with the arguments of `Variable` by
+        keyword; `next_creator(**kwargs)` makes a variable as the scopes outside would. What it returns is what the
+        caller gets.
+    """
+    creators = _creators()
+    creators.append(variable_creator)
+    try:
+        yield
+    finally:
+        creators.pop()
+
+
+class _ByCreators(type):
+    """Variables are made by the creators in force, if there are any."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        whole = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        make: Callable[..., Any] = super().__call__
+        creators = _creators()
+        if not creators or kwargs.get("variable_def") is not None:
+            return make(*args, **kwargs)
+        bound = inspect.signature(cls).bind(*args, **kwargs)
+        bound.apply_defaults()
+        for creator in creators:
+            make = functools.partial(creator, make)
+        return make(**bound.arguments)
+
+
+class Variable(metaclass=_ByCreators):
     """State that a session keeps between runs, with the members of TF1's `Variable`.
 
     Args:
@@ -1004,5 +1053,6 @@ __all__ = [
     "initialize_variables", "is_variable_initialized", "local_variables", "local_variables_initializer",
     "model_variables", "moving_average_variables", "report_uninitialized_variables", "scatter_add",
     "scatter_div", "scatter_max", "scatter_min", "scatter_mul", "scatter_nd_add", "scatter_nd_sub",
-    "scatter_nd_update", "scatter_sub", "scatter_update", "trainable_variables", "variables_initializer",
+    "scatter_nd_update", "scatter_sub", "scatter_update", "trainable_variables", "variable_creator_scope",
+    "variables_initializer",
 ]  # fmt: skip

@@ -298,3 +298,27 @@ def test_a_handle_by_name_stands_for_its_value() -> None:
         assert session.run(slope).tolist() == [2, 4]
         session.run(gf.assign(w, [5.0, 6.0]))
         assert session.run(w).tolist() == [5, 6]
+
+
+def test_creators_make_variables() -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def outer(next_creator: Any, **kwargs: Any) -> Any:
+        seen.append(("outer", kwargs["name"]))
+        return next_creator(**kwargs)
+
+    def inner(next_creator: Any, **kwargs: Any) -> Any:
+        seen.append(("inner", kwargs["name"]))
+        return next_creator(**{**kwargs, "trainable": False, "name": f"{kwargs['name']}_made"})
+
+    with gf.variable_creator_scope(outer):
+        a = gf.Variable(1.0, True, name="a")
+        with gf.variable_creator_scope(inner):
+            b = gf.get_variable("b", [2], initializer=gf.zeros_initializer())
+    c = gf.Variable(3.0, name="c")
+    assert seen == [("outer", "a"), ("inner", "b"), ("outer", "b_made")]
+    assert [v.op.name for v in (a, b, c)] == ["a", "b_made", "c"]
+    assert gf.trainable_variables() == [a, c]
+    with pytest.raises(ZeroDivisionError), gf.variable_creator_scope(lambda next_creator, **kwargs: 1 / 0):
+        gf.Variable(1.0)
+    assert gf.Variable(1.0).trainable
