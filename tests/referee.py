@@ -444,8 +444,9 @@ def difference(mine: Array, theirs: Array, rtol: float, atol: float | None = Non
     if mine.dtype == object or mine.dtype.kind in "iub":
         return "" if np.array_equal(mine, theirs) else f"{mine.ravel()[:8]} not {theirs.ravel()[:8]}"
     wide = np.complex128 if mine.dtype.kind == "c" else np.float64
-    a, b = mine.astype(wide), theirs.astype(wide)
+    # Memory that TensorFlow has not written may hold signaling NaNs, and to widen them warns.
     with np.errstate(all="ignore"):
+        a, b = mine.astype(wide), theirs.astype(wide)
         if atol is None:
             sizes = np.abs(b[np.isfinite(b)])
             atol = rtol * float(np.clip(np.median(sizes), 0.1, 100)) if sizes.size else 0.0

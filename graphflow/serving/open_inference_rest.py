@@ -68,7 +68,8 @@ async def answer(service: Service, request: Asked, path: str) -> Answer:
                 return json_response(open_inference.metadata(model, service.models.available(model.name)))
         if reading and verb == "/ready":
             ready = service.available(target)
-            return json_response({"name": target.name, "ready": ready}, 200 if ready else 404)
+            told = {} if ready else {"error": f"{target.name} takes no requests"}
+            return json_response({"name": target.name, "ready": ready, **told}, 200 if ready else 404)
         if method == "POST" and verb == "/infer":
             return await _infer(service, request, target)
     raise errors.NotFoundError(None, None, f"Not Found: {method} {path}")

@@ -290,7 +290,8 @@ def test_what_is_there(client: httpx.Client, channel: grpc.Channel, service: Ser
             ("y", [-1, 2]),
         ]
     for path in ("/v2/models/n/ready", "/v2/models/m%20d/versions/4/ready", "/v2/models/n"):
-        assert client.get(path).status_code == 404
+        answer = client.get(path)
+        assert answer.status_code == 404 and answer.json()["error"]
     index = client.post("/v2/repository/index").json()
     assert index == [{"name": "m d", "version": "3", "state": "READY", "reason": ""}]
     for word in ("load", "unload"):
