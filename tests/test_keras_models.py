@@ -15,6 +15,7 @@ Y = (X[:, 0] > 0).astype(np.int64)
 
 
 def test_a_sequence_of_layers_learns() -> None:
+    gf.set_random_seed(1)
     model = K.models.Sequential([
         K.layers.Dense(16, activation="relu", input_shape=(8,)), K.layers.BatchNormalization(),
         K.layers.Dropout(0.1), K.layers.Dense(2, activation="softmax"),
