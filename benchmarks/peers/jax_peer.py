@@ -103,7 +103,7 @@ def _training(loss_of: Any, weights: Any, optimizer: Any, batches: tuple[Array, 
     def step() -> Any:
         return np.asarray(onward(*cycle()))
 
-    given = tuple(map(jax.device_put, cycle()))
+    given = tuple(map(jax.device_put, data.Cycle(*batches)()))
     resident = lambda: onward(*given)  # noqa: E731
 
     return step

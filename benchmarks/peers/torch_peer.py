@@ -99,7 +99,7 @@ class Programs:
             optimizer.step()
             return loss.detach()
 
-        given = tuple(map(_tensor, cycle()))
+        given = tuple(map(_tensor, data.Cycle(*batches)()))
         self.resident = lambda: train(*given)
 
         def step() -> Any:
