@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ resident: Step | None = None
 def _inference(function: Any, arguments: Callable[[], tuple[Any, ...]]) -> Step:
     global resident
     compiled = jax.jit(function)
-    given = tuple(map(jax.device_put, arguments()))
+    given = tuple(map(jax.device_put, copy(arguments)()))  # a cycle of batches stays where it is
     resident = lambda: compiled(*given)  # noqa: E731
 
     def step() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class Programs:
         self, function: Any, arguments: Callable[[], tuple[Any, ...]], bfloat16: bool = False
     ) -> Step:
         wrapped = self._wrap(function)
-        given = arguments()
+        given = copy(arguments)()  # a cycle of batches stays where it is
 
         def resident() -> Any:
             with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16, enabled=bfloat16):
