@@ -362,7 +362,8 @@ class MirroredStrategy(Strategy):
         )
         if len(found) != 1:
             raise NotImplementedError(
-                f"MirroredStrategy: graphflow runs a graph on one device, not on {len(found)}: {found}"
+                f"MirroredStrategy: strategies make one replica here, not {len(found)}: {found}; build the towers of"
+                " several GPUs under tf.device and add their gradients with tf.contrib.nccl"
             )
         super().__init__()
         self.extended = StrategyExtended(self, found[0])

@@ -49,7 +49,7 @@ def test_a_step_in_replicas(make: Any) -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match="not on 2"):
+    with pytest.raises(NotImplementedError, match=r"one replica here, not 2: .*tf\.contrib\.nccl"):
         D.MirroredStrategy(["/gpu:0", "/gpu:1"])
     with pytest.raises(ValueError, match="reduce_op must be SUM or MEAN"):
         D.get_strategy().reduce("PROD", gf.constant(1.0))
@@ -72,7 +72,7 @@ def test_what_is_refused() -> None:
 def test_older_names() -> None:
     old = gf.contrib.distribute
     assert isinstance(old.MirroredStrategy(num_gpus=1), D.MirroredStrategy)
-    with pytest.raises(NotImplementedError, match="not on 4 GPUs"):
+    with pytest.raises(NotImplementedError, match=r"one replica here, not 4; .*tf\.contrib\.nccl"):
         old.MirroredStrategy(num_gpus=4)
     assert gf.contrib.estimator.multi_class_head(3).logits_dimension == 3
     assert gf.contrib.estimator.regression_head(label_dimension=2).logits_dimension == 2

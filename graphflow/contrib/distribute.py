@@ -72,7 +72,10 @@ def _one(name: str, *counts: int | None) -> None:
     """Refuses several GPUs."""
     for count in counts:
         if count is not None and count > 1:
-            raise NotImplementedError(f"{name}: graphflow runs a graph on one device, not on {count} GPUs")
+            raise NotImplementedError(
+                f"{name}: strategies make one replica here, not {count}; build the towers of several GPUs under"
+                " tf.device and add their gradients with tf.contrib.nccl"
+            )
 
 
 __all__ = [
